@@ -1,0 +1,1 @@
+//! The loop of one call: validate, decide, hold, permit, dispatch, observe, score.

@@ -1,0 +1,1 @@
+//! The machine: confine, preview, commit, observe. Nothing here runs without a permit.

@@ -1,0 +1,1 @@
+//! The durable truth: a hash-chained log, its SQLite index, approvals and permits.

@@ -1,0 +1,1 @@
+//! What crosses the network: the gRPC listener and client, sessions, the host link.

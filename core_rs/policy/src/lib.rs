@@ -1,0 +1,1 @@
+//! What an action would do and whether it may: shell resolution, exact effects, Cedar, grants. Pure.
