@@ -593,6 +593,7 @@ pub enum Reason {
     UnknownApproval = 28,
     PolicyError = 29,
     PredictionFailed = 30,
+    ShadowOnly = 31,
     /// The host.
     HostUnavailable = 40,
     PreviewUnavailable = 41,
@@ -657,6 +658,7 @@ impl Reason {
             Self::UnknownApproval => "REASON_UNKNOWN_APPROVAL",
             Self::PolicyError => "REASON_POLICY_ERROR",
             Self::PredictionFailed => "REASON_PREDICTION_FAILED",
+            Self::ShadowOnly => "REASON_SHADOW_ONLY",
             Self::HostUnavailable => "REASON_HOST_UNAVAILABLE",
             Self::PreviewUnavailable => "REASON_PREVIEW_UNAVAILABLE",
             Self::PermitInvalid => "REASON_PERMIT_INVALID",
@@ -716,6 +718,7 @@ impl Reason {
             "REASON_UNKNOWN_APPROVAL" => Some(Self::UnknownApproval),
             "REASON_POLICY_ERROR" => Some(Self::PolicyError),
             "REASON_PREDICTION_FAILED" => Some(Self::PredictionFailed),
+            "REASON_SHADOW_ONLY" => Some(Self::ShadowOnly),
             "REASON_HOST_UNAVAILABLE" => Some(Self::HostUnavailable),
             "REASON_PREVIEW_UNAVAILABLE" => Some(Self::PreviewUnavailable),
             "REASON_PERMIT_INVALID" => Some(Self::PermitInvalid),

@@ -25,6 +25,7 @@
     Spec { reason: Reason::UnknownApproval, name: "UNKNOWN_APPROVAL", grpc_code: 5, retry: RetryClass::Never, remedy: "stop", summary: "No approval has that id." },
     Spec { reason: Reason::PolicyError, name: "POLICY_ERROR", grpc_code: 13, retry: RetryClass::Never, remedy: "stop", summary: "Policy could not be evaluated; an error is a refusal." },
     Spec { reason: Reason::PredictionFailed, name: "PREDICTION_FAILED", grpc_code: 13, retry: RetryClass::AfterDelay, remedy: "retry_after", summary: "The effects could not be predicted in time; an error is a refusal." },
+    Spec { reason: Reason::ShadowOnly, name: "SHADOW_ONLY", grpc_code: 9, retry: RetryClass::Never, remedy: "stop", summary: "The agent's level is shadow: the action was previewed and is never committed." },
     Spec { reason: Reason::HostUnavailable, name: "HOST_UNAVAILABLE", grpc_code: 14, retry: RetryClass::SameKey, remedy: "retry_after", summary: "The host is not attached; nothing was sent to it." },
     Spec { reason: Reason::PreviewUnavailable, name: "PREVIEW_UNAVAILABLE", grpc_code: 9, retry: RetryClass::AfterFix, remedy: "use_tool", summary: "The host cannot run a command on a private layer and never runs one unconfined." },
     Spec { reason: Reason::PermitInvalid, name: "PERMIT_INVALID", grpc_code: 7, retry: RetryClass::Never, remedy: "stop", summary: "The host refused the permit: forged, expired or for something else." },
