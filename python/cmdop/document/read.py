@@ -1,0 +1,148 @@
+"""From dictionaries to messages: the JSON of an action, as a person or a model writes it.
+
+Only the shape is checked here, all faults at once; what the words mean is checked by the server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from cmdop import v1
+from cmdop.document.words import KINDS
+from cmdop.errors import MalformedJsonError
+
+
+class Expect(NamedTuple):
+    """A change or contact that an action will have.
+
+    `Expect("file.delete", "/srv/app/logs/*.gz", max_count=500)`
+    """
+
+    kind: str
+    """Text form of the effect kind."""
+    target: str
+    """Region in the target grammar of its kind; file paths may be relative to the call's `cwd`."""
+    min_count: int | None = None
+    """How often it must be observed at least; None means once, 0 says "may happen"."""
+    max_count: int | None = None
+    """How often at most; None means no limit."""
+
+
+Expected: TypeAlias = Expect | v1.ExpectedEffect | str
+
+
+def expected_effect(expect: Expected) -> v1.ExpectedEffect:
+    """The message for an expected effect given as `Expect`, as `KIND:TARGET` or as the message itself.
+
+    A kind that is not in the language is sent as unspecified: the server names it among the faults.
+    """
+    if isinstance(expect, v1.ExpectedEffect):
+        return expect
+    if isinstance(expect, str):
+        return parse_expect(expect)
+    kind = KINDS.get(expect.kind, v1.EffectKind.EFFECT_KIND_UNSPECIFIED)
+    return v1.ExpectedEffect(kind=kind, target=expect.target, min_count=expect.min_count, max_count=expect.max_count)
+
+
+def parse_expect(text: str) -> v1.ExpectedEffect:
+    """Reads `KIND:TARGET`, the form of `cmdop call --expect`."""
+    kind, _, target = text.partition(":")
+    return expected_effect(Expect(kind, target))
+
+
+_ACTION_FIELDS = {"tool": str, "host": str, "intent": str, "arguments": dict, "expect": list, "idempotency_key": str}
+_EFFECT_FIELDS = {"kind": str, "target": str, "min_count": int, "max_count": int}
+_TYPE_NAMES = {str: "a text", dict: "an object", list: "an array", int: "a whole number from 0 to 4294967295"}
+
+
+def proposal_from_document(document: object, *, actor: v1.Actor | None = None) -> v1.Proposal:
+    """The proposal of an action's JSON object: `{tool, host, intent, arguments, expect, idempotency_key}`.
+
+    Raises:
+        MalformedJsonError: The object has not this shape; every fault is among `violations`.
+    """
+    action = action_from_document(document)
+    key = document.get("idempotency_key", "") if isinstance(document, Mapping) else ""
+    return v1.Proposal(action=action, actor=actor, idempotency_key=key)
+
+
+def action_from_document(document: object) -> v1.Action:
+    """The action of an action's JSON object. See `proposal_from_document`."""
+    faults: list[v1.Violation] = []
+    fields = _fields(document, "", _ACTION_FIELDS, faults)
+    expect: list[v1.ExpectedEffect] = []
+    for index, entry in enumerate(fields.get("expect", [])):
+        effect = _fields(entry, f"/expect/{index}", _EFFECT_FIELDS, faults)
+        # Faulty effects end in the error below, so what stands in for them is never sent.
+        expect.append(expected_effect(Expect(**({"kind": "", "target": ""} | effect))))
+    try:
+        arguments = json.dumps(fields.get("arguments", {}), ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        faults.append(_fault("/arguments", "finite numbers", "NaN or Infinity"))
+        arguments = ""
+    if faults:
+        places = ", ".join(fault.pointer or "the whole text" for fault in faults)
+        proto = v1.Error(
+            reason=v1.Reason.REASON_MALFORMED_JSON,
+            message=f"the action is not of the expected shape at {places}",
+            remedy=faults[0].remedy,
+            violations=faults,
+        )
+        raise MalformedJsonError(proto.message, proto=proto)
+    return v1.Action(
+        tool=fields.get("tool", ""),
+        host=fields.get("host", ""),
+        intent=fields.get("intent", ""),
+        arguments_json=arguments,
+        expect=expect,
+    )
+
+
+def _fields(value: object, pointer: str, known: Mapping[str, type], faults: list[v1.Violation]) -> dict[str, Any]:
+    """The fields of an object that are of their type; all others become faults."""
+    if not isinstance(value, Mapping):
+        faults.append(_fault(pointer, f"an object with {_listed(known)}", _shown(value)))
+        return {}
+    found: dict[str, Any] = {}
+    for name, entry in value.items():
+        place = f"{pointer}/{_escaped(str(name))}"
+        if name not in known:
+            faults.append(_fault(place, f"one of the fields {_listed(known)}", str(name)))
+        elif entry is None and name in ("min_count", "max_count"):
+            continue
+        elif not _fits(entry, known[name]):
+            faults.append(_fault(place, _TYPE_NAMES[known[name]], _shown(entry)))
+        else:
+            found[name] = entry
+    return found
+
+
+def _fits(value: object, kind: type) -> bool:
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 32
+    return isinstance(value, kind)
+
+
+def _fault(pointer: str, expected: str, found: str) -> v1.Violation:
+    return v1.Violation(
+        reason=v1.Reason.REASON_MALFORMED_JSON,
+        pointer=pointer,
+        expected=expected,
+        found=found,
+        remedy=v1.Remedy(fix_arguments=v1.FixArguments(path=pointer, expected=expected)),
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)[:200]
+
+
+def _escaped(name: str) -> str:
+    """One reference token of a JSON pointer (RFC 6901, section 3)."""
+    return name.replace("~", "~0").replace("/", "~1")

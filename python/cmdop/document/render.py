@@ -1,0 +1,270 @@
+"""From messages to dictionaries that `json.dumps` takes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeAlias
+
+from google.protobuf.message import Message
+
+from cmdop import v1
+from cmdop.document.words import kind_name, time_text, word
+
+Document: TypeAlias = dict[str, Any]
+AnyEffect: TypeAlias = v1.ExpectedEffect | v1.PredictedEffect | v1.PermittedEffect | v1.ObservedEffect
+
+
+def call_document(call: v1.Call) -> Document:
+    """A call as `cmdop call --json` prints it.
+
+    `outcome` is null until the call is settled; `state` says where it is. `approval_id` names the
+    pending approval of a held call.
+    """
+    action = call.proposal.action
+    return {
+        "call_id": call.call_id,
+        "state": word(v1.CallState, call.state),
+        "outcome": word(v1.Outcome, call.outcome),
+        "tool": action.tool,
+        "host": action.host,
+        "intent": action.intent,
+        "arguments": _json(action.arguments_json),
+        "agent": call.proposal.actor.agent or None,
+        "user": call.proposal.actor.user or None,
+        "run": call.proposal.actor.run or None,
+        "idempotency_key": call.proposal.idempotency_key or None,
+        "decision": decision_document(call.decision) if call.HasField("decision") else None,
+        "predicted": [effect_document(effect) for effect in call.prediction.effects],
+        "unanalysable": list(call.prediction.unanalysable),
+        "declared": [effect_document(effect) for effect in call.declared],
+        "observed": [effect_document(effect) for effect in call.observation.effects],
+        "unobserved": [{"kind": kind_name(one.kind), "why": one.why} for one in call.observation.unobserved],
+        "side_effects": [side_effect_document(effect) for effect in call.side_effects],
+        "scores": score_document(call.score) if call.HasField("score") else None,
+        "result": _json(call.result.result_json) if call.HasField("result") else None,
+        "confinement": call.result.confinement or None,
+        "duration_ms": round(call.result.duration_ns / 1e6, 3) if call.HasField("result") else None,
+        "error": error_document(call.error) if call.HasField("error") else None,
+        "approval_id": call.approval.approval_id or None,
+        "proposed_at": time_text(call.proposed_at),
+        "settled_at": time_text(call.settled_at),
+    }
+
+
+def decision_document(decision: v1.Decision) -> Document:
+    """`effect` is `allow`, `deny` or `require_approval`; `policies` are ids, most specific first."""
+    return {
+        "effect": word(v1.PolicyEffect, decision.effect),
+        "policies": list(dict.fromkeys(policy.id for policy in decision.policies)),
+        "reason": decision.reason,
+        "level": word(v1.AutonomyLevel, decision.level),
+        "stage": word(v1.Stage, decision.stage),
+        "permitted": [effect_document(effect) for effect in decision.permitted],
+        "policy_version": decision.policy_version,
+    }
+
+
+def effect_document(effect: AnyEffect) -> Document:
+    """An effect of any of the four sets: `kind`, `target`, and what that set knows besides."""
+    out: Document = {"kind": kind_name(effect.kind), "target": effect.target}
+    match effect:
+        case v1.ExpectedEffect():
+            out["min_count"] = effect.min_count if effect.HasField("min_count") else 1
+            out["max_count"] = effect.max_count if effect.HasField("max_count") else None
+        case v1.PredictedEffect():
+            out |= {"certain": effect.certain, "source": effect.source, "containable": effect.containable}
+        case v1.PermittedEffect():
+            out["max_count"] = effect.max_count if effect.HasField("max_count") else None
+        case v1.ObservedEffect():
+            out |= {"count": effect.count, "bytes": effect.bytes, "reversible": effect.reversible}
+            if effect.HasField("file"):
+                out["file"] = _file_document(effect.file)
+    return out
+
+
+def _file_document(change: v1.FileChange) -> Document:
+    return {
+        "before": _state_document(change.before) if change.HasField("before") else None,
+        "after": _state_document(change.after) if change.HasField("after") else None,
+        "text_diff": change.text_diff or None,
+        "text_diff_truncated": change.text_diff_truncated,
+    }
+
+
+def _state_document(state: v1.FileState) -> Document:
+    out: Document = {
+        "type": word(v1.FileType, state.type),
+        "size": state.size,
+        "mode": f"{state.mode:04o}",
+        "uid": state.uid,
+        "gid": state.gid,
+    }
+    if state.sha256:
+        out["sha256"] = state.sha256
+    if state.link_target:
+        out["link_target"] = state.link_target
+    return out
+
+
+def side_effect_document(side_effect: v1.SideEffect) -> Document:
+    """An observed effect beyond the permit, with its severity."""
+    return effect_document(side_effect.effect) | {
+        "severity": word(v1.Severity, side_effect.severity),
+        "why": side_effect.why,
+    }
+
+
+def observation_document(observation: v1.Observation) -> Document:
+    """Everything a host measured, with what it could not."""
+    return {
+        "effects": [effect_document(effect) for effect in observation.effects],
+        "unobserved": [{"kind": kind_name(one.kind), "why": one.why} for one in observation.unobserved],
+        "digest": observation.digest,
+        "truncated": observation.truncated,
+    }
+
+
+def score_document(score: v1.Score) -> Document:
+    """The three axes and what weighs them. `success` is null if nothing ran."""
+    return {
+        "validity": score.validity,
+        "success": score.success if score.HasField("success") else None,
+        "side_effects": score.side_effects,
+        "severity": word(v1.Severity, score.severity),
+        "weight": score.side_effect_weight,
+        "clean": score.clean,
+    }
+
+
+def error_document(error: v1.Error) -> Document:
+    """An error with its remedy, its violations and the policies that refused."""
+    from cmdop.errors import reason_name
+
+    return {
+        "reason": reason_name(error.reason),
+        "message": error.message,
+        "remedy": remedy_document(error.remedy),
+        "violations": [
+            {
+                "reason": reason_name(violation.reason),
+                "pointer": violation.pointer,
+                "expected": violation.expected,
+                "found": violation.found,
+                "remedy": remedy_document(violation.remedy),
+            }
+            for violation in error.violations
+        ],
+        "policies": [_policy_document(policy) for policy in error.policies],
+        "call_id": error.call_id or None,
+    }
+
+
+def _policy_document(policy: v1.PolicyRef) -> Document:
+    return {"id": policy.id, "reason": policy.reason, "remedy": policy.remedy or None, "effect": policy.effect or None}
+
+
+def remedy_document(remedy: v1.Remedy) -> Document | None:
+    """`{"kind": "fix_arguments", "path": …, "expected": …}`; None if there is no remedy."""
+    kind = remedy.WhichOneof("kind")
+    if kind is None:
+        return None
+    out: Document = {"kind": kind}
+    body: Message = getattr(remedy, kind)
+    for field in body.DESCRIPTOR.fields:
+        value: Any = getattr(body, field.name)
+        out[field.name] = value if isinstance(value, str | int) else [effect_document(effect) for effect in value]
+    return out
+
+
+def approval_document(approval: v1.Approval) -> Document:
+    """An approval with everything its approver must see, the exact diff included."""
+    decision = approval.decision
+    return {
+        "approval_id": approval.approval_id,
+        "call_id": approval.call_id,
+        "subject": word(v1.ApprovalSubject, approval.subject),
+        "status": word(v1.ApprovalStatus, approval.status),
+        "digest": approval.digest,
+        "tool": approval.action.tool,
+        "host": approval.action.host,
+        "intent": approval.action.intent,
+        "arguments": _json(approval.action.arguments_json),
+        "declared": [effect_document(effect) for effect in approval.action.expect],
+        "requester": {
+            "user": approval.requester.user or None,
+            "agent": approval.requester.agent or None,
+            "run": approval.requester.run or None,
+        },
+        "why": approval.why,
+        "policies": [_policy_document(policy) for policy in approval.policies],
+        "effects": [effect_document(effect) for effect in approval.effects],
+        "diff": observation_document(approval.diff) if approval.HasField("diff") else None,
+        "beyond": [side_effect_document(effect) for effect in approval.beyond],
+        "created_at": time_text(approval.created_at),
+        "expires_at": time_text(approval.expires_at),
+        "decision": {
+            "verdict": word(v1.ApprovalVerdict, decision.verdict),
+            "approver": decision.approver,
+            "comment": decision.comment or None,
+            "decided_at": time_text(decision.decided_at),
+        }
+        if approval.HasField("decision")
+        else None,
+    }
+
+
+def host_document(host: v1.Host) -> Document:
+    """A host and what it was found to be able to do."""
+    return {
+        "name": host.name,
+        "attached": host.attached,
+        "attached_at": time_text(host.attached_at),
+        "workspaces": list(host.workspaces),
+        "labels": dict(host.labels),
+        "tools": list(host.tools),
+        "fixture": host.fixture,
+        "kernel": host.kernel,
+        "version": host.version,
+        "home": host.home,
+        "capabilities": [
+            {"name": one.name, "available": one.available, "detail": one.detail} for one in host.capabilities
+        ],
+    }
+
+
+def tool_document(tool: v1.ToolContract) -> Document:
+    """A tool's contract with its JSON Schemas as objects."""
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "arguments_schema": _json(tool.arguments_schema),
+        "result_schema": _json(tool.result_schema),
+        "effect_source": word(v1.EffectSource, tool.effect_source),
+        "idempotency": word(v1.Idempotency, tool.idempotency),
+        "version": tool.version,
+    }
+
+
+def run_document(run: v1.Run) -> Document:
+    """A run of an agent."""
+    return {
+        "run_id": run.run_id,
+        "agent": run.actor.agent or None,
+        "user": run.actor.user or None,
+        "task": run.task,
+        "model": run.model,
+        "status": word(v1.RunStatus, run.status),
+        "turns": run.turns,
+        "final_output": run.final_output or None,
+        "why": run.why or None,
+        "started_at": time_text(run.started_at),
+        "finished_at": time_text(run.finished_at),
+    }
+
+
+def _json(text: str) -> Any:
+    """What a field of JSON text holds. Text that is not JSON is shown as it is."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text

@@ -1,0 +1,609 @@
+"""Every error that cmdop raises: one tree, with a class for each reason of the wire's table.
+
+An error says what is wrong, why, and what to do next in a form that a program can follow::
+
+    try:
+        await client.host("local").files.delete("/srv/app/old.log")
+    except cmdop.RefusedError as error:
+        print(error.reason, error.remedy)   # POLICY_DENIED  {'kind': 'narrow_effect', ...}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Literal, TypeAlias
+
+from cmdop import v1
+
+Retry: TypeAlias = Literal["unspecified", "never", "after_fix", "after_delay", "same_key", "reconcile"]
+
+
+class CmdopError(Exception):
+    """An error of cmdop. Its subclasses say which; `reason` says it in the words of the wire.
+
+    Args:
+        message: One or two sentences that say what is wrong and how to mend it.
+        proto: The error as it came over the wire, if it did.
+    """
+
+    reason: ClassVar[str] = "UNSPECIFIED"
+    """Text form of the wire's `Reason`, such as `POLICY_DENIED`."""
+    retry: ClassVar[Retry] = "never"
+    """What may be done about it without changing what the call means."""
+    grpc_code: ClassVar[int] = 2
+    """Canonical gRPC status code."""
+
+    def __init__(self, message: str, *, proto: v1.Error | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        """What is wrong, for a person."""
+        self.proto = proto if proto is not None else v1.Error(reason=_reason_number(self.reason), message=message)
+        """The error as a message of `cmdop.v1`."""
+
+    @classmethod
+    def from_proto(cls, error: v1.Error) -> CmdopError:
+        """The typed error for a message of the wire. Reasons of a newer server become `CmdopError`."""
+        kind = BY_REASON.get(reason_name(error.reason), CmdopError)
+        return kind(error.message or reason_name(error.reason), proto=error)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> CmdopError:
+        """The typed error for an encoded `cmdop.v1.Error`."""
+        return cls.from_proto(v1.Error.FromString(data))
+
+    @property
+    def remedy(self) -> dict[str, Any] | None:
+        """What to do next: `{"kind": "fix_arguments", "path": …, "expected": …}`, or None."""
+        from cmdop.document import remedy_document
+
+        return remedy_document(self.proto.remedy)
+
+    @property
+    def violations(self) -> tuple[v1.Violation, ...]:
+        """Everything that is wrong with a malformed call."""
+        return tuple(self.proto.violations)
+
+    @property
+    def policies(self) -> tuple[v1.PolicyRef, ...]:
+        """The policies that refused it, most specific first."""
+        return tuple(self.proto.policies)
+
+    @property
+    def call_id(self) -> str:
+        """The call it is about, or an empty text."""
+        return self.proto.call_id
+
+
+class BridgeClosedError(CmdopError):
+    """The client was closed, or was never opened. Use it inside `async with`."""
+
+    reason: ClassVar[str] = "UNREACHABLE"
+
+
+class BridgeForkedError(CmdopError):
+    """The process forked after the client was opened. Open a new one in the child."""
+
+    reason: ClassVar[str] = "INTERNAL"
+
+
+def reason_name(reason: int) -> str:
+    """Text form of a `Reason`: `POLICY_DENIED`. Numbers of a newer server stay numbers."""
+    value = v1.Reason.DESCRIPTOR.values_by_number.get(reason)
+    return str(reason) if value is None else value.name.removeprefix("REASON_")
+
+
+def _reason_number(name: str) -> v1.Reason:
+    return v1.Reason.Value(f"REASON_{name}")
+
+
+# --- Below this line: written by tools/regenerate.py from proto/cmdop/v1/error.proto. ---
+
+
+class MalformedCallError(CmdopError):
+    """The call is not well formed or names what does not exist. Mend it and propose it again."""
+
+
+class RefusedError(CmdopError):
+    """Policy or a person refused the call, or could not be asked. Nothing happened."""
+
+
+class ExecutionError(CmdopError):
+    """The host could not run the call, or it ran and failed."""
+
+
+class ServiceError(CmdopError):
+    """The connection, the server or its storage failed."""
+
+
+class MalformedJsonError(MalformedCallError):
+    """The text is not valid JSON or not of the expected shape."""
+
+    reason: ClassVar[str] = "MALFORMED_JSON"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 3
+
+
+class InvalidArgumentsError(MalformedCallError):
+    """The arguments do not fit the tool's JSON Schema."""
+
+    reason: ClassVar[str] = "INVALID_ARGUMENTS"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 3
+
+
+class InvalidActionError(MalformedCallError):
+    """A field of the action other than its arguments is missing or invalid."""
+
+    reason: ClassVar[str] = "INVALID_ACTION"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 3
+
+
+class InvalidEffectError(MalformedCallError):
+    """An expected effect is not in the effect language."""
+
+    reason: ClassVar[str] = "INVALID_EFFECT"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 3
+
+
+class ArgumentsTooLargeError(MalformedCallError):
+    """The action is larger than the server accepts."""
+
+    reason: ClassVar[str] = "ARGUMENTS_TOO_LARGE"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 3
+
+
+class MalformedCommandError(MalformedCallError):
+    """The shell command cannot be parsed safely."""
+
+    reason: ClassVar[str] = "MALFORMED_COMMAND"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 3
+
+
+class UnknownToolError(MalformedCallError):
+    """No tool of that name is registered."""
+
+    reason: ClassVar[str] = "UNKNOWN_TOOL"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 5
+
+
+class UnknownHostError(MalformedCallError):
+    """No host of that name has ever attached."""
+
+    reason: ClassVar[str] = "UNKNOWN_HOST"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 5
+
+
+class UndeclaredEffectError(MalformedCallError):
+    """The action certainly has an effect that it does not declare."""
+
+    reason: ClassVar[str] = "UNDECLARED_EFFECT"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 9
+
+
+class KeyConflictError(MalformedCallError):
+    """The idempotency key was used for a different action."""
+
+    reason: ClassVar[str] = "KEY_CONFLICT"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 6
+
+
+class SchemaRejectedError(MalformedCallError):
+    """A tool's schema uses something that cannot be validated safely."""
+
+    reason: ClassVar[str] = "SCHEMA_REJECTED"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 3
+
+
+class UnknownCallError(MalformedCallError):
+    """No call has that id."""
+
+    reason: ClassVar[str] = "UNKNOWN_CALL"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 5
+
+
+class UnknownRunError(MalformedCallError):
+    """No run has that id."""
+
+    reason: ClassVar[str] = "UNKNOWN_RUN"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 5
+
+
+class FloorDeniedError(RefusedError):
+    """The shipped floor forbids the effect; no policy can permit it."""
+
+    reason: ClassVar[str] = "FLOOR_DENIED"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 7
+
+
+class PolicyDeniedError(RefusedError):
+    """A policy forbids the effect."""
+
+    reason: ClassVar[str] = "POLICY_DENIED"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 7
+
+
+class NotPermittedError(RefusedError):
+    """No policy permits the effect."""
+
+    reason: ClassVar[str] = "NOT_PERMITTED"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 7
+
+
+class ApprovalRequiredError(RefusedError):
+    """A person must decide first; the call is held."""
+
+    reason: ClassVar[str] = "APPROVAL_REQUIRED"
+    retry: ClassVar[Retry] = "same_key"
+    grpc_code: ClassVar[int] = 9
+
+
+class ApprovalRejectedError(RefusedError):
+    """A person rejected the call."""
+
+    reason: ClassVar[str] = "APPROVAL_REJECTED"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 7
+
+
+class ApprovalExpiredError(RefusedError):
+    """Nobody decided in time; silence is a refusal."""
+
+    reason: ClassVar[str] = "APPROVAL_EXPIRED"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 7
+
+
+class ApprovalVoidError(RefusedError):
+    """What was approved is no longer what would happen."""
+
+    reason: ClassVar[str] = "APPROVAL_VOID"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 9
+
+
+class ApprovalNotPendingError(RefusedError):
+    """The approval was already decided, used or expired."""
+
+    reason: ClassVar[str] = "APPROVAL_NOT_PENDING"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 9
+
+
+class UnknownApprovalError(RefusedError):
+    """No approval has that id."""
+
+    reason: ClassVar[str] = "UNKNOWN_APPROVAL"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 5
+
+
+class PolicyError(RefusedError):
+    """Policy could not be evaluated; an error is a refusal."""
+
+    reason: ClassVar[str] = "POLICY_ERROR"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 13
+
+
+class PredictionFailedError(RefusedError):
+    """The effects could not be predicted in time; an error is a refusal."""
+
+    reason: ClassVar[str] = "PREDICTION_FAILED"
+    retry: ClassVar[Retry] = "after_delay"
+    grpc_code: ClassVar[int] = 13
+
+
+class ShadowOnlyError(RefusedError):
+    """The agent's level is shadow: the action was previewed and is never committed."""
+
+    reason: ClassVar[str] = "SHADOW_ONLY"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 9
+
+
+class HostUnavailableError(ExecutionError):
+    """The host is not attached; nothing was sent to it."""
+
+    reason: ClassVar[str] = "HOST_UNAVAILABLE"
+    retry: ClassVar[Retry] = "same_key"
+    grpc_code: ClassVar[int] = 14
+
+
+class PreviewUnavailableError(ExecutionError):
+    """The host cannot run a command on a private layer and never runs one unconfined."""
+
+    reason: ClassVar[str] = "PREVIEW_UNAVAILABLE"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 9
+
+
+class PermitInvalidError(ExecutionError):
+    """The host refused the permit: forged, expired or for something else."""
+
+    reason: ClassVar[str] = "PERMIT_INVALID"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 7
+
+
+class CommandFailedError(ExecutionError):
+    """The tool ran and reported failure."""
+
+    reason: ClassVar[str] = "COMMAND_FAILED"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 9
+
+
+class CommandTimedOutError(ExecutionError):
+    """The command outlived its time and was killed with its descendants."""
+
+    reason: ClassVar[str] = "TIMED_OUT"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 4
+
+
+class CallCancelledError(ExecutionError):
+    """The call was cancelled."""
+
+    reason: ClassVar[str] = "CANCELLED"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 1
+
+
+class EffectMissingError(ExecutionError):
+    """The tool ran, but an expected effect was not observed within its counts."""
+
+    reason: ClassVar[str] = "EFFECT_MISSING"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 9
+
+
+class EffectNotPermittedError(ExecutionError):
+    """The preview showed an effect beyond the permit; it was discarded."""
+
+    reason: ClassVar[str] = "EFFECT_NOT_PERMITTED"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 7
+
+
+class CommitConflictError(ExecutionError):
+    """The machine changed between preview and commit; nothing was applied."""
+
+    reason: ClassVar[str] = "COMMIT_CONFLICT"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 10
+
+
+class PreviewLostError(ExecutionError):
+    """The host no longer holds the preview; nothing was applied."""
+
+    reason: ClassVar[str] = "PREVIEW_LOST"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 9
+
+
+class UnsupportedChangeError(ExecutionError):
+    """The preview holds a change that cannot be committed exactly; nothing was applied."""
+
+    reason: ClassVar[str] = "UNSUPPORTED_CHANGE"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 9
+
+
+class PathNotFoundError(ExecutionError):
+    """The path does not exist."""
+
+    reason: ClassVar[str] = "PATH_NOT_FOUND"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 5
+
+
+class PathExistsError(ExecutionError):
+    """The path exists already."""
+
+    reason: ClassVar[str] = "PATH_EXISTS"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 6
+
+
+class PathNotUsableError(ExecutionError):
+    """The path is of the wrong type, leads through a link or may not be accessed."""
+
+    reason: ClassVar[str] = "PATH_NOT_USABLE"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 9
+
+
+class ContentChangedError(ExecutionError):
+    """The file is not the one that the caller read."""
+
+    reason: ClassVar[str] = "CONTENT_CHANGED"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 10
+
+
+class HostStorageFullError(ExecutionError):
+    """The host ran out of space; nothing was applied."""
+
+    reason: ClassVar[str] = "HOST_STORAGE_FULL"
+    retry: ClassVar[Retry] = "after_delay"
+    grpc_code: ClassVar[int] = 8
+
+
+class OutcomeUnknownError(ExecutionError):
+    """Nobody can tell whether the effects happened."""
+
+    reason: ClassVar[str] = "OUTCOME_UNKNOWN"
+    retry: ClassVar[Retry] = "reconcile"
+    grpc_code: ClassVar[int] = 2
+
+
+class HostError(ExecutionError):
+    """The host failed before the tool started; nothing was applied."""
+
+    reason: ClassVar[str] = "HOST_ERROR"
+    retry: ClassVar[Retry] = "same_key"
+    grpc_code: ClassVar[int] = 13
+
+
+class UnsupportedProtocolError(ServiceError):
+    """No protocol version is spoken by both sides."""
+
+    reason: ClassVar[str] = "UNSUPPORTED_PROTOCOL"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 9
+
+
+class FrameTooLargeError(ServiceError):
+    """A message is larger than the receiver accepts."""
+
+    reason: ClassVar[str] = "FRAME_TOO_LARGE"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 8
+
+
+class ProtocolViolationError(ServiceError):
+    """A frame came that the protocol does not allow at this point."""
+
+    reason: ClassVar[str] = "PROTOCOL_VIOLATION"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 3
+
+
+class SlowConsumerError(ServiceError):
+    """The client did not read in time and its session was cut; the call goes on."""
+
+    reason: ClassVar[str] = "SLOW_CONSUMER"
+    retry: ClassVar[Retry] = "same_key"
+    grpc_code: ClassVar[int] = 8
+
+
+class LoadShedError(ServiceError):
+    """The server has as much work as it accepts."""
+
+    reason: ClassVar[str] = "LOAD_SHED"
+    retry: ClassVar[Retry] = "after_delay"
+    grpc_code: ClassVar[int] = 8
+
+
+class DrainingError(ServiceError):
+    """The server is stopping and takes no new calls."""
+
+    reason: ClassVar[str] = "DRAINING"
+    retry: ClassVar[Retry] = "same_key"
+    grpc_code: ClassVar[int] = 14
+
+
+class StorageError(ServiceError):
+    """The ledger could not be written; nothing was executed."""
+
+    reason: ClassVar[str] = "STORAGE_ERROR"
+    retry: ClassVar[Retry] = "same_key"
+    grpc_code: ClassVar[int] = 14
+
+
+class LedgerCorruptError(ServiceError):
+    """The ledger's chain is broken at the place named."""
+
+    reason: ClassVar[str] = "LEDGER_CORRUPT"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 15
+
+
+class UnreachableError(ServiceError):
+    """The server cannot be reached."""
+
+    reason: ClassVar[str] = "UNREACHABLE"
+    retry: ClassVar[Retry] = "same_key"
+    grpc_code: ClassVar[int] = 14
+
+
+class InternalError(ServiceError):
+    """A defect of cmdop."""
+
+    reason: ClassVar[str] = "INTERNAL"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 13
+
+
+class InvalidConfigurationError(ServiceError):
+    """A configuration or policy file is invalid; the process does not start with it."""
+
+    reason: ClassVar[str] = "INVALID_CONFIGURATION"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 9
+
+
+BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
+    kind.reason: kind
+    for kind in (
+        MalformedJsonError,
+        InvalidArgumentsError,
+        InvalidActionError,
+        InvalidEffectError,
+        ArgumentsTooLargeError,
+        MalformedCommandError,
+        UnknownToolError,
+        UnknownHostError,
+        UndeclaredEffectError,
+        KeyConflictError,
+        SchemaRejectedError,
+        UnknownCallError,
+        UnknownRunError,
+        FloorDeniedError,
+        PolicyDeniedError,
+        NotPermittedError,
+        ApprovalRequiredError,
+        ApprovalRejectedError,
+        ApprovalExpiredError,
+        ApprovalVoidError,
+        ApprovalNotPendingError,
+        UnknownApprovalError,
+        PolicyError,
+        PredictionFailedError,
+        ShadowOnlyError,
+        HostUnavailableError,
+        PreviewUnavailableError,
+        PermitInvalidError,
+        CommandFailedError,
+        CommandTimedOutError,
+        CallCancelledError,
+        EffectMissingError,
+        EffectNotPermittedError,
+        CommitConflictError,
+        PreviewLostError,
+        UnsupportedChangeError,
+        PathNotFoundError,
+        PathExistsError,
+        PathNotUsableError,
+        ContentChangedError,
+        HostStorageFullError,
+        OutcomeUnknownError,
+        HostError,
+        UnsupportedProtocolError,
+        FrameTooLargeError,
+        ProtocolViolationError,
+        SlowConsumerError,
+        LoadShedError,
+        DrainingError,
+        StorageError,
+        LedgerCorruptError,
+        UnreachableError,
+        InternalError,
+        InvalidConfigurationError,
+    )
+}
+"""The class of each reason, by its text form."""

@@ -1,0 +1,211 @@
+from cmdop.v1 import action_pb2 as _action_pb2
+from cmdop.v1 import approval_pb2 as _approval_pb2
+from cmdop.v1 import call_pb2 as _call_pb2
+from cmdop.v1 import effect_pb2 as _effect_pb2
+from cmdop.v1 import error_pb2 as _error_pb2
+from cmdop.v1 import host_pb2 as _host_pb2
+from cmdop.v1 import permit_pb2 as _permit_pb2
+from cmdop.v1 import run_pb2 as _run_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Event(_message.Message):
+    __slots__ = ("at", "subject", "call_proposed", "call_refused", "call_decided", "call_held", "approval_decided", "call_permitted", "call_started", "call_previewed", "call_settled", "run_started", "turn_recorded", "run_finished", "host_attached", "host_detached", "server_started", "permit_noted", "permit_reported", "layer_dropped")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    CALL_PROPOSED_FIELD_NUMBER: _ClassVar[int]
+    CALL_REFUSED_FIELD_NUMBER: _ClassVar[int]
+    CALL_DECIDED_FIELD_NUMBER: _ClassVar[int]
+    CALL_HELD_FIELD_NUMBER: _ClassVar[int]
+    APPROVAL_DECIDED_FIELD_NUMBER: _ClassVar[int]
+    CALL_PERMITTED_FIELD_NUMBER: _ClassVar[int]
+    CALL_STARTED_FIELD_NUMBER: _ClassVar[int]
+    CALL_PREVIEWED_FIELD_NUMBER: _ClassVar[int]
+    CALL_SETTLED_FIELD_NUMBER: _ClassVar[int]
+    RUN_STARTED_FIELD_NUMBER: _ClassVar[int]
+    TURN_RECORDED_FIELD_NUMBER: _ClassVar[int]
+    RUN_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    HOST_ATTACHED_FIELD_NUMBER: _ClassVar[int]
+    HOST_DETACHED_FIELD_NUMBER: _ClassVar[int]
+    SERVER_STARTED_FIELD_NUMBER: _ClassVar[int]
+    PERMIT_NOTED_FIELD_NUMBER: _ClassVar[int]
+    PERMIT_REPORTED_FIELD_NUMBER: _ClassVar[int]
+    LAYER_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    at: int
+    subject: str
+    call_proposed: CallProposed
+    call_refused: CallRefused
+    call_decided: CallDecided
+    call_held: CallHeld
+    approval_decided: ApprovalDecided
+    call_permitted: CallPermitted
+    call_started: CallStarted
+    call_previewed: CallPreviewed
+    call_settled: CallSettled
+    run_started: RunStarted
+    turn_recorded: TurnRecorded
+    run_finished: RunFinished
+    host_attached: HostAttached
+    host_detached: HostDetached
+    server_started: ServerStarted
+    permit_noted: PermitNoted
+    permit_reported: PermitReported
+    layer_dropped: LayerDropped
+    def __init__(self, at: _Optional[int] = ..., subject: _Optional[str] = ..., call_proposed: _Optional[_Union[CallProposed, _Mapping]] = ..., call_refused: _Optional[_Union[CallRefused, _Mapping]] = ..., call_decided: _Optional[_Union[CallDecided, _Mapping]] = ..., call_held: _Optional[_Union[CallHeld, _Mapping]] = ..., approval_decided: _Optional[_Union[ApprovalDecided, _Mapping]] = ..., call_permitted: _Optional[_Union[CallPermitted, _Mapping]] = ..., call_started: _Optional[_Union[CallStarted, _Mapping]] = ..., call_previewed: _Optional[_Union[CallPreviewed, _Mapping]] = ..., call_settled: _Optional[_Union[CallSettled, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., turn_recorded: _Optional[_Union[TurnRecorded, _Mapping]] = ..., run_finished: _Optional[_Union[RunFinished, _Mapping]] = ..., host_attached: _Optional[_Union[HostAttached, _Mapping]] = ..., host_detached: _Optional[_Union[HostDetached, _Mapping]] = ..., server_started: _Optional[_Union[ServerStarted, _Mapping]] = ..., permit_noted: _Optional[_Union[PermitNoted, _Mapping]] = ..., permit_reported: _Optional[_Union[PermitReported, _Mapping]] = ..., layer_dropped: _Optional[_Union[LayerDropped, _Mapping]] = ...) -> None: ...
+
+class CallProposed(_message.Message):
+    __slots__ = ("proposal", "action_digest")
+    PROPOSAL_FIELD_NUMBER: _ClassVar[int]
+    ACTION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    proposal: _action_pb2.Proposal
+    action_digest: str
+    def __init__(self, proposal: _Optional[_Union[_action_pb2.Proposal, _Mapping]] = ..., action_digest: _Optional[str] = ...) -> None: ...
+
+class CallRefused(_message.Message):
+    __slots__ = ("error", "score")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    error: _error_pb2.Error
+    score: _call_pb2.Score
+    def __init__(self, error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., score: _Optional[_Union[_call_pb2.Score, _Mapping]] = ...) -> None: ...
+
+class CallDecided(_message.Message):
+    __slots__ = ("decision", "prediction", "declared", "validate_ns", "predict_ns", "authorise_ns")
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_NS_FIELD_NUMBER: _ClassVar[int]
+    PREDICT_NS_FIELD_NUMBER: _ClassVar[int]
+    AUTHORISE_NS_FIELD_NUMBER: _ClassVar[int]
+    decision: _call_pb2.Decision
+    prediction: _effect_pb2.Prediction
+    declared: _containers.RepeatedCompositeFieldContainer[_effect_pb2.ExpectedEffect]
+    validate_ns: int
+    predict_ns: int
+    authorise_ns: int
+    def __init__(self, decision: _Optional[_Union[_call_pb2.Decision, _Mapping]] = ..., prediction: _Optional[_Union[_effect_pb2.Prediction, _Mapping]] = ..., declared: _Optional[_Iterable[_Union[_effect_pb2.ExpectedEffect, _Mapping]]] = ..., validate_ns: _Optional[int] = ..., predict_ns: _Optional[int] = ..., authorise_ns: _Optional[int] = ...) -> None: ...
+
+class CallHeld(_message.Message):
+    __slots__ = ("approval",)
+    APPROVAL_FIELD_NUMBER: _ClassVar[int]
+    approval: _approval_pb2.Approval
+    def __init__(self, approval: _Optional[_Union[_approval_pb2.Approval, _Mapping]] = ...) -> None: ...
+
+class ApprovalDecided(_message.Message):
+    __slots__ = ("approval_id", "status", "decision")
+    APPROVAL_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    approval_id: str
+    status: _approval_pb2.ApprovalStatus
+    decision: _approval_pb2.ApprovalDecision
+    def __init__(self, approval_id: _Optional[str] = ..., status: _Optional[_Union[_approval_pb2.ApprovalStatus, str]] = ..., decision: _Optional[_Union[_approval_pb2.ApprovalDecision, _Mapping]] = ...) -> None: ...
+
+class CallPermitted(_message.Message):
+    __slots__ = ("permit", "approval_id")
+    PERMIT_FIELD_NUMBER: _ClassVar[int]
+    APPROVAL_ID_FIELD_NUMBER: _ClassVar[int]
+    permit: _permit_pb2.Permit
+    approval_id: str
+    def __init__(self, permit: _Optional[_Union[_permit_pb2.Permit, _Mapping]] = ..., approval_id: _Optional[str] = ...) -> None: ...
+
+class CallStarted(_message.Message):
+    __slots__ = ("permit_id",)
+    PERMIT_ID_FIELD_NUMBER: _ClassVar[int]
+    permit_id: str
+    def __init__(self, permit_id: _Optional[str] = ...) -> None: ...
+
+class CallPreviewed(_message.Message):
+    __slots__ = ("report", "beyond")
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    BEYOND_FIELD_NUMBER: _ClassVar[int]
+    report: _host_pb2.Report
+    beyond: _containers.RepeatedCompositeFieldContainer[_effect_pb2.SideEffect]
+    def __init__(self, report: _Optional[_Union[_host_pb2.Report, _Mapping]] = ..., beyond: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ...) -> None: ...
+
+class CallSettled(_message.Message):
+    __slots__ = ("outcome", "report", "side_effects", "score", "error")
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    SIDE_EFFECTS_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    outcome: _call_pb2.Outcome
+    report: _host_pb2.Report
+    side_effects: _containers.RepeatedCompositeFieldContainer[_effect_pb2.SideEffect]
+    score: _call_pb2.Score
+    error: _error_pb2.Error
+    def __init__(self, outcome: _Optional[_Union[_call_pb2.Outcome, str]] = ..., report: _Optional[_Union[_host_pb2.Report, _Mapping]] = ..., side_effects: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ..., score: _Optional[_Union[_call_pb2.Score, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+
+class RunStarted(_message.Message):
+    __slots__ = ("run",)
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    run: _run_pb2.Run
+    def __init__(self, run: _Optional[_Union[_run_pb2.Run, _Mapping]] = ...) -> None: ...
+
+class TurnRecorded(_message.Message):
+    __slots__ = ("turn",)
+    TURN_FIELD_NUMBER: _ClassVar[int]
+    turn: _run_pb2.ModelTurn
+    def __init__(self, turn: _Optional[_Union[_run_pb2.ModelTurn, _Mapping]] = ...) -> None: ...
+
+class RunFinished(_message.Message):
+    __slots__ = ("run_id", "status", "final_output", "why")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    FINAL_OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    status: _run_pb2.RunStatus
+    final_output: str
+    why: str
+    def __init__(self, run_id: _Optional[str] = ..., status: _Optional[_Union[_run_pb2.RunStatus, str]] = ..., final_output: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
+
+class HostAttached(_message.Message):
+    __slots__ = ("host",)
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    host: _host_pb2.Host
+    def __init__(self, host: _Optional[_Union[_host_pb2.Host, _Mapping]] = ...) -> None: ...
+
+class HostDetached(_message.Message):
+    __slots__ = ("host", "why")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    why: str
+    def __init__(self, host: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
+
+class ServerStarted(_message.Message):
+    __slots__ = ("version", "policy_version", "vocabulary_version")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VOCABULARY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    policy_version: str
+    vocabulary_version: str
+    def __init__(self, version: _Optional[str] = ..., policy_version: _Optional[str] = ..., vocabulary_version: _Optional[str] = ...) -> None: ...
+
+class PermitNoted(_message.Message):
+    __slots__ = ("permit",)
+    PERMIT_FIELD_NUMBER: _ClassVar[int]
+    permit: _permit_pb2.SignedPermit
+    def __init__(self, permit: _Optional[_Union[_permit_pb2.SignedPermit, _Mapping]] = ...) -> None: ...
+
+class PermitReported(_message.Message):
+    __slots__ = ("report",)
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    report: _host_pb2.Report
+    def __init__(self, report: _Optional[_Union[_host_pb2.Report, _Mapping]] = ...) -> None: ...
+
+class LayerDropped(_message.Message):
+    __slots__ = ("call_id", "why")
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    call_id: str
+    why: str
+    def __init__(self, call_id: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
