@@ -1,1 +1,26 @@
-//! The bridge to Python: cmdop._core.
+//! The bridge to Python: `cmdop._core`, imported by `cmdop._bridge` and by nothing else.
+//!
+//! Bytes and handles cross, objects do not. Rust never calls Python: it pushes to a bounded
+//! [`queue::Queue`] and rings an eventfd; a pump on the Python side drains batches. No task of the
+//! runtime holds a Python object or attaches to the interpreter.
+
+pub mod home;
+pub mod queue;
+pub mod requests;
+
+mod runtime;
+
+/// The module as Python sees it. `python/cmdop/_core.pyi` describes it and is checked against it.
+#[pyo3::pymodule(name = "_core")]
+mod core {
+    #[pymodule_export]
+    use crate::home::ForkedError;
+    #[pymodule_export]
+    use crate::runtime::{ClosedError, Runtime, Statistics};
+
+    /// Version of the core.
+    #[pyo3::pyfunction]
+    fn version() -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+}

@@ -1,0 +1,11 @@
+"""The Python end of the bridge. No other package imports `cmdop._core`.
+
+Rust pushes items to a bounded queue and rings an eventfd; `Bridge` runs one pump per event loop that
+drains batches and hands each item to whoever waits for it. Calls into the core never wait.
+"""
+
+from cmdop._bridge.bridge import Bridge, JudgementHandler
+from cmdop._bridge.items import Kind
+from cmdop._bridge.stream import Stream
+
+__all__ = ["Bridge", "JudgementHandler", "Kind", "Stream"]
