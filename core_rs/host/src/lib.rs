@@ -1,1 +1,7 @@
 //! The machine: confine, preview, commit, observe. Nothing here runs without a permit.
+
+pub mod admit;
+pub mod error;
+
+pub use admit::Admitted;
+pub use error::Error;

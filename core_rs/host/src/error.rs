@@ -1,0 +1,101 @@
+//! What can go wrong on a host, and the form in which a caller hears of it.
+
+use std::io;
+
+use cmdop_contract::v1::{self, FixArguments, Reason, Remedy, RetryAfter, Stop, UseTool, remedy};
+
+/// Why the host did not do something, or failed while it did.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Refused or failed for a reason that the caller can act on; it travels as it is.
+    #[error("{}", .0.message)]
+    Typed(Box<v1::Error>),
+    /// The operating system refused.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What the host was about to do.
+        doing: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// A typed error whose remedy is to mend the action at `pointer`.
+    #[must_use]
+    pub fn fix(reason: Reason, message: impl Into<String>, pointer: &str, expected: &str) -> Self {
+        let fix = FixArguments { path: pointer.to_owned(), expected: expected.to_owned() };
+        Self::with(reason, message, remedy::Kind::FixArguments(fix))
+    }
+
+    /// A typed error after which the same call may be proposed again later.
+    #[must_use]
+    pub fn later(reason: Reason, message: impl Into<String>) -> Self {
+        Self::with(reason, message, remedy::Kind::RetryAfter(RetryAfter { ms: 1_000 }))
+    }
+
+    /// A typed error whose remedy is another tool.
+    #[must_use]
+    pub fn use_tool(reason: Reason, message: impl Into<String>, tool: &str) -> Self {
+        Self::with(reason, message, remedy::Kind::UseTool(UseTool { name: tool.to_owned() }))
+    }
+
+    /// A typed error that no mended call gets around.
+    #[must_use]
+    pub fn stop(reason: Reason, message: impl Into<String>) -> Self {
+        Self::with(reason, message, remedy::Kind::Stop(Stop {}))
+    }
+
+    /// A typed error with a remedy of its own.
+    #[must_use]
+    pub fn with(reason: Reason, message: impl Into<String>, remedy: remedy::Kind) -> Self {
+        let remedy = Some(Remedy { kind: Some(remedy) });
+        Self::Typed(Box::new(v1::Error { reason: reason.into(), message: message.into(), remedy, ..Default::default() }))
+    }
+
+    /// An operating system error, with what was being done.
+    pub fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Io { doing, source }
+    }
+
+    /// The reason a caller hears.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Typed(error) => error.reason(),
+            Self::Io { source, .. } if is_full(source) => Reason::HostStorageFull,
+            Self::Io { .. } => Reason::HostError,
+        }
+    }
+}
+
+impl From<Error> for v1::Error {
+    fn from(error: Error) -> Self {
+        let reason = error.reason();
+        match error {
+            Error::Typed(typed) => *typed,
+            io @ Error::Io { .. } => {
+                let remedy = Some(Remedy { kind: Some(remedy::Kind::RetryAfter(RetryAfter { ms: 1_000 })) });
+                Self { reason: reason.into(), message: io.to_string(), remedy, ..Self::default() }
+            }
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures_of_the_system() {
+        let full = Error::io("write")(io::Error::from(io::ErrorKind::StorageFull));
+        let other = Error::io("write")(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert_eq!(full.reason(), Reason::HostStorageFull);
+        assert_eq!(v1::Error::from(other).reason(), Reason::HostError);
+    }
+}
