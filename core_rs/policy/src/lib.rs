@@ -1,1 +1,3 @@
 //! What an action would do and whether it may: shell resolution, exact effects, Cedar, grants. Pure.
+
+pub mod decide;
