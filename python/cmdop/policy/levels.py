@@ -1,0 +1,54 @@
+"""Autonomy levels from a file: who looks at what an agent does."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from cmdop import v1
+from cmdop.errors import InvalidConfigurationError
+
+Level = Literal["shadow", "ask", "preview", "auto"]
+
+
+class Levels(BaseModel):
+    """The content of ``autonomy.toml``: a default level, and levels by agent name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    default: Level = "ask"
+    agents: dict[Annotated[str, StringConstraints(min_length=1)], Level] = Field(default_factory=dict[str, Level])
+
+    def to_proto(self) -> v1.AutonomyConfig:
+        """The levels as the core takes them."""
+        return v1.AutonomyConfig(
+            default_level=_number(self.default),
+            agents={name: _number(level) for name, level in self.agents.items()},
+        )
+
+
+def load_levels(path: Path) -> Levels:
+    """Reads levels from a TOML file; a missing file means `ask` for everyone.
+
+    Raises:
+        InvalidConfigurationError: The file is not TOML or names an unknown level.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return Levels()
+    try:
+        return Levels.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidConfigurationError(f"{path}: {error}; mend the TOML") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InvalidConfigurationError(f"{path}: {place}: {first['msg']}") from error
+
+
+def _number(level: Level) -> v1.AutonomyLevel:
+    return v1.AutonomyLevel.Value("AUTONOMY_LEVEL_" + level.upper())
