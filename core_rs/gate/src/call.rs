@@ -1,0 +1,205 @@
+//! The driver of one call: it takes the call from state to state until it is settled.
+//!
+//! One task per open call owns the call's document and its queue of inputs. Every state knows what
+//! it waits for, so a driver can start in any of them: after a restart the ledger's open calls get
+//! drivers that go on where the last life stopped.
+
+mod decide;
+mod execute;
+mod held;
+
+use std::sync::Arc;
+
+use cmdop_contract::v1::{self, Call, CallState, Event, Reason, event, server_to_host};
+use cmdop_contract::{fold, reason};
+use tokio::sync::watch;
+
+use crate::gate::{Gate, now};
+use crate::live::{Live, Progress, Reins};
+use crate::output::OutputReader;
+use decide::Considered;
+
+/// A claim on a call's answer. Dropping it does not stop the call.
+pub struct Ticket {
+    progress: watch::Receiver<Progress>,
+    live: Option<Arc<Live>>,
+}
+
+impl Ticket {
+    pub(crate) fn follow(live: Arc<Live>) -> Self {
+        Self { progress: live.progress.clone(), live: Some(live) }
+    }
+
+    /// A ticket for a call that is settled already.
+    pub(crate) fn settled(call: Call) -> Self {
+        let (_, progress) = watch::channel(Progress { call: Arc::new(call), failure: None });
+        Self { progress, live: None }
+    }
+
+    /// Id of the call.
+    #[must_use]
+    pub fn call_id(&self) -> String {
+        self.progress.borrow().call.call_id.clone()
+    }
+
+    /// The call as it is now.
+    #[must_use]
+    pub fn now(&self) -> Arc<Call> {
+        self.progress.borrow().call.clone()
+    }
+
+    /// Its output from a sequence number on; `None` once the call is settled.
+    #[must_use]
+    pub fn output(&self, from: u64) -> Option<OutputReader> {
+        self.live.as_ref().map(|live| live.output.reader(from))
+    }
+
+    /// Waits until the call is settled, unknown, or held for a person.
+    ///
+    /// # Errors
+    /// Why the call could not be taken or recorded.
+    pub async fn held_or_settled(&mut self) -> Result<Arc<Call>, v1::Error> {
+        self.until(|state| is_over(state) || matches!(state, CallState::Held | CallState::DiffHeld)).await
+    }
+
+    /// Waits until the call is settled or unknown.
+    ///
+    /// # Errors
+    /// Why the call could not be taken or recorded.
+    pub async fn settled_or_unknown(&mut self) -> Result<Arc<Call>, v1::Error> {
+        self.until(is_over).await
+    }
+
+    /// Waits for the next change; `None` when nothing more will come.
+    pub async fn changed(&mut self) -> Option<Arc<Call>> {
+        self.live.as_ref()?;
+        self.progress.changed().await.ok()?;
+        Some(self.progress.borrow_and_update().call.clone())
+    }
+
+    async fn until(&mut self, reached: impl Fn(CallState) -> bool) -> Result<Arc<Call>, v1::Error> {
+        let waited = self.progress.wait_for(|seen| seen.failure.is_some() || reached(seen.call.state())).await;
+        let seen = match waited {
+            Ok(seen) => seen.clone(),
+            // The driver is gone without a final word: the server stops.
+            Err(_) => return Err(reason::error(Reason::Draining, "the server is stopping; ask again with the same key").into()),
+        };
+        seen.failure.map_or(Ok(seen.call), Err)
+    }
+}
+
+pub(crate) fn is_over(state: CallState) -> bool {
+    matches!(state, CallState::Applied | CallState::NotApplied | CallState::Unknown)
+}
+
+/// Takes one call to its end.
+pub(crate) struct Driver {
+    gate: Gate,
+    live: Arc<Live>,
+    reins: Reins,
+    call: Call,
+    /// What happened and is not durable yet, in order.
+    pending: Vec<Event>,
+    /// Reports to acknowledge once `pending` is durable.
+    unacknowledged: Vec<String>,
+    considered: Option<Box<Considered>>,
+    /// The permit that this life handed to the host. One from an earlier life is inquired about.
+    dispatched: Option<String>,
+}
+
+impl Driver {
+    pub(crate) fn new(gate: Gate, live: Arc<Live>, reins: Reins, call: Call, proposed: Option<Event>) -> Self {
+        Self {
+            gate,
+            live,
+            reins,
+            call,
+            pending: proposed.into_iter().collect(),
+            unacknowledged: Vec::new(),
+            considered: None,
+            dispatched: None,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let failure = self.drive().await.err();
+        if let Some(error) = failure {
+            tracing::error!(call = %self.call.call_id, state = ?self.call.state(), error = %error.message, "call left unrecorded");
+            self.publish(Some(error));
+        }
+        self.gate.retire(&self.live.call_id);
+    }
+
+    /// # Errors
+    /// Only what keeps the call from being recorded; everything else is an outcome.
+    async fn drive(&mut self) -> Result<(), v1::Error> {
+        loop {
+            match self.call.state() {
+                CallState::Proposed => self.decide().await?,
+                CallState::Held | CallState::DiffHeld => self.await_person().await?,
+                CallState::Permitted | CallState::Running | CallState::Committing | CallState::Unknown => {
+                    self.await_host().await?;
+                }
+                CallState::Previewed => self.compare().await?,
+                CallState::Applied | CallState::NotApplied => return Ok(()),
+                CallState::Unspecified => return Err(internal("a call without a state")),
+            }
+        }
+    }
+
+    /// Notes what happened. It becomes durable with the next [`Self::flush`] or permit.
+    fn record(&mut self, kind: event::Kind) -> Result<(), v1::Error> {
+        let event = Event { at: now(), subject: self.call.call_id.clone(), kind: Some(kind) };
+        self.fold(&event)?;
+        self.pending.push(event);
+        Ok(())
+    }
+
+    fn fold(&mut self, event: &Event) -> Result<(), v1::Error> {
+        fold::apply(&mut self.call, event).map_err(|error| internal(&error.to_string()))
+    }
+
+    /// Makes everything recorded durable, then tells everyone.
+    async fn flush(&mut self) -> Result<(), v1::Error> {
+        let pending = std::mem::take(&mut self.pending);
+        if !pending.is_empty() {
+            self.gate.shared().ledger.append(pending).await.map_err(|error| self.unrecorded(error))?;
+        }
+        self.tell();
+        Ok(())
+    }
+
+    /// Publishes the state and acknowledges reports, now that both are durable.
+    fn tell(&mut self) {
+        for permit_id in std::mem::take(&mut self.unacknowledged) {
+            self.gate.acknowledge(&self.live.host, permit_id);
+        }
+        self.publish(None);
+    }
+
+    fn publish(&self, failure: Option<v1::Error>) {
+        self.reins.progress.send_replace(Progress { call: Arc::new(self.call.clone()), failure });
+    }
+
+    fn send(&self, frame: server_to_host::Kind) -> Result<(), v1::Error> {
+        self.gate.shared().hosts.send(&self.live.host, frame)
+    }
+
+    /// What the ledger's failure means for those who wait: nothing ran, or nobody can tell.
+    fn unrecorded(&self, error: cmdop_ledger::Error) -> v1::Error {
+        let mut error = v1::Error::from(error);
+        if self.dispatched.is_some() {
+            error = reason::error(
+                Reason::OutcomeUnknown,
+                format!("the host was told to act, but its answer could not be recorded: {}", error.message),
+            )
+            .into();
+        }
+        error.call_id.clone_from(&self.call.call_id);
+        error
+    }
+}
+
+pub(crate) fn internal(message: &str) -> v1::Error {
+    reason::error(Reason::Internal, message).into()
+}

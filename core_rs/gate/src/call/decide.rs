@@ -1,0 +1,160 @@
+//! From proposal to permit: validate, predict, decide, and then run, hold or refuse.
+
+use std::time::{Duration, Instant};
+
+use cmdop_contract::v1::{self, CallDecided, CallRefused, Decision, Prediction, Reason, event, server_to_host};
+use cmdop_contract::validate::{Validated, validate};
+use cmdop_contract::score;
+use cmdop_ledger::{Clearance, PermitRequest};
+use cmdop_policy::decide::{Ask, Decided, Facts, decide};
+
+use super::{Driver, internal};
+
+/// A call as policy sees it.
+pub(super) struct Considered {
+    pub(super) validated: Validated,
+    pub(super) prediction: Prediction,
+    pub(super) host: v1::Host,
+    validate_time: Duration,
+    predict_time: Duration,
+}
+
+impl Driver {
+    /// PROPOSED: decides, and leaves the call permitted, held or refused.
+    pub(super) async fn decide(&mut self) -> Result<(), v1::Error> {
+        let attached = self.gate.shared().hosts.attached(&self.live.host);
+        let considered = match attached {
+            Ok(_) => self.consider().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = considered {
+            return self.refuse(error).await;
+        }
+        let started = Instant::now();
+        let decided = self.judge()?;
+        let authorise_time = started.elapsed();
+        match decided {
+            Decided::Refuse(refusal) => {
+                self.record_decision(refusal.decision().clone(), authorise_time)?;
+                self.refuse(refusal.error().clone()).await
+            }
+            Decided::Ask(ask) => {
+                self.record_decision(ask.decision().clone(), authorise_time)?;
+                self.hold(ask).await
+            }
+            Decided::Go(grant) => {
+                self.record_decision(grant.decision().clone(), authorise_time)?;
+                self.permit(Clearance::Granted(grant)).await
+            }
+        }
+    }
+
+    /// Validates and predicts, unless that was done already.
+    ///
+    /// # Errors
+    /// What is wrong with the call.
+    pub(super) async fn consider(&mut self) -> Result<(), v1::Error> {
+        if self.considered.is_some() {
+            return Ok(());
+        }
+        let shared = self.gate.shared().clone();
+        let host = shared.hosts.get(&self.live.host)?;
+        let proposal = self.call.proposal.clone().unwrap_or_default();
+        let started = Instant::now();
+        let validated = validate(&shared.registry, proposal, &shared.limits, &host.home)?;
+        let validate_time = started.elapsed();
+        let started = Instant::now();
+        let prediction = shared.foresight.predict(&validated, &host.home).await?;
+        let predict_time = started.elapsed();
+        self.considered = Some(Box::new(Considered { validated, prediction, host, validate_time, predict_time }));
+        Ok(())
+    }
+
+    /// Asks policy about the considered call.
+    pub(super) fn judge(&self) -> Result<Decided, v1::Error> {
+        let considered = self.considered()?;
+        let actor = considered.validated.proposal().actor.clone().unwrap_or_default();
+        let shared = self.gate.shared();
+        let facts = Facts { actor: &actor, level: shared.options.level(&actor.agent), host: &considered.host };
+        Ok(decide(&shared.engine, &considered.validated, &considered.prediction, &facts))
+    }
+
+    pub(super) fn considered(&self) -> Result<&Considered, v1::Error> {
+        self.considered.as_deref().ok_or_else(|| internal("decided before it was considered"))
+    }
+
+    fn record_decision(&mut self, decision: Decision, authorise_time: Duration) -> Result<(), v1::Error> {
+        let considered = self.considered()?;
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let decided = CallDecided {
+            decision: Some(decision),
+            prediction: Some(considered.prediction.clone()),
+            declared: considered.validated.declared().iter().map(v1::ExpectedEffect::from).collect(),
+            validate_ns: nanos(considered.validate_time),
+            predict_ns: nanos(considered.predict_time),
+            authorise_ns: nanos(authorise_time),
+        };
+        self.record(event::Kind::CallDecided(decided))
+    }
+
+    /// Ends a call that never got a permit. An undecided one fails its proposal, too.
+    async fn refuse(&mut self, mut error: v1::Error) -> Result<(), v1::Error> {
+        error.call_id.clone_from(&self.call.call_id);
+        let valid = !score::is_malformed(error.reason());
+        let score = score::refused(valid);
+        self.record(event::Kind::CallRefused(CallRefused { error: Some(error.clone()), score: Some(score) }))?;
+        self.flush().await?;
+        if self.call.decision.is_none() {
+            self.publish(Some(error));
+        }
+        Ok(())
+    }
+
+    /// Holds the call for a person.
+    pub(super) async fn hold(&mut self, ask: Ask) -> Result<(), v1::Error> {
+        // A person may take hours: what was considered by then is stale.
+        let pending = std::mem::take(&mut self.pending);
+        let ttl = self.gate.shared().options.approval_ttl;
+        let proposal = self.call.proposal.clone().unwrap_or_default();
+        let held = self.gate.shared().ledger.hold(ask, &self.call.call_id, &proposal, ttl, pending).await;
+        let event = held.map_err(|error| self.unrecorded(error))?;
+        self.fold(&event)?;
+        self.considered = None;
+        self.tell();
+        if let Some(approval) = self.call.approval.clone() {
+            self.gate.announce(approval);
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable and a permit with it, then hands the permit to the host.
+    pub(super) async fn permit(&mut self, clearance: Clearance) -> Result<(), v1::Error> {
+        let proposal = self.call.proposal.clone().unwrap_or_default();
+        let request = PermitRequest {
+            call_id: self.call.call_id.clone(),
+            attempt: self.call.attempt.max(1),
+            proposal,
+            ttl: self.gate.shared().options.permit_ttl,
+        };
+        let pending = std::mem::take(&mut self.pending);
+        let issued = self.gate.shared().ledger.permit(clearance, request, pending).await;
+        let issued = issued.map_err(|error| self.unrecorded(error))?;
+        self.fold(&issued.event)?;
+        let permit_id = self.call.permits.last().map(|permit| permit.permit_id.clone());
+        self.tell();
+        match self.send(server_to_host::Kind::Execute(v1::Execute { permit: Some(issued.signed) })) {
+            Ok(()) => {
+                self.dispatched = permit_id;
+                Ok(())
+            }
+            // It was never handed over, so it cannot have run.
+            Err(error) => self.settle(v1::Outcome::NotApplied, None, Some(error)).await,
+        }
+    }
+
+    /// Ends a held call whose approval no longer fits.
+    pub(super) async fn void(&mut self, why: &str) -> Result<(), v1::Error> {
+        let error = cmdop_contract::reason::error(Reason::ApprovalVoid, why);
+        self.settle(v1::Outcome::NotApplied, None, Some(error.into())).await
+    }
+}

@@ -1,0 +1,128 @@
+//! Waiting for a person, and going on with exactly what was approved.
+
+use std::time::Duration;
+
+use cmdop_contract::reason;
+use cmdop_contract::v1::{self, Approval, ApprovalStatus, ApprovalVerdict, CallState, Outcome, Reason, server_to_host};
+use cmdop_ledger::Clearance;
+use cmdop_policy::decide::{Ask, Decided, DiffDecided};
+
+use super::Driver;
+use crate::gate::now;
+use crate::live::Input;
+
+impl Driver {
+    /// HELD and DIFF_HELD: waits for the verdict. Silence is a refusal.
+    pub(super) async fn await_person(&mut self) -> Result<(), v1::Error> {
+        let mut approval = self.call.approval.clone().unwrap_or_default();
+        loop {
+            match approval.status() {
+                ApprovalStatus::Pending => {}
+                ApprovalStatus::Approved => return self.proceed(&approval).await,
+                _ => return self.turn_down(&approval).await,
+            }
+            let left = Duration::from_nanos(u64::try_from(approval.expires_at - now()).unwrap_or(0));
+            tokio::select! {
+                input = self.reins.inputs.recv() => match input {
+                    Some(Input::Decided(decided)) if decided.approval_id == approval.approval_id => {
+                        approval = *decided;
+                        self.call.approval = Some(approval.clone());
+                    }
+                    Some(Input::Cancel { why }) => return self.cancel_held(&approval, &why).await,
+                    Some(Input::Report(report)) => self.gate.acknowledge(&self.live.host, report.permit_id),
+                    Some(_) => {}
+                    None => return Err(super::internal("the server is stopping")),
+                },
+                () = tokio::time::sleep(left) => self.gate.expire_approvals().await?,
+            }
+        }
+    }
+
+    /// Decides anew and goes on only if the answer is still the question that was approved.
+    async fn proceed(&mut self, approval: &Approval) -> Result<(), v1::Error> {
+        if let Err(error) = self.await_attached().await {
+            return self.settle(Outcome::NotApplied, None, Some(error)).await;
+        }
+        if let Err(error) = self.consider().await {
+            return self.settle(Outcome::NotApplied, None, Some(error)).await;
+        }
+        let ask: Option<Ask> = if self.call.state() == CallState::DiffHeld {
+            match self.judge_observed()? {
+                DiffDecided::Ask(ask) => Some(ask),
+                _ => None,
+            }
+        } else {
+            match self.judge()? {
+                Decided::Ask(ask) => Some(ask),
+                _ => None,
+            }
+        };
+        match ask {
+            Some(ask) if ask.digest() == approval.digest => {
+                self.permit(Clearance::Approved(ask, approval.approval_id.clone())).await
+            }
+            _ => self.void("policy would decide otherwise now than when this was asked; propose the call again").await,
+        }
+    }
+
+    async fn turn_down(&mut self, approval: &Approval) -> Result<(), v1::Error> {
+        let decision = approval.decision.clone().unwrap_or_default();
+        let by = |what: &str| match decision.comment.as_str() {
+            "" => format!("{} {what} the call", decision.approver),
+            comment => format!("{} {what} the call: {comment}", decision.approver),
+        };
+        let (why, message) = match approval.status() {
+            ApprovalStatus::Rejected if decision.verdict() == ApprovalVerdict::Terminate => {
+                (Reason::ApprovalRejected, by("rejected and ended the run of"))
+            }
+            ApprovalStatus::Rejected => (Reason::ApprovalRejected, by("rejected")),
+            ApprovalStatus::Expired => (Reason::ApprovalExpired, "nobody decided in time, which is a refusal".into()),
+            _ => (Reason::ApprovalVoid, "the approval no longer holds; propose the call again".into()),
+        };
+        self.discard();
+        self.settle(Outcome::NotApplied, None, Some(reason::error(why, message).into())).await
+    }
+
+    async fn cancel_held(&mut self, approval: &Approval, why: &str) -> Result<(), v1::Error> {
+        let request = v1::DecideApprovalRequest {
+            approval_id: approval.approval_id.clone(),
+            verdict: ApprovalVerdict::Reject.into(),
+            approver: "cancelled".into(),
+            comment: why.into(),
+            digest: approval.digest.clone(),
+        };
+        let decided = self.gate.shared().ledger.decide_approval(request).await;
+        // Somebody else was faster: then their verdict is on its way to this driver's queue.
+        if let Ok(approval) = decided {
+            self.gate.announce(approval);
+        }
+        self.discard();
+        let error = reason::error(Reason::Cancelled, format!("cancelled while held: {why}"));
+        self.settle(Outcome::NotApplied, None, Some(error.into())).await
+    }
+
+    /// Lets the host throw the private layer away. If it is not there now, its retention does.
+    pub(super) fn discard(&self) {
+        if self.call.observation.is_some() {
+            let discard = v1::Discard { call_id: self.call.call_id.clone() };
+            let _ = self.send(server_to_host::Kind::Discard(discard));
+        }
+    }
+
+    /// Waits for the host within its grace.
+    async fn await_attached(&mut self) -> Result<(), v1::Error> {
+        let deadline = tokio::time::Instant::now() + self.gate.shared().options.host_grace;
+        loop {
+            let attached = self.gate.shared().hosts.attached(&self.live.host);
+            let Err(error) = attached else { return Ok(()) };
+            tokio::select! {
+                input = self.reins.inputs.recv() => match input {
+                    Some(Input::Report(report)) => self.gate.acknowledge(&self.live.host, report.permit_id),
+                    Some(_) => {}
+                    None => return Err(error),
+                },
+                () = tokio::time::sleep_until(deadline) => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! The handle that everything outside talks to, and what all drivers share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cmdop_contract::reason;
+use cmdop_contract::tool::Registry;
+use cmdop_contract::v1::{self, Approval, Call, CallProposed, Event, Host, HostHello, Proposal, Reason, event, server_to_host};
+use cmdop_contract::validate::Limits;
+use cmdop_contract::{digest, fold};
+use cmdop_ledger::{Claim, Ledger};
+use cmdop_policy::engine::Engine;
+use parking_lot::Mutex;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
+
+use crate::call::{Driver, Ticket, internal, is_over};
+use crate::hosts::{Attachment, Hosts};
+use crate::judge::{Foresight, Judge};
+use crate::live::{Input, Live};
+use crate::options::Options;
+
+/// Changes of approvals that a slow watcher may lag behind before it must list them again.
+const APPROVAL_BACKLOG: usize = 1_024;
+
+/// The loop of every call on this server. A cheap handle.
+#[derive(Clone)]
+pub struct Gate {
+    shared: Arc<Shared>,
+}
+
+/// What all drivers share.
+pub(crate) struct Shared {
+    pub(crate) ledger: Ledger,
+    pub(crate) engine: Engine,
+    pub(crate) registry: Registry,
+    pub(crate) limits: Limits,
+    pub(crate) options: Options,
+    pub(crate) foresight: Foresight,
+    pub(crate) hosts: Hosts,
+    live: Mutex<HashMap<String, Arc<Live>>>,
+    drivers: Mutex<JoinSet<()>>,
+    approvals: broadcast::Sender<Approval>,
+    draining: AtomicBool,
+}
+
+impl Gate {
+    /// Starts a gate over a ledger and gives the ledger's open calls drivers again.
+    ///
+    /// Must be called within a tokio runtime; the drivers run on it.
+    ///
+    /// # Errors
+    /// What the ledger says if it cannot be read.
+    pub async fn start(
+        options: Options,
+        ledger: Ledger,
+        engine: Engine,
+        registry: Registry,
+        judge: Arc<dyn Judge>,
+    ) -> Result<Self, v1::Error> {
+        let foresight = Foresight::new(
+            judge,
+            options.judgement_ttl,
+            options.vocabulary_version.clone(),
+            options.remembered_predictions,
+        );
+        let shared = Shared {
+            ledger,
+            engine,
+            registry,
+            limits: Limits::default(),
+            options,
+            foresight,
+            hosts: Hosts::default(),
+            live: Mutex::default(),
+            drivers: Mutex::default(),
+            approvals: broadcast::Sender::new(APPROVAL_BACKLOG),
+            draining: AtomicBool::new(false),
+        };
+        let gate = Self { shared: Arc::new(shared) };
+        gate.shared.hosts.remember(gate.shared.ledger.hosts().await?);
+        for call in gate.shared.ledger.open_calls().await? {
+            gate.drive(call, None);
+        }
+        let started = v1::ServerStarted {
+            version: env!("CARGO_PKG_VERSION").into(),
+            policy_version: gate.shared.engine.version().into(),
+            vocabulary_version: gate.shared.options.vocabulary_version.clone(),
+        };
+        gate.append(String::from("server"), event::Kind::ServerStarted(started)).await?;
+        Ok(gate)
+    }
+
+    /// Takes a proposal and starts its driver. The call goes on whether or not anyone waits.
+    ///
+    /// The same key with the same action joins the call that has it.
+    ///
+    /// # Errors
+    /// DRAINING, LOAD_SHED, KEY_CONFLICT. What is wrong with the action comes through the ticket.
+    pub async fn submit(&self, mut proposal: Proposal) -> Result<Ticket, v1::Error> {
+        if self.shared.draining.load(Ordering::Relaxed) {
+            return Err(reason::error(Reason::Draining, "the server is stopping; try again with the same key").into());
+        }
+        if self.shared.live.lock().len() >= self.shared.options.max_open_calls {
+            return Err(reason::error(Reason::LoadShed, "too many calls are open; try again later").retry_after(500).into());
+        }
+        complete(&mut proposal);
+        let call_id = new_id();
+        let action_digest = digest::action_digest(&proposal.action.clone().unwrap_or_default());
+        let tenant = proposal.actor.as_ref().map(|actor| actor.tenant.clone()).unwrap_or_default();
+        match self.shared.ledger.claim(&tenant, &proposal.idempotency_key, &action_digest, &call_id) {
+            Claim::New => {}
+            Claim::Same(earlier) => return self.join(&earlier).await,
+            Claim::Conflict(earlier) => return Err(conflict(&proposal.idempotency_key, &earlier)),
+        }
+        let proposed = CallProposed { proposal: Some(proposal), action_digest };
+        let event = Event { at: now(), subject: call_id, kind: Some(event::Kind::CallProposed(proposed)) };
+        let mut call = Call::default();
+        fold::apply(&mut call, &event).map_err(|error| internal(&error.to_string()))?;
+        Ok(self.drive(call, Some(event)))
+    }
+
+    /// Proposes and waits: until the call is settled or held, or with `for_decision` only until it
+    /// is settled or unknown.
+    ///
+    /// # Errors
+    /// Why the call could not be taken: malformed, unknown tool or host, storage.
+    pub async fn propose(&self, proposal: Proposal, for_decision: bool) -> Result<Arc<Call>, v1::Error> {
+        let mut ticket = self.submit(proposal).await?;
+        if for_decision { ticket.settled_or_unknown().await } else { ticket.held_or_settled().await }
+    }
+
+    /// A ticket for a call that exists.
+    ///
+    /// # Errors
+    /// UNKNOWN_CALL.
+    pub async fn follow(&self, call_id: &str) -> Result<Ticket, v1::Error> {
+        if let Some(live) = self.live(call_id) {
+            return Ok(Ticket::follow(live));
+        }
+        Ok(Ticket::settled(self.stored(call_id).await?))
+    }
+
+    /// A call as it is now.
+    ///
+    /// # Errors
+    /// UNKNOWN_CALL.
+    pub async fn call(&self, call_id: &str) -> Result<Arc<Call>, v1::Error> {
+        Ok(self.follow(call_id).await?.now())
+    }
+
+    /// Calls that are durable, newest first.
+    ///
+    /// # Errors
+    /// What the ledger says.
+    pub async fn calls(&self, request: v1::ListCallsRequest) -> Result<Vec<Call>, v1::Error> {
+        Ok(self.shared.ledger.calls(request).await?)
+    }
+
+    /// Stops a call: a held one is rejected, a running one killed. Settled calls stay as they are.
+    ///
+    /// # Errors
+    /// UNKNOWN_CALL.
+    pub async fn cancel(&self, call_id: &str, why: &str) -> Result<Arc<Call>, v1::Error> {
+        self.notify(call_id, Input::Cancel { why: why.to_owned() }).await;
+        self.follow(call_id).await?.settled_or_unknown().await
+    }
+
+    /// Attaches a host; frames for it go into `frames`.
+    ///
+    /// # Errors
+    /// UNSUPPORTED_PROTOCOL, or PROTOCOL_VIOLATION if the name is empty or taken.
+    pub fn attach(&self, hello: HostHello, frames: mpsc::Sender<v1::ServerToHost>) -> Result<(Attachment, u32), v1::Error> {
+        Attachment::new(self.clone(), hello, frames)
+    }
+
+    /// All hosts that ever attached.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<Host> {
+        self.shared.hosts.list()
+    }
+
+    /// One host.
+    ///
+    /// # Errors
+    /// UNKNOWN_HOST.
+    pub fn host(&self, name: &str) -> Result<Host, v1::Error> {
+        self.shared.hosts.get(name)
+    }
+
+    /// The registered tools.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
+    /// One approval.
+    ///
+    /// # Errors
+    /// UNKNOWN_APPROVAL.
+    pub async fn approval(&self, approval_id: &str) -> Result<Approval, v1::Error> {
+        let found = self.shared.ledger.approval(approval_id).await?;
+        found.ok_or_else(|| reason::error(Reason::UnknownApproval, format!("no approval `{approval_id}`")).into())
+    }
+
+    /// Approvals, newest first.
+    ///
+    /// # Errors
+    /// What the ledger says.
+    pub async fn approvals(&self, request: v1::ListApprovalsRequest) -> Result<Vec<Approval>, v1::Error> {
+        Ok(self.shared.ledger.approvals(request).await?)
+    }
+
+    /// Every change of an approval from now on.
+    #[must_use]
+    pub fn watch_approvals(&self) -> broadcast::Receiver<Approval> {
+        self.shared.approvals.subscribe()
+    }
+
+    /// Decides an approval. Returns once that is durable; the call then goes on.
+    ///
+    /// # Errors
+    /// UNKNOWN_APPROVAL, APPROVAL_NOT_PENDING, APPROVAL_VOID for another digest.
+    pub async fn decide_approval(&self, request: v1::DecideApprovalRequest) -> Result<Approval, v1::Error> {
+        let approval = self.shared.ledger.decide_approval(request).await?;
+        self.announce(approval.clone());
+        self.notify(&approval.call_id, Input::Decided(Box::new(approval.clone()))).await;
+        Ok(approval)
+    }
+
+    /// Opens a run.
+    ///
+    /// # Errors
+    /// What the ledger says.
+    pub async fn start_run(&self, request: v1::StartRunRequest) -> Result<v1::Run, v1::Error> {
+        let run_id = new_id();
+        let mut actor = request.actor.unwrap_or_default();
+        actor.run.clone_from(&run_id);
+        let run = v1::Run {
+            run_id: run_id.clone(),
+            actor: Some(actor),
+            task: request.task,
+            model: request.model,
+            status: v1::RunStatus::Running.into(),
+            started_at: now(),
+            ..v1::Run::default()
+        };
+        self.append(run_id, event::Kind::RunStarted(v1::RunStarted { run: Some(run.clone()) })).await?;
+        Ok(run)
+    }
+
+    /// Records one exchange with a model.
+    ///
+    /// # Errors
+    /// UNKNOWN_RUN.
+    pub async fn record_turn(&self, turn: v1::ModelTurn) -> Result<(), v1::Error> {
+        self.run(&turn.run_id).await?;
+        self.append(turn.run_id.clone(), event::Kind::TurnRecorded(v1::TurnRecorded { turn: Some(turn) })).await
+    }
+
+    /// Closes a run.
+    ///
+    /// # Errors
+    /// UNKNOWN_RUN.
+    pub async fn finish_run(&self, request: v1::FinishRunRequest) -> Result<v1::Run, v1::Error> {
+        self.run(&request.run_id).await?;
+        let run_id = request.run_id.clone();
+        let finished = v1::RunFinished {
+            run_id: request.run_id,
+            status: request.status,
+            final_output: request.final_output,
+            why: request.why,
+        };
+        self.append(run_id.clone(), event::Kind::RunFinished(finished)).await?;
+        self.run(&run_id).await
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// UNKNOWN_RUN.
+    pub async fn run(&self, run_id: &str) -> Result<v1::Run, v1::Error> {
+        let found = self.shared.ledger.run(run_id).await?;
+        found.ok_or_else(|| reason::error(Reason::UnknownRun, format!("no run `{run_id}`")).into())
+    }
+
+    /// Runs, newest first.
+    ///
+    /// # Errors
+    /// What the ledger says.
+    pub async fn runs(&self, limit: u32) -> Result<Vec<v1::Run>, v1::Error> {
+        Ok(self.shared.ledger.runs(limit).await?)
+    }
+
+    /// Everything recorded about a call or a run.
+    ///
+    /// # Errors
+    /// UNKNOWN_CALL.
+    pub async fn trace(&self, id: &str) -> Result<v1::Trace, v1::Error> {
+        let found = self.shared.ledger.trace(id).await?;
+        found.ok_or_else(|| unknown_call(id))
+    }
+
+    /// Takes no new calls and waits until none works any more. Held calls are left to the next life.
+    pub async fn drain(&self, deadline: Duration) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        let working: Vec<_> = self.shared.live.lock().values().cloned().collect();
+        let all = async {
+            for live in working {
+                // An error is an end, too.
+                let _ = Ticket::follow(live).held_or_settled().await;
+            }
+        };
+        if tokio::time::timeout(deadline, all).await.is_err() {
+            tracing::warn!("calls were still working when the drain ended; the next start goes on with them");
+        }
+        self.shared.drivers.lock().abort_all();
+    }
+
+    /// Calls that are open now.
+    #[must_use]
+    pub fn open_calls(&self) -> usize {
+        self.shared.live.lock().len()
+    }
+}
+
+impl Gate {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn drive(&self, call: Call, proposed: Option<Event>) -> Ticket {
+        let (live, reins) = Live::new(&Arc::new(call.clone()));
+        self.shared.live.lock().insert(call.call_id.clone(), live.clone());
+        let driver = Driver::new(self.clone(), live.clone(), reins, call, proposed);
+        let mut drivers = self.shared.drivers.lock();
+        while drivers.try_join_next().is_some() {}
+        drivers.spawn(driver.run());
+        Ticket::follow(live)
+    }
+
+    /// Joins the call that has the key already.
+    async fn join(&self, call_id: &str) -> Result<Ticket, v1::Error> {
+        self.follow(call_id).await
+    }
+
+    fn live(&self, call_id: &str) -> Option<Arc<Live>> {
+        self.shared.live.lock().get(call_id).cloned()
+    }
+
+    pub(crate) fn retire(&self, call_id: &str) {
+        self.shared.live.lock().remove(call_id);
+    }
+
+    async fn stored(&self, call_id: &str) -> Result<Call, v1::Error> {
+        self.shared.ledger.call(call_id).await?.ok_or_else(|| unknown_call(call_id))
+    }
+
+    /// Hands an input to a call's driver. False if the call has none.
+    pub(crate) async fn notify(&self, call_id: &str, input: Input) -> bool {
+        let Some(live) = self.live(call_id) else { return false };
+        live.inputs.send(input).await.is_ok()
+    }
+
+    pub(crate) async fn notify_host_calls(&self, host: &str, input: impl Fn() -> Input) {
+        let concerned: Vec<_> = self.shared.live.lock().values().filter(|live| live.host == host).cloned().collect();
+        for live in concerned {
+            let _ = live.inputs.send(input()).await;
+        }
+    }
+
+    pub(crate) fn push_output(&self, host: &str, output: v1::Output) {
+        // A host speaks for its own calls only.
+        if let Some(live) = self.live(&output.call_id).filter(|live| live.host == host) {
+            live.output.push(output);
+        }
+    }
+
+    pub(crate) fn acknowledge(&self, host: &str, permit_id: String) {
+        // A host that is away asks again when it is back.
+        let _ = self.shared.hosts.send(host, server_to_host::Kind::Acknowledge(v1::Acknowledge { permit_id }));
+    }
+
+    pub(crate) fn announce(&self, approval: Approval) {
+        // Without watchers there is nobody to tell.
+        let _ = self.shared.approvals.send(approval);
+    }
+
+    /// Expires what is due and tells the drivers, the caller's own included.
+    pub(crate) async fn expire_approvals(&self) -> Result<(), v1::Error> {
+        for approval in self.shared.ledger.expire_due(now()).await? {
+            self.announce(approval.clone());
+            self.notify(&approval.call_id, Input::Decided(Box::new(approval.clone()))).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn note_host_attached(&self, host: Host) {
+        self.note(host.name.clone(), event::Kind::HostAttached(v1::HostAttached { host: Some(host) }));
+    }
+
+    pub(crate) fn note_host_detached(&self, name: &str) {
+        let detached = v1::HostDetached { host: name.into(), why: "the link ended".into() };
+        self.note(name.to_owned(), event::Kind::HostDetached(detached));
+        let (gate, name) = (self.clone(), name.to_owned());
+        self.shared.drivers.lock().spawn(async move { gate.notify_host_calls(&name, || Input::Detached).await });
+    }
+
+    /// Records what nobody waits for.
+    fn note(&self, subject: String, kind: event::Kind) {
+        let gate = self.clone();
+        self.shared.drivers.lock().spawn(async move {
+            if let Err(error) = gate.append(subject, kind).await {
+                tracing::error!(error = %error.message, "an event could not be recorded");
+            }
+        });
+    }
+
+    async fn append(&self, subject: String, kind: event::Kind) -> Result<(), v1::Error> {
+        self.shared.ledger.append(vec![Event { at: now(), subject, kind: Some(kind) }]).await?;
+        Ok(())
+    }
+}
+
+/// Fills what a proposal leaves to the server.
+fn complete(proposal: &mut Proposal) {
+    let actor = proposal.actor.get_or_insert_default();
+    if actor.tenant.is_empty() {
+        actor.tenant = "local".into();
+    }
+    if proposal.idempotency_key.is_empty() {
+        proposal.idempotency_key = new_id();
+    }
+    proposal.author_attempt = proposal.author_attempt.max(1);
+}
+
+fn conflict(key: &str, earlier: &str) -> v1::Error {
+    let message = format!("the key `{key}` belongs to call {earlier}, which is another action; use a new key");
+    let mut error: v1::Error = reason::error(Reason::KeyConflict, message).into();
+    error.call_id = earlier.to_owned();
+    error
+}
+
+fn unknown_call(id: &str) -> v1::Error {
+    reason::error(Reason::UnknownCall, format!("no call or run `{id}` is recorded")).into()
+}
+
+fn new_id() -> String {
+    uuid::Uuid::now_v7().simple().to_string()
+}
+
+/// Nanoseconds since the Unix epoch.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,180 @@
+//! Hosts that attached: what they said they can do, and the way to them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cmdop_contract::reason;
+use cmdop_contract::v1::{self, Host, HostHello, HostToServer, Reason, ServerToHost, host_to_server, server_to_host};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::Gate;
+use crate::live::Input;
+
+/// Every host that ever attached to this server, attached or not.
+#[derive(Default)]
+pub(crate) struct Hosts {
+    known: Mutex<BTreeMap<String, Known>>,
+    next_link: AtomicU64,
+}
+
+struct Known {
+    host: Host,
+    link: Option<Link>,
+}
+
+struct Link {
+    id: u64,
+    frames: mpsc::Sender<ServerToHost>,
+}
+
+impl Hosts {
+    /// Hosts of earlier lives of this server, as the ledger knows them.
+    pub(crate) fn remember(&self, hosts: impl IntoIterator<Item = Host>) {
+        let mut known = self.known.lock();
+        for mut host in hosts {
+            host.attached = false;
+            known.entry(host.name.clone()).or_insert(Known { host, link: None });
+        }
+    }
+
+    pub(crate) fn list(&self) -> Vec<Host> {
+        self.known.lock().values().map(|known| known.host.clone()).collect()
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Result<Host, v1::Error> {
+        let known = self.known.lock();
+        known.get(name).map(|known| known.host.clone()).ok_or_else(|| unknown(name, known.keys()))
+    }
+
+    /// The host if it is attached.
+    pub(crate) fn attached(&self, name: &str) -> Result<Host, v1::Error> {
+        let host = self.get(name)?;
+        if host.attached { Ok(host) } else { Err(gone(name)) }
+    }
+
+    /// Hands a frame to a host's link.
+    pub(crate) fn send(&self, name: &str, frame: server_to_host::Kind) -> Result<(), v1::Error> {
+        let known = self.known.lock();
+        let link = known.get(name).and_then(|known| known.link.as_ref()).ok_or_else(|| gone(name))?;
+        // A full queue means that the host does not read: the same as being away.
+        link.frames.try_send(ServerToHost { kind: Some(frame) }).map_err(|_| gone(name))
+    }
+
+    fn link(&self, mut host: Host, frames: mpsc::Sender<ServerToHost>) -> Result<u64, v1::Error> {
+        let mut known = self.known.lock();
+        if let Some(Known { link: Some(link), .. }) = known.get(&host.name)
+            && !link.frames.is_closed()
+        {
+            let message = format!("a host named `{}` is attached already; give this one another name", host.name);
+            return Err(reason::error(Reason::ProtocolViolation, message).into());
+        }
+        let id = self.next_link.fetch_add(1, Ordering::Relaxed);
+        host.attached = true;
+        known.insert(host.name.clone(), Known { host, link: Some(Link { id, frames }) });
+        Ok(id)
+    }
+
+    /// Forgets a link. False if a newer one has taken its place.
+    fn unlink(&self, name: &str, id: u64) -> bool {
+        let mut known = self.known.lock();
+        let Some(entry) = known.get_mut(name) else { return false };
+        if entry.link.as_ref().is_none_or(|link| link.id != id) {
+            return false;
+        }
+        entry.link = None;
+        entry.host.attached = false;
+        true
+    }
+}
+
+fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> v1::Error {
+    let known: Vec<_> = known.map(String::as_str).collect();
+    let expected = if known.is_empty() { "a host that has attached; none has yet".into() } else { known.join(", ") };
+    let message = format!("no host named `{name}` has ever attached; known hosts: {expected}");
+    reason::error(Reason::UnknownHost, message).fix_arguments("/host", &expected).into()
+}
+
+fn gone(name: &str) -> v1::Error {
+    let message = format!("host `{name}` is not attached, so nothing was sent to it; start its daemon or try again");
+    reason::error(Reason::HostUnavailable, message).into()
+}
+
+/// A host's presence. Dropping it detaches the host.
+pub struct Attachment {
+    gate: Gate,
+    name: String,
+    link: u64,
+}
+
+impl Attachment {
+    /// Attaches a host under the name it gives.
+    ///
+    /// # Errors
+    /// UNSUPPORTED_PROTOCOL, or PROTOCOL_VIOLATION if the name is empty or taken.
+    pub(crate) fn new(gate: Gate, hello: HostHello, frames: mpsc::Sender<ServerToHost>) -> Result<(Self, u32), v1::Error> {
+        let protocol = crate::negotiate(hello.min_protocol, hello.max_protocol)?;
+        let host = hello.host.unwrap_or_default();
+        if host.name.is_empty() {
+            return Err(reason::error(Reason::ProtocolViolation, "a host must say its name").into());
+        }
+        let name = host.name.clone();
+        let link = gate.shared().hosts.link(host.clone(), frames)?;
+        gate.note_host_attached(host);
+        Ok((Self { gate, name, link }, protocol))
+    }
+
+    /// Name of the host.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Tells the calls of this host that it is there. Call it after the host was welcomed.
+    pub async fn ready(&self) {
+        self.gate.notify_host_calls(&self.name, || Input::Attached).await;
+    }
+
+    /// Takes a frame that came from the host.
+    pub async fn frame(&self, frame: HostToServer) {
+        use host_to_server::Kind;
+        match frame.kind {
+            Some(Kind::Started(started)) => {
+                self.gate.notify(&started.call_id, Input::Started { permit_id: started.permit_id }).await;
+            }
+            Some(Kind::Output(output)) => self.gate.push_output(&self.name, output),
+            Some(Kind::Report(report)) => {
+                let (call_id, permit_id) = (report.call_id.clone(), report.permit_id.clone());
+                if !self.gate.notify(&call_id, Input::Report(Box::new(report))).await {
+                    // The call was settled in an earlier life: its report is durable already.
+                    self.gate.acknowledge(&self.name, permit_id);
+                }
+            }
+            Some(Kind::Forgotten(forgotten)) => {
+                self.gate.notify(&forgotten.call_id, Input::Forgotten { permit_id: forgotten.permit_id }).await;
+            }
+            Some(Kind::Draining(_)) => self.gate.shared().hosts.drain(&self.name, self.link),
+            Some(Kind::Hello(_) | Kind::Heartbeat(_)) | None => {}
+        }
+    }
+}
+
+impl Hosts {
+    /// The host takes no new permits, but its reports still come.
+    fn drain(&self, name: &str, id: u64) {
+        let mut known = self.known.lock();
+        if let Some(entry) = known.get_mut(name)
+            && entry.link.as_ref().is_some_and(|link| link.id == id)
+        {
+            entry.host.attached = false;
+        }
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        if self.gate.shared().hosts.unlink(&self.name, self.link) {
+            self.gate.note_host_detached(&self.name);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What commands do is judged outside: here is the port, and the memory of what was judged.
+
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cmdop_contract::reason;
+use cmdop_contract::v1::{self, JudgementReply, JudgementRequest, Prediction, Reason};
+use cmdop_contract::validate::Validated;
+use cmdop_policy::predict::{Predictor, Step};
+use lru::LruCache;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+/// A future without a name.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// Whoever knows what commands do.
+pub trait Judge: Send + Sync + 'static {
+    /// Answers a request, or `None` if nobody can be asked. The caller sets the deadline.
+    fn judge(&self, request: JudgementRequest) -> BoxFuture<Option<JudgementReply>>;
+}
+
+/// Knows no command at all: every shell command is unanalysable.
+#[derive(Debug, Clone, Copy)]
+pub struct NoJudge;
+
+impl Judge for NoJudge {
+    fn judge(&self, request: JudgementRequest) -> BoxFuture<Option<JudgementReply>> {
+        Box::pin(std::future::ready(Some(JudgementReply { id: request.id, judgements: Vec::new() })))
+    }
+}
+
+/// Predicts effects, asking the judge only for what it has not judged before.
+pub(crate) struct Foresight {
+    judge: Arc<dyn Judge>,
+    deadline: Duration,
+    vocabulary_version: String,
+    next_id: AtomicU64,
+    remembered: Mutex<LruCache<[u8; 32], Prediction>>,
+}
+
+impl Foresight {
+    pub(crate) fn new(judge: Arc<dyn Judge>, deadline: Duration, vocabulary_version: String, size: usize) -> Self {
+        let size = NonZeroUsize::new(size).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            judge,
+            deadline,
+            vocabulary_version,
+            next_id: AtomicU64::new(1),
+            remembered: Mutex::new(LruCache::new(size)),
+        }
+    }
+
+    /// Predicts what a call would do on a host whose user has this home directory.
+    ///
+    /// # Errors
+    /// MALFORMED_COMMAND from the gates; PREDICTION_FAILED if the judge does not answer in time.
+    pub(crate) async fn predict(&self, validated: &Validated, home: &str) -> Result<Prediction, v1::Error> {
+        let step = Predictor::start(validated, home);
+        let key = match &step {
+            Step::Judge(..) => digest(validated, home, &self.vocabulary_version),
+            Step::Done(prediction) => return Ok(prediction.clone()),
+            Step::Malformed(error) => return Err(error.clone()),
+        };
+        if let Some(prediction) = self.remembered.lock().get(&key) {
+            return Ok(prediction.clone());
+        }
+        let prediction = tokio::time::timeout(self.deadline, self.converse(step, home))
+            .await
+            .unwrap_or_else(|_| Err(unanswered("no answer came in time")))?;
+        self.remembered.lock().put(key, prediction.clone());
+        Ok(prediction)
+    }
+
+    async fn converse(&self, mut step: Step, home: &str) -> Result<Prediction, v1::Error> {
+        loop {
+            let (predictor, invocations) = match step {
+                Step::Judge(predictor, invocations) => (predictor, invocations),
+                Step::Done(mut prediction) => {
+                    prediction.vocabulary_version.clone_from(&self.vocabulary_version);
+                    return Ok(prediction);
+                }
+                Step::Malformed(error) => return Err(error),
+            };
+            let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+            let request = JudgementRequest { id, invocations, home: home.to_owned() };
+            let reply = self.judge.judge(request).await.ok_or_else(|| unanswered("it is not running"))?;
+            step = predictor.answer(reply.judgements);
+        }
+    }
+}
+
+fn unanswered(why: &str) -> v1::Error {
+    let message = format!("the command vocabulary could not be asked ({why}), so nothing runs; try again");
+    reason::error(Reason::PredictionFailed, message).into()
+}
+
+/// What a prediction depends on, besides the code: the arguments, the home, the vocabulary.
+fn digest(validated: &Validated, home: &str, vocabulary_version: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let action = validated.proposal().action.as_ref();
+    let (tool, arguments) = action.map_or(("", ""), |action| (action.tool.as_str(), action.arguments_json.as_str()));
+    for part in [tool, arguments, home, vocabulary_version] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
