@@ -22,7 +22,13 @@ MARKER = "# --- Below this line: written by tools/regenerate.py from proto/cmdop
 RENAMED = {"CANCELLED": "CallCancelledError", "TIMED_OUT": "CommandTimedOutError"}
 
 # Family of a reason, by its number: the blocks of the enum in error.proto.
-FAMILIES = ((0, 1, "CmdopError"), (1, 20, "MalformedCallError"), (20, 40, "RefusedError"), (40, 70, "ExecutionError"), (70, 100, "ServiceError"))
+FAMILIES = (
+    (0, 1, "CmdopError"),
+    (1, 20, "MalformedCallError"),
+    (20, 40, "RefusedError"),
+    (40, 70, "ExecutionError"),
+    (70, 100, "ServiceError"),
+)
 
 
 def generate(root: Path = ROOT) -> dict[Path, str]:
@@ -94,8 +100,8 @@ def _error_classes(files: descriptor_pb2.FileDescriptorSet) -> str:
         blocks.append(
             f"class {row['class']}({family}):\n"
             f"{_doc(row['summary'])}\n"
-            f"    reason: ClassVar[str] = \"{row['name']}\"\n"
-            f"    retry: ClassVar[Retry] = \"{row['retry']}\"\n"
+            f'    reason: ClassVar[str] = "{row["name"]}"\n'
+            f'    retry: ClassVar[Retry] = "{row["retry"]}"\n'
             f"    grpc_code: ClassVar[int] = {row['grpc_code']}\n"
         )
         table.append(f"        {row['class']},")

@@ -11,7 +11,7 @@ An error says what is wrong, why, and what to do next in a form that a program c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
 
 from cmdop import v1
 
@@ -93,7 +93,7 @@ def reason_name(reason: int) -> str:
 
 
 def _reason_number(name: str) -> v1.Reason:
-    return v1.Reason.Value(f"REASON_{name}")
+    return cast("v1.Reason", v1.Reason.Value(f"REASON_{name}"))
 
 
 # --- Below this line: written by tools/regenerate.py from proto/cmdop/v1/error.proto. ---

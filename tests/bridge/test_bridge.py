@@ -8,6 +8,7 @@ import sys
 
 import anyio
 import pytest
+
 from cmdop._bridge import Bridge
 from cmdop.errors import BridgeClosedError, BridgeForkedError
 
@@ -34,21 +35,19 @@ async def test_many_requests_at_once_each_get_their_own_items() -> None:
         async with await bridge.echo(str(number).encode(), 50) as stream:
             sums[number] = sum([int(payload) async for payload in stream])
 
-    async with Bridge(threads=2) as bridge:
-        async with anyio.create_task_group() as tasks:
-            for number in range(300):
-                tasks.start_soon(follow, number)
+    async with Bridge(threads=2) as bridge, anyio.create_task_group() as tasks:
+        for number in range(300):
+            tasks.start_soon(follow, number)
     assert sums == {number: 50 * number for number in range(300)}
 
 
 async def test_a_reader_that_stops_holds_only_its_own_stream() -> None:
-    async with Bridge() as bridge:
-        async with await bridge.echo(b"idle", 1_000_000) as idle:
-            async with await bridge.echo(b"busy", 5_000) as busy:
-                with anyio.fail_after(20):
-                    assert len([payload async for payload in busy]) == 5_000
-            assert bridge.statistics().pushed < 5_000 + 200, "the idle stream went on without credits"
-            assert await anext(idle) == b"idle"
+    async with Bridge() as bridge, await bridge.echo(b"idle", 1_000_000) as idle:
+        async with await bridge.echo(b"busy", 5_000) as busy:
+            with anyio.fail_after(20):
+                assert len([payload async for payload in busy]) == 5_000
+        assert bridge.statistics().pushed < 5_000 + 200, "the idle stream went on without credits"
+        assert await anext(idle) == b"idle"
 
 
 async def test_more_requests_than_the_limit_wait_and_are_not_refused() -> None:
@@ -99,11 +98,10 @@ async def test_closing_wakes_who_still_waits() -> None:
         except BridgeClosedError as error:
             outcome.append(type(error))
 
-    async with anyio.create_task_group() as tasks:
-        async with Bridge() as bridge:
-            stream = await bridge.echo(b"x", 10_000_000)
-            tasks.start_soon(follow)
-            await anyio.lowlevel.checkpoint()
+    async with anyio.create_task_group() as tasks, Bridge() as bridge:
+        stream = await bridge.echo(b"x", 10_000_000)
+        tasks.start_soon(follow)
+        await anyio.lowlevel.checkpoint()
     assert outcome == [BridgeClosedError]
 
 

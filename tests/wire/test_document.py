@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from cmdop import v1
 from cmdop.document import (
     Expect,

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from cmdop import errors, v1
 
 ROOT = Path(__file__).resolve().parents[2]

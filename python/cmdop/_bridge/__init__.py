@@ -5,7 +5,34 @@ drains batches and hands each item to whoever waits for it. Calls into the core 
 """
 
 from cmdop._bridge.bridge import Bridge, JudgementHandler
+from cmdop._bridge.client import CoreClient
+from cmdop._bridge.host import CoreHost
 from cmdop._bridge.items import Kind
+from cmdop._bridge.machine import (
+    Spawner,
+    core_version,
+    die_with_parent,
+    enter_fixture,
+    probe,
+    start_logging,
+    start_spawner,
+)
+from cmdop._bridge.server import CoreServer
 from cmdop._bridge.stream import Stream
 
-__all__ = ["Bridge", "JudgementHandler", "Kind", "Stream"]
+__all__ = [
+    "Bridge",
+    "CoreClient",
+    "CoreHost",
+    "CoreServer",
+    "JudgementHandler",
+    "Kind",
+    "Spawner",
+    "Stream",
+    "core_version",
+    "die_with_parent",
+    "enter_fixture",
+    "probe",
+    "start_logging",
+    "start_spawner",
+]

@@ -55,7 +55,8 @@ class Bridge:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        assert self._tasks is not None and self._runtime is not None, "__aexit__ comes after __aenter__"
+        assert self._tasks is not None, "__aexit__ comes after __aenter__"
+        assert self._runtime is not None, "__aexit__ comes once"
         runtime, self._runtime = self._runtime, None
         self._tasks.cancel_scope.cancel()
         try:
@@ -66,7 +67,7 @@ class Bridge:
             for inbox in self._inboxes.values():
                 inbox.end(error=closed())
             self._inboxes.clear()
-            _guarded(lambda: runtime.close(CLOSE_S))
+            guarded(lambda: runtime.close(CLOSE_S))
 
     @property
     def runtime(self) -> _core.Runtime:
@@ -98,29 +99,30 @@ class Bridge:
         assert inbox.answer is not None, "a request that is over has an answer or an error"
         return inbox.answer
 
-    async def stream(self, submit: Submit) -> Stream:
-        """Starts a request that answers with a stream."""
+    async def stream(self, submit: Submit, decode: Callable[[bytes], T]) -> Stream[T]:
+        """Starts a request that answers with a stream of messages, each read by `decode`."""
         request, inbox = await self._start(submit)
         runtime = self.runtime
         return Stream(
             inbox,
-            credit=lambda items: _guarded(lambda: runtime.credit(request, items)),
+            decode=decode,
+            credit=lambda items: guarded(lambda: runtime.credit(request, items)),
             close=lambda: self._forget(request, inbox),
         )
 
-    async def echo(self, payload: bytes, times: int) -> Stream:
+    async def echo(self, payload: bytes, times: int) -> Stream[bytes]:
         """A stream of `times` copies of `payload` from the core: shows that the bridge works."""
-        return await self.stream(lambda: self.runtime.echo(payload, times))
+        return await self.stream(lambda: self.runtime.echo(payload, times), bytes)
 
     def statistics(self) -> _core.Statistics:
         """How the queue and the requests have been used."""
         runtime = self.runtime
-        return _guarded(runtime.statistics)
+        return guarded(runtime.statistics)
 
     async def _start(self, submit: Submit) -> tuple[int, Inbox]:
         while True:
             room = self._room
-            request = _guarded(submit)
+            request = guarded(submit)
             if request is not None:
                 break
             await room.wait()
@@ -135,7 +137,7 @@ class Bridge:
         self._inboxes.pop(request, None)
         if not inbox.is_over and self._runtime is not None:
             runtime = self._runtime
-            _guarded(lambda: runtime.cancel(request))
+            guarded(lambda: runtime.cancel(request))
 
     async def _pump(self, runtime: _core.Runtime) -> None:
         descriptor = runtime.fileno()
@@ -168,7 +170,7 @@ class Bridge:
             inbox.end(error=CmdopError.from_bytes(payload))
 
 
-def _guarded(call: Callable[[], T]) -> T:
+def guarded(call: Callable[[], T]) -> T:
     """A call into the core with its own errors made ours."""
     try:
         return call()

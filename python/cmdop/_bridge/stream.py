@@ -1,14 +1,16 @@
-"""A stream of encoded messages from the core."""
+"""A stream of messages from the core."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import anyio
 
 from cmdop.errors import BridgeClosedError, CmdopError
+
+T = TypeVar("T")
 
 
 class Inbox:
@@ -44,14 +46,17 @@ class Inbox:
         self._changed = anyio.Event()
 
 
-class Stream:
-    """An asynchronous iterator of encoded messages; use it in `async with` to end it early.
+class Stream(Generic[T]):
+    """An asynchronous iterator of messages; use it in `async with` to end it early.
 
     Raises the request's typed error where it failed. One task may iterate it.
     """
 
-    def __init__(self, inbox: Inbox, credit: Callable[[int], None], close: Callable[[], None]) -> None:
+    def __init__(
+        self, inbox: Inbox, decode: Callable[[bytes], T], credit: Callable[[int], None], close: Callable[[], None]
+    ) -> None:
         self._inbox = inbox
+        self._decode = decode
         self._credit = credit
         self._close = close
         self._taken = 0
@@ -65,24 +70,22 @@ class Stream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> T:
         while not self._inbox.items:
             if self._inbox.error is not None:
                 raise self._inbox.error
             if self._inbox.answer is not None:
                 raise StopAsyncIteration
             await self._inbox.changed()
+        payload = self._inbox.items.popleft()
         self._taken += 1
         # Credits go back in batches: one crossing for each item would double the cost.
         if self._taken >= 16 or not self._inbox.items:
             self._credit(self._taken)
             self._taken = 0
-        return self._inbox.items.popleft()
-
-
-CLOSED = "the client is closed; use it inside `async with`"
+        return self._decode(payload)
 
 
 def closed() -> BridgeClosedError:
     """The error of a request that nobody will answer any more."""
-    return BridgeClosedError(CLOSED)
+    return BridgeClosedError("the client is closed; use it inside `async with`")

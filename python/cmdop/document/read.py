@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from cmdop import v1
 from cmdop.document.words import KINDS
@@ -64,7 +64,7 @@ def proposal_from_document(document: object, *, actor: v1.Actor | None = None) -
         MalformedJsonError: The object has not this shape; every fault is among `violations`.
     """
     action = action_from_document(document)
-    key = document.get("idempotency_key", "") if isinstance(document, Mapping) else ""
+    key = cast("Mapping[str, str]", document).get("idempotency_key", "")
     return v1.Proposal(action=action, actor=actor, idempotency_key=key)
 
 
@@ -76,7 +76,8 @@ def action_from_document(document: object) -> v1.Action:
     for index, entry in enumerate(fields.get("expect", [])):
         effect = _fields(entry, f"/expect/{index}", _EFFECT_FIELDS, faults)
         # Faulty effects end in the error below, so what stands in for them is never sent.
-        expect.append(expected_effect(Expect(**({"kind": "", "target": ""} | effect))))
+        whole: dict[str, Any] = {"kind": "", "target": ""} | effect
+        expect.append(expected_effect(Expect(**whole)))
     try:
         arguments = json.dumps(fields.get("arguments", {}), ensure_ascii=False, allow_nan=False)
     except ValueError:
@@ -106,10 +107,11 @@ def _fields(value: object, pointer: str, known: Mapping[str, type], faults: list
         faults.append(_fault(pointer, f"an object with {_listed(known)}", _shown(value)))
         return {}
     found: dict[str, Any] = {}
-    for name, entry in value.items():
-        place = f"{pointer}/{_escaped(str(name))}"
+    for name, entry in cast("Mapping[object, object]", value).items():
+        name = str(name)
+        place = f"{pointer}/{_escaped(name)}"
         if name not in known:
-            faults.append(_fault(place, f"one of the fields {_listed(known)}", str(name)))
+            faults.append(_fault(place, f"one of the fields {_listed(known)}", name))
         elif entry is None and name in ("min_count", "max_count"):
             continue
         elif not _fits(entry, known[name]):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cmdop import v1
 
 KINDS: Final[dict[str, v1.EffectKind]] = {
-    value.name.removeprefix("EFFECT_KIND_").lower().replace("_", ".", 1): value.number
+    value.name.removeprefix("EFFECT_KIND_").lower().replace("_", ".", 1): cast("v1.EffectKind", value.number)
     for value in v1.EffectKind.DESCRIPTOR.values
     if value.number != v1.EffectKind.EFFECT_KIND_UNSPECIFIED
 }

@@ -1,0 +1,8 @@
+"""`python -m cmdop`."""
+
+import sys
+
+from cmdop.cli.app import main
+
+if __name__ == "__main__":
+    sys.exit(main())

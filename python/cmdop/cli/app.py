@@ -1,0 +1,64 @@
+"""The commands, each loaded when it is used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from cyclopts import App, CycloptsError
+
+from cmdop import __version__
+from cmdop.cli.exit import EXIT_CODES, ExitCode
+
+app: Final = App(
+    name="cmdop",
+    help="Makes an AI agent's actions on live infrastructure trustworthy.",
+    help_epilogue=EXIT_CODES,
+    version=__version__,
+    help_format="plaintext",
+)
+
+app.command("cmdop.cli.serve:up", name="up", help="Start a server and a host on this machine.")
+app.command("cmdop.cli.serve:server", name="server", help="Start a server.")
+app.command("cmdop.cli.call:call", name="call", help="Send one guarded call.")
+app.command("cmdop.cli.inspect:hosts", name="hosts", help="List the hosts.")
+app.command("cmdop.cli.inspect:tools", name="tools", help="List the tools, or show one.")
+app.command("cmdop.cli.inspect:doctor", name="doctor", help="Tell what this machine can confine and observe.")
+
+host: Final = App(name="host", help="Hosts.")
+host.command("cmdop.cli.serve:host_join", name="join", help="Run a host on this machine and attach it to a server.")
+app.command(host)
+
+calls: Final = App(name="calls", help="Calls.")
+calls.command("cmdop.cli.calls:list_calls", name="list", help="List calls, newest first.")
+calls.command("cmdop.cli.calls:show_call", name="show", help="Show a call.")
+calls.command("cmdop.cli.calls:cancel_call", name="cancel", help="Stop a call.")
+app.command(calls)
+
+approvals: Final = App(name="approvals", help="What waits for a person.")
+approvals.command("cmdop.cli.approvals:list_approvals", name="list", help="List approvals, pending ones by default.")
+approvals.command("cmdop.cli.approvals:show_approval", name="show", help="Show an approval with its exact diff.")
+approvals.command("cmdop.cli.approvals:approve", name="approve", help="Approve, and show what became of the call.")
+approvals.command("cmdop.cli.approvals:reject", name="reject", help="Reject: nothing of the call happens.")
+app.command(approvals)
+
+trace: Final = App(name="trace", help="What happened, and why.")
+trace.command("cmdop.cli.trace:show_trace", name="show", help="Show everything recorded about a call or a run.")
+app.command(trace)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line and returns its exit code, one of `ExitCode`."""
+    tokens = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        code = app(tokens, exit_on_error=False, print_error=True, result_action="return_value")
+    except CycloptsError:
+        return ExitCode.USAGE
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone. Python must not complain about that at its exit, too.
+        sys.stderr.close()
+        return 141
+    return code if isinstance(code, int) else ExitCode.DONE

@@ -1,0 +1,157 @@
+"""`cmdop call`: one guarded call."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from cmdop import v1
+from cmdop.cli.exit import code_of_call
+from cmdop.cli.session import AsJson, Server, User, print_json, reported, usage_error, with_client
+from cmdop.client import Client
+from cmdop.document import action_from_document, call_document, error_document, expected_effect, parse_expect
+from cmdop.document.read import proposal_from_document
+from cmdop.errors import CmdopError, MalformedCallError, MalformedJsonError, UnknownToolError
+
+
+def call(
+    tool: str | None = None,
+    /,
+    *,
+    host: str | None = None,
+    arg: Annotated[list[str] | None, Parameter(name="--arg", negative="")] = None,
+    expect: Annotated[list[str] | None, Parameter(name="--expect", negative="")] = None,
+    intent: str = "",
+    key: str = "",
+    agent: str | None = None,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    wait: Annotated[bool, Parameter(negative="")] = False,
+    as_json: AsJson = False,
+    server: Server = None,
+    user: User = None,
+) -> int:
+    """Send one guarded call, and wait until it is settled or held.
+
+    Args:
+        tool: Name of a tool, such as terminal.exec; see `cmdop tools`.
+        host: Name of a host; see `cmdop hosts`.
+        arg: An argument of the tool, as NAME=VALUE. The tool's schema says what type VALUE has.
+        expect: A change or contact that the call will have, as KIND:TARGET.
+        intent: Why; shown to whoever approves it.
+        key: Idempotency key: the same key runs at most once.
+        agent: Act as this agent: its autonomy level applies.
+        from_: Read the call from a JSON file; `-` is standard input.
+        wait: Wait for a person's decision, too.
+    """
+
+    def prepared() -> int:
+        proposal = None if from_ is None else _read(from_)
+        if proposal is None and (tool is None or host is None):
+            return usage_error("name a TOOL and a --host, or read the call with --from FILE", as_json=as_json)
+        if proposal is not None and (tool or arg or expect):
+            return usage_error(
+                "a call comes from --from or from TOOL, --arg and --expect, not from both", as_json=as_json
+            )
+
+        async def act(client: Client) -> int:
+            ready = proposal or await _from_flags(client, tool or "", arg or [], expect or [])
+            ready.action.host = host or ready.action.host
+            ready.action.intent = intent or ready.action.intent or _default_intent(ready, client.user, agent)
+            ready.idempotency_key = key or ready.idempotency_key
+            return await _send(client, ready, wait=wait, as_json=as_json)
+
+        return with_client(act, as_json=as_json, server=server, user=user, agent=agent)
+
+    return reported(prepared, as_json=as_json)
+
+
+async def _send(client: Client, proposal: v1.Proposal, *, wait: bool, as_json: bool) -> int:
+    try:
+        settled = await client.calls.submit(proposal, wait=wait)
+    except MalformedCallError as error:
+        if not as_json:
+            raise
+        # The same shape as any other call, so that a script reads one.
+        print_json(await _refused(client, proposal, error))
+        from cmdop.cli.exit import code_of_error
+
+        return code_of_error(error.proto)
+    if as_json:
+        print_json(call_document(settled))
+    else:
+        from cmdop.cli.output import call_view, console
+
+        console().print(call_view(settled))
+    return code_of_call(settled)
+
+
+async def _refused(client: Client, proposal: v1.Proposal, error: CmdopError) -> dict[str, Any]:
+    if error.call_id:
+        return call_document(await client.calls.get(error.call_id))
+    return call_document(v1.Call(proposal=proposal)) | {"call_id": None, "error": error_document(error.proto)}
+
+
+def _default_intent(proposal: v1.Proposal, user: str, agent: str | None) -> str:
+    """A person need not say why; an agent must."""
+    return "" if agent else f"{proposal.action.tool}, called by {user}"
+
+
+def _read(source: str) -> v1.Proposal:
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _malformed(f"{source} cannot be read: {error}", "a file of UTF-8 text") from None
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(f"the call is not valid JSON: {error}", "one JSON object") from None
+    return proposal_from_document(document)
+
+
+def _malformed(message: str, expected: str) -> MalformedJsonError:
+    remedy = v1.Remedy(fix_arguments=v1.FixArguments(path="", expected=expected))
+    proto = v1.Error(reason=v1.Reason.REASON_MALFORMED_JSON, message=message, remedy=remedy)
+    return MalformedJsonError(message, proto=proto)
+
+
+async def _from_flags(client: Client, tool: str, args: Sequence[str], expect: Sequence[str]) -> v1.Proposal:
+    arguments: dict[str, Any] = {}
+    types = await _argument_types(client, tool) if args else {}
+    for pair in args:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise _malformed(f"--arg {pair} is not NAME=VALUE", "NAME=VALUE")
+        arguments[name] = typed(text, types.get(name))
+    action = action_from_document({"tool": tool, "arguments": arguments})
+    action.expect.extend(expected_effect(parse_expect(text)) for text in expect)
+    return v1.Proposal(action=action)
+
+
+async def _argument_types(client: Client, tool: str) -> dict[str, Any]:
+    """What each argument's schema says about its `type`."""
+    try:
+        contract = await client.tools.describe(tool)
+    except UnknownToolError:
+        # The call itself will be answered with that, and with what else is wrong.
+        return {}
+    properties: dict[str, Any] = json.loads(contract.arguments_schema).get("properties", {})
+    return {name: schema["type"] for name, schema in properties.items() if "type" in schema}
+
+
+def typed(text: str, kind: str | list[str] | None) -> Any:
+    """The value that a text on the command line stands for, by its schema's `type`.
+
+    Texts stay texts. What should be JSON and is not stays a text, too: the server says what it expected.
+    """
+    kinds = [kind] if isinstance(kind, str) else kind or ["string"]
+    if "string" in kinds:
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,73 @@
+"""`cmdop calls`: what was asked for."""
+
+from __future__ import annotations
+
+from cmdop.cli.exit import ExitCode
+from cmdop.cli.session import AsJson, Server, print_json, with_client
+from cmdop.client import Client
+from cmdop.document import call_document
+
+
+def list_calls(
+    *, limit: int = 20, run: str = "", agent: str = "", as_json: AsJson = False, server: Server = None
+) -> int:
+    """List calls, newest first.
+
+    Args:
+        limit: At most this many, up to 1,000.
+        run: Only those of this run.
+        agent: Only those of this agent.
+    """
+
+    async def act(client: Client) -> int:
+        found = await client.calls.list(limit=limit, run=run, agent=agent)
+        if as_json:
+            print_json([call_document(call) for call in found])
+        else:
+            from cmdop.cli.output import calls_table, console
+
+            console().print(calls_table(found))
+        return ExitCode.DONE
+
+    return with_client(act, as_json=as_json, server=server)
+
+
+def show_call(call_id: str, /, *, as_json: AsJson = False, server: Server = None) -> int:
+    """Show a call: decision, effects, scores, result, error.
+
+    Args:
+        call_id: Its id.
+    """
+
+    async def act(client: Client) -> int:
+        call = await client.calls.get(call_id)
+        if as_json:
+            print_json(call_document(call))
+        else:
+            from cmdop.cli.output import call_view, console
+
+            console().print(call_view(call))
+        return ExitCode.DONE
+
+    return with_client(act, as_json=as_json, server=server)
+
+
+def cancel_call(call_id: str, /, *, why: str = "", as_json: AsJson = False, server: Server = None) -> int:
+    """Stop a call: a held one is rejected, a running one killed.
+
+    Args:
+        call_id: Its id.
+        why: For the record.
+    """
+
+    async def act(client: Client) -> int:
+        call = await client.calls.cancel(call_id, why=why)
+        if as_json:
+            print_json(call_document(call))
+        else:
+            from cmdop.cli.output import call_view, console
+
+            console().print(call_view(call))
+        return ExitCode.DONE
+
+    return with_client(act, as_json=as_json, server=server)

@@ -1,0 +1,336 @@
+"""What a person sees. Text of an agent or a machine is shown, never interpreted."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cmdop import v1
+from cmdop.document import Document, approval_document, call_document, error_document, time_text, word
+
+_SHOWN_EFFECTS = 20
+_SHOWN_OUTPUT = 4_000
+
+
+def console() -> Console:
+    """Where results go."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def error_console() -> Console:
+    """Where errors go."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def shown(text: str, style: str = "") -> Text:
+    """Text with control, bidirectional and invisible characters made visible.
+
+    An approver must see what will run: an escape sequence in an intent could redraw the screen.
+    """
+    return Text("".join(_visible(character) for character in text), style=style)
+
+
+def _visible(character: str) -> str:
+    if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
+        return character
+    return f"\\x{ord(character):02x}" if ord(character) < 0x100 else f"\\u{ord(character):04x}"
+
+
+def call_view(call: v1.Call) -> RenderableType:
+    """A call: decision, effects, scores, result, error and remedy."""
+    document = call_document(call)
+    grid = _grid()
+    grid.add_row(_mark(document), _headline(document))
+    _row(grid, "intent", document["intent"])
+    _arguments(grid, document["arguments"])
+    if (decision := document["decision"]) is not None:
+        policies = f"  [{', '.join(decision['policies'])}]" if decision["policies"] else ""
+        text = Text.assemble((f"{decision['effect']}", _DECISION_STYLES.get(decision["effect"] or "", "")), "  ")
+        grid.add_row(_label("decision"), text + shown(decision["reason"] + policies))
+    for name in ("predicted", "declared", "observed"):
+        _effects(grid, name, document[name])
+    for why in document["unanalysable"]:
+        _row(grid, "unknown", why, "yellow")
+    for one in document["unobserved"]:
+        _row(grid, "unobserved", f"{one['kind']}: {one['why']}", "yellow")
+    _effects(grid, "beyond", document["side_effects"], "red")
+    _scores(grid, document["scores"])
+    _result(grid, document["result"])
+    _error(grid, document["error"])
+    if document["approval_id"] and document["outcome"] is None:
+        _row(grid, "decide", f"cmdop approvals show {document['approval_id']}", "bold")
+    return grid
+
+
+_DECISION_STYLES = {"allow": "green", "deny": "bold red", "require_approval": "bold yellow"}
+_OUTCOME_MARKS = {"applied": ("✓", "green"), "not_applied": ("✗", "red"), "unknown": ("?", "bold magenta")}
+
+
+def _mark(document: Document) -> Text:
+    mark, style = _OUTCOME_MARKS.get(document["outcome"] or "", ("…", "yellow"))
+    if document["outcome"] == "applied" and document["error"] is not None:
+        mark, style = "!", "yellow"
+    return Text(mark, style=style, justify="right")
+
+
+def _headline(document: Document) -> Text:
+    status = document["outcome"] or document["state"] or "proposed"
+    who = document["agent"] or document["user"] or ""
+    head = Text.assemble((status.replace("_", " "), "bold"), "  ")
+    return head + shown(f"{document['tool']} on {document['host']} by {who}  {document['call_id']}")
+
+
+def _arguments(grid: Table, arguments: Any) -> None:
+    fields: Document = arguments if isinstance(arguments, dict) else {}
+    for name, value in fields.items():
+        _row(grid, name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _effects(grid: Table, name: str, effects: Sequence[Mapping[str, Any]], style: str = "") -> None:
+    for index, effect in enumerate(effects[:_SHOWN_EFFECTS]):
+        line = shown(f"{effect['kind']:<14} {effect['target']}", style)
+        line.append(_effect_details(effect), style="dim")
+        grid.add_row(_label(name if index == 0 else ""), line)
+    if len(effects) > _SHOWN_EFFECTS:
+        grid.add_row("", Text(f"and {len(effects) - _SHOWN_EFFECTS} more; --json lists them all", style="dim"))
+
+
+def _effect_details(effect: Mapping[str, Any]) -> str:
+    details: list[str] = []
+    if effect.get("count", 1) != 1:
+        details.append(f"{effect['count']} entries")
+    if effect.get("bytes"):
+        details.append(_bytes(effect["bytes"]))
+    if effect.get("certain") is False:
+        details.append("perhaps")
+    if effect.get("min_count") == 0:
+        details.append("may happen")
+    if effect.get("max_count") is not None:
+        details.append(f"at most {effect['max_count']}")
+    if effect.get("reversible") is False:
+        details.append("cannot be undone")
+    if effect.get("severity"):
+        details.append(f"{effect['severity']}: {effect['why']}")
+    return f"  ({'; '.join(details)})" if details else ""
+
+
+def _scores(grid: Table, scores: Mapping[str, Any] | None) -> None:
+    if scores is None:
+        return
+    success = "–" if scores["success"] is None else f"{scores['success']:g}"
+    text = f"validity {scores['validity']:g}   success {success}   side effects {scores['side_effects']}"
+    if scores["side_effects"]:
+        text += f" ({scores['severity']}, weight {scores['weight']:g})"
+    grid.add_row(_label("scores"), Text(text) + Text("   clean" if scores["clean"] else "", style="green"))
+
+
+def _result(grid: Table, result: Any) -> None:
+    if not isinstance(result, dict):
+        return
+    fields = cast("Document", {**result})
+    bulky = [name for name in ("stdout", "stderr", "content") if isinstance(fields.get(name), str)]
+    texts = {name: fields.pop(name) for name in bulky}
+    entries: list[Document] = fields.pop("entries", [])
+    short = {name: value for name, value in fields.items() if value not in (None, False)}
+    if short:
+        _row(grid, "result", "  ".join(f"{name} {value}" for name, value in short.items()))
+    for entry in entries[:_SHOWN_EFFECTS]:
+        _row(grid, "", f"{entry.get('type', ''):<10} {entry.get('size', ''):>12} {entry.get('path', '')}")
+    for name, text in texts.items():
+        if text:
+            _row(grid, name, text[:_SHOWN_OUTPUT].rstrip("\n"))
+
+
+def _error(grid: Table, error: Mapping[str, Any] | None) -> None:
+    if error is None:
+        return
+    grid.add_row(_label("error"), Text.assemble((error["reason"], "bold red"), "  ") + shown(error["message"]))
+    for violation in error["violations"]:
+        found = f", found {violation['found']}" if violation["found"] else ""
+        _row(grid, violation["pointer"] or "/", f"expected {violation['expected']}{found}", "yellow")
+    for policy in error["policies"]:
+        effect = f"  on {policy['effect']}" if policy["effect"] else ""
+        _row(grid, "policy", f"{policy['id']}: {policy['reason']}{effect}")
+        if policy["remedy"]:
+            _row(grid, "", policy["remedy"], "cyan")
+    if error["remedy"] is not None:
+        _row(grid, "remedy", _remedy_text(error["remedy"]), "cyan")
+
+
+def _remedy_text(remedy: Mapping[str, Any]) -> str:
+    fields: list[str] = []
+    for name, value in remedy.items():
+        if name == "kind" or value in ("", []):
+            continue
+        if isinstance(value, list):
+            effects = cast("list[Document]", value)
+            value = ", ".join(f"{effect['kind']}:{effect['target']}" for effect in effects)
+        fields.append(f"{name} {value}")
+    return "  ".join([remedy["kind"], *fields])
+
+
+def error_view(error: v1.Error) -> RenderableType:
+    """An error with its violations, policies and remedy."""
+    grid = _grid()
+    _error(grid, error_document(error))
+    return grid
+
+
+def approval_view(approval: v1.Approval) -> RenderableType:
+    """What an approver must see: intent, action, why it was held, the exact diff, what is beyond."""
+    document = approval_document(approval)
+    requester = document["requester"]
+    grid = _grid()
+    grid.add_row(
+        Text("?", style="bold yellow"),
+        Text.assemble((document["status"] or "", "bold"), "  ")
+        + shown(f"{document['tool']} on {document['host']}  {document['approval_id']}"),
+    )
+    _row(grid, "asked by", " for ".join(name for name in (requester["agent"], requester["user"]) if name))
+    _row(grid, "intent", document["intent"])
+    _arguments(grid, document["arguments"])
+    _row(grid, "held", document["why"])
+    for policy in document["policies"]:
+        _row(grid, "policy", f"{policy['id']}: {policy['reason']}")
+    _effects(grid, "permits", document["effects"])
+    diff = document["diff"]
+    if diff is not None:
+        _effects(grid, "diff", diff["effects"])
+        for one in diff["unobserved"]:
+            _row(grid, "unobserved", f"{one['kind']}: {one['why']}", "yellow")
+        if diff["truncated"]:
+            _row(grid, "", "there were more effects than the host lists", "red")
+    _effects(grid, "beyond", document["beyond"], "red")
+    _row(grid, "expires", document["expires_at"] or "never")
+    _row(grid, "digest", document["digest"], "dim")
+    parts: list[RenderableType] = [grid]
+    for effect in diff["effects"] if diff is not None else ():
+        file: Document = effect.get("file") or {}
+        if file.get("text_diff"):
+            parts.append(shown(file["text_diff"], "dim"))
+    if approval.status == v1.ApprovalStatus.APPROVAL_STATUS_PENDING:
+        parts.append(Text(f"cmdop approvals approve {approval.approval_id}    or reject", style="bold"))
+    return Group(*parts)
+
+
+def calls_table(calls: Iterable[v1.Call]) -> RenderableType:
+    """Calls with their outcomes and scores."""
+    table = _table("call", "tool", "host", "by", "outcome", "decision", "valid", "success", "side effects", "error")
+    for call in calls:
+        document = call_document(call)
+        scores: Document = document["scores"] or {}
+        decision: Document = document["decision"] or {}
+        error: Document = document["error"] or {}
+        cells: tuple[str | None, ...] = (
+            document["call_id"],
+            document["tool"],
+            document["host"],
+            document["agent"] or document["user"],
+            document["outcome"] or document["state"],
+            decision.get("effect"),
+            _number(scores.get("validity")),
+            _number(scores.get("success")),
+            _number(scores.get("side_effects")),
+            error.get("reason"),
+        )
+        table.add_row(*(shown(cell or "") for cell in cells))
+    return table
+
+
+def approvals_table(approvals: Iterable[v1.Approval]) -> RenderableType:
+    """Approvals, and what each asks."""
+    table = _table("approval", "status", "asks", "tool", "host", "by", "why", "expires")
+    for approval in approvals:
+        table.add_row(
+            *(
+                shown(str(cell))
+                for cell in (
+                    approval.approval_id,
+                    word(v1.ApprovalStatus, approval.status) or "",
+                    word(v1.ApprovalSubject, approval.subject) or "",
+                    approval.action.tool,
+                    approval.action.host,
+                    approval.requester.agent or approval.requester.user,
+                    approval.why,
+                    time_text(approval.expires_at) or "",
+                )
+            )
+        )
+    return table
+
+
+def hosts_table(hosts: Iterable[v1.Host]) -> RenderableType:
+    """Hosts, and what each can do."""
+    table = _table("host", "attached", "fixture", "workspaces", "can", "cannot")
+    for host in hosts:
+        can = ", ".join(one.name for one in host.capabilities if one.available)
+        cannot = ", ".join(one.name for one in host.capabilities if not one.available)
+        cells = (host.name, _yes(host.attached), _yes(host.fixture), ", ".join(host.workspaces), can, cannot)
+        table.add_row(*(shown(cell) for cell in cells))
+    return table
+
+
+def tools_table(tools: Iterable[v1.ToolContract]) -> RenderableType:
+    """Tools, and what each is for."""
+    table = _table("tool", "effects", "runs", "what it does")
+    for tool in tools:
+        source, runs = word(v1.EffectSource, tool.effect_source), word(v1.Idempotency, tool.idempotency)
+        table.add_row(*(shown(cell or "") for cell in (tool.name, source, runs, tool.description)))
+    return table
+
+
+def doctor_view(facts: Mapping[str, Any], capabilities: Iterable[v1.Capability]) -> RenderableType:
+    """What this machine can confine and observe."""
+    grid = _grid()
+    for name, value in facts.items():
+        _row(grid, name, str(value))
+    table = _table("", "what", "how it was found out, or how to get it")
+    for one in capabilities:
+        mark = Text("✓", style="green") if one.available else Text("✗", style="red")
+        table.add_row(mark, shown(one.name), shown(one.detail))
+    return Group(grid, Text(), table)
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, min_width=10, style="dim")
+    grid.add_column(overflow="fold")
+    return grid
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _label(name: str) -> Text:
+    return Text(name, style="dim")
+
+
+def _row(grid: Table, name: str, text: str, style: str = "") -> None:
+    grid.add_row(shown(name, "dim"), shown(text, style))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:g}"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

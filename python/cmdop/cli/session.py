@@ -1,0 +1,95 @@
+"""What commands that talk to a server share: the client, errors, and where output goes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeAlias
+
+import anyio
+from cyclopts import Parameter
+
+from cmdop.cli.exit import ExitCode, code_of_error
+from cmdop.client import Client
+from cmdop.document import error_document
+from cmdop.errors import CmdopError
+
+AsJson: TypeAlias = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+Server: TypeAlias = Annotated[
+    str | None, Parameter(name="--server", help="Address of the server. [env: CMDOP_ADDRESS; default: 127.0.0.1:7717]")
+]
+User: TypeAlias = Annotated[str | None, Parameter(name="--user", help="Who acts. [default: your login name]")]
+
+
+def with_client(
+    act: Callable[[Client], Awaitable[int]],
+    *,
+    as_json: bool,
+    server: str | None = None,
+    user: str | None = None,
+    agent: str | None = None,
+) -> int:
+    """Runs `act` with an open client on trio, prints a typed error, and returns the exit code."""
+
+    async def inner() -> int:
+        async with Client(server, user=user, agent=agent) as client:
+            return await act(client)
+
+    return reported(lambda: anyio.run(inner, backend="trio"), as_json=as_json)
+
+
+def reported(act: Callable[[], int], *, as_json: bool) -> int:
+    """Runs `act` and returns its exit code; a typed error is printed and gives its own."""
+    try:
+        return act()
+    except CmdopError as error:
+        report_error(error, as_json=as_json)
+        return code_of_error(error.proto)
+    except BaseExceptionGroup as group:
+        # Task groups wrap what a task of theirs raised, even a single error.
+        error = _only_error(group)
+        if error is None:
+            raise
+        report_error(error, as_json=as_json)
+        return code_of_error(error.proto)
+
+
+def _only_error(group: BaseExceptionGroup[BaseException]) -> CmdopError | None:
+    if len(group.exceptions) != 1:
+        return None
+    match group.exceptions[0]:
+        case BaseExceptionGroup() as inner:
+            return _only_error(inner)
+        case CmdopError() as error:
+            return error
+        case _:
+            return None
+
+
+def report_error(error: CmdopError, *, as_json: bool) -> None:
+    """Prints an error: as JSON on standard output, for a person on standard error."""
+    if as_json:
+        print_json({"error": error_document(error.proto)})
+        return
+    from cmdop.cli.output import error_console, error_view
+
+    error_console().print(error_view(error.proto))
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    json.dump(document, sys.stdout, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def usage_error(message: str, *, as_json: bool) -> int:
+    """Prints what is wrong with the command line."""
+    from cmdop import v1
+    from cmdop.errors import InvalidActionError
+
+    remedy = v1.Remedy(fix_arguments=v1.FixArguments(path="", expected=message))
+    proto = v1.Error(reason=v1.Reason.REASON_INVALID_ACTION, message=message, remedy=remedy)
+    report_error(InvalidActionError(message, proto=proto), as_json=as_json)
+    return ExitCode.USAGE

@@ -1,0 +1,109 @@
+"""`Client`: the way from a Python program to a server."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final, Self
+
+from cmdop import v1
+from cmdop._bridge import Bridge, CoreClient
+from cmdop.client.approvals import Approvals
+from cmdop.client.calls import Calls
+from cmdop.client.connection import Connection
+from cmdop.client.hosts import HostClient, Hosts
+from cmdop.client.runs import Runs, Traces
+from cmdop.client.tools import Tools
+
+DEFAULT_ADDRESS: Final = "127.0.0.1:7717"
+"""Where a server listens unless it is told otherwise."""
+
+
+class Client:
+    """Guarded calls, approvals, hosts, tools, runs and traces of one server.
+
+    Use it in `async with`; it connects on entering and belongs to that event loop.
+
+    Args:
+        address: `host:port` of the server. Default: the environment's `CMDOP_ADDRESS`, else
+            `127.0.0.1:7717`.
+        user: Who acts or decides. Default: the environment's `CMDOP_USER`, else the login name.
+        agent: Name of the agent that acts for the user. Its autonomy level then applies.
+        run: The agent run that calls belong to.
+        session: The conversation that calls belong to.
+        connect_timeout_s: How long connecting may take, seconds.
+
+    Raises:
+        UnreachableError: On entering, if no server answers at the address.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        user: str | None = None,
+        agent: str | None = None,
+        run: str | None = None,
+        session: str | None = None,
+        connect_timeout_s: float = 5.0,
+    ) -> None:
+        self.address: str = address or os.environ.get("CMDOP_ADDRESS") or DEFAULT_ADDRESS
+        """Address of the server."""
+        self._connect_timeout_ms = max(1, round(connect_timeout_s * 1000))
+        actor = v1.Actor(user=user or _environment_user(), agent=agent, run=run, session=session)
+        self._connection = Connection(actor)
+        self._exits = AsyncExitStack()
+        self.calls: Calls = Calls(self._connection)
+        """Propose, read, follow and cancel calls."""
+        self.approvals: Approvals = Approvals(self._connection)
+        """See and decide what is held."""
+        self.hosts: Hosts = Hosts(self._connection)
+        """The machines."""
+        self.tools: Tools = Tools(self._connection)
+        """What may be called, with JSON Schemas."""
+        self.runs: Runs = Runs(self._connection)
+        """Runs of agents."""
+        self.traces: Traces = Traces(self._connection)
+        """Everything recorded about a call or a run."""
+
+    @property
+    def user(self) -> str:
+        """Who acts or decides through this client."""
+        return self._connection.actor.user
+
+    def host(self, name: str) -> HostClient:
+        """The tools of one host. Nothing is sent: an unknown name fails at its first call."""
+        return HostClient(self.calls, name)
+
+    async def __aenter__(self) -> Self:
+        exits = AsyncExitStack()
+        bridge = await exits.enter_async_context(Bridge())
+        try:
+            config = v1.ClientConfig(address=self.address, connect_timeout_ms=self._connect_timeout_ms)
+            core = CoreClient(bridge, config)
+            await core.connect()
+        except BaseException:
+            await exits.aclose()
+            raise
+        self._connection.core = core
+        self._exits = exits
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._connection.core = None
+        await self._exits.__aexit__(kind, error, traceback)
+
+
+def _environment_user() -> str:
+    name = os.environ.get("CMDOP_USER")
+    if name:
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A user id without an entry in the password database, as in many containers.
+        return f"uid-{os.getuid()}"

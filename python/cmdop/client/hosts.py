@@ -1,0 +1,174 @@
+"""Hosts, and the tools of one host as methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from cmdop import v1
+from cmdop.client.calls import Calls
+from cmdop.client.connection import Connection
+from cmdop.document.read import Expected
+
+
+class Hosts:
+    """`client.hosts`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def list(self) -> list[v1.Host]:
+        """Every host that ever attached, by name."""
+        answer = await self._connection.unary("Hosts/List", v1.ListHostsRequest(), v1.ListHostsResponse)
+        return [*answer.hosts]
+
+    async def get(self, name: str) -> v1.Host:
+        """One host, with what it was found to be able to do.
+
+        Raises:
+            UnknownHostError: None of that name ever attached.
+        """
+        return await self._connection.unary("Hosts/Get", v1.GetHostRequest(name=name), v1.Host)
+
+
+class HostClient:
+    """The tools of one host."""
+
+    def __init__(self, calls: Calls, name: str) -> None:
+        self.name = name
+        """Name of the host."""
+        self.terminal: Terminal = Terminal(calls, name)
+        """Shell commands, each tried on a private copy of the machine first."""
+        self.files: Files = Files(calls, name)
+        """Files, without a shell; their effects follow from the arguments."""
+
+
+class Terminal:
+    """`client.host(name).terminal`."""
+
+    def __init__(self, calls: Calls, host: str) -> None:
+        self._calls = calls
+        self._host = host
+
+    async def exec(
+        self,
+        command: str,
+        *,
+        cwd: str,
+        intent: str = "",
+        expect: Iterable[Expected] = (),
+        timeout_s: int | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+        key: str | None = None,
+        wait: bool = False,
+    ) -> v1.Call:
+        """Runs a bash command.
+
+        Args:
+            command: The command.
+            cwd: Absolute working directory.
+            intent: Why, for whoever approves it.
+            expect: Every change and contact it will have.
+            timeout_s: It is killed with its descendants after this long; 1 to 3,600, default 60.
+            env: Variables beside the host's clean environment.
+            stdin: Its standard input.
+            key: Idempotency key; minted if absent.
+            wait: Wait for a person's decision, too.
+
+        Returns:
+            The call; its result has `exit_code`, `stdout` and `stderr`. See `Calls.propose`.
+        """
+        given = {"timeout_s": timeout_s, "env": None if env is None else dict(env), "stdin": stdin}
+        arguments = {"command": command, "cwd": cwd} | _present(given)
+        return await self._calls.propose(
+            "terminal.exec", self._host, arguments, intent=intent, expect=expect, key=key, wait=wait
+        )
+
+
+class Files:
+    """`client.host(name).files`. Each returns the call; see `Calls.propose` and `result_of`."""
+
+    def __init__(self, calls: Calls, host: str) -> None:
+        self._calls = calls
+        self._host = host
+
+    async def read(
+        self,
+        path: str,
+        *,
+        offset: int | None = None,
+        limit: int | None = None,
+        intent: str = "",
+        key: str | None = None,
+        wait: bool = False,
+    ) -> v1.Call:
+        """Reads `limit` bytes (at most 1 MiB) from `offset`; the result has `content`, `size`, `sha256`."""
+        arguments = {"path": path} | _present({"offset": offset, "limit": limit})
+        return await self._propose("read", arguments, intent, key, wait)
+
+    async def list(
+        self,
+        path: str,
+        *,
+        recursive: bool | None = None,
+        limit: int | None = None,
+        intent: str = "",
+        key: str | None = None,
+        wait: bool = False,
+    ) -> v1.Call:
+        """Lists a directory; the result has `entries` with path, type, size and mode."""
+        arguments = {"path": path} | _present({"recursive": recursive, "limit": limit})
+        return await self._propose("list", arguments, intent, key, wait)
+
+    async def write(
+        self,
+        path: str,
+        content: str,
+        *,
+        encoding: Literal["utf-8", "base64"] | None = None,
+        mode: str | None = None,
+        if_exists: Literal["replace", "fail"] | None = None,
+        expected_sha256: str | None = None,
+        intent: str = "",
+        key: str | None = None,
+        wait: bool = False,
+    ) -> v1.Call:
+        """Writes a whole file, atomically.
+
+        Args:
+            path: Absolute path.
+            content: Text, or base64 if `encoding` says so.
+            encoding: How `content` is written down. Default `utf-8`.
+            mode: Permission bits in octal, such as `0644`.
+            if_exists: What to do about a file that exists. Default `replace`.
+            expected_sha256: Fails with `ContentChangedError` if the file is not the one that was read.
+            intent: Why, for whoever approves it.
+            key: Idempotency key; minted if absent.
+            wait: Wait for a person's decision, too.
+        """
+        given = {"encoding": encoding, "mode": mode, "if_exists": if_exists, "expected_sha256": expected_sha256}
+        return await self._propose("write", {"path": path, "content": content} | _present(given), intent, key, wait)
+
+    async def delete(
+        self,
+        path: str,
+        *,
+        recursive: bool | None = None,
+        intent: str = "",
+        key: str | None = None,
+        wait: bool = False,
+    ) -> v1.Call:
+        """Deletes a file, or a directory with `recursive`; the result has `count` and `bytes`."""
+        return await self._propose("delete", {"path": path} | _present({"recursive": recursive}), intent, key, wait)
+
+    async def _propose(
+        self, verb: str, arguments: Mapping[str, Any], intent: str, key: str | None, wait: bool
+    ) -> v1.Call:
+        intent = intent or f"{verb} {arguments['path']}"
+        return await self._calls.propose(f"files.{verb}", self._host, arguments, intent=intent, key=key, wait=wait)
+
+
+def _present(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what was left out: the tool's own defaults apply."""
+    return {name: value for name, value in arguments.items() if value is not None}

@@ -1,0 +1,55 @@
+"""Runs of agents, and traces of runs and calls."""
+
+from __future__ import annotations
+
+from cmdop import v1
+from cmdop.client.connection import Connection
+
+
+class Runs:
+    """`client.runs`. An agent's loop records what it does here."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def start(self, task: str, *, model: str = "") -> v1.Run:
+        """Begins a run of the client's agent."""
+        request = v1.StartRunRequest(actor=self._connection.actor, task=task, model=model)
+        return await self._connection.unary("Runs/Start", request, v1.Run)
+
+    async def record_turn(self, turn: v1.ModelTurn) -> None:
+        """Records one exchange with the model. Returns once it is durable."""
+        await self._connection.unary("Runs/RecordTurn", v1.RecordTurnRequest(turn=turn), v1.RecordTurnResponse)
+
+    async def finish(self, run_id: str, status: v1.RunStatus, *, final_output: str = "", why: str = "") -> v1.Run:
+        """Ends a run."""
+        request = v1.FinishRunRequest(run_id=run_id, status=status, final_output=final_output, why=why)
+        return await self._connection.unary("Runs/Finish", request, v1.Run)
+
+    async def get(self, run_id: str) -> v1.Run:
+        """One run.
+
+        Raises:
+            UnknownRunError: There is none of that id.
+        """
+        return await self._connection.unary("Runs/Get", v1.GetRunRequest(run_id=run_id), v1.Run)
+
+    async def list(self, *, limit: int = 100) -> list[v1.Run]:
+        """Runs, newest first, at most 1,000."""
+        answer = await self._connection.unary("Runs/List", v1.ListRunsRequest(limit=limit), v1.ListRunsResponse)
+        return [*answer.runs]
+
+
+class Traces:
+    """`client.traces`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def get(self, id: str) -> v1.Trace:
+        """Everything recorded about a call or a run, in the order in which it became durable.
+
+        Raises:
+            UnknownCallError: There is neither a call nor a run of that id.
+        """
+        return await self._connection.unary("Traces/Get", v1.GetTraceRequest(id=id), v1.Trace)

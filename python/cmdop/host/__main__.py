@@ -1,0 +1,49 @@
+"""`python -m cmdop.host`: a host process as `cmdop up` starts it.
+
+It prints `attached` and `detached WHY` on standard output, a line each, for its parent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cmdop.errors import CmdopError
+from cmdop.host.process import HostOptions, run
+
+
+def main() -> int:
+    """Runs the host; 2 if it is told something wrong."""
+    parser = argparse.ArgumentParser(prog="python -m cmdop.host", description=__doc__)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--server", required=True)
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--permit-key", type=Path, required=True)
+    parser.add_argument("--workspace", action="append", default=[])
+    parser.add_argument("--fixture", type=Path)
+    parser.add_argument("--parent", type=int)
+    told = parser.parse_args()
+    options = HostOptions(
+        name=told.name,
+        server=told.server,
+        state=told.state,
+        permit_key=told.permit_key,
+        workspaces=told.workspace,
+        fixture=told.fixture,
+        parent=told.parent,
+    )
+    try:
+        run(options, _report)
+    except CmdopError as error:
+        print(f"cmdop host: {error.message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _report(is_attached: bool, why: str) -> None:
+    print("attached" if is_attached else f"detached {why}".replace("\n", " "), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
