@@ -1,0 +1,116 @@
+//! Arguments of a native tool, read from the signed action.
+
+use cmdop_contract::v1::{Action, Reason};
+use serde_json::{Map, Value};
+
+use crate::Error;
+
+/// The arguments object. The server has validated it; the host checks again what it uses.
+pub(crate) struct Arguments(Map<String, Value>);
+
+impl Arguments {
+    /// # Errors
+    /// `MALFORMED_JSON`.
+    pub(crate) fn of(action: &Action) -> Result<Self, Error> {
+        match serde_json::from_str(&action.arguments_json) {
+            Ok(Value::Object(map)) => Ok(Self(map)),
+            _ => {
+                let message = "the arguments are not one JSON object";
+                Err(Error::fix(Reason::MalformedJson, message, "/arguments", "a JSON object"))
+            }
+        }
+    }
+
+    /// The `path`, absolute and normalised.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENTS`.
+    pub(crate) fn path(&self) -> Result<Vec<u8>, Error> {
+        let path = self.required("path")?;
+        if path.starts_with('/') && !path.contains('\0') {
+            Ok(normalised(path.as_bytes()))
+        } else {
+            Err(invalid("path", "an absolute path without NUL"))
+        }
+    }
+
+    /// # Errors
+    /// `INVALID_ARGUMENTS` if it is missing or not a string.
+    pub(crate) fn required(&self, name: &str) -> Result<&str, Error> {
+        self.text(name)?.ok_or_else(|| invalid(name, "a string"))
+    }
+
+    /// # Errors
+    /// `INVALID_ARGUMENTS` if it is not a string.
+    pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, Error> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(invalid(name, "a string")),
+        }
+    }
+
+    /// # Errors
+    /// `INVALID_ARGUMENTS` if it is not a whole number from 0.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, Error> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value.as_u64().map(Some).ok_or_else(|| invalid(name, "a whole number from 0")),
+        }
+    }
+
+    /// False if it is missing.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENTS` if it is not a boolean.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, Error> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(false),
+            Some(value) => value.as_bool().ok_or_else(|| invalid(name, "true or false")),
+        }
+    }
+}
+
+/// `INVALID_ARGUMENTS` about one argument.
+pub(crate) fn invalid(name: &str, expected: &str) -> Error {
+    let message = format!("argument `{name}` must be {expected}");
+    Error::fix(Reason::InvalidArguments, message, &format!("/arguments/{name}"), expected)
+}
+
+/// Removes `.`, `..` and repeated slashes by text alone. That is exact, because links are never
+/// followed: `a/..` is where `a` lies.
+fn normalised(path: &[u8]) -> Vec<u8> {
+    let mut names: Vec<&[u8]> = Vec::new();
+    for name in path.split(|byte| *byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => {
+                names.pop();
+            }
+            name => names.push(name),
+        }
+    }
+    if names.is_empty() {
+        return b"/".to_vec();
+    }
+    names.iter().flat_map(|name| [b"/".as_slice(), name].concat()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_normalised_by_text() {
+        for (given, expected) in [("/a//b/./c", "/a/b/c"), ("/a/../../b/", "/b"), ("/..", "/"), ("//", "/")] {
+            assert_eq!(normalised(given.as_bytes()), expected.as_bytes(), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_relative_path_is_an_invalid_argument() {
+        let action = Action { arguments_json: r#"{"path": "a/b"}"#.into(), ..Action::default() };
+        let error = Arguments::of(&action).and_then(|arguments| arguments.path()).expect_err("relative");
+        assert_eq!(error.reason(), Reason::InvalidArguments);
+    }
+}

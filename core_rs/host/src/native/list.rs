@@ -1,0 +1,74 @@
+//! `files.list`: what a directory holds.
+
+use cmdop_contract::path::escape;
+use cmdop_contract::v1::FileType;
+use rustix::fs::OFlags;
+use serde_json::{Value, json};
+
+use super::arguments::{Arguments, invalid};
+use super::beneath::Root;
+use super::walk::{Next, Seen, Visitor, walk};
+use crate::Error;
+
+const DEFAULT_LIMIT: u64 = 1_000;
+const MAX_LIMIT: u64 = 10_000;
+
+/// Lists what the arguments name. Links are listed and never followed.
+///
+/// # Errors
+/// `PATH_NOT_FOUND`, `PATH_NOT_USABLE`, `INVALID_ARGUMENTS`.
+pub(crate) fn list(root: &Root, arguments: &Arguments) -> Result<Value, Error> {
+    let path = arguments.path()?;
+    let limit = arguments.number("limit")?.unwrap_or(DEFAULT_LIMIT);
+    if limit > MAX_LIMIT {
+        return Err(invalid("limit", "at most 10000"));
+    }
+    let top = root.open(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let mut listing =
+        Listing { entries: Vec::new(), limit, is_recursive: arguments.flag("recursive")?, is_truncated: false };
+    walk(top, &path, &mut listing)?;
+    Ok(json!({"entries": listing.entries, "truncated": listing.is_truncated}))
+}
+
+struct Listing {
+    entries: Vec<Value>,
+    limit: u64,
+    is_recursive: bool,
+    is_truncated: bool,
+}
+
+impl Visitor for Listing {
+    fn is_on_one_mount(&self) -> bool {
+        false
+    }
+
+    fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error> {
+        if self.entries.len() as u64 == self.limit {
+            self.is_truncated = true;
+            return Ok(Next::Stop);
+        }
+        self.entries.push(json!({
+            "path": shown(seen.path),
+            "type": type_name(seen.stamp.file_type()),
+            "size": seen.stamp.size,
+            "mode": format!("{:04o}", seen.stamp.permissions()),
+        }));
+        Ok(if self.is_recursive { Next::Enter } else { Next::Skip })
+    }
+}
+
+/// The path itself if it is text, else in the grammar of effect targets.
+fn shown(path: &[u8]) -> String {
+    std::str::from_utf8(path).map_or_else(|_| escape(path), str::to_owned)
+}
+
+fn type_name(file_type: FileType) -> &'static str {
+    match file_type {
+        FileType::Regular => "file",
+        FileType::Directory => "directory",
+        FileType::Symlink => "symlink",
+        FileType::Fifo => "fifo",
+        FileType::Socket => "socket",
+        FileType::Device | FileType::Unspecified => "device",
+    }
+}

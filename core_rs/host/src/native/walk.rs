@@ -1,0 +1,145 @@
+//! Walking a directory tree of any depth with two open descriptors and without following a link.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use cmdop_contract::v1::FileType;
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
+
+use super::beneath::{not_usable, open_child, open_child_same_mount, refused};
+use super::measure::Stamp;
+use crate::Error;
+
+/// No directory with more names is read.
+const MAX_NAMES: usize = 1_000_000;
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// What the walker does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Go on; into the entry if it is a directory.
+    Enter,
+    /// Go on, but not into this entry.
+    Skip,
+    /// Enough.
+    Stop,
+}
+
+/// Who is shown the tree. Names of one directory come in byte order.
+pub(crate) trait Visitor {
+    /// True if a directory on another mount is an error and not walked into.
+    fn is_on_one_mount(&self) -> bool;
+
+    /// One entry, before anything beneath it.
+    ///
+    /// # Errors
+    /// Ends the walk.
+    fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error>;
+
+    /// A directory, after everything beneath it.
+    ///
+    /// # Errors
+    /// Ends the walk.
+    fn leave(&mut self, _dir: BorrowedFd<'_>, _name: &CStr, _path: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// One entry of a directory.
+pub(crate) struct Seen<'a> {
+    pub(crate) dir: BorrowedFd<'a>,
+    pub(crate) name: &'a CStr,
+    /// Absolute.
+    pub(crate) path: &'a [u8],
+    pub(crate) stamp: &'a Stamp,
+}
+
+struct Level {
+    /// Names still to come, last one first.
+    names: Vec<CString>,
+    /// Device and inode of the directory, by which the way back is checked.
+    identity: (u64, u64),
+    path: Vec<u8>,
+}
+
+/// Shows a visitor everything beneath an open directory.
+///
+/// # Errors
+/// The visitor's; `PATH_NOT_USABLE` if a directory may not be read or is moved during the walk.
+pub(crate) fn walk(top: OwnedFd, path: &[u8], visitor: &mut impl Visitor) -> Result<(), Error> {
+    let mut levels = vec![level(&top, path.to_vec())?];
+    let mut here = top;
+    while let Some(current) = levels.last_mut() {
+        let Some(name) = current.names.pop() else {
+            let Some(done) = levels.pop() else { break };
+            let Some(parent) = levels.last() else { break };
+            here = ascend(&here, parent)?;
+            let at = done.path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+            let name = CString::new(&done.path[at..]).expect("a name that the kernel gave holds no NUL");
+            visitor.leave(here.as_fd(), &name, &done.path)?;
+            continue;
+        };
+        let path = join(&current.path, name.to_bytes());
+        let stat = match statat(&here, &*name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            // Gone since the directory was read.
+            Err(Errno::NOENT) => continue,
+            Err(errno) => return Err(refused(errno, &path)),
+        };
+        let stamp = Stamp::from(&stat);
+        let next = visitor.entry(&Seen { dir: here.as_fd(), name: &name, path: &path, stamp: &stamp })?;
+        if next == Next::Stop {
+            return Ok(());
+        }
+        if next == Next::Enter && stamp.file_type() == FileType::Directory {
+            let opened = if visitor.is_on_one_mount() {
+                open_child_same_mount(&here, &name, DIRECTORY)
+            } else {
+                open_child(&here, &name, DIRECTORY)
+            };
+            here = opened.map_err(|errno| match errno {
+                Errno::XDEV => not_usable(&path, "is a mount point"),
+                other => refused(other, &path),
+            })?;
+            levels.push(level(&here, path)?);
+        }
+    }
+    Ok(())
+}
+
+/// Names in a directory in byte order, the last one first.
+fn level(fd: &OwnedFd, path: Vec<u8>) -> Result<Level, Error> {
+    let stamp = Stamp::of(fd)?;
+    let mut names = Vec::new();
+    for entry in Dir::read_from(fd).map_err(|errno| refused(errno, &path))? {
+        let entry = entry.map_err(|errno| refused(errno, &path))?;
+        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            continue;
+        }
+        if names.len() == MAX_NAMES {
+            return Err(not_usable(&path, "holds more than 1,000,000 names"));
+        }
+        names.push(entry.file_name().to_owned());
+    }
+    names.sort_unstable_by(|left, right| right.cmp(left));
+    Ok(Level { names, identity: (stamp.dev, stamp.ino), path })
+}
+
+/// Goes back up, and makes sure that up is where the walk came from.
+fn ascend(here: &OwnedFd, to: &Level) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = openat(here, c"..", flags, Mode::empty()).map_err(|errno| refused(errno, &to.path))?;
+    let stamp = Stamp::of(&parent)?;
+    if (stamp.dev, stamp.ino) == to.identity {
+        Ok(parent)
+    } else {
+        Err(not_usable(&to.path, "is moved while it is walked"))
+    }
+}
+
+pub(crate) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    let dir = dir.strip_suffix(b"/").unwrap_or(dir);
+    [dir, b"/", name].concat()
+}
