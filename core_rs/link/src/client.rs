@@ -1,0 +1,102 @@
+//! The calling side: any method by its path and bytes, and typed sessions for those who send much.
+
+mod session;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cmdop_contract::v1::{self, ClientConfig};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use tonic::Request;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+
+use crate::codec::RawCodec;
+use crate::error::{Error, deepest};
+use crate::{address, status};
+
+pub use session::{Session, SessionClient, Update};
+
+/// A connection to a server. A cheap handle; it dials when it is used and again when it broke.
+#[derive(Debug, Clone)]
+pub struct Client {
+    grpc: Grpc<Channel>,
+    max_frame_bytes: usize,
+    connect_timeout: Duration,
+}
+
+impl Client {
+    /// A client for the address of a configuration. Nothing is dialled yet.
+    ///
+    /// Must be called within a tokio runtime, which then carries the connection.
+    ///
+    /// # Errors
+    /// INVALID_CONFIGURATION if the address is none or is not a loopback address.
+    pub fn connect(config: &ClientConfig) -> Result<Self, v1::Error> {
+        let connect_timeout = match config.connect_timeout_ms {
+            0 => Duration::from_secs(5),
+            ms => Duration::from_millis(ms),
+        };
+        let max_frame_bytes = match config.max_frame_bytes {
+            0 => 4 << 20,
+            bytes => bytes as usize,
+        };
+        let channel = address::endpoint(&config.address, connect_timeout)?.connect_lazy();
+        let grpc = Grpc::new(channel).max_decoding_message_size(max_frame_bytes);
+        Ok(Self { grpc, max_frame_bytes, connect_timeout })
+    }
+
+    /// Calls a unary method such as `/cmdop.v1.Calls/Get` with an encoded message.
+    ///
+    /// Has no deadline of its own. Dropping it cancels the RPC; a call proposed by it goes on.
+    ///
+    /// # Errors
+    /// What the server says; UNREACHABLE if there is none, FRAME_TOO_LARGE for either direction.
+    pub async fn unary(&self, method: &str, request: Bytes) -> Result<Bytes, v1::Error> {
+        let path = self.check(method, &request)?;
+        let mut grpc = self.ready().await?;
+        let response = grpc.unary(Request::new(request), path, RawCodec).await;
+        response.map(tonic::Response::into_inner).map_err(|status| status::to_error(&status))
+    }
+
+    /// Calls a method that answers with a stream. An error is its last item.
+    ///
+    /// Messages are read as they are taken: a slow reader slows down only this stream.
+    pub fn server_stream(
+        &self,
+        method: &str,
+        request: Bytes,
+    ) -> impl Stream<Item = Result<Bytes, v1::Error>> + Send + 'static + use<> {
+        let (client, method) = (self.clone(), method.to_owned());
+        let opened = async move {
+            let path = client.check(&method, &request)?;
+            let mut grpc = client.ready().await?;
+            let response = grpc.server_streaming(Request::new(request), path, RawCodec).await;
+            let response = response.map_err(|status| status::to_error(&status))?;
+            Ok::<_, v1::Error>(response.into_inner().map_err(|status| status::to_error(&status)))
+        };
+        stream::once(opened).try_flatten().boxed()
+    }
+
+    /// Opens a stream that carries many sessions.
+    ///
+    /// # Errors
+    /// UNREACHABLE, UNSUPPORTED_PROTOCOL.
+    pub async fn sessions(&self, name: &str) -> Result<SessionClient, v1::Error> {
+        SessionClient::connect(self, name).await
+    }
+
+    fn check(&self, method: &str, request: &Bytes) -> Result<PathAndQuery, Error> {
+        if request.len() > self.max_frame_bytes {
+            return Err(Error::FrameTooLarge { found: request.len(), limit: self.max_frame_bytes });
+        }
+        PathAndQuery::try_from(method).map_err(|_| Error::UnknownMethod(method.into()))
+    }
+
+    async fn ready(&self) -> Result<Grpc<Channel>, Error> {
+        let mut grpc = self.grpc.clone();
+        grpc.ready().await.map_err(|error| Error::Unreachable(deepest(&error)))?;
+        Ok(grpc)
+    }
+}

@@ -1,0 +1,44 @@
+//! Runs of agents, and traces of runs and calls.
+
+use cmdop_contract::v1;
+use tonic::{Request, Response, Status};
+
+use super::{Context, refused};
+use crate::proto::runs_server::Runs;
+use crate::proto::traces_server::Traces;
+
+#[tonic::async_trait]
+impl Runs for Context {
+    async fn start(&self, request: Request<v1::StartRunRequest>) -> Result<Response<v1::Run>, Status> {
+        self.gate.start_run(request.into_inner()).await.map(Response::new).map_err(refused)
+    }
+
+    async fn record_turn(
+        &self,
+        request: Request<v1::RecordTurnRequest>,
+    ) -> Result<Response<v1::RecordTurnResponse>, Status> {
+        let turn = request.into_inner().turn.unwrap_or_default();
+        self.gate.record_turn(turn).await.map_err(refused)?;
+        Ok(Response::new(v1::RecordTurnResponse {}))
+    }
+
+    async fn finish(&self, request: Request<v1::FinishRunRequest>) -> Result<Response<v1::Run>, Status> {
+        self.gate.finish_run(request.into_inner()).await.map(Response::new).map_err(refused)
+    }
+
+    async fn get(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::Run>, Status> {
+        self.gate.run(&request.get_ref().run_id).await.map(Response::new).map_err(refused)
+    }
+
+    async fn list(&self, request: Request<v1::ListRunsRequest>) -> Result<Response<v1::ListRunsResponse>, Status> {
+        let runs = self.gate.runs(request.get_ref().limit).await.map_err(refused)?;
+        Ok(Response::new(v1::ListRunsResponse { runs }))
+    }
+}
+
+#[tonic::async_trait]
+impl Traces for Context {
+    async fn get(&self, request: Request<v1::GetTraceRequest>) -> Result<Response<v1::Trace>, Status> {
+        self.gate.trace(&request.get_ref().id).await.map(Response::new).map_err(refused)
+    }
+}
