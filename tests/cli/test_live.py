@@ -1,0 +1,203 @@
+"""The command line against a real server and host: shapes and exit codes."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import pytest
+from tests.live import Up
+
+pytestmark = pytest.mark.timeout(180)
+
+SHAPE = {
+    "call_id",
+    "outcome",
+    "decision",
+    "predicted",
+    "declared",
+    "observed",
+    "side_effects",
+    "scores",
+    "result",
+    "error",
+}
+
+
+def new_file(up: Up) -> str:
+    """A file in the workspace of the fixture."""
+    path = f"/srv/app/{uuid.uuid4().hex[:8]}.txt"
+    code, call = up.call("call", "files.write", "--host", "local", "--arg", f"path={path}", "--arg", "content=hello")
+    assert code == 0, call
+    return path
+
+
+def exists(up: Up, path: str) -> bool:
+    code, call = up.call("call", "files.read", "--host", "local", "--arg", f"path={path}")
+    assert code == 0 or call["error"]["reason"] == "PATH_NOT_FOUND", call
+    return code == 0
+
+
+def test_a_call_that_only_looks_is_done(up: Up) -> None:
+    code, call = up.call("call", "files.read", "--host", "local", "--arg", "path=/logs/system.log")
+    assert code == 0
+    assert set(call) >= SHAPE
+    assert call["outcome"] == "applied"
+    assert call["result"]["content"] == "kernel\n"
+    assert call["decision"]["effect"] == "allow"
+    assert call["scores"]["validity"] == 1
+    assert call["side_effects"] == []
+
+
+def test_a_declared_delete_happens_and_is_observed(up: Up) -> None:
+    path = new_file(up)
+    code, call = up.call(
+        *("call", "terminal.exec", "--host", "local", "--arg", f"command=rm {path}", "--arg", "cwd=/srv/app"),
+        *("--arg", "timeout_s=20", "--expect", f"file.delete:{path}", "--intent", "tidy up"),
+    )
+    assert code == 0, call
+    assert [(effect["kind"], effect["target"]) for effect in call["observed"]] == [("file.delete", path)]
+    assert call["scores"] == {
+        "validity": 1,
+        "success": 1,
+        "side_effects": 0,
+        "severity": "none",
+        "weight": 0,
+        "clean": True,
+    }
+    assert not exists(up, path)
+
+
+def test_a_call_may_come_as_json_on_standard_input(up: Up) -> None:
+    action = {
+        "tool": "files.list",
+        "host": "local",
+        "intent": "look",
+        "arguments": {"path": "/srv/app"},
+        "expect": [],
+        "idempotency_key": uuid.uuid4().hex,
+    }
+    code, call = up.call("call", "--from", "-", stdin=json.dumps(action))
+    assert code == 0
+    assert "/srv/app/data" in {entry["path"] for entry in call["result"]["entries"]}
+
+
+def test_a_malformed_call_exits_2_with_every_fault(up: Up) -> None:
+    code, call = up.call("call", "terminal.exec", "--host", "local", "--arg", "timeout_s=never")
+    assert code == 2
+    assert set(call) >= SHAPE
+    assert call["error"]["remedy"]["kind"] == "fix_arguments"
+    pointers = {violation["pointer"] for violation in call["error"]["violations"]}
+    assert "/arguments/timeout_s" in pointers
+    assert len(pointers) > 1
+
+
+def test_an_unknown_tool_and_an_unknown_host_exit_2(up: Up) -> None:
+    code, call = up.call("call", "files.shred", "--host", "local", "--arg", "path=/x")
+    assert (code, call["error"]["reason"]) == (2, "UNKNOWN_TOOL")
+    assert call["error"]["remedy"]["kind"] == "use_tool"
+    code, call = up.call("call", "files.read", "--host", "nowhere", "--arg", "path=/x")
+    assert (code, call["error"]["reason"]) == (2, "UNKNOWN_HOST")
+
+
+def test_a_declaration_that_does_not_cover_the_command_exits_2(up: Up) -> None:
+    path = new_file(up)
+    code, call = up.call(
+        "call", "terminal.exec", "--host", "local", "--arg", f"command=rm {path}", "--arg", "cwd=/srv/app"
+    )
+    assert (code, call["error"]["reason"]) == (2, "UNDECLARED_EFFECT")
+    assert call["error"]["remedy"]["kind"] == "declare_effect"
+    assert exists(up, path)
+
+
+def test_a_denied_call_exits_3_and_names_the_policy(up: Up) -> None:
+    code, call = up.call(
+        *("call", "terminal.exec", "--host", "local", "--agent", "cleaner", "--intent", "free space"),
+        *("--arg", "command=rm -rf /logs", "--arg", "cwd=/srv/app", "--expect", "file.delete:/logs"),
+    )
+    assert code == 3, call
+    assert call["outcome"] == "not_applied"
+    assert call["decision"]["effect"] == "deny"
+    assert call["decision"]["policies"]
+    assert call["error"]["policies"][0]["reason"]
+    assert call["error"]["remedy"] is not None
+    assert exists(up, "/logs/system.log")
+
+
+def test_a_held_call_exits_4_and_its_approval_carries_it_out(up: Up) -> None:
+    path = new_file(up)
+    arguments = ("call", "files.delete", "--host", "local", "--agent", "cleaner", "--intent", "x")
+    code, call = up.call(*arguments, "--arg", f"path={path}")
+    assert code == 4, call
+    assert call["outcome"] is None
+    assert exists(up, path)
+    code, pending = up.call("approvals", "list", "--call", call["call_id"])
+    assert code == 0
+    assert [approval["approval_id"] for approval in pending] == [call["approval_id"]]
+    code, approval = up.call("approvals", "show", call["approval_id"])
+    assert [effect["target"] for effect in approval["diff"]["effects"]] == [path]
+    code, decided = up.call("approvals", "approve", call["approval_id"], "--comment", "fine")
+    assert code == 0, decided
+    assert decided["call"]["outcome"] == "applied"
+    assert decided["decision"]["approver"] == "tester"
+    assert not exists(up, path)
+
+
+def test_a_rejected_call_changes_nothing(up: Up) -> None:
+    path = new_file(up)
+    arguments = ("call", "files.delete", "--host", "local", "--agent", "cleaner", "--intent", "x")
+    _, call = up.call(*arguments, "--arg", f"path={path}")
+    code, decided = up.call("approvals", "reject", call["approval_id"])
+    assert code == 0, decided
+    assert decided["call"]["error"]["reason"] == "APPROVAL_REJECTED"
+    assert exists(up, path)
+    code, again = up.call("approvals", "reject", call["approval_id"])
+    assert (code, again["error"]["reason"]) == (2, "APPROVAL_NOT_PENDING")
+
+
+def test_a_command_that_fails_exits_5(up: Up) -> None:
+    code, call = up.call(
+        "call", "terminal.exec", "--host", "local", "--arg", "command=cat /srv/app/none", "--arg", "cwd=/srv/app"
+    )
+    assert (code, call["error"]["reason"]) == (5, "COMMAND_FAILED")
+    assert call["result"]["exit_code"] == 1
+
+
+def test_the_same_key_with_another_action_exits_2(up: Up) -> None:
+    key = uuid.uuid4().hex
+    arguments = ("call", "files.read", "--host", "local", "--key", key)
+    assert up.call(*arguments, "--arg", "path=/logs/system.log")[0] == 0
+    code, call = up.call(*arguments, "--arg", "path=/srv/app/cleanup.sh")
+    assert (code, call["error"]["reason"]) == (2, "KEY_CONFLICT")
+
+
+def test_a_person_reads_decision_effects_scores_and_remedy(up: Up) -> None:
+    done = up.cmdop(
+        *("call", "terminal.exec", "--host", "local", "--agent", "cleaner", "--intent", "free space"),
+        *("--arg", "command=rm -rf /logs", "--arg", "cwd=/srv/app", "--expect", "file.delete:/logs"),
+    )
+    assert done.returncode == 3
+    for word in ("deny", "file.delete", "/logs", "scores", "remedy"):
+        assert word in done.stdout, done.stdout
+
+
+def test_lists_are_json_arrays(up: Up) -> None:
+    new_file(up)
+    for command in (("calls", "list"), ("approvals", "list"), ("approvals", "list", "--all"), ("hosts",), ("tools",)):
+        code, listed = up.call(*command)
+        assert code == 0
+        assert isinstance(listed, list)
+    code, tool = up.call("tools", "terminal.exec")
+    assert code == 0
+    assert tool["arguments_schema"]["properties"]["command"]["type"] == "string"
+
+
+def test_an_unknown_call_exits_2(up: Up) -> None:
+    code, printed = up.call("calls", "show", "none")
+    assert (code, printed["error"]["reason"]) == (2, "UNKNOWN_CALL")
+
+
+def test_doctor_says_what_the_machine_can_confine(up: Up) -> None:
+    code, found = up.call("doctor")
+    assert code == 0
+    assert "preview.overlay" in {one["name"] for one in found["capabilities"]}

@@ -1,0 +1,116 @@
+"""`cmdop up` as an operator meets it: ready, drained, broken."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.live import Up, make_fixture, start_up
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def host_process(up: Up) -> int:
+    """The host's process id, found among the children of `up`."""
+    children = Path(f"/proc/{up.process.pid}/task/{up.process.pid}/children").read_text().split()
+    hosts = [pid for pid in children if b"cmdop.host" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(hosts) == 1, children
+    return int(hosts[0])
+
+
+def wait_for_end(pid: int, deadline_s: float = 20) -> None:
+    """Waits until a process is gone; it need not be our child."""
+    end = time.monotonic() + deadline_s
+    while Path(f"/proc/{pid}/stat").exists():
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        assert time.monotonic() < end, f"process {pid} did not end"
+        time.sleep(0.02)
+
+
+def test_one_line_says_that_server_and_host_are_ready(up: Up) -> None:
+    pattern = rf"cmdop ready on 127\.0\.0\.1:\d+ \(host local, data {re.escape(str(up.data))}\)"
+    assert re.fullmatch(pattern, up.ready_line)
+    code, hosts = up.call("hosts")
+    assert code == 0
+    assert [(host["name"], host["attached"]) for host in hosts] == [("local", True)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_server_and_host(tmp_path: Path, number: int) -> None:
+    up = start_up(tmp_path / "data", make_fixture(tmp_path / "fixture"))
+    host = host_process(up)
+    assert up.stop(number) == 0
+    wait_for_end(host)
+
+
+def test_the_host_ends_with_a_server_that_was_killed(tmp_path: Path) -> None:
+    up = start_up(tmp_path / "data", make_fixture(tmp_path / "fixture"))
+    host = host_process(up)
+    assert up.stop(signal.SIGKILL) == -signal.SIGKILL
+    wait_for_end(host)
+
+
+def test_a_host_that_was_killed_comes_back(fresh_up: Up) -> None:
+    first = host_process(fresh_up)
+    os.kill(first, signal.SIGKILL)
+    wait_for_end(first)
+    deadline = time.monotonic() + 30
+    while True:
+        code, call = fresh_up.call("call", "files.read", "--host", "local", "--arg", "path=/logs/system.log")
+        if code == 0:
+            break
+        assert call["error"]["reason"] in ("HOST_UNAVAILABLE", "HOST_ERROR"), call
+        assert time.monotonic() < deadline
+    assert host_process(fresh_up) != first
+
+
+def test_a_restart_knows_its_calls(tmp_path: Path) -> None:
+    fixture = make_fixture(tmp_path / "fixture")
+    up = start_up(tmp_path / "data", fixture)
+    code, call = up.call("call", "files.read", "--host", "local", "--arg", "path=/logs/system.log")
+    assert code == 0
+    up.stop()
+    up = start_up(tmp_path / "data", fixture)
+    code, found = up.call("calls", "show", call["call_id"])
+    assert up.stop() == 0
+    assert (code, found["outcome"]) == (0, "applied")
+
+
+def run_up(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cmdop", "up", "--data", str(data), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_policy_that_does_not_parse_stops_the_start_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data" / "policies").mkdir(parents=True)
+    (tmp_path / "data" / "policies" / "mine.cedar").write_text("permit(principal, action, resource);\n\nforbid(oops;\n")
+    done = run_up(tmp_path / "data", "--listen", "127.0.0.1:0")
+    assert done.returncode == 2
+    assert "mine.cedar" in done.stderr
+    assert "3" in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_address_that_is_taken_stops_the_start(tmp_path: Path, up: Up) -> None:
+    done = run_up(tmp_path / "data", "--listen", up.address)
+    assert done.returncode == 2
+    assert up.address in done.stderr
+
+
+def test_an_address_that_others_could_reach_is_refused(tmp_path: Path) -> None:
+    done = run_up(tmp_path / "data", "--listen", "0.0.0.0:0")
+    assert done.returncode == 2
+    assert "loopback" in done.stderr
+
+
+def test_a_fixture_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    done = run_up(tmp_path / "data", "--fixture", str(tmp_path / "none"))
+    assert done.returncode == 2
+    assert "--fixture" in done.stderr
