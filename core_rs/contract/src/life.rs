@@ -1,0 +1,164 @@
+//! The life of a call: one table of states. What is not in it is an error.
+
+use crate::v1::CallState;
+
+/// What moves a call on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// It is malformed, undeclared or denied: nothing ran.
+    Refuse,
+    /// Policy decided; the call stays where it is until that has a consequence.
+    Decide,
+    /// A person is asked.
+    Hold,
+    /// The person's answer is recorded; a permit or a settlement follows.
+    Answer,
+    /// A permit to preview or to run is durable.
+    Permit,
+    /// A permit to commit is durable.
+    PermitCommit,
+    /// The host noted the permit.
+    Start,
+    /// The host reported a private layer.
+    Preview,
+    /// The outcome is that the effects are on the machine, or that there were none to have.
+    Apply,
+    /// The outcome is that the machine is as it was.
+    Leave,
+    /// Nobody can tell.
+    Lose,
+}
+
+/// All inputs, for tests and documentation.
+pub const INPUTS: &[Input] = &[
+    Input::Refuse,
+    Input::Decide,
+    Input::Hold,
+    Input::Answer,
+    Input::Permit,
+    Input::PermitCommit,
+    Input::Start,
+    Input::Preview,
+    Input::Apply,
+    Input::Leave,
+    Input::Lose,
+];
+
+/// The table. A state without a row for an input refuses it.
+pub const TABLE: &[(CallState, Input, CallState)] = {
+    use CallState as S;
+    use Input as I;
+    &[
+        (S::Proposed, I::Decide, S::Proposed),
+        (S::Proposed, I::Refuse, S::NotApplied),
+        (S::Proposed, I::Hold, S::Held),
+        (S::Proposed, I::Permit, S::Permitted),
+        (S::Held, I::Answer, S::Held),
+        (S::Held, I::Permit, S::Permitted),
+        (S::Held, I::Leave, S::NotApplied),
+        (S::Permitted, I::Start, S::Running),
+        // The host's note may be overtaken by its report.
+        (S::Permitted, I::Preview, S::Previewed),
+        (S::Permitted, I::Apply, S::Applied),
+        (S::Permitted, I::Leave, S::NotApplied),
+        (S::Permitted, I::Lose, S::Unknown),
+        (S::Running, I::Preview, S::Previewed),
+        (S::Running, I::Apply, S::Applied),
+        (S::Running, I::Leave, S::NotApplied),
+        (S::Running, I::Lose, S::Unknown),
+        (S::Previewed, I::Hold, S::DiffHeld),
+        (S::Previewed, I::PermitCommit, S::Committing),
+        // Nothing to commit: a look, or a command without effects.
+        (S::Previewed, I::Apply, S::Applied),
+        (S::Previewed, I::Leave, S::NotApplied),
+        (S::DiffHeld, I::Answer, S::DiffHeld),
+        (S::DiffHeld, I::PermitCommit, S::Committing),
+        (S::DiffHeld, I::Leave, S::NotApplied),
+        (S::Committing, I::Start, S::Committing),
+        (S::Committing, I::Apply, S::Applied),
+        (S::Committing, I::Leave, S::NotApplied),
+        (S::Committing, I::Lose, S::Unknown),
+        // Reconciliation settles what was lost.
+        (S::Unknown, I::Apply, S::Applied),
+        (S::Unknown, I::Leave, S::NotApplied),
+    ]
+};
+
+/// An input that the state does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a call that is {state:?} does not take {input:?}")]
+pub struct NotInTable {
+    /// Where the call is.
+    pub state: CallState,
+    /// What came.
+    pub input: Input,
+}
+
+/// The state after an input.
+///
+/// # Errors
+/// [`NotInTable`], and the call stays where it is.
+pub fn next(state: CallState, input: Input) -> Result<CallState, NotInTable> {
+    let row = TABLE.iter().find(|(from, by, _)| *from == state && *by == input);
+    row.map(|(_, _, to)| *to).ok_or(NotInTable { state, input })
+}
+
+/// Does nothing follow this state?
+#[must_use]
+pub fn is_final(state: CallState) -> bool {
+    matches!(state, CallState::Applied | CallState::NotApplied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: &[CallState] = &[
+        CallState::Unspecified,
+        CallState::Proposed,
+        CallState::Held,
+        CallState::Permitted,
+        CallState::Running,
+        CallState::Previewed,
+        CallState::DiffHeld,
+        CallState::Committing,
+        CallState::Applied,
+        CallState::NotApplied,
+        CallState::Unknown,
+    ];
+
+    #[test]
+    fn every_pair_is_in_the_table_once_or_refused() {
+        for state in STATES {
+            for input in INPUTS {
+                let rows = TABLE.iter().filter(|(from, by, _)| from == state && by == input).count();
+                assert!(rows <= 1, "{state:?} {input:?}");
+                assert_eq!(next(*state, *input).is_ok(), rows == 1);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_follows_a_final_state() {
+        for state in STATES.iter().filter(|state| is_final(**state)) {
+            assert!(INPUTS.iter().all(|input| next(*state, *input).is_err()), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn the_machine_changes_only_behind_a_permit() {
+        let behind = |state| TABLE.iter().filter(move |(_, input, to)| *to == state && *input != Input::Start);
+        assert!(behind(CallState::Permitted).all(|(_, input, _)| *input == Input::Permit));
+        assert!(behind(CallState::Committing).all(|(_, input, _)| *input == Input::PermitCommit));
+        let unpermitted = [CallState::Proposed, CallState::Held, CallState::DiffHeld];
+        assert!(behind(CallState::Applied).all(|(from, _, _)| !unpermitted.contains(from)));
+    }
+
+    #[test]
+    fn every_state_can_still_end() {
+        for state in STATES.iter().filter(|state| **state != CallState::Unspecified && !is_final(**state)) {
+            let ends = [Input::Leave, Input::Refuse];
+            assert!(ends.iter().any(|input| next(*state, *input) == Ok(CallState::NotApplied)), "{state:?}");
+        }
+    }
+}

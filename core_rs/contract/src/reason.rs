@@ -1,0 +1,155 @@
+//! The table of reasons, and typed errors made from it.
+
+use std::fmt;
+
+use crate::v1::{
+    DeclareEffect, Error, ExpectedEffect, FixArguments, NarrowEffect, PolicyRef, Reason, Reconcile, Remedy,
+    RequestApproval, RetryAfter, RetryClass, Stop, UseTool, Violation, remedy,
+};
+
+/// One row of the table; it derives from the options in `error.proto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spec {
+    /// The reason.
+    pub reason: Reason,
+    /// Its text form: `POLICY_DENIED`.
+    pub name: &'static str,
+    /// Canonical gRPC status code.
+    pub grpc_code: u32,
+    /// What may be done about it without changing what the call means.
+    pub retry: RetryClass,
+    /// Field name in `Remedy` of the remedy that usually comes with it.
+    pub remedy: &'static str,
+    /// One sentence for documentation.
+    pub summary: &'static str,
+}
+
+static TABLE: &[Spec] = include!("_gen/reasons.rs");
+
+/// All rows, in the order of the wire's enum.
+#[must_use]
+pub fn table() -> &'static [Spec] {
+    TABLE
+}
+
+/// The row of a reason.
+#[must_use]
+pub fn spec(reason: Reason) -> &'static Spec {
+    TABLE.iter().find(|spec| spec.reason == reason).unwrap_or(&TABLE[0])
+}
+
+/// A typed error with the remedy that usually comes with its reason, as far as it needs no details.
+#[must_use]
+pub fn error(reason: Reason, message: impl Into<String>) -> Error {
+    let remedy = match spec(reason).remedy {
+        "retry_after" => remedy::Kind::RetryAfter(RetryAfter { ms: 1_000 }),
+        "request_approval" => remedy::Kind::RequestApproval(RequestApproval::default()),
+        "fix_arguments" => remedy::Kind::FixArguments(FixArguments::default()),
+        "narrow_effect" => remedy::Kind::NarrowEffect(NarrowEffect::default()),
+        "declare_effect" => remedy::Kind::DeclareEffect(DeclareEffect::default()),
+        "use_tool" => remedy::Kind::UseTool(UseTool::default()),
+        "reconcile" => remedy::Kind::Reconcile(Reconcile::default()),
+        _ => remedy::Kind::Stop(Stop {}),
+    };
+    Error { reason: reason.into(), message: message.into(), ..Error::default() }.with(remedy)
+}
+
+impl Error {
+    /// Replaces the remedy.
+    #[must_use]
+    pub fn with(mut self, remedy: remedy::Kind) -> Self {
+        self.remedy = Some(Remedy { kind: Some(remedy) });
+        self
+    }
+
+    /// Mend what this JSON pointer names.
+    #[must_use]
+    pub fn fix_arguments(self, path: &str, expected: &str) -> Self {
+        self.with(remedy::Kind::FixArguments(FixArguments { path: path.into(), expected: expected.into() }))
+    }
+
+    /// Aim at less.
+    #[must_use]
+    pub fn narrow_effect(self, predicted: &str, declared: &str) -> Self {
+        self.with(remedy::Kind::NarrowEffect(NarrowEffect { predicted: predicted.into(), declared: declared.into() }))
+    }
+
+    /// Declare these effects, if they are meant.
+    #[must_use]
+    pub fn declare_effect(self, effects: Vec<ExpectedEffect>) -> Self {
+        self.with(remedy::Kind::DeclareEffect(DeclareEffect { effects }))
+    }
+
+    /// Let a person decide.
+    #[must_use]
+    pub fn request_approval(self, approval_id: &str) -> Self {
+        self.with(remedy::Kind::RequestApproval(RequestApproval { approval_id: approval_id.into() }))
+    }
+
+    /// Use another tool.
+    #[must_use]
+    pub fn use_tool(self, name: &str) -> Self {
+        self.with(remedy::Kind::UseTool(UseTool { name: name.into() }))
+    }
+
+    /// Try again after so many milliseconds.
+    #[must_use]
+    pub fn retry_after(self, ms: u64) -> Self {
+        self.with(remedy::Kind::RetryAfter(RetryAfter { ms }))
+    }
+
+    /// Find out what became of this call first.
+    #[must_use]
+    pub fn reconcile(self, call_id: &str) -> Self {
+        self.with(remedy::Kind::Reconcile(Reconcile { call_id: call_id.into() }))
+    }
+
+    /// Adds what is wrong with a malformed call.
+    #[must_use]
+    pub fn violations(mut self, violations: Vec<Violation>) -> Self {
+        self.violations = violations;
+        self
+    }
+
+    /// Adds the policies that refused.
+    #[must_use]
+    pub fn policies(mut self, policies: Vec<PolicyRef>) -> Self {
+        self.policies = policies;
+        self
+    }
+
+    /// Names the call it is about.
+    #[must_use]
+    pub fn call_id(mut self, call_id: &str) -> Self {
+        self.call_id = call_id.into();
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", spec(self.reason()).name, self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_row_with_a_known_remedy() {
+        for number in 0..200 {
+            if let Ok(reason) = Reason::try_from(number) {
+                let row = spec(reason);
+                assert_eq!(row.reason, reason);
+                assert!(row.grpc_code > 0 && row.grpc_code <= 16, "{}", row.name);
+                assert!(row.summary.ends_with('.'), "{}", row.name);
+                let made = error(reason, "x").remedy.expect("a remedy").kind.expect("a kind");
+                let stops = matches!(made, remedy::Kind::Stop(_));
+                assert_eq!(stops, row.remedy == "stop", "{}", row.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Scoring a call on three axes: validity, success, side effects (DESIGN §6).
+
+use crate::effect::{Base, Class, Effect, Target, class, kind_name};
+use crate::path::PathPattern;
+use crate::reason;
+use crate::v1::{
+    EffectKind, Error, Observation, ObservedEffect, PermittedEffect, Reason, Score, Severity, SideEffect, ToolResult,
+};
+
+/// What a score rests on.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// Was the call well formed, and did it declare what it certainly does?
+    pub valid: bool,
+    /// Was it valid at its author's first attempt?
+    pub first_attempt: bool,
+    /// Did the tool succeed and every declared effect come true? `None` if nothing ran.
+    pub success: Option<bool>,
+    /// What was observed beyond what was permitted.
+    pub side_effects: &'a [SideEffect],
+    /// What was measured.
+    pub observation: &'a Observation,
+}
+
+/// The score of a call.
+#[must_use]
+pub fn score(evidence: &Evidence<'_>) -> Score {
+    let severity = evidence.side_effects.iter().map(SideEffect::severity).max().unwrap_or(Severity::None);
+    let unobserved = evidence.observation.truncated
+        || evidence.observation.unobserved.iter().any(|it| class(it.kind()) != Class::Look);
+    Score {
+        validity: f64::from(u8::from(evidence.valid)),
+        success: evidence.success.map(|success| f64::from(u8::from(success))),
+        side_effects: u32::try_from(evidence.side_effects.len()).unwrap_or(u32::MAX),
+        side_effect_weight: evidence.side_effects.iter().map(|it| weight(it.severity())).sum(),
+        severity: severity.into(),
+        clean: evidence.valid
+            && evidence.first_attempt
+            && evidence.success == Some(true)
+            && evidence.side_effects.is_empty()
+            && !unobserved,
+    }
+}
+
+/// The score of a call that was refused before anything ran.
+#[must_use]
+pub fn refused(valid: bool) -> Score {
+    score(&Evidence {
+        valid,
+        first_attempt: true,
+        success: None,
+        side_effects: &[],
+        observation: &Observation::default(),
+    })
+}
+
+/// Is this a reason of a call that is not well formed or does not declare what it does?
+#[must_use]
+pub fn is_malformed(reason: Reason) -> bool {
+    matches!(reason as i32, 1..=13)
+}
+
+/// Weight of one side effect in the weighted sum.
+#[must_use]
+pub fn weight(severity: Severity) -> f64 {
+    match severity {
+        Severity::None => 0.0,
+        Severity::Low => 1.0,
+        Severity::Medium => 3.0,
+        Severity::High => 10.0,
+        Severity::Critical => 30.0,
+    }
+}
+
+/// Observed changes and contacts that no permitted effect covers, or that exceed its count.
+#[must_use]
+pub fn side_effects(permitted: &[PermittedEffect], observation: &Observation) -> Vec<SideEffect> {
+    // A permit that does not parse permits nothing.
+    let permitted: Vec<_> = permitted.iter().filter_map(|it| Effect::try_from(it).ok()).collect();
+    let mut counts = vec![0_u64; permitted.len()];
+    let mut beyond = Vec::new();
+    for observed in observation.effects.iter().filter(|it| class(it.kind()) != Class::Look) {
+        let place = permitted.iter().position(|it| it.covers_observed(observed));
+        let why = match place {
+            None => Some("nothing permitted covers it".to_owned()),
+            Some(place) => {
+                counts[place] += observed.count.max(1);
+                let max = permitted[place].max_count.filter(|max| counts[place] > u64::from(*max));
+                max.map(|max| format!("more than the {max} that `{}` permits", permitted[place]))
+            }
+        };
+        if let Some(why) = why {
+            beyond.push(SideEffect { effect: Some(observed.clone()), severity: severity(observed).into(), why });
+        }
+    }
+    beyond
+}
+
+/// Did the tool succeed, and did every declared effect come true within its counts?
+///
+/// A deleted tree counts with its entries. Looks need not come true: hosts do not measure them.
+///
+/// # Errors
+/// COMMAND_FAILED or the tool's own error; EFFECT_MISSING with the effect and what was seen.
+pub fn check_success(declared: &[Effect], observation: &Observation, result: &ToolResult) -> Result<(), Error> {
+    if !result.ok {
+        let failed = || reason::error(Reason::CommandFailed, "the tool reported failure");
+        return Err(result.error.clone().unwrap_or_else(failed));
+    }
+    for (index, effect) in declared.iter().enumerate().filter(|(_, it)| class(it.kind) == Class::Change) {
+        let seen: u64 = observation.effects.iter().filter(|it| effect.covers_observed(it)).map(|it| it.count.max(1)).sum();
+        let most = effect.max_count.map_or(u64::MAX, u64::from);
+        if seen < u64::from(effect.min_count) || seen > most {
+            let expected = match effect.max_count {
+                Some(max) => format!("{} to {max}", effect.min_count),
+                None => format!("at least {}", effect.min_count),
+            };
+            let message = format!("`{effect}` was expected {expected} times and observed {seen} times");
+            let pointer = format!("/expect/{index}");
+            return Err(reason::error(Reason::EffectMissing, message).fix_arguments(&pointer, "an effect that the action has"));
+        }
+    }
+    Ok(())
+}
+
+/// Paths whose loss or change takes a machine or its secrets down.
+const CRITICAL: &[&str] = &[
+    "/", "/etc/**", "/usr/**", "/bin/**", "/sbin/**", "/lib/**", "/lib64/**", "/boot/**", "/dev/**", "/proc/**", "/sys/**",
+    "/var/lib/**", "/**/.ssh/**", "/**/.aws/**", "/**/.gnupg/**", "/**/.kube/**",
+];
+/// Paths that hold what cannot be built again.
+const PRECIOUS: &[&str] = &[
+    "/**/*.db", "/**/*.sqlite", "/**/*.sqlite3", "/**/data/**", "/**/.git/**", "/**/.env", "/**/*.pem", "/**/*.key",
+    "/**/backup*/**", "/root/**", "/home/**", "/var/**",
+];
+
+/// How bad an effect is that nobody permitted.
+///
+/// | | elsewhere | precious (data, history, homes) | critical (system, credentials) |
+/// |---|---|---|---|
+/// | create, rename's target | low | medium | high |
+/// | modify, chmod, chown, rename | medium | high | critical |
+/// | delete | medium, a tree high | high, irreversible critical | critical |
+/// | other changes and contacts | high | | |
+#[must_use]
+pub fn severity(observed: &ObservedEffect) -> Severity {
+    use EffectKind as K;
+    let kind = observed.kind();
+    if class(kind) == Class::Look {
+        return Severity::None;
+    }
+    let rank = match Target::parse(kind, &observed.target, &Base::default()) {
+        Ok(Target::Path(path)) => rank(&path),
+        _ => return Severity::High,
+    };
+    match (kind, rank) {
+        (K::FileCreate, 0) => Severity::Low,
+        (K::FileCreate, 1) => Severity::Medium,
+        (K::FileCreate, _) => Severity::High,
+        (K::FileDelete, 0) if observed.count <= 1 => Severity::Medium,
+        (K::FileDelete, 0) => Severity::High,
+        (K::FileDelete, 1) if observed.reversible => Severity::High,
+        (_, 0) => Severity::Medium,
+        (K::FileDelete, _) => Severity::Critical,
+        (_, 1) => Severity::High,
+        _ => Severity::Critical,
+    }
+}
+
+fn rank(path: &PathPattern) -> u8 {
+    let within = |list: &[&str]| {
+        list.iter().any(|text| PathPattern::parse(text, None, None).is_ok_and(|region| region.overlaps(path)))
+    };
+    if within(CRITICAL) {
+        2
+    } else {
+        u8::from(within(PRECIOUS))
+    }
+}
+
+/// One line about a side effect, for people.
+#[must_use]
+pub fn describe(side_effect: &SideEffect) -> String {
+    let effect = side_effect.effect.clone().unwrap_or_default();
+    format!("{}:{} ({})", kind_name(effect.kind()), effect.target, side_effect.why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::v1::{ExpectedEffect, Unobserved};
+
+    fn observed(kind: EffectKind, target: &str, count: u64) -> ObservedEffect {
+        ObservedEffect { kind: kind.into(), target: target.into(), count, reversible: true, ..ObservedEffect::default() }
+    }
+
+    fn seen(effects: Vec<ObservedEffect>) -> Observation {
+        Observation { effects, ..Observation::default() }
+    }
+
+    fn permitted(kind: EffectKind, target: &str, max_count: Option<u32>) -> PermittedEffect {
+        PermittedEffect { kind: kind.into(), target: target.into(), max_count }
+    }
+
+    #[test]
+    fn side_effects_are_what_was_observed_beyond_the_permit() {
+        let observation = seen(vec![
+            observed(EffectKind::FileDelete, "/srv/app/logs/a.gz", 1),
+            observed(EffectKind::FileDelete, "/srv/app/data/app.db", 1),
+            observed(EffectKind::FileRead, "/etc/shadow", 1),
+        ]);
+        let beyond = side_effects(&[permitted(EffectKind::FileDelete, "/srv/app/logs/*", None)], &observation);
+        assert_eq!(beyond.len(), 1);
+        assert_eq!(beyond[0].effect.as_ref().map(|it| it.target.as_str()), Some("/srv/app/data/app.db"));
+        assert_eq!(beyond[0].severity(), Severity::High);
+    }
+
+    #[test]
+    fn exceeding_a_count_is_a_side_effect() {
+        let observation = seen(vec![observed(EffectKind::FileDelete, "/a/b", 3)]);
+        assert_eq!(side_effects(&[permitted(EffectKind::FileDelete, "/a", Some(3))], &observation).len(), 0);
+        assert_eq!(side_effects(&[permitted(EffectKind::FileDelete, "/a", Some(2))], &observation).len(), 1);
+    }
+
+    #[test]
+    fn success_needs_every_declared_effect_within_its_counts() {
+        let declared = |min, max| {
+            let expected = ExpectedEffect {
+                kind: EffectKind::FileDelete.into(),
+                target: "/a/*".into(),
+                min_count: Some(min),
+                max_count: max,
+            };
+            vec![Effect::parse(&expected, &Base::default()).expect("an effect")]
+        };
+        let observation = seen(vec![observed(EffectKind::FileDelete, "/a/x", 1), observed(EffectKind::FileDelete, "/a/d", 4)]);
+        let ok = ToolResult { ok: true, ..ToolResult::default() };
+        assert!(check_success(&declared(5, Some(5)), &observation, &ok).is_ok());
+        for (min, max) in [(6, None), (0, Some(4))] {
+            let error = check_success(&declared(min, max), &observation, &ok).expect_err("out of counts");
+            assert_eq!(error.reason(), Reason::EffectMissing);
+        }
+        let failed = check_success(&[], &observation, &ToolResult::default()).expect_err("failed");
+        assert_eq!(failed.reason(), Reason::CommandFailed);
+    }
+
+    #[test]
+    fn what_could_not_be_observed_is_never_clean() {
+        let clean = |observation: &Observation| {
+            score(&Evidence { valid: true, first_attempt: true, success: Some(true), side_effects: &[], observation }).clean
+        };
+        assert!(clean(&Observation::default()));
+        assert!(!clean(&Observation { truncated: true, ..Observation::default() }));
+        let unobserved = vec![Unobserved { kind: EffectKind::NetConnect.into(), why: "no kernel support".into() }];
+        assert!(!clean(&Observation { unobserved, ..Observation::default() }));
+    }
+
+    #[test]
+    fn severity_follows_kind_place_and_reversibility() {
+        let of = |kind, target: &str| severity(&observed(kind, target, 1));
+        assert_eq!(of(EffectKind::FileCreate, "/srv/app/x"), Severity::Low);
+        assert_eq!(of(EffectKind::FileModify, "/etc/passwd"), Severity::Critical);
+        assert_eq!(of(EffectKind::FileDelete, "/home/me/.ssh/id_rsa"), Severity::Critical);
+        assert_eq!(of(EffectKind::NetConnect, "evil.example:443"), Severity::High);
+        assert_eq!(of(EffectKind::FileRead, "/etc/shadow"), Severity::None);
+        let lost = ObservedEffect { reversible: false, ..observed(EffectKind::FileDelete, "/srv/app/data/app.db", 1) };
+        assert_eq!(severity(&lost), Severity::Critical);
+    }
+}

@@ -1,0 +1,247 @@
+//! Tools: contracts whose schemas are linted and compiled once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jsonschema::{Draft, PatternOptions, Validator};
+use prost::Message;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::digest::hex;
+use crate::reason;
+use crate::v1::{EffectSource, Error, Idempotency, Reason, ToolContract};
+
+/// Largest schema text in bytes.
+const MAX_SCHEMA_BYTES: usize = 256 * 1024;
+
+/// Keywords that lead out of the schema or to other vocabularies.
+const FORBIDDEN: &[&str] = &["$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$vocabulary", "$id"];
+
+/// The shipped contracts.
+const BUILTIN: &[&str] = &[
+    include_str!("tool/terminal.exec.json"),
+    include_str!("tool/files.read.json"),
+    include_str!("tool/files.list.json"),
+    include_str!("tool/files.write.json"),
+    include_str!("tool/files.delete.json"),
+];
+
+/// A registered tool.
+#[derive(Debug)]
+pub struct Tool {
+    contract: ToolContract,
+    arguments: Validator,
+    arguments_schema: Value,
+}
+
+impl Tool {
+    /// Lints and compiles a contract. `version` is set to its digest.
+    ///
+    /// # Errors
+    /// SCHEMA_REJECTED, saying which keyword of which schema and what to write instead.
+    pub fn register(mut contract: ToolContract) -> Result<Self, Error> {
+        let (arguments_schema, arguments) = compile(&contract.name, "arguments_schema", &contract.arguments_schema)?;
+        let closed = arguments_schema.get("additionalProperties") == Some(&Value::Bool(false));
+        if arguments_schema.get("type") != Some(&Value::from("object")) || !closed {
+            return Err(rejected(&contract.name, "/arguments_schema", "`\"type\": \"object\"` with `\"additionalProperties\": false`"));
+        }
+        compile(&contract.name, "result_schema", &contract.result_schema)?;
+        contract.version = String::new();
+        contract.version = hex(&Sha256::digest(contract.encode_to_vec()));
+        Ok(Self { contract, arguments, arguments_schema })
+    }
+
+    /// Its contract, version included.
+    #[must_use]
+    pub fn contract(&self) -> &ToolContract {
+        &self.contract
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.contract.name
+    }
+
+    /// Validates arguments.
+    #[must_use]
+    pub fn validator(&self) -> &Validator {
+        &self.arguments
+    }
+
+    /// The parsed schema of its arguments.
+    #[must_use]
+    pub fn arguments_schema(&self) -> &Value {
+        &self.arguments_schema
+    }
+}
+
+/// All tools of a server, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    tools: BTreeMap<String, Arc<Tool>>,
+}
+
+impl Registry {
+    /// The shipped tools.
+    ///
+    /// # Panics
+    /// If a shipped contract is broken, which a test rules out.
+    #[must_use]
+    pub fn builtin() -> Self {
+        let mut registry = Self::default();
+        for text in BUILTIN {
+            let contract = shipped(text).expect("shipped contracts are JSON of the known shape");
+            registry.register(contract).expect("shipped contracts pass the lint");
+        }
+        registry
+    }
+
+    /// Adds a tool, or replaces the one of the same name.
+    ///
+    /// # Errors
+    /// SCHEMA_REJECTED.
+    pub fn register(&mut self, contract: ToolContract) -> Result<(), Error> {
+        let tool = Tool::register(contract)?;
+        self.tools.insert(tool.name().to_owned(), Arc::new(tool));
+        Ok(())
+    }
+
+    /// The tool of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<Tool>> {
+        self.tools.get(name)
+    }
+
+    /// The tool of that name.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOOL, with the tool whose name is nearest.
+    pub fn find(&self, name: &str) -> Result<&Arc<Tool>, Error> {
+        self.get(name).ok_or_else(|| {
+            let nearest = self.tools.keys().min_by_key(|known| distance(known, name)).map_or("", String::as_str);
+            let known: Vec<_> = self.tools.keys().map(String::as_str).collect();
+            let message = format!("no tool is named `{name}`; there are {}", known.join(", "));
+            reason::error(Reason::UnknownTool, message).use_tool(nearest)
+        })
+    }
+
+    /// All tools, by name.
+    pub fn list(&self) -> impl Iterator<Item = &Arc<Tool>> {
+        self.tools.values()
+    }
+}
+
+fn shipped(text: &str) -> Option<ToolContract> {
+    let json: Value = serde_json::from_str(text).ok()?;
+    let text = |key: &str| json.get(key)?.as_str().map(str::to_owned);
+    let effect_source = EffectSource::from_str_name(&format!("EFFECT_SOURCE_{}", text("effect_source")?.to_uppercase()))?;
+    let idempotency = Idempotency::from_str_name(&format!("IDEMPOTENCY_{}", text("idempotency")?.to_uppercase()))?;
+    let reasons = json.get("reasons")?.as_array()?.iter();
+    let reasons = reasons.map(|it| Reason::from_str_name(&format!("REASON_{}", it.as_str()?)).map(i32::from));
+    Some(ToolContract {
+        name: text("name")?,
+        description: text("description")?,
+        arguments_schema: json.get("arguments")?.to_string(),
+        result_schema: json.get("result")?.to_string(),
+        effect_source: effect_source.into(),
+        idempotency: idempotency.into(),
+        reasons: reasons.collect::<Option<_>>()?,
+        version: String::new(),
+    })
+}
+
+fn compile(tool: &str, which: &str, text: &str) -> Result<(Value, Validator), Error> {
+    let place = format!("/{which}");
+    if text.len() > MAX_SCHEMA_BYTES {
+        return Err(rejected(tool, &place, "a schema of at most 256 KiB"));
+    }
+    let schema = crate::json::parse(text).map_err(|error| rejected(tool, &place, &format!("a JSON Schema; this is no JSON: {error}")))?;
+    lint(tool, &place, &schema)?;
+    let options = jsonschema::options().with_draft(Draft::Draft202012).offline().with_pattern_options(PatternOptions::regex());
+    let validator = options.build(&schema).map_err(|error| rejected(tool, &place, &format!("a JSON Schema 2020-12; {error}")))?;
+    Ok((schema, validator))
+}
+
+/// Refuses what leads out of the schema.
+fn lint(tool: &str, place: &str, schema: &Value) -> Result<(), Error> {
+    match schema {
+        Value::Object(map) => map.iter().try_for_each(|(key, value)| {
+            let place = format!("{place}/{}", key.replace('~', "~0").replace('/', "~1"));
+            let remote = key == "$ref" && !value.as_str().is_some_and(|reference| reference.starts_with('#'));
+            if remote || FORBIDDEN.contains(&key.as_str()) {
+                return Err(rejected(tool, &place, "only references within the schema, as `#/$defs/name`"));
+            }
+            lint(tool, &place, value)
+        }),
+        Value::Array(items) => items.iter().enumerate().try_for_each(|(at, item)| lint(tool, &format!("{place}/{at}"), item)),
+        _ => Ok(()),
+    }
+}
+
+fn rejected(tool: &str, place: &str, expected: &str) -> Error {
+    let message = format!("tool `{tool}`, {place}: expected {expected}");
+    reason::error(Reason::SchemaRejected, message).fix_arguments(place, expected)
+}
+
+/// Edit distance (Levenshtein 1966).
+fn distance(one: &str, two: &str) -> usize {
+    let two: Vec<char> = two.chars().take(128).collect();
+    let mut row: Vec<usize> = (0..=two.len()).collect();
+    for (i, a) in one.chars().take(128).enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in two.iter().enumerate() {
+            let substituted = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[two.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contract(arguments_schema: &str) -> ToolContract {
+        ToolContract {
+            name: "x".into(),
+            arguments_schema: arguments_schema.into(),
+            result_schema: "{}".into(),
+            ..ToolContract::default()
+        }
+    }
+
+    #[test]
+    fn the_shipped_tools_pass_the_lint() {
+        let names: Vec<_> = Registry::builtin().list().map(|tool| tool.name().to_owned()).collect();
+        assert_eq!(names, ["files.delete", "files.list", "files.read", "files.write", "terminal.exec"]);
+        assert!(Registry::builtin().list().all(|tool| tool.contract().version.len() == 64));
+    }
+
+    #[test]
+    fn schemas_that_cannot_be_validated_safely_are_rejected() {
+        for schema in [
+            r#"{"type":"object","additionalProperties":false,"properties":{"a":{"$ref":"https://example.com/s"}}}"#,
+            r#"{"type":"object","additionalProperties":false,"properties":{"a":{"$ref":"file:///etc/passwd"}}}"#,
+            r#"{"type":"object","additionalProperties":false,"properties":{"a":{"pattern":"(a)\\1"}}}"#,
+            r#"{"type":"object","additionalProperties":false,"$id":"https://example.com/s"}"#,
+            r#"{"type":"object"}"#,
+            r#"{"type":"array"}"#,
+            r#"{"type":"object","additionalProperties":false,"required":7}"#,
+            "{",
+        ] {
+            let error = Tool::register(contract(schema)).expect_err(schema);
+            assert_eq!(error.reason(), Reason::SchemaRejected, "{schema}");
+        }
+        assert!(Tool::register(contract(r##"{"type":"object","additionalProperties":false,"$defs":{"n":{"type":"string"}},"properties":{"a":{"$ref":"#/$defs/n"}}}"##)).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_tool_is_answered_with_the_nearest() {
+        let error = Registry::builtin().find("terminal.run").expect_err("unknown");
+        assert_eq!(error, Registry::builtin().find("terminal.run").expect_err("unknown"));
+        assert!(format!("{:?}", error.remedy).contains("terminal.exec"));
+    }
+}

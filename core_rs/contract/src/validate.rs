@@ -1,0 +1,274 @@
+//! Validation of a proposal: every violation at once, each with a pointer and a remedy.
+
+use std::sync::Arc;
+
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
+use serde_json::Value;
+
+use crate::effect::{Base, Effect, Target};
+use crate::path::PathPattern;
+use crate::tool::{Registry, Tool};
+use crate::v1::{
+    Action, EffectKind, EffectSource, Error, FixArguments, Proposal, Reason, Remedy, Violation, remedy,
+};
+use crate::{digest, json, reason};
+
+/// Sizes that are accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of the arguments' text.
+    pub arguments_bytes: usize,
+    /// Characters of the intent.
+    pub intent_chars: usize,
+    /// Declared effects.
+    pub expected_effects: usize,
+    /// Characters of the idempotency key.
+    pub key_chars: usize,
+    /// Violations that are reported.
+    pub violations: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { arguments_bytes: 1 << 20, intent_chars: 2_000, expected_effects: 256, key_chars: 128, violations: 64 }
+    }
+}
+
+/// A proposal that is well formed. Only [`validate`] makes one.
+#[derive(Debug, Clone)]
+pub struct Validated {
+    proposal: Proposal,
+    tool: Arc<Tool>,
+    arguments: Value,
+    declared: Vec<Effect>,
+    cwd: Option<String>,
+    action_digest: String,
+}
+
+impl Validated {
+    /// What was proposed.
+    #[must_use]
+    pub fn proposal(&self) -> &Proposal {
+        &self.proposal
+    }
+
+    /// The tool it asks for.
+    #[must_use]
+    pub fn tool(&self) -> &Arc<Tool> {
+        &self.tool
+    }
+
+    /// Its arguments, parsed once.
+    #[must_use]
+    pub fn arguments(&self) -> &Value {
+        &self.arguments
+    }
+
+    /// A text argument.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.arguments.get(name).and_then(Value::as_str)
+    }
+
+    /// The declaration with absolute targets; derived from the arguments if the tool's effects are
+    /// exact and none were declared.
+    #[must_use]
+    pub fn declared(&self) -> &[Effect] {
+        &self.declared
+    }
+
+    /// Absolute, normalised working directory, if the tool has one.
+    #[must_use]
+    pub fn cwd(&self) -> Option<&str> {
+        self.cwd.as_deref()
+    }
+
+    /// SHA-256 of the action, lower-case hex.
+    #[must_use]
+    pub fn action_digest(&self) -> &str {
+        &self.action_digest
+    }
+}
+
+/// Validates a proposal for a host whose user has this home directory (empty if unknown).
+///
+/// # Errors
+/// All violations at once; the error's reason is that of the first.
+pub fn validate(registry: &Registry, proposal: Proposal, limits: &Limits, home: &str) -> Result<Validated, Error> {
+    let action = proposal.action.clone().unwrap_or_default();
+    let tool = registry.find(&action.tool)?.clone();
+    let mut found = Violations { list: Vec::new(), most: limits.violations };
+    check_envelope(&proposal, &action, limits, &mut found);
+    let arguments = check_arguments(&tool, &action, limits, &mut found);
+    let cwd = check_cwd(&arguments, &mut found);
+    check_nul(&arguments, &mut found);
+    let home = Some(home).filter(|home| !home.is_empty());
+    let base = Base { cwd: cwd.as_deref(), home };
+    let mut declared = check_expectations(&action, &base, limits, &mut found);
+    if declared.is_empty() && action.expect.is_empty() && tool.contract().effect_source() == EffectSource::Template {
+        declared = template(&tool, &arguments);
+    }
+    found.into_result()?;
+    let action_digest = digest::action_digest(&action);
+    Ok(Validated { proposal, tool, arguments, declared, cwd, action_digest })
+}
+
+/// Effects that follow exactly from the arguments of a shipped tool. Looks need no declaration.
+fn template(tool: &Tool, arguments: &Value) -> Vec<Effect> {
+    let Some(path) = arguments.get("path").and_then(Value::as_str) else { return Vec::new() };
+    let target = || Target::Path(PathPattern::literal(path.as_bytes()));
+    match tool.name() {
+        // Which of the two it is depends on the machine.
+        "files.write" => [EffectKind::FileCreate, EffectKind::FileModify]
+            .map(|kind| Effect::new(kind, target()).at_least(0))
+            .into(),
+        "files.delete" => vec![Effect::new(EffectKind::FileDelete, target())],
+        _ => Vec::new(),
+    }
+}
+
+struct Violations {
+    list: Vec<Violation>,
+    most: usize,
+}
+
+impl Violations {
+    fn add(&mut self, reason: Reason, pointer: &str, expected: &str, found: &str) {
+        if self.list.len() >= self.most {
+            return;
+        }
+        let fix = FixArguments { path: pointer.to_owned(), expected: expected.to_owned() };
+        self.list.push(Violation {
+            reason: reason.into(),
+            pointer: pointer.to_owned(),
+            expected: expected.to_owned(),
+            found: shorten(found),
+            remedy: Some(Remedy { kind: Some(remedy::Kind::FixArguments(fix)) }),
+        });
+    }
+
+    fn into_result(self) -> Result<(), Error> {
+        let Some(first) = self.list.first() else { return Ok(()) };
+        let more = match self.list.len() {
+            1 => String::new(),
+            count => format!(" (and {} more)", count - 1),
+        };
+        let message = format!("{}: expected {}{more}", if first.pointer.is_empty() { "the action" } else { &first.pointer }, first.expected);
+        let error = reason::error(first.reason(), message).fix_arguments(&first.pointer, &first.expected);
+        Err(error.violations(self.list))
+    }
+}
+
+fn check_envelope(proposal: &Proposal, action: &Action, limits: &Limits, found: &mut Violations) {
+    let intent = action.intent.trim();
+    if intent.is_empty() || action.intent.chars().count() > limits.intent_chars {
+        let expected = format!("why this is done, in 1 to {} characters", limits.intent_chars);
+        found.add(Reason::InvalidAction, "/intent", &expected, &action.intent);
+    }
+    if action.host.is_empty() {
+        found.add(Reason::InvalidAction, "/host", "the name of a host", "");
+    }
+    let key = &proposal.idempotency_key;
+    if key.chars().count() > limits.key_chars || key.chars().any(char::is_control) {
+        let expected = format!("at most {} characters without control characters", limits.key_chars);
+        found.add(Reason::InvalidAction, "/idempotency_key", &expected, key);
+    }
+}
+
+fn check_arguments(tool: &Tool, action: &Action, limits: &Limits, found: &mut Violations) -> Value {
+    let text = if action.arguments_json.is_empty() { "{}" } else { &action.arguments_json };
+    if text.len() > limits.arguments_bytes {
+        let expected = format!("at most {} bytes", limits.arguments_bytes);
+        found.add(Reason::ArgumentsTooLarge, "/arguments", &expected, &format!("{} bytes", text.len()));
+        return Value::Null;
+    }
+    let arguments = match json::parse(text) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            found.add(Reason::MalformedJson, "/arguments", "one JSON object in which no key stands twice", &error.to_string());
+            return Value::Null;
+        }
+    };
+    for error in tool.validator().iter_errors(&arguments) {
+        let (pointer, expected) = explain(&error);
+        found.add(Reason::InvalidArguments, &pointer, &expected, &error.instance().to_string());
+    }
+    arguments
+}
+
+/// Where a schema error is and what was expected there.
+fn explain(error: &ValidationError<'_>) -> (String, String) {
+    let at = format!("/arguments{}", error.instance_path());
+    match error.kind() {
+        ValidationErrorKind::Required { property } => {
+            let name = property.as_str().unwrap_or_default();
+            (format!("{at}/{name}"), "this argument, which is required".into())
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let name = unexpected.first().map_or("", String::as_str);
+            (format!("{at}/{name}"), format!("no argument of this name; remove {}", unexpected.join(", ")))
+        }
+        _ => (at, error.masked_with("it").to_string()),
+    }
+}
+
+fn check_cwd(arguments: &Value, found: &mut Violations) -> Option<String> {
+    let cwd = arguments.get("cwd")?.as_str()?;
+    let normal = String::from_utf8(PathPattern::literal(cwd.as_bytes()).literal_root().to_vec()).ok()?;
+    let trimmed = if cwd.len() > 1 { cwd.trim_end_matches('/') } else { cwd };
+    if normal != trimmed {
+        found.add(Reason::InvalidArguments, "/arguments/cwd", &format!("a normalised absolute path, such as `{normal}`"), cwd);
+    }
+    Some(normal)
+}
+
+/// No operating system takes NUL in a command, path or variable.
+fn check_nul(arguments: &Value, found: &mut Violations) {
+    let Some(map) = arguments.as_object() else { return };
+    for (name, value) in map {
+        if value.as_str().is_some_and(|text| text.contains('\0')) && name != "stdin" && name != "content" {
+            found.add(Reason::InvalidArguments, &format!("/arguments/{name}"), "text without NUL", "a NUL character");
+        }
+        if name == "env" {
+            check_nul(value, found);
+        }
+    }
+}
+
+fn check_expectations(action: &Action, base: &Base<'_>, limits: &Limits, found: &mut Violations) -> Vec<Effect> {
+    if action.expect.len() > limits.expected_effects {
+        let expected = format!("at most {} effects; use patterns", limits.expected_effects);
+        found.add(Reason::InvalidEffect, "/expect", &expected, &format!("{} effects", action.expect.len()));
+        return Vec::new();
+    }
+    let mut declared: Vec<Effect> = Vec::with_capacity(action.expect.len());
+    for (index, expected) in action.expect.iter().enumerate() {
+        if EffectKind::try_from(expected.kind).is_err() || expected.kind() == EffectKind::Unspecified {
+            found.add(Reason::InvalidEffect, &format!("/expect/{index}/kind"), "a kind such as `file.delete`", &expected.kind.to_string());
+            continue;
+        }
+        match Effect::parse(expected, base) {
+            Ok(effect) if declared.iter().any(|it| it.kind == effect.kind && it.target == effect.target) => {
+                found.add(Reason::InvalidEffect, &format!("/expect/{index}"), "each effect once", &effect.to_string());
+            }
+            Ok(effect) => declared.push(effect),
+            Err(error) => {
+                found.add(Reason::InvalidEffect, &format!("/expect/{index}/target"), &error.to_string(), &expected.target);
+            }
+        }
+    }
+    declared
+}
+
+fn shorten(text: &str) -> String {
+    const MOST: usize = 200;
+    if text.len() <= MOST {
+        return text.to_owned();
+    }
+    let end = (0..=MOST - 3).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+use super::*;
+use crate::v1::ExpectedEffect;
+
+fn action(tool: &str, arguments: &str) -> Action {
+    Action {
+        tool: tool.into(),
+        host: "local".into(),
+        intent: "test".into(),
+        arguments_json: arguments.into(),
+        expect: Vec::new(),
+    }
+}
+
+fn check(action: Action) -> Result<Validated, Error> {
+    let proposal = Proposal { action: Some(action), ..Proposal::default() };
+    validate(&Registry::builtin(), proposal, &Limits::default(), "/root")
+}
+
+fn pointers(error: &Error) -> Vec<&str> {
+    error.violations.iter().map(|violation| violation.pointer.as_str()).collect()
+}
+
+#[test]
+fn all_violations_come_at_once_with_pointers_and_remedies() {
+    let mut bad = action("terminal.exec", r#"{"cwd":"srv","timeout_s":"x","colour":1}"#);
+    bad.intent = " ".into();
+    bad.expect = vec![
+        ExpectedEffect { kind: EffectKind::FileDelete.into(), target: "~bob".into(), ..ExpectedEffect::default() },
+        ExpectedEffect { kind: 999, target: "/x".into(), ..ExpectedEffect::default() },
+    ];
+    let error = check(bad).expect_err("malformed");
+    let found = pointers(&error);
+    for pointer in [
+        "/intent",
+        "/arguments/command",
+        "/arguments/cwd",
+        "/arguments/timeout_s",
+        "/arguments/colour",
+        "/expect/0/target",
+        "/expect/1/kind",
+    ] {
+        assert!(found.contains(&pointer), "{pointer} in {found:?}");
+    }
+    assert!(error.violations.iter().all(|violation| violation.remedy.is_some() && !violation.expected.is_empty()));
+}
+
+#[test]
+fn relative_targets_start_at_the_working_directory() {
+    let mut good = action("terminal.exec", r#"{"command":"rm -rf ./logs","cwd":"/srv/app/"}"#);
+    good.expect = vec![ExpectedEffect { kind: EffectKind::FileDelete.into(), target: "./logs".into(), ..ExpectedEffect::default() }];
+    let validated = check(good).expect("well formed");
+    assert_eq!(validated.declared()[0].to_string(), "file.delete:/srv/app/logs");
+    assert_eq!(validated.cwd(), Some("/srv/app"));
+}
+
+#[test]
+fn exact_tools_declare_for_the_caller() {
+    let write = check(action("files.write", r#"{"path":"/srv/a","content":"x"}"#)).expect("well formed");
+    let texts: Vec<_> = write.declared().iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["file.create:/srv/a", "file.modify:/srv/a"]);
+    let delete = check(action("files.delete", r#"{"path":"/srv/a"}"#)).expect("well formed");
+    assert_eq!(delete.declared()[0].to_string(), "file.delete:/srv/a");
+    assert!(check(action("files.read", r#"{"path":"/srv/a"}"#)).expect("well formed").declared().is_empty());
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    for (arguments, reason) in [
+        ("{", Reason::MalformedJson),
+        (r#"{"command":"ls","command":"rm","cwd":"/"}"#, Reason::MalformedJson),
+        (r#"{"command":"ls","cwd":"/srv/../etc"}"#, Reason::InvalidArguments),
+        ("{\"command\":\"a\\u0000b\",\"cwd\":\"/\"}", Reason::InvalidArguments),
+        ("[]", Reason::InvalidArguments),
+    ] {
+        assert_eq!(check(action("terminal.exec", arguments)).expect_err(arguments).reason(), reason, "{arguments}");
+    }
+    let large = format!(r#"{{"path":"/x","content":"{}"}}"#, "x".repeat(2 << 20));
+    assert_eq!(check(action("files.write", &large)).expect_err("large").reason(), Reason::ArgumentsTooLarge);
+    assert_eq!(check(action("files.shred", "{}")).expect_err("unknown").reason(), Reason::UnknownTool);
+}
+
+#[test]
+fn the_same_effect_twice_is_refused() {
+    let mut twice = action("terminal.exec", r#"{"command":"rm x","cwd":"/srv"}"#);
+    let effect = ExpectedEffect { kind: EffectKind::FileDelete.into(), target: "x".into(), ..ExpectedEffect::default() };
+    twice.expect = vec![effect.clone(), ExpectedEffect { target: "/srv/x".into(), ..effect }];
+    assert_eq!(pointers(&check(twice).expect_err("twice")), ["/expect/1"]);
+}
