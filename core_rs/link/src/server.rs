@@ -9,6 +9,7 @@ mod runs;
 mod sessions;
 mod socket;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -146,14 +147,24 @@ pub async fn serve(gate: Gate, options: ServeOptions, drain: impl Future<Output 
         accepting.cancel();
         gate.drain(options.drain).await;
         streams.cancel();
-        tokio::time::sleep(GOODBYE).await;
-        connections.cancel();
-        std::future::pending::<()>().await;
     };
+    let (mut server, mut ending) = (pin!(server), pin!(ending));
     tokio::select! {
-        served = server => served.map_err(|error| broken(&error).into()),
-        () = ending => Ok(()),
+        biased;
+        () = &mut ending => {}
+        served = &mut server => {
+            served.map_err(|error| broken(&error))?;
+            // The last connection has gone before the last call has.
+            ending.await;
+            return Ok(());
+        }
     }
+    if tokio::time::timeout(GOODBYE, &mut server).await.is_err() {
+        connections.cancel();
+        // Closing is a matter of moments; nothing of it is worth an error.
+        let _ = tokio::time::timeout(GOODBYE, server).await;
+    }
+    Ok(())
 }
 
 /// What health checks are told.

@@ -217,8 +217,10 @@ impl Shared {
     /// Notes that a request awaits answers, and numbers it.
     fn expect(&self, session: u32, note: impl FnOnce(&mut Entry, u64)) -> Result<u64, v1::Error> {
         let mut state = self.state.lock();
-        let failure = state.failure.clone();
-        let entry = state.sessions.get_mut(&session).ok_or_else(|| failure.unwrap_or_else(broken))?;
+        let Some(entry) = state.sessions.get_mut(&session) else {
+            drop(state);
+            return Err(self.failure());
+        };
         entry.last_request += 1;
         let id = entry.last_request;
         note(entry, id);
@@ -226,7 +228,12 @@ impl Shared {
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, v1::Error> {
-        self.unwritten.clone().acquire_owned().await.map_err(|_| broken())
+        self.unwritten.clone().acquire_owned().await.map_err(|_| self.failure())
+    }
+
+    /// Why the stream is over.
+    fn failure(&self) -> v1::Error {
+        self.state.lock().failure.clone().unwrap_or_else(broken)
     }
 
     fn send(&self, session: u32, kind: client_frame::Kind) {

@@ -23,7 +23,7 @@ impl Tools for Context {
         }
         let known: Vec<_> = registry.list().map(|tool| tool.contract().name.clone()).collect();
         let message = format!("no tool named `{name}` is registered; there are {}", known.join(", "));
-        Err(refused(reason::error(Reason::UnknownTool, message)))
+        Err(refused(reason::error(Reason::UnknownTool, message).into()))
     }
 }
 

@@ -1,0 +1,241 @@
+//! `Sessions.Connect` over real sockets.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use cmdop_contract::v1::{self, CallState, Reason, client_frame, server_frame, session_update};
+use cmdop_link::client::Update;
+use futures::StreamExt as _;
+use support::{FakeHost, RawSessions, Server, actor, client_hello, get, read, until, within};
+
+#[tokio::test]
+async fn an_unknown_protocol_version_is_refused_with_both_ranges() {
+    let server = Server::start().await;
+    let mut stream = RawSessions::connect(&server).await;
+    stream.send(0, client_frame::Kind::Hello(client_hello(7, 9)));
+    assert_eq!(stream.closed(0).await.reason(), Reason::UnsupportedProtocol);
+    let status = within(stream.inbound.message()).await.expect_err("the stream ends with the reason");
+    assert_eq!(cmdop_link::status::to_error(&status).reason(), Reason::UnsupportedProtocol);
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn frames_that_may_not_come_end_the_stream() {
+    let server = Server::start().await;
+    let mut stream = RawSessions::connect(&server).await;
+    stream.open(1, 0);
+    assert_eq!(stream.closed(0).await.reason(), Reason::ProtocolViolation);
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_frame_for_an_unknown_session_leaves_the_others_alone() {
+    let server = Server::start().await;
+    let host = FakeHost::attach(&server.address, "web").await.obey();
+    let mut stream = RawSessions::welcomed(&server).await;
+    stream.open(1, 0);
+    stream.next().await;
+    stream.propose(2, 1, read("web", "a"));
+    assert_eq!(stream.closed(2).await.reason(), Reason::ProtocolViolation);
+    stream.propose(1, 1, read("web", "b"));
+    let frame = stream.next().await;
+    assert_eq!((frame.session, frame.sequence), (1, 2), "{frame:?}");
+    host.abort();
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_frame_over_the_limit_ends_the_stream_with_its_reason() {
+    let server = Server::with("127.0.0.1:0", |options| options.max_frame_bytes = 10_000).await;
+    let mut stream = RawSessions::welcomed(&server).await;
+    stream.open(1, 0);
+    stream.next().await;
+    let mut proposal = read("web", "k");
+    proposal.model_call_id = "x".repeat(10_001);
+    stream.propose(1, 1, proposal);
+    assert_eq!(stream.closed(0).await.reason(), Reason::FrameTooLarge);
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_session_without_credits_is_cut_while_its_neighbour_is_served_and_its_calls_go_on() {
+    let server = Server::with("127.0.0.1:0", |options| options.sessions.stall = Duration::from_millis(200)).await;
+    let host = FakeHost::attach(&server.address, "web").await.obey();
+    let mut stream = RawSessions::welcomed(&server).await;
+    stream.open(1, 1);
+    stream.open(2, 100);
+    for (session, request_id, key) in [(1, 1, "a"), (1, 2, "b"), (1, 3, "c")] {
+        stream.propose(session, request_id, read("web", key));
+    }
+    let mut answered = Vec::new();
+    let error = loop {
+        let frame = stream.next().await;
+        match frame.kind.expect("content") {
+            server_frame::Kind::Opened(_) => {}
+            server_frame::Kind::Update(update) => {
+                assert_eq!(frame.session, 1);
+                let Some(session_update::Kind::Call(call)) = update.kind else { panic!("{update:?}") };
+                answered.push(call.call_id);
+            }
+            server_frame::Kind::Closed(closed) => {
+                assert_eq!(frame.session, 1);
+                break closed.error.expect("a reason");
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((answered.len(), error.reason()), (1, Reason::SlowConsumer), "{}", error.message);
+    stream.propose(2, 9, read("web", "d"));
+    let frame = stream.next().await;
+    assert_eq!(frame.session, 2, "{frame:?}");
+    // The same keys answer with the calls that went on without a listener.
+    for key in ["b", "c"] {
+        stream.propose(2, 10, read("web", key));
+        let frame = stream.next().await;
+        let Some(server_frame::Kind::Update(update)) = frame.kind else { panic!("{frame:?}") };
+        let Some(session_update::Kind::Call(call)) = update.kind else { panic!("{update:?}") };
+        assert_eq!(call.state(), CallState::Applied);
+    }
+    host.abort();
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_mid_call_leaves_the_call_alone() {
+    let server = Server::start().await;
+    let mut host = FakeHost::attach(&server.address, "web").await;
+    let sessions = within(server.client().sessions("gone")).await.expect("sessions");
+    let session = within(sessions.open(Some(actor()))).await.expect("session");
+    let waiting = tokio::spawn(async move {
+        let _sessions = sessions;
+        session.propose(read("web", "k")).await
+    });
+    let permit = host.permit().await;
+    waiting.abort();
+    assert!(within(waiting).await.is_err_and(|error| error.is_cancelled()));
+    host.started(&permit).await;
+    host.report(&permit).await;
+    let client = server.client();
+    until(async || get(&client, &permit.call_id).await.state() == CallState::Applied).await;
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn many_sessions_share_a_stream_and_each_gets_its_own_answers() {
+    let server = Server::start().await;
+    let host = FakeHost::attach(&server.address, "web").await.obey();
+    let sessions = within(server.client().sessions("many")).await.expect("sessions");
+    assert_eq!(sessions.welcome().protocol, 1);
+    let opened = (0..200).map(|_| sessions.open(Some(actor())));
+    let opened: Vec<_> = within(futures::future::try_join_all(opened)).await.expect("sessions open");
+    // More proposals than the window of credits, so that grants are needed.
+    for round in 0..2 {
+        let proposed = opened.iter().enumerate().map(async |(index, session)| {
+            let key = format!("{index}-{round}");
+            (key.clone(), session.propose(read("web", &key)).await.expect("an outcome"))
+        });
+        for (key, call) in within(futures::future::join_all(proposed)).await {
+            assert_eq!(call.proposal.expect("its proposal").idempotency_key, key);
+        }
+    }
+    let one = &opened[0];
+    for number in 0..150 {
+        let call = within(one.propose(read("web", &format!("again-{number}")))).await.expect("an outcome");
+        assert_eq!(call.state(), CallState::Applied);
+    }
+    host.abort();
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn an_action_that_cannot_be_taken_answers_its_proposal_with_the_reason() {
+    let server = Server::start().await;
+    let sessions = within(server.client().sessions("typed")).await.expect("sessions");
+    let session = within(sessions.open(Some(actor()))).await.expect("session");
+    let mut proposal = read("nowhere", "k");
+    let error = within(session.propose(proposal.clone())).await.expect_err("no such host");
+    assert_eq!(error.reason(), Reason::UnknownHost);
+    proposal.action.as_mut().expect("action").tool = "no.such".into();
+    proposal.idempotency_key = "k2".into();
+    let error = within(session.propose(proposal)).await.expect_err("no such tool");
+    assert_eq!(error.reason(), Reason::UnknownTool);
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn output_is_followed_in_order_before_the_outcome() {
+    let server = Server::start().await;
+    let mut host = FakeHost::attach(&server.address, "web").await;
+    let sessions = within(server.client().sessions("follow")).await.expect("sessions");
+    let session = within(sessions.open(Some(actor()))).await.expect("session");
+    let mut updates = within(session.follow(read("web", "k"))).await.expect("follows").boxed();
+    let permit = host.permit().await;
+    host.started(&permit).await;
+    for sequence in 1..=300 {
+        host.output(&permit, sequence, b"line").await;
+    }
+    host.report(&permit).await;
+    let mut sequence = 0;
+    loop {
+        match within(updates.next()).await.expect("an update").expect("no error") {
+            Update::Output(output) => {
+                sequence += 1;
+                assert_eq!((output.sequence, output.dropped), (sequence, 0));
+            }
+            Update::Call(call) => {
+                assert_eq!((call.call_id, sequence), (permit.call_id, 300));
+                break;
+            }
+        }
+    }
+    assert!(within(updates.next()).await.is_none());
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_half_closed_is_answered_and_then_ended() {
+    let server = Server::start().await;
+    let host = FakeHost::attach(&server.address, "web").await.obey();
+    let stream = RawSessions::welcomed(&server).await;
+    stream.open(1, 0);
+    stream.propose(1, 1, read("web", "k"));
+    let RawSessions { frames, mut inbound } = stream;
+    drop(frames);
+    let mut last = None;
+    while let Some(frame) = within(inbound.message()).await.expect("ends well") {
+        last = frame.kind;
+    }
+    assert!(matches!(last, Some(server_frame::Kind::Update(v1::SessionUpdate { request_id: 1, .. }))), "{last:?}");
+    host.abort();
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_cut_and_costs_the_server_a_bounded_queue() {
+    let server = Server::with("127.0.0.1:0", |options| options.sessions.stall = Duration::from_millis(300)).await;
+    let mut stream = RawSessions::welcomed(&server).await;
+    for nonce in 0..100_000 {
+        stream.send(0, client_frame::Kind::Ping(v1::Ping { nonce: u64::MAX - nonce }));
+    }
+    // Whoever reads is served all the while.
+    let other = within(server.client().sessions("other")).await.expect("sessions");
+    let patience = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < patience {
+        within(other.open(None)).await.expect("a session");
+    }
+    let mut pongs = 0_u64;
+    let error = loop {
+        match stream.next().await.kind.expect("content") {
+            server_frame::Kind::Pong(pong) => {
+                assert_eq!(pong.nonce, u64::MAX - pongs);
+                pongs += 1;
+            }
+            server_frame::Kind::Closed(closed) => break closed.error.expect("a reason"),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(error.reason(), Reason::SlowConsumer);
+    assert!(pongs < 100_000, "the server kept {pongs} answers for a client that did not read");
+    server.drained().await;
+}
