@@ -1,9 +1,17 @@
 //! Whether an action may run, and whether what it did to a private copy may be committed.
 
-use cmdop_contract::v1::{Actor, AutonomyLevel, Host};
+use cmdop_contract::v1::{Actor, AutonomyLevel, Host, Observation, Prediction};
+use cmdop_contract::validate::Validated;
 
+use crate::engine::Engine;
+
+mod assess;
+mod explain;
+mod observed;
+mod table;
 mod verdict;
 
+pub(crate) use verdict::hex;
 pub use verdict::{Ask, Decided, DiffDecided, Grant, Refusal};
 
 /// What a decision rests on beside the action itself.
@@ -12,8 +20,60 @@ pub struct Facts<'a> {
     /// Who acts.
     pub actor: &'a Actor,
     /// The agent's level; `None` when a person calls under their own name. An agent without a
-    /// level is treated as one at `ask`.
+    /// level is treated as one at `ask`, and a level without an agent is ignored.
     pub level: Option<AutonomyLevel>,
     /// The host it would run on, as it said of itself.
     pub host: &'a Host,
+}
+
+impl Facts<'_> {
+    /// The level that applies; `None` for a person.
+    pub(crate) fn effective_level(&self) -> Option<AutonomyLevel> {
+        if self.actor.agent.is_empty() {
+            return None;
+        }
+        Some(match self.level {
+            None | Some(AutonomyLevel::Unspecified) => AutonomyLevel::Ask,
+            Some(level) => level,
+        })
+    }
+}
+
+/// Decides about a proposal before anything runs.
+///
+/// Every predicted and every declared effect is authorised. The first row that fits wins:
+///
+/// | what is found | answer |
+/// |---|---|
+/// | policy cannot be evaluated | refuse, `POLICY_ERROR` |
+/// | the floor or a hard forbid on a certain point | refuse, `FLOOR_DENIED`, `POLICY_DENIED` |
+/// | a certain effect that nothing permits | refuse, `NOT_PERMITTED` |
+/// | a certain change or contact that is not declared | refuse, `UNDECLARED_EFFECT` |
+/// | an effect that no private copy can hold back | ask first (at level `shadow`: refuse) |
+/// | a look that policy holds | ask first |
+/// | a native tool that only looks | run |
+/// | a native tool, all permitted for certain, above level `ask` or a person | run |
+/// | the rest | preview, then [`decide_observed`] |
+pub fn decide(engine: &Engine, validated: &Validated, prediction: &Prediction, facts: &Facts<'_>) -> Decided {
+    table::decide(engine, validated, prediction, facts)
+}
+
+/// Decides about what a preview showed, before anything changes. The first row that fits wins:
+///
+/// | what is found | answer |
+/// |---|---|
+/// | the report does not fit its digest, is truncated, or policy cannot be evaluated | refuse |
+/// | the floor, a hard forbid or no permit for an observed effect | refuse: nobody can approve it |
+/// | no change and no contact, nothing unobserved | nothing to commit |
+/// | level `shadow` | never commits |
+/// | beyond the declaration, held by policy, unobserved, or level `ask` | ask with the diff |
+/// | the rest | commit |
+pub fn decide_observed(
+    engine: &Engine,
+    validated: &Validated,
+    prediction: &Prediction,
+    observation: &Observation,
+    facts: &Facts<'_>,
+) -> DiffDecided {
+    observed::decide(engine, validated, prediction, observation, facts)
 }

@@ -1,0 +1,489 @@
+//! Named sets of paths: what policies mean by `PathClass::"secrets"`.
+//!
+//! Cedar compares entities and nothing else, so globs live here. A class is part of the policy's
+//! version: changing one changes what policies mean.
+
+use std::sync::LazyLock;
+
+use cedar_policy::EntityUid;
+use cmdop_contract::effect::Target;
+use cmdop_contract::path::PathPattern;
+use cmdop_contract::v1::Host;
+
+use crate::engine::uid;
+
+/// A named set of paths. The text form is the entity's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// Top-level directories and the roots of system trees themselves, not what lies in them.
+    TreeRoot,
+    /// A pattern directly at the root or at a tree root, outside every workspace: `/*`, `/home/*`.
+    /// Directories that are made to be emptied (`/tmp`) are no such roots.
+    RootGlob,
+    /// Disks and kernel memory.
+    Device,
+    /// Where writing changes nothing: `/dev/null`, terminals.
+    Sink,
+    /// Keys, password files, the rules of sudo.
+    Credentials,
+    /// Credentials and everything else that must not be shown: `.env`, private keys, tokens.
+    Secrets,
+    /// cmdop's own records, keys and policies.
+    Cmdop,
+    /// What the operating system consists of.
+    System,
+    /// What is run later without being asked: shell start-up, cron, units, hooks.
+    Persistence,
+    /// Database files.
+    Database,
+    /// A repository's own directory.
+    Repository,
+    /// The host's workspaces and everything in them.
+    Workspace,
+    /// The workspaces' directories themselves.
+    WorkspaceRoot,
+}
+
+impl Class {
+    /// All classes.
+    pub const ALL: [Self; 13] = [
+        Self::TreeRoot,
+        Self::RootGlob,
+        Self::Device,
+        Self::Sink,
+        Self::Credentials,
+        Self::Secrets,
+        Self::Cmdop,
+        Self::System,
+        Self::Persistence,
+        Self::Database,
+        Self::Repository,
+        Self::Workspace,
+        Self::WorkspaceRoot,
+    ];
+
+    /// As policies write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TreeRoot => "tree_root",
+            Self::RootGlob => "root_glob",
+            Self::Device => "device",
+            Self::Sink => "sink",
+            Self::Credentials => "credentials",
+            Self::Secrets => "secrets",
+            Self::Cmdop => "cmdop",
+            Self::System => "system",
+            Self::Persistence => "persistence",
+            Self::Database => "database",
+            Self::Repository => "repository",
+            Self::Workspace => "workspace",
+            Self::WorkspaceRoot => "workspace_root",
+        }
+    }
+
+    /// The class of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.name() == name)
+    }
+
+    pub(crate) fn uid(self) -> EntityUid {
+        uid("PathClass", self.name())
+    }
+
+    /// Patterns that hold on every host, in the grammar of effect targets.
+    pub(crate) fn patterns(self) -> Vec<&'static str> {
+        match self {
+            Self::TreeRoot => TREE_ROOTS.to_vec(),
+            Self::Device => DEVICES.to_vec(),
+            Self::Sink => SINKS.to_vec(),
+            Self::Credentials => [CREDENTIALS, ACCOUNTS].concat(),
+            Self::Secrets => [CREDENTIALS, SECRETS].concat(),
+            Self::Cmdop => CMDOP.to_vec(),
+            Self::System => SYSTEM.to_vec(),
+            Self::Persistence => PERSISTENCE.to_vec(),
+            Self::Database => DATABASES.to_vec(),
+            Self::Repository => REPOSITORIES.to_vec(),
+            Self::RootGlob | Self::Workspace | Self::WorkspaceRoot => Vec::new(),
+        }
+    }
+}
+
+/// Closed upwards (but for `/`): the parent of a tree root is one.
+const TREE_ROOTS: &[&str] = &[
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var",
+    "/etc/ssh",
+    "/etc/systemd",
+    "/etc/pam.d",
+    "/usr/bin",
+    "/usr/include",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/local/lib",
+    "/usr/sbin",
+    "/usr/share",
+    "/var/cache",
+    "/var/lib",
+    "/var/lib/dpkg",
+    "/var/lib/docker",
+    "/var/lib/rpm",
+    "/var/lib/systemd",
+    "/var/log",
+    "/var/run",
+    "/var/spool",
+    "/var/tmp",
+];
+
+const EMPTIED: &[&[u8]] = &[b"/tmp", b"/var/tmp", b"/mnt", b"/media"];
+
+const DEVICES: &[&str] = &[
+    "/dev/sd*",
+    "/dev/hd*",
+    "/dev/vd*",
+    "/dev/xvd*",
+    "/dev/nvme*",
+    "/dev/mmcblk*",
+    "/dev/md*",
+    "/dev/dm-*",
+    "/dev/loop*",
+    "/dev/nbd*",
+    "/dev/ram*",
+    "/dev/zram*",
+    "/dev/sr*",
+    "/dev/bcache*",
+    "/dev/mapper/**",
+    "/dev/disk/**",
+    "/dev/block/**",
+    "/dev/zvol/**",
+    "/dev/mem",
+    "/dev/kmem",
+    "/dev/port",
+    "/proc/kcore",
+    "/proc/sysrq-trigger",
+    "/proc/*/mem",
+];
+
+const SINKS: &[&str] =
+    &["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/stdout", "/dev/stderr", "/dev/fd/*", "/dev/pts/*"];
+
+const CREDENTIALS: &[&str] = &[
+    "/etc/shadow",
+    "/etc/shadow-",
+    "/etc/gshadow",
+    "/etc/gshadow-",
+    "/etc/sudoers",
+    "/etc/sudoers.d/**",
+    "/etc/krb5.keytab",
+    "/etc/ssh/ssh_host_*",
+    "/**/.ssh/**",
+    "/**/.gnupg/**",
+    "/**/.aws/**",
+    "/**/.azure/**",
+    "/**/.config/gcloud/**",
+    "/**/.kube/config",
+    "/**/.docker/config.json",
+    "/**/.netrc",
+    "/**/.pgpass",
+    "/**/.git-credentials",
+];
+
+/// Everybody reads these, and whoever writes them can make themselves anybody.
+const ACCOUNTS: &[&str] = &["/etc/passwd", "/etc/group", "/etc/nsswitch.conf"];
+
+const SECRETS: &[&str] = &[
+    "/**/.env",
+    "/**/.env.local",
+    "/**/.env.production",
+    "/**/.env.staging",
+    "/**/.env.development",
+    "/**/.env.test",
+    "/**/.env.*.local",
+    "/**/*.pem",
+    "/**/*.key",
+    "/**/*.p12",
+    "/**/*.pfx",
+    "/**/*.keystore",
+    "/**/*.jks",
+    "/**/id_rsa*",
+    "/**/id_dsa*",
+    "/**/id_ecdsa*",
+    "/**/id_ed25519*",
+    "/**/.npmrc",
+    "/**/.pypirc",
+    "/**/.htpasswd",
+    "/**/.vault-token",
+    "/**/.my.cnf",
+    "/**/credentials.json",
+    "/**/secrets.y*ml",
+    "/**/*.kdbx",
+    "/**/.bash_history",
+    "/**/.zsh_history",
+    "/etc/ssl/private/**",
+    "/proc/*/environ",
+    "/run/secrets/**",
+];
+
+const CMDOP: &[&str] = &["/**/.cmdop/**", "/var/lib/cmdop/**", "/etc/cmdop/**"];
+
+const SYSTEM: &[&str] = &[
+    "/bin/**",
+    "/boot/**",
+    "/dev/**",
+    "/etc/**",
+    "/lib/**",
+    "/lib32/**",
+    "/lib64/**",
+    "/libx32/**",
+    "/proc/**",
+    "/sbin/**",
+    "/sys/**",
+    "/usr/**",
+    "/var/lib/**",
+    "/run/**",
+];
+
+const PERSISTENCE: &[&str] = &[
+    "/**/.bashrc",
+    "/**/.bash_profile",
+    "/**/.bash_login",
+    "/**/.bash_logout",
+    "/**/.profile",
+    "/**/.zshrc",
+    "/**/.zshenv",
+    "/**/.zprofile",
+    "/**/.zlogin",
+    "/**/.config/fish/**",
+    "/**/.config/autostart/**",
+    "/**/.config/systemd/**",
+    "/**/.ssh/authorized_keys",
+    "/**/.ssh/rc",
+    "/**/.gitconfig",
+    "/**/.config/git/**",
+    "/**/.vimrc",
+    "/etc/profile",
+    "/etc/profile.d/**",
+    "/etc/bash.bashrc",
+    "/etc/environment",
+    "/etc/ld.so.preload",
+    "/etc/crontab",
+    "/etc/cron*/**",
+    "/var/spool/cron/**",
+    "/etc/systemd/**",
+    "/lib/systemd/**",
+    "/usr/lib/systemd/**",
+    "/etc/init.d/**",
+    "/etc/rc*.d/**",
+    "/etc/rc.local",
+    "/etc/udev/**",
+    "/etc/pam.d/**",
+    "/etc/apt/apt.conf.d/**",
+    // By name, because every new repository gets harmless `*.sample` files beside them.
+    "/**/.git/hooks/applypatch-msg",
+    "/**/.git/hooks/commit-msg",
+    "/**/.git/hooks/fsmonitor-watchman",
+    "/**/.git/hooks/post-applypatch",
+    "/**/.git/hooks/post-checkout",
+    "/**/.git/hooks/post-commit",
+    "/**/.git/hooks/post-merge",
+    "/**/.git/hooks/post-receive",
+    "/**/.git/hooks/post-rewrite",
+    "/**/.git/hooks/post-update",
+    "/**/.git/hooks/pre-applypatch",
+    "/**/.git/hooks/pre-auto-gc",
+    "/**/.git/hooks/pre-commit",
+    "/**/.git/hooks/pre-merge-commit",
+    "/**/.git/hooks/pre-push",
+    "/**/.git/hooks/pre-rebase",
+    "/**/.git/hooks/pre-receive",
+    "/**/.git/hooks/prepare-commit-msg",
+    "/**/.git/hooks/reference-transaction",
+    "/**/.git/hooks/sendemail-validate",
+    "/**/.git/hooks/update",
+];
+
+const DATABASES: &[&str] = &[
+    "/**/*.db",
+    "/**/*.db-wal",
+    "/**/*.sqlite",
+    "/**/*.sqlite3",
+    "/**/*.sqlite-wal",
+    "/**/*.mdb",
+    "/**/*.rdb",
+    "/**/*.ibd",
+    "/var/lib/mysql/**",
+    "/var/lib/postgresql/**",
+    "/var/lib/mongodb/**",
+    "/var/lib/redis/**",
+];
+
+const REPOSITORIES: &[&str] = &["/**/.git", "/**/.hg", "/**/.svn"];
+
+/// A host label of this form adds a directory to the class `cmdop`: `cmdop.path.state=/opt/state`.
+const OWN_PATH_LABEL: &str = "cmdop.path.";
+
+/// Patterns with the directories at which they begin or which they name.
+#[derive(Debug, Default)]
+struct Members {
+    patterns: Vec<PathPattern>,
+    /// Literal members, and `x` of `x/**`: places that a region can cover for certain.
+    roots: Vec<Vec<u8>>,
+}
+
+impl Members {
+    fn parse(patterns: &[&str]) -> Self {
+        let parse = |text: &&str| PathPattern::parse(text, None, None).expect("the shipped patterns are valid");
+        let mut members = Self { patterns: patterns.iter().map(parse).collect(), roots: Vec::new() };
+        for (text, pattern) in patterns.iter().zip(&members.patterns) {
+            let stem = text.strip_suffix("/**").unwrap_or(text);
+            if !stem.contains(['*', '?']) && !stem.is_empty() {
+                debug_assert!(pattern.covers(stem.as_bytes()));
+                members.roots.push(stem.as_bytes().to_vec());
+            }
+        }
+        members
+    }
+
+    fn add_tree(&mut self, directory: &str) {
+        let directory = directory.as_bytes();
+        if !directory.starts_with(b"/") {
+            return;
+        }
+        let literal = PathPattern::literal(directory);
+        self.roots.push(literal.literal_root().to_vec());
+        self.patterns.push(literal.tree());
+    }
+}
+
+static SHIPPED: LazyLock<Vec<Members>> =
+    LazyLock::new(|| Class::ALL.iter().map(|class| Members::parse(&class.patterns())).collect());
+
+/// Membership on one host.
+#[derive(Debug)]
+pub(crate) struct Classes {
+    workspaces: Members,
+    own: Members,
+}
+
+/// Classes of a region: those it surely lies in, and those that may occur in it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Membership {
+    pub(crate) certain: Vec<Class>,
+    pub(crate) possible: Vec<Class>,
+}
+
+impl Classes {
+    /// A workspace that is not absolute is none: it then permits nothing.
+    pub(crate) fn of(host: &Host) -> Self {
+        let mut classes = Self { workspaces: Members::default(), own: Members::default() };
+        for workspace in &host.workspaces {
+            classes.workspaces.add_tree(workspace);
+        }
+        for (label, value) in &host.labels {
+            if label.starts_with(OWN_PATH_LABEL) {
+                classes.own.add_tree(value);
+            }
+        }
+        classes
+    }
+
+    /// Places of this host at which a class begins, beside those of every host.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &[u8]> {
+        self.workspaces.roots.iter().chain(&self.own.roots).map(Vec::as_slice)
+    }
+
+    /// Classes of one path.
+    pub(crate) fn of_path(&self, path: &[u8], wanted: impl Fn(Class) -> bool) -> Vec<Class> {
+        let holds = |class: &Class| match class {
+            Class::WorkspaceRoot => self.workspaces.roots.iter().any(|root| root == path),
+            _ => self.patterns(*class).any(|pattern| pattern.covers(path)),
+        };
+        Class::ALL.into_iter().filter(|class| wanted(*class)).filter(holds).collect()
+    }
+
+    /// Classes of a region that is not one literal path.
+    pub(crate) fn of_region(&self, region: &PathPattern, wanted: impl Fn(Class) -> bool) -> Membership {
+        let mut membership = Membership::default();
+        for class in Class::ALL.into_iter().filter(|class| wanted(*class)) {
+            match class {
+                Class::RootGlob if self.is_root_glob(region) => membership.certain.push(class),
+                // Workspace roots are places of their own: a region covers one or it does not.
+                Class::RootGlob | Class::WorkspaceRoot => {}
+                _ if self.patterns(class).any(|pattern| pattern.covers_pattern(region)) => {
+                    membership.certain.push(class)
+                }
+                _ if self.patterns(class).any(|pattern| pattern.overlaps(region)) => membership.possible.push(class),
+                _ => {}
+            }
+        }
+        membership
+    }
+
+    fn is_root_glob(&self, region: &PathPattern) -> bool {
+        let root = region.literal_root();
+        let is_tree_root = SHIPPED[Class::TreeRoot as usize].roots.iter().any(|tree| tree == root);
+        let at_root = root == b"/" || (is_tree_root && !EMPTIED.contains(&root));
+        let in_workspace = || self.patterns(Class::Workspace).any(|workspace| workspace.covers_pattern(region));
+        at_root && (root == b"/" || !in_workspace())
+    }
+
+    fn patterns(&self, class: Class) -> impl Iterator<Item = &PathPattern> {
+        let here = match class {
+            Class::Workspace => self.workspaces.patterns.as_slice(),
+            Class::Cmdop | Class::Secrets => self.own.patterns.as_slice(),
+            _ => &[],
+        };
+        SHIPPED[class as usize].patterns.iter().chain(here)
+    }
+}
+
+/// Places at which classes begin on every host.
+pub(crate) fn shipped_roots() -> impl Iterator<Item = &'static [u8]> {
+    SHIPPED.iter().flat_map(|members| &members.roots).map(Vec::as_slice)
+}
+
+/// True if writing to the target changes nothing.
+pub(crate) fn is_sink(target: &Target) -> bool {
+    let covers =
+        |region: &PathPattern| SHIPPED[Class::Sink as usize].patterns.iter().any(|sink| sink.covers_pattern(region));
+    matches!(target, Target::Path(region) if covers(region))
+}
+
+/// The classes as text, for the policy's version.
+pub(crate) fn canonical_text() -> String {
+    let line = |class: Class| format!("{} {}\n", class.name(), class.patterns().join(" "));
+    Class::ALL.into_iter().map(line).collect()
+}
+
+/// True if a path is of a kind that a person would want to see by name, not only as part of a
+/// deleted tree: credentials, secrets, databases, repositories, start-up files, cmdop's own data.
+///
+/// A host lists such entries of a tree as effects of their own, so that policy can speak about them.
+pub fn is_notable(path: &[u8]) -> bool {
+    let classes =
+        [Class::Credentials, Class::Secrets, Class::Cmdop, Class::Persistence, Class::Database, Class::Repository];
+    let holds = |pattern: &PathPattern| pattern.covers(path);
+    classes.into_iter().any(|class| SHIPPED[class as usize].patterns.iter().any(holds))
+}

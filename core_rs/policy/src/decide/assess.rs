@@ -1,0 +1,206 @@
+//! Every effect of a call, authorised point by point.
+
+use std::collections::HashMap;
+
+use cmdop_contract::effect::{Class as EffectClass, Effect, Target, class, is_containable};
+use cmdop_contract::v1::{EffectKind, PermittedEffect, PolicyRef, Prediction};
+use cmdop_contract::validate::Validated;
+
+use super::Facts;
+use crate::classes::Classes;
+use crate::engine::{Engine, Inquiry, Verdict, effect_text};
+use crate::points::{TooWide, points};
+
+/// Where an effect comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Predicted,
+    Declared,
+}
+
+/// An effect and what policy says about it.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) kind: EffectKind,
+    pub(super) target: Target,
+    pub(super) origin: Origin,
+    /// It happens if the action does what it aims at. Looks always count as certain: a private
+    /// copy does not hold them back.
+    pub(super) certain: bool,
+    /// One of a pair of which only one happens: `>` creates or modifies.
+    pub(super) either: bool,
+    /// A private copy holds it back.
+    pub(super) containable: bool,
+    pub(super) max_count: Option<u32>,
+    /// The worst answer over the points that the target surely has.
+    pub(super) verdict: Verdict,
+    /// The worst answer over the points that it may have.
+    pub(super) uncertain: Option<Verdict>,
+}
+
+impl Finding {
+    pub(super) fn text(&self) -> String {
+        effect_text(self.kind, &self.target.to_string())
+    }
+
+    pub(super) fn is_look(&self) -> bool {
+        class(self.kind) == EffectClass::Look
+    }
+
+    /// True if neither the effect nor a point of it is in doubt and nothing stands in the way.
+    pub(super) fn is_clear(&self) -> bool {
+        self.verdict.is_allowed() && self.uncertain.as_ref().is_none_or(Verdict::is_allowed)
+    }
+
+    pub(super) fn permitted(&self) -> PermittedEffect {
+        PermittedEffect { kind: self.kind.into(), target: self.target.to_string(), max_count: self.max_count }
+    }
+}
+
+/// What is known of a call's effects before it runs.
+pub(super) struct Assessment<'a> {
+    pub(super) findings: Vec<Finding>,
+    pub(super) inquiry: Inquiry<'a>,
+    pub(super) classes: Classes,
+}
+
+/// What was authorised already: a prediction usually repeats the declaration.
+type Known = HashMap<(EffectKind, String, Option<u32>), (Verdict, Option<Verdict>)>;
+
+impl<'a> Assessment<'a> {
+    /// # Errors
+    /// Why policy could not be asked at all; nothing is then allowed.
+    pub(super) fn of(
+        engine: &'a Engine,
+        validated: &Validated,
+        prediction: &Prediction,
+        facts: &Facts<'_>,
+    ) -> Result<Self, String> {
+        let declared = validated.declared();
+        let tool = validated.tool().name();
+        let inquiry = Inquiry::new(engine, facts, tool, declared.len() + prediction.effects.len())?;
+        let mut assessment = Self { findings: Vec::new(), inquiry, classes: Classes::of(facts.host) };
+        let mut known = Known::new();
+        for effect in &prediction.effects {
+            let target = Target::parse(effect.kind(), &effect.target, &Default::default())
+                .map_err(|error| format!("the predicted effect `{}` cannot be read: {error}", effect.target))?;
+            let look = class(effect.kind()) == EffectClass::Look;
+            let containable = look || (effect.containable && is_containable(effect.kind()));
+            let certain = look || effect.certain;
+            let draft =
+                Draft { kind: effect.kind(), target, origin: Origin::Predicted, certain, containable, max_count: None };
+            assessment.add(engine, draft, &mut known);
+        }
+        for Effect { kind, target, max_count, .. } in declared {
+            let look = class(*kind) == EffectClass::Look;
+            let containable = look || is_containable(*kind);
+            let draft = Draft {
+                kind: *kind,
+                target: target.clone(),
+                origin: Origin::Declared,
+                certain: true,
+                containable,
+                max_count: *max_count,
+            };
+            assessment.add(engine, draft, &mut known);
+        }
+        assessment.settle_writes();
+        Ok(assessment)
+    }
+
+    fn add(&mut self, engine: &Engine, draft: Draft, known: &mut Known) {
+        let key = (draft.kind, draft.target.to_string(), draft.max_count);
+        let (verdict, uncertain) = match known.get(&key) {
+            Some(answer) => answer.clone(),
+            None => {
+                let answer = self.authorise(engine, &draft);
+                known.insert(key, answer.clone());
+                answer
+            }
+        };
+        let Draft { kind, target, origin, certain, containable, max_count } = draft;
+        self.findings.push(Finding {
+            kind,
+            target,
+            origin,
+            certain,
+            either: false,
+            containable,
+            max_count,
+            verdict,
+            uncertain,
+        });
+    }
+
+    fn authorise(&self, engine: &Engine, draft: &Draft) -> (Verdict, Option<Verdict>) {
+        let points = match points(draft.kind, &draft.target, engine.anchors(), &self.classes) {
+            Ok(points) => points,
+            Err(TooWide) => return (Verdict::NotPermitted, None),
+        };
+        let (mut verdict, mut uncertain) = (None, None);
+        for point in &points {
+            let answer = self.inquiry.ask(draft.kind, point, draft.max_count.map(u64::from), false);
+            let so_far = if point.certain { &mut verdict } else { &mut uncertain };
+            *so_far = Some(match so_far.take() {
+                Some(so_far) => Verdict::worst(so_far, answer),
+                None => answer,
+            });
+            if matches!(verdict, Some(Verdict::Forbidden(_) | Verdict::Failed(_))) {
+                break;
+            }
+        }
+        let verdict = verdict.unwrap_or_else(|| Verdict::Failed("the target has no point to ask about".to_owned()));
+        (promote_failure(verdict, &uncertain), uncertain)
+    }
+
+    /// `>` either creates or modifies: neither is certain, yet one of them is.
+    fn settle_writes(&mut self) {
+        let doubtful = |finding: &Finding| finding.origin == Origin::Predicted && !finding.certain;
+        let targets = |kind: EffectKind, findings: &[Finding]| -> Vec<String> {
+            let of_kind = findings.iter().filter(|finding| finding.kind == kind && doubtful(finding));
+            of_kind.map(|finding| finding.target.to_string()).collect()
+        };
+        let created = targets(EffectKind::FileCreate, &self.findings);
+        let modified = targets(EffectKind::FileModify, &self.findings);
+        for finding in &mut self.findings {
+            let text = finding.target.to_string();
+            let write = matches!(finding.kind, EffectKind::FileCreate | EffectKind::FileModify);
+            if write && doubtful(finding) && created.contains(&text) && modified.contains(&text) {
+                finding.certain = true;
+                finding.either = true;
+            }
+        }
+    }
+}
+
+struct Draft {
+    kind: EffectKind,
+    target: Target,
+    origin: Origin,
+    certain: bool,
+    containable: bool,
+    max_count: Option<u32>,
+}
+
+/// An error is a refusal wherever it occurs.
+fn promote_failure(verdict: Verdict, uncertain: &Option<Verdict>) -> Verdict {
+    match uncertain {
+        Some(Verdict::Failed(why)) => Verdict::Failed(why.clone()),
+        _ => verdict,
+    }
+}
+
+/// The policies of many verdicts, each id once, the floor's first.
+pub(super) fn policies<'v>(verdicts: impl Iterator<Item = &'v Verdict>) -> Vec<PolicyRef> {
+    let mut seen: Vec<PolicyRef> = Vec::new();
+    for verdict in verdicts {
+        let (Verdict::Allowed(refs) | Verdict::Held(refs) | Verdict::Forbidden(refs)) = verdict else { continue };
+        for policy in refs {
+            if !seen.iter().any(|known| known.id == policy.id) {
+                seen.push(policy.clone());
+            }
+        }
+    }
+    seen.sort_by_key(|policy| !crate::engine::is_floor(policy));
+    seen
+}

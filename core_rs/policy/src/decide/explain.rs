@@ -1,0 +1,124 @@
+//! Decisions in words, for the person who reads them and the machine that follows the remedy.
+
+use cmdop_contract::effect::{Class as EffectClass, class, kind_name};
+use cmdop_contract::reason;
+use cmdop_contract::v1::{Error, ExpectedEffect, PolicyRef, Prediction, Reason, Stage};
+
+use super::Facts;
+use super::assess::{Finding, Origin, policies};
+use crate::engine::{Subject, Verdict, is_floor};
+
+/// More examples than this are counted, not named.
+const NAMED: usize = 3;
+
+/// Names up to three and counts the rest.
+pub(super) fn list(names: &[String]) -> String {
+    let mut distinct: Vec<&String> = Vec::new();
+    for name in names {
+        if !distinct.contains(&name) {
+            distinct.push(name);
+        }
+    }
+    let shown: Vec<&str> = distinct.iter().take(NAMED).map(|name| name.as_str()).collect();
+    match distinct.len().saturating_sub(NAMED) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+fn texts(findings: &[&Finding]) -> String {
+    list(&findings.iter().map(|finding| finding.text()).collect::<Vec<_>>())
+}
+
+/// `policy `x` forbids file.delete:/etc: reason remedy`, for the first policy.
+pub(super) fn rule(policy: &PolicyRef, verb: &str) -> String {
+    let remedy = if policy.remedy.is_empty() { String::new() } else { format!(" {}", policy.remedy) };
+    format!("policy `{}` {verb} {}: {}{remedy}", policy.id, policy.effect, policy.reason)
+}
+
+pub(super) fn forbidden(findings: &[&Finding], facts: &Facts<'_>) -> Error {
+    let policies = policies(findings.iter().map(|finding| &finding.verdict));
+    let reason = if policies.iter().any(is_floor) { Reason::FloorDenied } else { Reason::PolicyDenied };
+    let said = policies.first().map_or_else(|| texts(findings), |policy| rule(policy, "forbids"));
+    let message = format!("{said}{}", workspaces(findings, facts));
+    narrow(reason::error(reason, message).policies(policies), findings)
+}
+
+pub(super) fn not_permitted(findings: &[&Finding], facts: &Facts<'_>) -> Error {
+    let message = format!(
+        "no policy permits {}; aim at less or ask for a policy that permits it{}",
+        texts(findings),
+        workspaces(findings, facts)
+    );
+    narrow(reason::error(Reason::NotPermitted, message), findings)
+}
+
+/// Where changes are possible, said with every refused change of a file.
+fn workspaces(findings: &[&Finding], facts: &Facts<'_>) -> String {
+    let file_change = |finding: &&Finding| Subject::of(finding.kind) == Some(Subject::Path) && !finding.is_look();
+    if !findings.iter().any(|finding| file_change(finding)) {
+        return String::new();
+    }
+    match facts.host.workspaces.as_slice() {
+        [] => format!(" (host `{}` has no workspaces)", facts.host.name),
+        all => format!(" (workspaces of host `{}`: {})", facts.host.name, list(all)),
+    }
+}
+
+fn narrow(error: Error, findings: &[&Finding]) -> Error {
+    let from = |origin: Origin| {
+        findings.iter().find(|finding| finding.origin == origin).map(|finding| finding.text()).unwrap_or_default()
+    };
+    error.narrow_effect(&from(Origin::Predicted), &from(Origin::Declared))
+}
+
+pub(super) fn undeclared(missing: &[ExpectedEffect]) -> Error {
+    let names: Vec<String> =
+        missing.iter().map(|effect| format!("{}:{}", kind_name(effect.kind()), effect.target)).collect();
+    let message = format!(
+        "the action certainly has effects that it does not declare: {}; add them to `expect` if they are meant",
+        list(&names)
+    );
+    reason::error(Reason::UndeclaredEffect, message).declare_effect(missing.to_vec())
+}
+
+pub(super) fn shadowed(loose: &[&Finding]) -> Error {
+    let message =
+        format!("the agent's level is `shadow` and no private copy holds back {}; it was not tried", texts(loose));
+    reason::error(Reason::ShadowOnly, message).policies(policies(loose.iter().map(|finding| &finding.verdict)))
+}
+
+pub(super) fn irreversible(loose: &[&Finding]) -> String {
+    format!("no private copy can hold back {}, so a person decides before it runs", texts(loose))
+}
+
+pub(super) fn held(findings: &[&Finding]) -> String {
+    let policies = policies(findings.iter().map(|finding| &finding.verdict));
+    policies.first().map_or_else(|| format!("policy holds {}", texts(findings)), |policy| rule(policy, "holds"))
+}
+
+pub(super) fn goes(stage: Stage, prediction: &Prediction, findings: &[Finding]) -> String {
+    match (stage, prediction.unanalysable.first()) {
+        (Stage::Preview, Some(why)) => {
+            format!("what it does cannot be known beforehand ({why}), so it runs on a private copy first")
+        }
+        (Stage::Preview, None) => match findings.iter().find_map(doubt) {
+            Some(doubt) => format!("{doubt}, so it runs on a private copy first"),
+            None => "everything foreseen is permitted; it runs on a private copy first".to_owned(),
+        },
+        _ => "everything that it does is permitted".to_owned(),
+    }
+}
+
+fn doubt(finding: &Finding) -> Option<String> {
+    if class(finding.kind) == EffectClass::Look || finding.is_clear() {
+        return None;
+    }
+    let verdict = if finding.verdict.is_allowed() { finding.uncertain.as_ref()? } else { &finding.verdict };
+    let said = match verdict {
+        Verdict::Held(by) => rule(by.first()?, "holds"),
+        Verdict::Forbidden(by) => rule(by.first()?, "would forbid"),
+        _ => format!("no policy permits all of {}", finding.text()),
+    };
+    Some(said.trim_end_matches('.').to_owned())
+}

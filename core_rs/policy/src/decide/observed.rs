@@ -1,0 +1,202 @@
+//! The decision on a preview's diff; its rows stand in `super::decide_observed`.
+
+use cmdop_contract::digest::observation_digest;
+use cmdop_contract::effect::{Class as EffectClass, Target, class};
+use cmdop_contract::v1::{
+    AutonomyLevel, Decision, Observation, ObservedEffect, PermittedEffect, PolicyEffect, Prediction, Reason,
+    SideEffect, Stage,
+};
+use cmdop_contract::validate::Validated;
+use cmdop_contract::{reason, score};
+
+use super::assess::{Assessment, policies};
+use super::verdict::{Ask, DiffDecided, Grant};
+use super::{Facts, explain, table};
+use crate::engine::{Engine, Verdict, effect_text, is_floor};
+use crate::points::{TooWide, points};
+
+pub(super) fn decide(
+    engine: &Engine,
+    validated: &Validated,
+    prediction: &Prediction,
+    observation: &Observation,
+    facts: &Facts<'_>,
+) -> DiffDecided {
+    let refuse = |error| DiffDecided::Refuse(table::refuse(engine, facts, error));
+    let digest = observation_digest(&observation.effects);
+    if observation.digest != digest {
+        let message = "the host's report does not fit its own digest; nothing is committed";
+        return refuse(reason::error(Reason::HostError, message));
+    }
+    if observation.truncated {
+        let message =
+            "the preview showed more effects than can be listed, so nobody can decide on them; do it in smaller steps";
+        return refuse(reason::error(Reason::UnsupportedChange, message).narrow_effect("", ""));
+    }
+    let found = match Assessment::of(engine, validated, prediction, facts) {
+        Ok(found) => found,
+        Err(why) => return DiffDecided::Refuse(table::failed(engine, facts, &why)),
+    };
+    // Policy may have changed since the preview was permitted.
+    if let Some(refusal) = table::refused(engine, &found.findings, facts) {
+        return DiffDecided::Refuse(refusal);
+    }
+    let seen: Vec<Seen<'_>> = observation.effects.iter().map(|effect| Seen::of(engine, &found, effect)).collect();
+    if let Some(error) = refused(&seen) {
+        return refuse(error);
+    }
+    let blind: Vec<String> = observation
+        .unobserved
+        .iter()
+        .filter(|missing| class(missing.kind()) != EffectClass::Look)
+        .map(|missing| missing.why.clone())
+        .collect();
+    let changes = seen.iter().any(|seen| class(seen.effect.kind()) != EffectClass::Look);
+    if !changes && blind.is_empty() {
+        return DiffDecided::Nothing;
+    }
+    if facts.effective_level() == Some(AutonomyLevel::Shadow) {
+        return DiffDecided::Shadow;
+    }
+    let permitted = table::permitted(&found.findings);
+    let undeclared = score::side_effects(&permitted, observation);
+    let why = why(&undeclared, &seen, &blind, facts);
+    let beyond = beyond(undeclared, &seen);
+    let mut decision = Decision { stage: Stage::Commit.into(), ..Decision::default() };
+    decision.permitted = with_beyond(permitted, &beyond);
+    match why {
+        Some(why) => {
+            let held = seen.iter().map(|seen| &seen.verdict).filter(|verdict| !verdict.is_allowed());
+            decision.policies = policies(held);
+            let decision = complete(decision, engine, facts, PolicyEffect::RequireApproval, &why);
+            DiffDecided::Ask(Ask::about_diff(decision, validated.action_digest(), &digest, why, beyond))
+        }
+        None => {
+            decision.policies = policies(seen.iter().map(|seen| &seen.verdict));
+            let why = "everything that was observed was declared and is permitted";
+            let decision = complete(decision, engine, facts, PolicyEffect::Allow, why);
+            DiffDecided::Commit(Grant::new(decision, validated.action_digest(), Some(&digest)))
+        }
+    }
+}
+
+fn complete(decision: Decision, engine: &Engine, facts: &Facts<'_>, effect: PolicyEffect, why: &str) -> Decision {
+    let outline = table::outline(engine, facts, effect);
+    Decision {
+        stage: decision.stage,
+        permitted: decision.permitted,
+        policies: decision.policies,
+        reason: why.into(),
+        ..outline
+    }
+}
+
+/// An observed effect and what policy says about it.
+struct Seen<'a> {
+    effect: &'a ObservedEffect,
+    verdict: Verdict,
+}
+
+impl<'a> Seen<'a> {
+    /// Authorises a measured effect. What was measured is a literal and has no uncertain points;
+    /// a tree that was deleted or moved still has those beneath it that policies mention.
+    fn of(engine: &Engine, found: &Assessment<'_>, effect: &'a ObservedEffect) -> Self {
+        let verdict = match Target::parse(effect.kind(), &effect.target, &Default::default()) {
+            Err(error) => Verdict::Failed(format!("the observed effect `{}` cannot be read: {error}", effect.target)),
+            Ok(target) => match points(effect.kind(), &target, engine.anchors(), &found.classes) {
+                Err(TooWide) => Verdict::NotPermitted,
+                Ok(points) => points
+                    .iter()
+                    .filter(|point| point.certain)
+                    .map(|point| found.inquiry.ask(effect.kind(), point, Some(effect.count), true))
+                    .reduce(Verdict::worst)
+                    .unwrap_or_else(|| Verdict::Failed("the target has no point to ask about".to_owned())),
+            },
+        };
+        Self { effect, verdict }
+    }
+
+    fn text(&self) -> String {
+        effect_text(self.effect.kind(), &self.effect.target)
+    }
+}
+
+/// What nobody can approve.
+fn refused(seen: &[Seen<'_>]) -> Option<cmdop_contract::v1::Error> {
+    let failed = seen.iter().find_map(|seen| match &seen.verdict {
+        Verdict::Failed(why) => Some(why),
+        _ => None,
+    });
+    if let Some(why) = failed {
+        let message =
+            format!("policy could not be evaluated on what the preview showed, so nothing is committed: {why}");
+        return Some(reason::error(Reason::PolicyError, message));
+    }
+    let forbidden: Vec<&Seen<'_>> = seen.iter().filter(|seen| matches!(seen.verdict, Verdict::Forbidden(_))).collect();
+    if let Some(first) = forbidden.first() {
+        let policies = policies(forbidden.iter().map(|seen| &seen.verdict));
+        let reason = if policies.iter().any(is_floor) { Reason::FloorDenied } else { Reason::PolicyDenied };
+        let said = policies.first().map_or_else(String::new, |policy| explain::rule(policy, "forbids"));
+        let message = format!("the preview showed an effect that nobody can approve; nothing was applied: {said}");
+        return Some(reason::error(reason, message).policies(policies).narrow_effect(&first.text(), ""));
+    }
+    let loose = seen.iter().find(|seen| matches!(seen.verdict, Verdict::NotPermitted))?;
+    let message = format!("the preview showed {}, which no policy permits; nothing was applied", loose.text());
+    Some(reason::error(Reason::EffectNotPermitted, message).narrow_effect(&loose.text(), ""))
+}
+
+/// What was observed beyond the declaration, and what of the rest policy holds.
+fn beyond(mut beyond: Vec<SideEffect>, seen: &[Seen<'_>]) -> Vec<SideEffect> {
+    for seen in seen {
+        let Verdict::Held(by) = &seen.verdict else { continue };
+        let why = by.first().map(|policy| explain::rule(policy, "holds")).unwrap_or_default();
+        match beyond.iter_mut().find(|side| side.effect.as_ref() == Some(seen.effect)) {
+            Some(side) => side.why = format!("{}; {why}", side.why),
+            None => beyond.push(SideEffect {
+                effect: Some(seen.effect.clone()),
+                severity: score::severity(seen.effect).into(),
+                why,
+            }),
+        }
+    }
+    beyond
+}
+
+/// Approving a diff permits exactly what of it goes beyond, beside what was declared.
+fn with_beyond(mut permitted: Vec<PermittedEffect>, beyond: &[SideEffect]) -> Vec<PermittedEffect> {
+    for effect in beyond.iter().filter_map(|side| side.effect.as_ref()) {
+        let literal = PermittedEffect {
+            kind: effect.kind,
+            target: effect.target.clone(),
+            max_count: Some(u32::try_from(effect.count).unwrap_or(u32::MAX)),
+        };
+        if !permitted.contains(&literal) {
+            permitted.push(literal);
+        }
+    }
+    permitted
+}
+
+/// Why a person must look, if one must.
+fn why(undeclared: &[SideEffect], seen: &[Seen<'_>], blind: &[String], facts: &Facts<'_>) -> Option<String> {
+    let mut reasons = Vec::new();
+    if !undeclared.is_empty() {
+        let effects = undeclared.iter().filter_map(|side| side.effect.as_ref());
+        let names: Vec<String> = effects.map(|effect| effect_text(effect.kind(), &effect.target)).collect();
+        reasons.push(format!("the preview showed effects beyond the declaration: {}", explain::list(&names)));
+    }
+    let held = seen.iter().find_map(|seen| match &seen.verdict {
+        Verdict::Held(by) => by.first(),
+        _ => None,
+    });
+    if let Some(policy) = held {
+        reasons.push(explain::rule(policy, "holds").trim_end_matches('.').to_owned());
+    }
+    if !blind.is_empty() {
+        reasons.push(format!("not everything could be observed: {}", explain::list(blind)));
+    }
+    if reasons.is_empty() && facts.effective_level() == Some(AutonomyLevel::Ask) {
+        reasons.push("the agent's level is `ask`, so a person looks at the diff before it is committed".to_owned());
+    }
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}

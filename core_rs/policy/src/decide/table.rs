@@ -1,0 +1,181 @@
+//! The decision table before anything runs; its rows stand in `super::decide`.
+
+use cmdop_contract::effect::Effect;
+use cmdop_contract::reason;
+use cmdop_contract::v1::{
+    AutonomyLevel, Decision, EffectKind, EffectSource, Error, ExpectedEffect, Idempotency, PermittedEffect,
+    PolicyEffect, Prediction, Reason, Stage,
+};
+use cmdop_contract::validate::Validated;
+
+use super::assess::{Assessment, Finding, Origin, policies};
+use super::verdict::{Ask, Decided, Grant, Refusal};
+use super::{Facts, explain};
+use crate::engine::{Engine, Verdict};
+
+pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Prediction, facts: &Facts<'_>) -> Decided {
+    let found = match Assessment::of(engine, validated, prediction, facts) {
+        Ok(found) => found,
+        Err(why) => return Decided::Refuse(failed(engine, facts, &why)),
+    };
+    let findings = &found.findings;
+    if let Some(refusal) = refused(engine, findings, facts) {
+        return Decided::Refuse(refusal);
+    }
+    let undeclared = undeclared(validated, findings);
+    if !undeclared.is_empty() {
+        return Decided::Refuse(refuse(engine, facts, explain::undeclared(&undeclared)));
+    }
+    let stage = stage(validated, prediction, findings, facts);
+    let digest = validated.action_digest();
+    let loose: Vec<&Finding> = findings.iter().filter(|finding| !finding.containable).collect();
+    if !loose.is_empty() {
+        if facts.effective_level() == Some(AutonomyLevel::Shadow) {
+            let error = explain::shadowed(&loose);
+            return Decided::Refuse(refuse(engine, facts, error));
+        }
+        let why = explain::irreversible(&loose);
+        return Decided::Ask(Ask::before_execution(ask(engine, facts, findings, stage, &why), digest, why));
+    }
+    let looks: Vec<&Finding> = held(findings).filter(|finding| finding.is_look()).collect();
+    if !looks.is_empty() {
+        let why = explain::held(&looks);
+        return Decided::Ask(Ask::before_execution(ask(engine, facts, findings, stage, &why), digest, why));
+    }
+    let mut decision = outline(engine, facts, PolicyEffect::Allow);
+    decision.policies = policies(findings.iter().map(|finding| &finding.verdict));
+    decision.permitted = permitted(findings);
+    decision.stage = stage.into();
+    decision.reason = explain::goes(stage, prediction, findings);
+    Decided::Go(Grant::new(decision, digest, None))
+}
+
+/// What no person can lift: errors of evaluation, the floor, hard forbids, no permit.
+///
+/// A change that is only possible is left to the preview, whose observation is authorised for
+/// certain; but never one that the floor refuses.
+pub(super) fn refused(engine: &Engine, findings: &[Finding], facts: &Facts<'_>) -> Option<Refusal> {
+    if let Some(why) = findings.iter().find_map(|finding| match &finding.verdict {
+        Verdict::Failed(why) => Some(why),
+        _ => None,
+    }) {
+        return Some(failed(engine, facts, why));
+    }
+    let forbidden = |finding: &&Finding| match &finding.verdict {
+        Verdict::Forbidden(by) => finding.certain || by.iter().any(crate::engine::is_floor),
+        _ => false,
+    };
+    let forbidden: Vec<&Finding> = findings.iter().filter(forbidden).collect();
+    if !forbidden.is_empty() {
+        return Some(refuse(engine, facts, explain::forbidden(&forbidden, facts)));
+    }
+    let not_permitted = |finding: &&Finding| finding.certain && matches!(finding.verdict, Verdict::NotPermitted);
+    let not_permitted: Vec<&Finding> = findings.iter().filter(not_permitted).collect();
+    if !not_permitted.is_empty() {
+        return Some(refuse(engine, facts, explain::not_permitted(&not_permitted, facts)));
+    }
+    None
+}
+
+/// Certain changes and contacts that the declaration does not cover, as declarations that would.
+fn undeclared(validated: &Validated, findings: &[Finding]) -> Vec<ExpectedEffect> {
+    let declared = validated.declared();
+    let covered = |finding: &Finding| {
+        let predicted = Effect::new(finding.kind, finding.target.clone());
+        declared.iter().any(|effect| effect.covers(finding.kind, predicted.reach()))
+    };
+    let predicted: Vec<&Finding> = findings
+        .iter()
+        .filter(|finding| finding.origin == Origin::Predicted && finding.certain && !finding.is_look())
+        .filter(|finding| !is_sink(finding))
+        .collect();
+    let mut missing: Vec<ExpectedEffect> = Vec::new();
+    for finding in &predicted {
+        // Of `>`, which creates or modifies, declaring one is enough.
+        let other = |other: &&&Finding| other.either && other.target == finding.target && covered(other);
+        if covered(finding) || (finding.either && predicted.iter().any(|candidate| other(&candidate))) {
+            continue;
+        }
+        let effect = ExpectedEffect {
+            kind: finding.kind.into(),
+            target: finding.target.to_string(),
+            min_count: finding.either.then_some(0),
+            max_count: None,
+        };
+        if !missing.contains(&effect) {
+            missing.push(effect);
+        }
+    }
+    missing
+}
+
+/// Writing to `/dev/null` or a terminal is no change that anyone could observe.
+fn is_sink(finding: &Finding) -> bool {
+    let write = matches!(finding.kind, EffectKind::FileCreate | EffectKind::FileModify);
+    write && crate::classes::is_sink(&finding.target)
+}
+
+/// Where it runs first. Only a native tool's effects are exact enough to be had directly.
+fn stage(validated: &Validated, prediction: &Prediction, findings: &[Finding], facts: &Facts<'_>) -> Stage {
+    let contract = validated.tool().contract();
+    let native = contract.effect_source() == EffectSource::Template;
+    if !native || !prediction.unanalysable.is_empty() {
+        return Stage::Preview;
+    }
+    if contract.idempotency() == Idempotency::Pure {
+        return Stage::Apply;
+    }
+    let watched = matches!(
+        facts.effective_level(),
+        Some(AutonomyLevel::Shadow | AutonomyLevel::Ask | AutonomyLevel::Unspecified)
+    );
+    if watched || !findings.iter().all(Finding::is_clear) { Stage::Preview } else { Stage::Apply }
+}
+
+/// Effects that a person may permit.
+pub(super) fn held(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
+    findings.iter().filter(|finding| matches!(finding.verdict, Verdict::Held(_)))
+}
+
+/// The declared regions, and the files that are looked at.
+pub(super) fn permitted(findings: &[Finding]) -> Vec<PermittedEffect> {
+    let mut permitted: Vec<PermittedEffect> = Vec::new();
+    let declared = findings.iter().filter(|finding| finding.origin == Origin::Declared);
+    let looks = findings.iter().filter(|finding| finding.kind == EffectKind::FileRead);
+    for effect in declared.chain(looks).map(Finding::permitted) {
+        if !permitted.contains(&effect) {
+            permitted.push(effect);
+        }
+    }
+    permitted
+}
+
+fn ask(engine: &Engine, facts: &Facts<'_>, findings: &[Finding], stage: Stage, why: &str) -> Decision {
+    let mut decision = outline(engine, facts, PolicyEffect::RequireApproval);
+    decision.policies = policies(held(findings).map(|finding| &finding.verdict));
+    decision.permitted = permitted(findings);
+    decision.stage = stage.into();
+    decision.reason = why.to_owned();
+    decision
+}
+
+pub(super) fn outline(engine: &Engine, facts: &Facts<'_>, effect: PolicyEffect) -> Decision {
+    Decision {
+        effect: effect.into(),
+        policy_version: engine.version().to_owned(),
+        level: facts.effective_level().unwrap_or_default().into(),
+        ..Decision::default()
+    }
+}
+
+pub(super) fn refuse(engine: &Engine, facts: &Facts<'_>, error: Error) -> Refusal {
+    let mut decision = outline(engine, facts, PolicyEffect::Deny);
+    decision.policies.clone_from(&error.policies);
+    decision.reason.clone_from(&error.message);
+    Refusal::new(decision, error)
+}
+
+pub(super) fn failed(engine: &Engine, facts: &Facts<'_>, why: &str) -> Refusal {
+    let message = format!("policy could not be evaluated, so nothing runs: {why}");
+    refuse(engine, facts, reason::error(Reason::PolicyError, message))
+}

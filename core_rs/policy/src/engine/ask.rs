@@ -1,0 +1,202 @@
+//! One question to Cedar, and every answer that is not a clear yes told apart.
+
+use std::collections::HashSet;
+
+use cedar_policy::{Context, Decision, Entities, Entity, EntityUid, Request, Response, RestrictedExpression};
+use cmdop_contract::v1::{AutonomyLevel, EffectKind, PolicyRef};
+
+use super::name::action_uid;
+use super::slice::Place;
+use super::{Engine, Group, uid};
+use crate::decide::Facts;
+use crate::points::Point;
+
+/// What policy says about one point. Ordered from best to worst: the worst of several answers counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Permitted, with the policies that permit it.
+    Allowed(Vec<PolicyRef>),
+    /// Permitted once a person agrees.
+    Held(Vec<PolicyRef>),
+    /// No policy permits it.
+    NotPermitted,
+    /// Forbidden, whoever agrees.
+    Forbidden(Vec<PolicyRef>),
+    /// Policy could not be evaluated, which is a refusal.
+    Failed(String),
+}
+
+impl Verdict {
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Allowed(_) => 0,
+            Self::Held(_) => 1,
+            Self::NotPermitted => 2,
+            Self::Forbidden(_) => 3,
+            Self::Failed(_) => 4,
+        }
+    }
+
+    /// The worse of two; policies of equally bad ones are put together.
+    pub(crate) fn worst(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Allowed(a), Self::Allowed(b)) => Self::Allowed(union(a, b)),
+            (Self::Held(a), Self::Held(b)) => Self::Held(union(a, b)),
+            (Self::Forbidden(a), Self::Forbidden(b)) => Self::Forbidden(union(a, b)),
+            (a, b) if a.rank() >= b.rank() => a,
+            (_, b) => b,
+        }
+    }
+
+    /// True if nothing stands in the way.
+    pub(crate) fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allowed(_))
+    }
+}
+
+fn union(mut a: Vec<PolicyRef>, b: Vec<PolicyRef>) -> Vec<PolicyRef> {
+    for policy in b {
+        if !a.iter().any(|known| known.id == policy.id && known.effect == policy.effect) {
+            a.push(policy);
+        }
+    }
+    a
+}
+
+/// A principal with the groups it is in.
+struct Principal {
+    uid: EntityUid,
+    groups: Vec<EntityUid>,
+}
+
+/// One call's questions: who asks, on which host, with which tool.
+pub(crate) struct Inquiry<'a> {
+    engine: &'a Engine,
+    /// The user, and the agent if one acts: an agent's rights are the lesser of the two.
+    principals: Vec<Principal>,
+    /// Actions, principals and the host.
+    base: Entities,
+    pairs: Vec<(String, RestrictedExpression)>,
+}
+
+impl<'a> Inquiry<'a> {
+    /// # Errors
+    /// If Cedar refuses an entity; nothing is then allowed.
+    pub(crate) fn new(engine: &'a Engine, facts: &Facts<'_>, tool: &str, effects: usize) -> Result<Self, String> {
+        let user = uid("User", &facts.actor.user);
+        let host = uid("Host", &facts.host.name);
+        let mut principals = vec![Principal { uid: user.clone(), groups: vec![Group::Users.uid()] }];
+        let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
+        let tenant = if facts.actor.tenant.is_empty() { "local" } else { &facts.actor.tenant };
+        let effects = i64::try_from(effects).unwrap_or(i64::MAX);
+        let mut pairs = vec![
+            ("tool".to_owned(), text(tool)),
+            ("host".to_owned(), RestrictedExpression::new_entity_uid(host.clone())),
+            ("tenant".to_owned(), text(tenant)),
+            ("user".to_owned(), RestrictedExpression::new_entity_uid(user)),
+            ("level".to_owned(), text(level_name(facts.effective_level()))),
+            ("effects".to_owned(), RestrictedExpression::new_long(effects)),
+        ];
+        if !facts.actor.agent.is_empty() {
+            let agent = uid("Agent", &facts.actor.agent);
+            pairs.push(("agent".to_owned(), RestrictedExpression::new_entity_uid(agent.clone())));
+            principals.push(Principal { uid: agent, groups: vec![Group::Agents.uid()] });
+        }
+        let labels = facts.host.labels.iter().map(|(key, value)| (key.clone(), text(value)));
+        let host = Entity::new_with_tags(host, [], [], labels).map_err(|error| error.to_string())?;
+        let people = principals
+            .iter()
+            .map(|principal| Entity::new_no_attrs(principal.uid.clone(), principal.groups.iter().cloned().collect()));
+        let base =
+            engine.actions.clone().add_entities(people.chain([host]), None).map_err(|error| error.to_string())?;
+        Ok(Self { engine, principals, base, pairs })
+    }
+
+    /// The worst answer of all principals about one point.
+    pub(crate) fn ask(&self, kind: EffectKind, point: &Point, count: Option<u64>, observed: bool) -> Verdict {
+        self.try_ask(kind, point, count, observed).unwrap_or_else(Verdict::Failed)
+    }
+
+    fn try_ask(&self, kind: EffectKind, point: &Point, count: Option<u64>, observed: bool) -> Result<Verdict, String> {
+        let parents: HashSet<EntityUid> = point.parents.iter().cloned().collect();
+        let resource = Entity::new_no_attrs(point.uid.clone(), parents);
+        let entities = self.base.clone().add_entities([resource], None).map_err(|error| error.to_string())?;
+        let count = count.map(|count| RestrictedExpression::new_long(i64::try_from(count).unwrap_or(i64::MAX)));
+        let pairs = self
+            .pairs
+            .iter()
+            .cloned()
+            .chain([("observed".to_owned(), RestrictedExpression::new_bool(observed))])
+            .chain(count.map(|count| ("count".to_owned(), count)));
+        let context = Context::from_pairs(pairs).map_err(|error| error.to_string())?;
+        let mut worst: Option<Verdict> = None;
+        for principal in &self.principals {
+            let verdict = self.ask_for(principal, kind, point, context.clone(), &entities)?;
+            worst = Some(match worst {
+                Some(so_far) => so_far.worst(verdict),
+                None => verdict,
+            });
+        }
+        worst.ok_or_else(|| "nobody asks".to_owned())
+    }
+
+    fn ask_for(
+        &self,
+        principal: &Principal,
+        kind: EffectKind,
+        point: &Point,
+        context: Context,
+        entities: &Entities,
+    ) -> Result<Verdict, String> {
+        let action = action_uid(kind);
+        let who = Place { uid: &principal.uid, ancestors: &principal.groups };
+        let what = Place { uid: &point.uid, ancestors: &point.parents };
+        let slice = self.engine.slices.of(who, &action, what).map_err(|error| error.to_string())?;
+        let request =
+            Request::new(principal.uid.clone(), action, point.uid.clone(), context, Some(&self.engine.schema))
+                .map_err(|error| error.to_string())?;
+        let response = self.engine.authorizer.is_authorized(&request, &slice.all, entities);
+        let reasons = self.reasons(&response, kind, &point.text)?;
+        if response.decision() == Decision::Allow {
+            return Ok(Verdict::Allowed(reasons));
+        }
+        if reasons.is_empty() {
+            return Ok(Verdict::NotPermitted);
+        }
+        let (held, hard): (Vec<_>, Vec<_>) = reasons.into_iter().partition(|policy| self.holds(&policy.id));
+        if !hard.is_empty() {
+            return Ok(Verdict::Forbidden(hard));
+        }
+        // Cedar names the forbids only: an approval must not cover what nobody permitted.
+        let alone = self.engine.authorizer.is_authorized(&request, &slice.permits, entities);
+        self.reasons(&alone, kind, &point.text)?;
+        Ok(if alone.decision() == Decision::Allow { Verdict::Held(held) } else { Verdict::NotPermitted })
+    }
+
+    /// The policies that decided. Any error of evaluation makes the answer void, because Cedar
+    /// skips a forbid that errors.
+    fn reasons(&self, response: &Response, kind: EffectKind, target: &str) -> Result<Vec<PolicyRef>, String> {
+        if let Some(error) = response.diagnostics().errors().next() {
+            return Err(error.to_string());
+        }
+        let ids = response.diagnostics().reason().map(AsRef::as_ref);
+        let mut reasons: Vec<_> = ids.map(|id: &str| self.engine.reference(id, kind, target)).collect();
+        // The order of a hash table would make equal decisions look different.
+        reasons.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(reasons)
+    }
+
+    fn holds(&self, id: &str) -> bool {
+        self.engine.rules.get(id).is_some_and(|rule| rule.holds)
+    }
+}
+
+fn level_name(level: Option<AutonomyLevel>) -> &'static str {
+    match level {
+        None => "person",
+        Some(AutonomyLevel::Shadow) => "shadow",
+        Some(AutonomyLevel::Unspecified | AutonomyLevel::Ask) => "ask",
+        Some(AutonomyLevel::Preview) => "preview",
+        Some(AutonomyLevel::Auto) => "auto",
+    }
+}

@@ -1,0 +1,396 @@
+//! The decision table, row by row, with the shipped policies and the real validation in front.
+
+use cmdop_contract::v1::{ApprovalSubject, AutonomyLevel, PolicyEffect, Reason, Stage, Unobserved, remedy};
+use cmdop_policy::decide::{Decided, DiffDecided};
+
+mod fixture;
+
+use fixture::{Call, counted, diff_summary, engine, host, observed, summary};
+
+const PREVIEW: &str = "go STAGE_PREVIEW";
+const APPLY: &str = "go STAGE_APPLY";
+
+#[test]
+fn the_decision_table_holds_row_by_row() {
+    let engine = engine();
+    let delete = |target: &str| Call::command("rm").does(&format!("file.delete:{target}"));
+    let write = |path: &str| Call::native("files.write", serde_json::json!({"path": path, "content": ""}));
+    let wrote = |path: &str| write(path).may(&format!("file.create:{path}")).may(&format!("file.modify:{path}"));
+    let read = |path: &str| {
+        Call::native("files.read", serde_json::json!({"path": path})).predicts(&format!("file.read:{path}"))
+    };
+    let rows: Vec<(&str, Call, &str)> = vec![
+        // The floor and hard forbids, for a person too.
+        ("deletes the root", delete("/"), "refuse FLOOR_DENIED floor.root"),
+        ("a person deletes the root", delete("/").in_person(), "refuse FLOOR_DENIED floor.root"),
+        ("everything in the root", delete("/*"), "refuse FLOOR_DENIED floor.mass_deletion"),
+        ("a person empties /home", delete("/home/*").in_person(), "refuse FLOOR_DENIED floor.mass_deletion"),
+        ("a person empties /tmp", delete("/tmp/*").in_person(), PREVIEW),
+        ("all logs anywhere", delete("/**/*.log").in_person(), "refuse FLOOR_DENIED floor.mass_deletion"),
+        ("a top-level directory", delete("/etc").in_person(), "refuse FLOOR_DENIED floor.tree_root"),
+        ("a system tree", delete("/var/lib").in_person(), "refuse FLOOR_DENIED floor.tree_root"),
+        (
+            "chmod of everything",
+            Call::command("chmod").in_person().does("file.chmod:/**"),
+            "refuse FLOOR_DENIED floor.root",
+        ),
+        ("a disk", Call::command("dd").in_person().does("file.modify:/dev/sda"), "refuse FLOOR_DENIED floor.devices"),
+        (
+            "a key",
+            Call::command("cp").in_person().does("file.modify:/home/ada/.ssh/authorized_keys"),
+            "refuse FLOOR_DENIED floor.credentials",
+        ),
+        (
+            "the sudoers by pattern",
+            Call::command("sed").in_person().does("file.modify:/etc/sudo*"),
+            "refuse FLOOR_DENIED floor.credentials",
+        ),
+        ("the ledger", delete("/home/ada/.cmdop/ledger/0001.log").in_person(), "refuse FLOOR_DENIED floor.ledger"),
+        (
+            "what may hit the floor",
+            Call::command("x || rm").may("file.delete:/usr"),
+            "refuse FLOOR_DENIED floor.tree_root",
+        ),
+        (
+            "a declaration that is too wide",
+            Call::command("rm").predicts("file.delete:/srv/app/x").declares("file.delete:/**"),
+            "refuse FLOOR_DENIED floor.mass_deletion",
+        ),
+        ("outside the workspace", delete("/logs"), "refuse POLICY_DENIED workspace.outside"),
+        ("above the workspace", delete("/srv/**"), "refuse FLOOR_DENIED floor.mass_deletion"),
+        ("next to the workspace", delete("/srv/app2/x"), "refuse POLICY_DENIED workspace.outside"),
+        (
+            "a redirection outside",
+            Call::command("echo > /opt/x").may("file.create:/opt/x").may("file.modify:/opt/x"),
+            "refuse POLICY_DENIED workspace.outside",
+        ),
+        // Undeclared.
+        ("undeclared", Call::command("rm").predicts("file.delete:/srv/app/logs"), "refuse UNDECLARED_EFFECT"),
+        (
+            "declared too narrowly",
+            Call::command("rm").predicts("file.delete:/srv/app/logs").declares("file.delete:/srv/app/logs/a"),
+            "refuse UNDECLARED_EFFECT",
+        ),
+        (
+            "an undeclared contact",
+            Call::command("curl").predicts("net.connect:example.com:443"),
+            "refuse UNDECLARED_EFFECT",
+        ),
+        (
+            "half of a redirection declared",
+            Call::command("echo > x")
+                .may("file.create:/srv/app/x")
+                .may("file.modify:/srv/app/x")
+                .declares("file.create:/srv/app/x"),
+            PREVIEW,
+        ),
+        (
+            "nothing of a redirection declared",
+            Call::command("echo > x").may("file.create:/srv/app/x").may("file.modify:/srv/app/x"),
+            "refuse UNDECLARED_EFFECT",
+        ),
+        (
+            "looks and processes need no declaration",
+            Call::command("ls").predicts("file.read:/srv/app").predicts("process.spawn:ls"),
+            PREVIEW,
+        ),
+        (
+            "nothing changes in /dev/null",
+            Call::command("x > /dev/null").may("file.create:/dev/null").may("file.modify:/dev/null"),
+            PREVIEW,
+        ),
+        // What no private copy holds back.
+        (
+            "the network",
+            Call::command("curl").does("net.connect:example.com:443"),
+            "ask STAGE_PREVIEW workspace.irreversible",
+        ),
+        (
+            "a signal, unanalysable besides",
+            Call::command("x; kill").unanalysable().does("process.signal:nginx"),
+            "ask STAGE_PREVIEW workspace.irreversible",
+        ),
+        (
+            "a service in person",
+            Call::command("systemctl").in_person().does("service.stop:nginx"),
+            "ask STAGE_PREVIEW workspace.irreversible",
+        ),
+        (
+            "a contact that is only possible",
+            Call::command("npm").may("net.connect:*:443"),
+            "ask STAGE_PREVIEW workspace.irreversible",
+        ),
+        (
+            "a contact that is only declared",
+            Call::command("./x").unanalysable().declares("external:api.stripe.com"),
+            "ask STAGE_PREVIEW workspace.irreversible",
+        ),
+        (
+            "the network at level shadow",
+            Call::command("curl").at(AutonomyLevel::Shadow).does("net.connect:example.com:443"),
+            "refuse SHADOW_ONLY workspace.irreversible",
+        ),
+        // Looks.
+        (
+            "an agent reads a secret",
+            Call::command("cat").predicts("file.read:/srv/app/.env"),
+            "ask STAGE_PREVIEW workspace.secrets",
+        ),
+        ("natively, too", read("/home/ada/.ssh/id_ed25519"), "ask STAGE_APPLY workspace.secrets"),
+        (
+            "by a pattern that surely is one",
+            Call::command("cat").predicts("file.read:/home/*/.ssh/*"),
+            "ask STAGE_PREVIEW workspace.secrets",
+        ),
+        ("a person reads their own", read("/home/ada/.ssh/id_ed25519").in_person(), APPLY),
+        ("an agent looks anywhere else", read("/etc/hosts"), APPLY),
+        ("even at level ask", read("/etc/hosts").at(AutonomyLevel::Ask), APPLY),
+        ("even at level shadow", read("/etc/hosts").at(AutonomyLevel::Shadow), APPLY),
+        // Native and exact.
+        ("a file in the workspace", wrote("/srv/app/x"), APPLY),
+        ("a file in the workspace at level ask", wrote("/srv/app/x").at(AutonomyLevel::Ask), PREVIEW),
+        ("a file in the workspace at level shadow", wrote("/srv/app/x").at(AutonomyLevel::Shadow), PREVIEW),
+        ("a file in the workspace in person", wrote("/srv/app/x").in_person(), APPLY),
+        ("a file outside in person", wrote("/opt/x").in_person(), PREVIEW),
+        ("a git hook", wrote("/srv/app/.git/hooks/pre-commit"), PREVIEW),
+        // The rest.
+        ("a delete in the workspace", delete("/srv/app/logs"), PREVIEW),
+        ("a delete outside in person", delete("/opt/app/logs").in_person(), PREVIEW),
+        ("a database", delete("/srv/app/data/app.db"), PREVIEW),
+        (
+            "an unanalysable command",
+            Call::command("./cleanup.sh").unanalysable().declares("file.delete:/srv/app/logs/*.gz"),
+            PREVIEW,
+        ),
+        ("what may happen outside", Call::command("npm ci").may("file.create:/home/ada/.npm/**"), PREVIEW),
+        ("a level that was never set", Call { level: None, ..delete("/srv/app/logs") }, PREVIEW),
+        ("auto has no direct mode yet", delete("/srv/app/logs").at(AutonomyLevel::Auto), PREVIEW),
+    ];
+    let mut wrong = Vec::new();
+    for (name, call, expected) in rows {
+        let found = summary(&call.decide(&engine));
+        if found != expected {
+            wrong.push(format!("{name}: {found}, expected {expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_diff_table_holds_row_by_row() {
+    let engine = engine();
+    let rm = |level| Call::command("rm -rf ./logs").at(level).does("file.delete:/srv/app/logs");
+    let script = Call::command("./cleanup.sh").unanalysable().declares("file.delete:/srv/app/logs/*.gz");
+    let logs = counted(&[("file.delete:/srv/app/logs", 4)]);
+    let rows = vec![
+        ("nothing happened", rm(AutonomyLevel::Ask), observed(&[]), "nothing"),
+        ("a person looks at every diff at level ask", rm(AutonomyLevel::Ask), logs.clone(), "ask 0"),
+        ("shadow never commits", rm(AutonomyLevel::Shadow), logs.clone(), "shadow"),
+        ("declared and permitted commits", rm(AutonomyLevel::Preview), logs.clone(), "commit"),
+        ("in person, too", rm(AutonomyLevel::Ask).in_person(), logs.clone(), "commit"),
+        (
+            "beyond the declaration",
+            script.clone(),
+            observed(&["file.delete:/srv/app/logs/a.gz", "file.delete:/srv/app/data/app.db"]),
+            "ask 1",
+        ),
+        (
+            "beyond at a level that commits",
+            script.clone().at(AutonomyLevel::Auto),
+            observed(&["file.delete:/srv/app/logs/b.txt"]),
+            "ask 1",
+        ),
+        (
+            "declared and held by policy",
+            rm(AutonomyLevel::Auto).declares("file.delete:/srv/app/data"),
+            observed(&["file.delete:/srv/app/data/app.db"]),
+            "ask 1",
+        ),
+        (
+            "outside the workspace",
+            script.clone(),
+            observed(&["file.delete:/srv/app/logs/a.gz", "file.modify:/opt/x"]),
+            "refuse POLICY_DENIED workspace.outside",
+        ),
+        (
+            "the floor",
+            script.clone().in_person(),
+            observed(&["file.delete:/home/ada/.ssh"]),
+            "refuse FLOOR_DENIED floor.credentials",
+        ),
+        (
+            "outside in person",
+            Call::command("x").in_person().does("file.create:/opt/x"),
+            observed(&["file.create:/opt/x"]),
+            "ask 1",
+        ),
+        (
+            "a tree above a workspace",
+            script.clone().in_person(),
+            counted(&[("file.delete:/srv", 9)]),
+            "refuse FLOOR_DENIED floor.tree_root",
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (name, call, observation, expected) in rows {
+        let found = diff_summary(&call.decide_observed(&engine, &observation));
+        if found != expected {
+            wrong.push(format!("{name}: {found}, expected {expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_could_not_be_measured_is_never_committed_by_itself() {
+    let engine = engine();
+    let call = Call::command("rm -rf ./logs").at(AutonomyLevel::Auto).does("file.delete:/srv/app/logs");
+    let mut blind = counted(&[("file.delete:/srv/app/logs", 4)]);
+    blind.unobserved.push(Unobserved { kind: 2, why: "/srv/app/shared cannot be overlaid".into() });
+    assert_eq!(diff_summary(&call.decide_observed(&engine, &blind)), "ask 0");
+    blind.effects.clear();
+    blind.digest = observed(&[]).digest;
+    assert_eq!(diff_summary(&call.decide_observed(&engine, &blind)), "ask 0");
+    let mut truncated = observed(&["file.delete:/srv/app/logs"]);
+    truncated.truncated = true;
+    assert_eq!(diff_summary(&call.decide_observed(&engine, &truncated)), "refuse UNSUPPORTED_CHANGE");
+    let mut forged = observed(&["file.delete:/srv/app/logs"]);
+    forged.effects.clear();
+    assert_eq!(diff_summary(&call.decide_observed(&engine, &forged)), "refuse HOST_ERROR");
+    let unreadable = observed(&["file.delete:relative"]);
+    assert_eq!(diff_summary(&call.decide_observed(&engine, &unreadable)), "refuse POLICY_ERROR");
+}
+
+#[test]
+fn a_refusal_names_policy_reason_remedy_and_effect() {
+    let call = Call::command("rm -rf /logs").does("file.delete:/logs");
+    let Decided::Refuse(refusal) = call.decide(&engine()) else { panic!("not refused") };
+    let (error, decision) = (refusal.error(), refusal.decision());
+    assert_eq!(error.reason(), Reason::PolicyDenied);
+    let policy = &error.policies[0];
+    assert_eq!((policy.id.as_str(), policy.effect.as_str()), ("workspace.outside", "file.delete:/logs"));
+    assert!(!policy.reason.is_empty() && !policy.remedy.is_empty());
+    assert!(error.message.contains("workspace.outside") && error.message.contains("/srv/app"), "{}", error.message);
+    let Some(remedy::Kind::NarrowEffect(narrow)) = error.remedy.as_ref().and_then(|remedy| remedy.kind.clone()) else {
+        panic!("another remedy: {:?}", error.remedy)
+    };
+    assert_eq!((narrow.predicted.as_str(), narrow.declared.as_str()), ("file.delete:/logs", "file.delete:/logs"));
+    assert_eq!(decision.effect(), PolicyEffect::Deny);
+    assert_eq!(decision.stage(), Stage::Unspecified);
+    assert!(decision.permitted.is_empty());
+}
+
+#[test]
+fn following_the_remedy_of_an_undeclared_effect_makes_the_call_acceptable() {
+    let engine = engine();
+    let call = Call::command("mv a b; echo > c")
+        .predicts("file.rename:/srv/app/a")
+        .predicts("file.create:/srv/app/b")
+        .may("file.create:/srv/app/c")
+        .may("file.modify:/srv/app/c")
+        .may("file.delete:/srv/app/maybe");
+    let Decided::Refuse(refusal) = call.decide(&engine) else { panic!("not refused") };
+    let Some(remedy::Kind::DeclareEffect(declare)) =
+        refusal.error().remedy.as_ref().and_then(|remedy| remedy.kind.clone())
+    else {
+        panic!("another remedy")
+    };
+    assert_eq!(declare.effects.len(), 4, "{:?}", declare.effects);
+    let mended = Call { declared: declare.effects, ..call };
+    assert_eq!(summary(&mended.decide(&engine)), PREVIEW);
+}
+
+#[test]
+fn a_permit_carries_what_was_declared_and_the_files_that_are_read() {
+    let call = Call::command("cp a b")
+        .predicts("process.spawn:cp")
+        .predicts("file.read:/srv/app/a")
+        .predicts("file.create:/srv/app/b")
+        .declares("file.create:/srv/app/b*");
+    let Decided::Go(grant) = call.decide(&engine()) else { panic!("not granted") };
+    let permitted: Vec<&str> = grant.decision().permitted.iter().map(|effect| effect.target.as_str()).collect();
+    assert_eq!(permitted, ["/srv/app/b*", "/srv/app/a"]);
+    assert_eq!(grant.action_digest(), call.validated().action_digest());
+    assert_eq!(grant.observation_digest(), None);
+}
+
+#[test]
+fn approving_a_diff_permits_exactly_that_diff() {
+    let script = Call::command("./cleanup.sh").unanalysable().declares("file.delete:/srv/app/logs/*.gz");
+    let diff = observed(&["file.delete:/srv/app/logs/a.gz", "file.delete:/srv/app/data/app.db"]);
+    let DiffDecided::Ask(ask) = script.decide_observed(&engine(), &diff) else { panic!("not asked") };
+    assert_eq!(ask.subject(), ApprovalSubject::Diff);
+    assert_eq!(ask.observation_digest(), Some(diff.digest.as_str()));
+    assert_eq!(ask.decision().stage(), Stage::Commit);
+    let permitted: Vec<&str> = ask.decision().permitted.iter().map(|effect| effect.target.as_str()).collect();
+    assert_eq!(permitted, ["/srv/app/logs/*.gz", "/srv/app/data/app.db"]);
+    assert!(ask.why().contains("/srv/app/data/app.db"), "{}", ask.why());
+    let beyond = ask.beyond()[0].effect.as_ref().map(|effect| effect.target.as_str());
+    assert_eq!(beyond, Some("/srv/app/data/app.db"));
+    assert!(ask.beyond()[0].why.contains("workspace.database"), "{}", ask.beyond()[0].why);
+}
+
+#[test]
+fn the_same_question_has_the_same_digest_and_any_other_another() {
+    let engine = engine();
+    let base = Call::command("./cleanup.sh").unanalysable().declares("file.delete:/srv/app/logs/*");
+    let diff = observed(&["file.delete:/srv/app/logs/a.gz"]);
+    let digest = |call: &Call, diff| match call.decide_observed(&engine, diff) {
+        DiffDecided::Ask(ask) => ask.digest(),
+        other => panic!("not asked: {other:?}"),
+    };
+    let first = digest(&base, &diff);
+    assert_eq!(first, digest(&base, &diff));
+    assert_eq!(first.len(), 64);
+    let reloaded = fixture::engine();
+    let DiffDecided::Ask(again) = base.decide_observed(&reloaded, &diff) else { panic!("not asked") };
+    assert_eq!(again.digest(), first, "a new engine with the same policies asks the same");
+
+    let mut others = vec![
+        digest(&base, &observed(&["file.delete:/srv/app/logs/b.gz"])),
+        digest(&base, &counted(&[("file.delete:/srv/app/logs/a.gz", 2)])),
+        digest(&Call { arguments: base.arguments.replace("cleanup", "other"), ..base.clone() }, &diff),
+        digest(&base.clone().declares("file.create:/srv/app/x"), &diff),
+    ];
+    let contact = Call::command("curl").does("net.connect:example.com:443");
+    let Decided::Ask(before) = contact.decide(&engine) else { panic!("not asked") };
+    others.push(before.digest());
+    let stricter = fixture::load(&format!(
+        "{}\n@id(\"site.more\") @reason(\"More.\") forbid (principal, action == Action::\"file.read\", resource in Path::\"/x\");",
+        include_str!("../src/cedar/workspace.cedar")
+    ));
+    let DiffDecided::Ask(under_other_policy) = base.decide_observed(&stricter, &diff) else { panic!("not asked") };
+    others.push(under_other_policy.digest());
+    others.push(first);
+    let distinct: std::collections::HashSet<_> = others.iter().collect();
+    assert_eq!(distinct.len(), others.len());
+}
+
+#[test]
+fn a_host_without_workspaces_lets_agents_change_nothing() {
+    let engine = engine();
+    for workspaces in [&[][..], &["srv/app"], &[""]] {
+        let call = Call { host: host(workspaces), ..Call::command("touch").does("file.create:/srv/app/x") };
+        assert_eq!(summary(&call.decide(&engine)), "refuse POLICY_DENIED workspace.outside", "{workspaces:?}");
+    }
+}
+
+#[test]
+fn deleting_a_workspace_itself_is_held() {
+    let engine = engine();
+    let call = Call::command("rm -rf .").at(AutonomyLevel::Auto).does("file.delete:/srv/app");
+    assert_eq!(summary(&call.decide(&engine)), PREVIEW);
+    let diff = counted(&[("file.delete:/srv/app", 20)]);
+    assert_eq!(diff_summary(&call.decide_observed(&engine, &diff)), "ask 1");
+}
+
+#[test]
+fn directories_that_a_host_labels_as_cmdops_own_are_on_the_floor() {
+    let engine = engine();
+    let mut call = Call::command("rm").in_person().does("file.delete:/opt/x/state/ledger");
+    assert_eq!(summary(&call.decide(&engine)), PREVIEW);
+    call.host.labels.insert("cmdop.path.state".into(), "/opt/x/state".into());
+    assert_eq!(summary(&call.decide(&engine)), "refuse FLOOR_DENIED floor.ledger");
+    let above = Call { host: call.host.clone(), ..Call::command("rm").in_person().does("file.delete:/opt/x") };
+    assert_eq!(summary(&above.decide(&engine)), "refuse FLOOR_DENIED floor.ledger");
+}
