@@ -99,15 +99,14 @@ impl Error {
 impl From<Error> for v1::Error {
     fn from(error: Error) -> Self {
         let built = reason::error(error.reason(), error.to_string());
-        let built = match error {
+        match error {
             Error::NotLoopback(_) | Error::BadAddress(_) => built.fix_arguments("/listen", "127.0.0.1:7717"),
             Error::Bind { .. } => built.fix_arguments("/listen", "a free port; 0 picks one"),
             Error::SlowConsumer(_) | Error::OutboxFull(_) | Error::Missed(_) | Error::TooMany(_) => {
                 built.retry_after(500)
             }
             _ => built,
-        };
-        built.into()
+        }
     }
 }
 

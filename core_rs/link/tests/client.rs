@@ -57,7 +57,7 @@ async fn a_request_over_the_limit_is_refused_before_it_is_sent() {
 async fn addresses_of_other_machines_are_refused() {
     for address in ["10.0.0.1:7717", "example.com:7717", "nonsense"] {
         let config = ClientConfig { address: address.into(), ..ClientConfig::default() };
-        let error = Client::connect(&config).err().expect(address);
+        let error = Client::connect(&config).expect_err(address);
         assert_eq!(error.reason(), Reason::InvalidConfiguration, "{address}");
     }
 }

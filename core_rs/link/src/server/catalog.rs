@@ -1,7 +1,6 @@
 //! Tools and hosts: what there is.
 
-use cmdop_contract::reason;
-use cmdop_contract::v1::{self, Reason};
+use cmdop_contract::v1;
 use tonic::{Request, Response, Status};
 
 use super::{Context, refused};
@@ -16,14 +15,8 @@ impl Tools for Context {
     }
 
     async fn describe(&self, request: Request<v1::DescribeToolRequest>) -> Result<Response<v1::ToolContract>, Status> {
-        let name = &request.get_ref().name;
-        let registry = self.gate.registry();
-        if let Some(tool) = registry.get(name) {
-            return Ok(Response::new(tool.contract().clone()));
-        }
-        let known: Vec<_> = registry.list().map(|tool| tool.contract().name.clone()).collect();
-        let message = format!("no tool named `{name}` is registered; there are {}", known.join(", "));
-        Err(refused(reason::error(Reason::UnknownTool, message).into()))
+        let tool = self.gate.registry().find(&request.get_ref().name).map_err(refused)?;
+        Ok(Response::new(tool.contract().clone()))
     }
 }
 

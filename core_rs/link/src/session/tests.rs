@@ -115,7 +115,8 @@ const STALL: Duration = Duration::from_secs(10);
 fn frames_that_may_not_come_end_the_connection_with_a_typed_error() {
     let violation = Reason::ProtocolViolation;
     let open = || client_frame::Kind::Open(OpenSession::default());
-    let cases: [(&str, Vec<(u32, Option<client_frame::Kind>)>, Reason); 8] = [
+    type Frames = Vec<(u32, Option<client_frame::Kind>)>;
+    let cases: [(&str, Frames, Reason); 8] = [
         ("no hello", vec![(1, Some(open()))], violation),
         ("hello on a session", vec![(1, Some(hello(1, 1)))], violation),
         ("newer only", vec![(0, Some(hello(2, 9)))], Reason::UnsupportedProtocol),

@@ -1,5 +1,6 @@
 //! A server on a free port with a real gate, and a host daemon that does what a test says.
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::result_large_err, reason = "errors are the wire's message")]
 
 use std::sync::Arc;
 use std::time::Duration;
