@@ -2,6 +2,8 @@
 
 pub mod admit;
 pub mod error;
+pub mod fixture;
+pub mod native;
 
 pub use admit::Admitted;
 pub use error::Error;

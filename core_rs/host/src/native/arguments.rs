@@ -1,5 +1,6 @@
 //! Arguments of a native tool, read from the signed action.
 
+use cmdop_contract::path::normalise;
 use cmdop_contract::v1::{Action, Reason};
 use serde_json::{Map, Value};
 
@@ -28,7 +29,8 @@ impl Arguments {
     pub(crate) fn path(&self) -> Result<Vec<u8>, Error> {
         let path = self.required("path")?;
         if path.starts_with('/') && !path.contains('\0') {
-            Ok(normalised(path.as_bytes()))
+            // By text alone, which is exact because links are never followed: `a/..` is where `a` lies.
+            Ok(normalise(path.as_bytes()))
         } else {
             Err(invalid("path", "an absolute path without NUL"))
         }
@@ -77,35 +79,9 @@ pub(crate) fn invalid(name: &str, expected: &str) -> Error {
     Error::fix(Reason::InvalidArguments, message, &format!("/arguments/{name}"), expected)
 }
 
-/// Removes `.`, `..` and repeated slashes by text alone. That is exact, because links are never
-/// followed: `a/..` is where `a` lies.
-fn normalised(path: &[u8]) -> Vec<u8> {
-    let mut names: Vec<&[u8]> = Vec::new();
-    for name in path.split(|byte| *byte == b'/') {
-        match name {
-            b"" | b"." => {}
-            b".." => {
-                names.pop();
-            }
-            name => names.push(name),
-        }
-    }
-    if names.is_empty() {
-        return b"/".to_vec();
-    }
-    names.iter().flat_map(|name| [b"/".as_slice(), name].concat()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_are_normalised_by_text() {
-        for (given, expected) in [("/a//b/./c", "/a/b/c"), ("/a/../../b/", "/b"), ("/..", "/"), ("//", "/")] {
-            assert_eq!(normalised(given.as_bytes()), expected.as_bytes(), "{given}");
-        }
-    }
 
     #[test]
     fn a_relative_path_is_an_invalid_argument() {

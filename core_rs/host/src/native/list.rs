@@ -11,7 +11,10 @@ use super::walk::{Next, Seen, Visitor, walk};
 use crate::Error;
 
 const DEFAULT_LIMIT: u64 = 1_000;
-const MAX_LIMIT: u64 = 10_000;
+const MAX_LIMIT: u64 = 100_000;
+
+/// A result must fit into one frame with room to spare.
+const MAX_PATH_BYTES: usize = 1024 * 1024;
 
 /// Lists what the arguments name. Links are listed and never followed.
 ///
@@ -21,17 +24,24 @@ pub(crate) fn list(root: &Root, arguments: &Arguments) -> Result<Value, Error> {
     let path = arguments.path()?;
     let limit = arguments.number("limit")?.unwrap_or(DEFAULT_LIMIT);
     if limit > MAX_LIMIT {
-        return Err(invalid("limit", "at most 10000"));
+        return Err(invalid("limit", "at most 100000"));
     }
     let top = root.open(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-    let mut listing =
-        Listing { entries: Vec::new(), limit, is_recursive: arguments.flag("recursive")?, is_truncated: false };
+    let mut listing = Listing {
+        entries: Vec::new(),
+        bytes: 0,
+        limit,
+        is_recursive: arguments.flag("recursive")?,
+        is_truncated: false,
+    };
     walk(top, &path, &mut listing)?;
     Ok(json!({"entries": listing.entries, "truncated": listing.is_truncated}))
 }
 
 struct Listing {
     entries: Vec<Value>,
+    /// Of all paths together.
+    bytes: usize,
     limit: u64,
     is_recursive: bool,
     is_truncated: bool,
@@ -43,12 +53,13 @@ impl Visitor for Listing {
     }
 
     fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error> {
-        if self.entries.len() as u64 == self.limit {
+        self.bytes += seen.path.len();
+        if self.entries.len() as u64 == self.limit || self.bytes > MAX_PATH_BYTES {
             self.is_truncated = true;
             return Ok(Next::Stop);
         }
         self.entries.push(json!({
-            "path": shown(seen.path),
+            "path": escape(seen.path),
             "type": type_name(seen.stamp.file_type()),
             "size": seen.stamp.size,
             "mode": format!("{:04o}", seen.stamp.permissions()),
@@ -57,14 +68,9 @@ impl Visitor for Listing {
     }
 }
 
-/// The path itself if it is text, else in the grammar of effect targets.
-fn shown(path: &[u8]) -> String {
-    std::str::from_utf8(path).map_or_else(|_| escape(path), str::to_owned)
-}
-
 fn type_name(file_type: FileType) -> &'static str {
     match file_type {
-        FileType::Regular => "file",
+        FileType::Regular => "regular",
         FileType::Directory => "directory",
         FileType::Symlink => "symlink",
         FileType::Fifo => "fifo",

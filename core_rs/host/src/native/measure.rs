@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 
+use cmdop_contract::digest::hex;
 use cmdop_contract::v1::{FileState, FileType};
 use rustix::fs::{Stat, fstat};
 use sha2::{Digest, Sha256};
@@ -124,12 +125,4 @@ pub(crate) fn sha256(file: &mut File) -> Result<String, Error> {
 /// SHA-256 of bytes, lower-case hex.
 pub(crate) fn sha256_of(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

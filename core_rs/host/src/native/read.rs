@@ -5,13 +5,14 @@ use std::io::Read;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use cmdop_contract::digest::hex;
 use cmdop_contract::v1::FileType;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::arguments::{Arguments, invalid};
 use super::beneath::{READ, Root, file, not_usable};
-use super::measure::{Stamp, hex};
+use super::measure::Stamp;
 use crate::Error;
 
 const MAX_LIMIT: u64 = 1024 * 1024;

@@ -84,8 +84,8 @@ pub(crate) fn walk(top: OwnedFd, path: &[u8], visitor: &mut impl Visitor) -> Res
         let path = join(&current.path, name.to_bytes());
         let stat = match statat(&here, &*name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
-            // Gone since the directory was read.
-            Err(Errno::NOENT) => continue,
+            // Gone since the directory was read, or a layer of the overlay that is being walked.
+            Err(Errno::NOENT | Errno::LOOP) => continue,
             Err(errno) => return Err(refused(errno, &path)),
         };
         let stamp = Stamp::from(&stat);
