@@ -73,6 +73,11 @@ class Client:
         """Who acts or decides through this client."""
         return self._connection.actor.user
 
+    @property
+    def agent(self) -> str:
+        """The agent that acts for the user; empty if the user acts in person."""
+        return self._connection.actor.agent
+
     def host(self, name: str) -> HostClient:
         """The tools of one host. Nothing is sent: an unknown name fails at its first call."""
         return HostClient(self.calls, name)

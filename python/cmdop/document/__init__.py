@@ -19,9 +19,10 @@ from cmdop.document.render import (
     side_effect_document,
     tool_document,
 )
-from cmdop.document.words import kind_name, parse_kind, time_text, word
+from cmdop.document.words import KINDS, kind_name, parse_kind, time_text, word
 
 __all__ = [
+    "KINDS",
     "Document",
     "Expect",
     "action_from_document",
