@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -14,18 +15,26 @@ from rich.text import Text
 from cmdop import v1
 from cmdop.document import Document, approval_document, call_document, error_document, time_text, word
 
+_PIPE_WIDTH = 400
 _SHOWN_EFFECTS = 20
 _SHOWN_OUTPUT = 4_000
 
 
 def console() -> Console:
     """Where results go."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return _console(is_error=False)
 
 
 def error_console() -> Console:
     """Where errors go."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return _console(is_error=True)
+
+
+def _console(*, is_error: bool) -> Console:
+    stream = sys.stderr if is_error else sys.stdout
+    # Whoever reads a pipe wants a path on one line.
+    width = None if stream.isatty() else _PIPE_WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def shown(text: str, style: str = "") -> Text:
@@ -87,7 +96,7 @@ def _headline(document: Document) -> Text:
 
 
 def _arguments(grid: Table, arguments: Any) -> None:
-    fields: Document = arguments if isinstance(arguments, dict) else {}
+    fields = cast("Document", arguments) if isinstance(arguments, dict) else {}
     for name, value in fields.items():
         _row(grid, name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 

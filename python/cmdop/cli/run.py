@@ -58,7 +58,7 @@ def run(
     worker = Agent(name=agent, instructions=instructions, model=model, limits=Limits(turns=turns))
 
     async def act(client: Client) -> int:
-        observe = (lambda event: None) if as_json else _show
+        observe = _ignore if as_json else _show
         try:
             result = await run_agent(worker, task, client=client, hosts=tuple(host or ("local",)), observe=observe)
         except ModelError as error:
@@ -75,6 +75,10 @@ _STATUS_CODES = {
     v1.RunStatus.RUN_STATUS_FINISHED: ExitCode.DONE,
     v1.RunStatus.RUN_STATUS_TERMINATED: ExitCode.DENIED,
 }
+
+
+def _ignore(_: RunEvent) -> None:
+    """With --json there is one document, at the end."""
 
 
 def _show(event: RunEvent) -> None:

@@ -89,7 +89,7 @@ def usage_error(message: str, *, as_json: bool) -> int:
     from cmdop import v1
     from cmdop.errors import InvalidActionError
 
-    remedy = v1.Remedy(fix_arguments=v1.FixArguments(path="", expected=message))
+    remedy = v1.Remedy(fix_arguments=v1.FixArguments(expected="a command line as `--help` shows it"))
     proto = v1.Error(reason=v1.Reason.REASON_INVALID_ACTION, message=message, remedy=remedy)
     report_error(InvalidActionError(message, proto=proto), as_json=as_json)
     return ExitCode.USAGE
