@@ -12,7 +12,7 @@ use std::fmt;
 pub use error::TargetError;
 pub use text::{escape, unescape};
 
-pub(crate) use text::{Token, tokenise, write_escaped};
+use text::{Token, tokenise};
 
 use crate::matching;
 use segment::Segment;

@@ -27,7 +27,9 @@ pub enum TargetError {
     #[error("`~` cannot be resolved: the host has named no home directory; write the path from `/` on")]
     NoHome,
     /// Longer than [`MAX_PATTERN_BYTES`].
-    #[error("the target is {bytes} bytes long, at most {MAX_PATTERN_BYTES} are accepted; name a directory above and use `**`")]
+    #[error(
+        "the target is {bytes} bytes long, at most {MAX_PATTERN_BYTES} are accepted; name a directory above and use `**`"
+    )]
     TooLong {
         /// How long it is.
         bytes: usize,
@@ -45,13 +47,17 @@ pub enum TargetError {
     #[error("`\\x` needs two hexadecimal digits, such as `\\x0a`; write `\\\\x` for a backslash and an x")]
     BadHex,
     /// A wildcard where one exact path or name is needed.
-    #[error("a wildcard stands where one exact path or name is needed; escape it with a backslash if it is meant literally")]
+    #[error(
+        "a wildcard stands where one exact path or name is needed; escape it with a backslash if it is meant literally"
+    )]
     NotLiteral,
     /// The kind of effect is not one of the language.
     #[error("the effect has no kind; use one of the kinds of the effect language, such as `file.modify`")]
     NoKind,
     /// A name that no unit, package, deployment or program has.
-    #[error("`{text}` is no name; write the bare name without spaces or control characters, `*` for any run of characters")]
+    #[error(
+        "`{text}` is no name; write the bare name without spaces or control characters, `*` for any run of characters"
+    )]
     BadName {
         /// What was given.
         text: String,

@@ -1,6 +1,6 @@
 //! The text form of paths and patterns: escapes both ways.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use super::TargetError;
 
@@ -125,15 +125,4 @@ fn is_invisible(character: char) -> bool {
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
         )
-}
-
-/// Text that a person may be shown, at most `most` bytes of it, cut between characters.
-pub(crate) fn shorten(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.to_owned();
-    }
-    let room = most.saturating_sub('…'.len_utf8());
-    let mut short = text[..text.floor_char_boundary(room)].to_owned();
-    let _ = short.write_char('…');
-    short
 }
