@@ -15,7 +15,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Event(_message.Message):
-    __slots__ = ("at", "subject", "call_proposed", "call_refused", "call_decided", "call_held", "approval_decided", "call_permitted", "call_started", "call_previewed", "call_settled", "run_started", "turn_recorded", "run_finished", "host_attached", "host_detached", "server_started", "permit_noted", "permit_reported", "layer_dropped")
+    __slots__ = ("at", "subject", "call_proposed", "call_refused", "call_decided", "call_held", "approval_decided", "call_permitted", "call_started", "call_previewed", "call_settled", "run_started", "turn_recorded", "run_finished", "host_attached", "host_detached", "server_started", "permit_noted", "permit_reported", "layer_dropped", "report_acknowledged")
     AT_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     CALL_PROPOSED_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class Event(_message.Message):
     PERMIT_NOTED_FIELD_NUMBER: _ClassVar[int]
     PERMIT_REPORTED_FIELD_NUMBER: _ClassVar[int]
     LAYER_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    REPORT_ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     at: int
     subject: str
     call_proposed: CallProposed
@@ -56,7 +57,8 @@ class Event(_message.Message):
     permit_noted: PermitNoted
     permit_reported: PermitReported
     layer_dropped: LayerDropped
-    def __init__(self, at: _Optional[int] = ..., subject: _Optional[str] = ..., call_proposed: _Optional[_Union[CallProposed, _Mapping]] = ..., call_refused: _Optional[_Union[CallRefused, _Mapping]] = ..., call_decided: _Optional[_Union[CallDecided, _Mapping]] = ..., call_held: _Optional[_Union[CallHeld, _Mapping]] = ..., approval_decided: _Optional[_Union[ApprovalDecided, _Mapping]] = ..., call_permitted: _Optional[_Union[CallPermitted, _Mapping]] = ..., call_started: _Optional[_Union[CallStarted, _Mapping]] = ..., call_previewed: _Optional[_Union[CallPreviewed, _Mapping]] = ..., call_settled: _Optional[_Union[CallSettled, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., turn_recorded: _Optional[_Union[TurnRecorded, _Mapping]] = ..., run_finished: _Optional[_Union[RunFinished, _Mapping]] = ..., host_attached: _Optional[_Union[HostAttached, _Mapping]] = ..., host_detached: _Optional[_Union[HostDetached, _Mapping]] = ..., server_started: _Optional[_Union[ServerStarted, _Mapping]] = ..., permit_noted: _Optional[_Union[PermitNoted, _Mapping]] = ..., permit_reported: _Optional[_Union[PermitReported, _Mapping]] = ..., layer_dropped: _Optional[_Union[LayerDropped, _Mapping]] = ...) -> None: ...
+    report_acknowledged: ReportAcknowledged
+    def __init__(self, at: _Optional[int] = ..., subject: _Optional[str] = ..., call_proposed: _Optional[_Union[CallProposed, _Mapping]] = ..., call_refused: _Optional[_Union[CallRefused, _Mapping]] = ..., call_decided: _Optional[_Union[CallDecided, _Mapping]] = ..., call_held: _Optional[_Union[CallHeld, _Mapping]] = ..., approval_decided: _Optional[_Union[ApprovalDecided, _Mapping]] = ..., call_permitted: _Optional[_Union[CallPermitted, _Mapping]] = ..., call_started: _Optional[_Union[CallStarted, _Mapping]] = ..., call_previewed: _Optional[_Union[CallPreviewed, _Mapping]] = ..., call_settled: _Optional[_Union[CallSettled, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., turn_recorded: _Optional[_Union[TurnRecorded, _Mapping]] = ..., run_finished: _Optional[_Union[RunFinished, _Mapping]] = ..., host_attached: _Optional[_Union[HostAttached, _Mapping]] = ..., host_detached: _Optional[_Union[HostDetached, _Mapping]] = ..., server_started: _Optional[_Union[ServerStarted, _Mapping]] = ..., permit_noted: _Optional[_Union[PermitNoted, _Mapping]] = ..., permit_reported: _Optional[_Union[PermitReported, _Mapping]] = ..., layer_dropped: _Optional[_Union[LayerDropped, _Mapping]] = ..., report_acknowledged: _Optional[_Union[ReportAcknowledged, _Mapping]] = ...) -> None: ...
 
 class CallProposed(_message.Message):
     __slots__ = ("proposal", "action_digest")
@@ -209,3 +211,9 @@ class LayerDropped(_message.Message):
     call_id: str
     why: str
     def __init__(self, call_id: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
+
+class ReportAcknowledged(_message.Message):
+    __slots__ = ("permit_id",)
+    PERMIT_ID_FIELD_NUMBER: _ClassVar[int]
+    permit_id: str
+    def __init__(self, permit_id: _Optional[str] = ...) -> None: ...

@@ -2024,7 +2024,7 @@ pub struct Event {
     pub subject: ::prost::alloc::string::String,
     #[prost(
         oneof = "event::Kind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 30, 31, 32, 40, 41, 50, 60, 61, 62"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 30, 31, 32, 40, 41, 50, 60, 61, 62, 63"
     )]
     pub kind: ::core::option::Option<event::Kind>,
 }
@@ -2069,6 +2069,8 @@ pub mod event {
         PermitReported(super::PermitReported),
         #[prost(message, tag = "62")]
         LayerDropped(super::LayerDropped),
+        #[prost(message, tag = "63")]
+        ReportAcknowledged(super::ReportAcknowledged),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2212,6 +2214,12 @@ pub struct LayerDropped {
     pub call_id: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub why: ::prost::alloc::string::String,
+}
+/// The server has the report; the host need not send it again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportAcknowledged {
+    #[prost(string, tag = "1")]
+    pub permit_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClientHello {
