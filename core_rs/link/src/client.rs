@@ -67,7 +67,7 @@ impl Client {
         &self,
         method: &str,
         request: Bytes,
-    ) -> impl Stream<Item = Result<Bytes, v1::Error>> + Send + 'static + use<> {
+    ) -> impl Stream<Item = Result<Bytes, v1::Error>> + Send + Unpin + 'static + use<> {
         let (client, method) = (self.clone(), method.to_owned());
         let opened = async move {
             let path = client.check(&method, &request)?;

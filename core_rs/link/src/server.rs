@@ -38,6 +38,10 @@ const GOODBYE: Duration = Duration::from_millis(500);
 /// Streams that one connection may have open. hyper's default of 200 would queue clients.
 const STREAMS_PER_CONNECTION: u32 = 16_384;
 
+/// Largest frame that is taken from a host. A report may hold a whole diff and two streams of output;
+/// one that were refused would be sent again for ever.
+const HOST_FRAME_BYTES: usize = 64 << 20;
+
 /// What a listener needs to know.
 #[derive(Debug)]
 pub struct ServeOptions {
@@ -212,7 +216,9 @@ async fn router(context: &Context, health: &Health) -> Result<Router, tonic_refl
         .add_service(proto::approvals_server::ApprovalsServer::new(of()).max_decoding_message_size(most))
         .add_service(proto::runs_server::RunsServer::new(of()).max_decoding_message_size(most))
         .add_service(proto::traces_server::TracesServer::new(of()).max_decoding_message_size(most))
-        .add_service(proto::host_link_server::HostLinkServer::new(of()).max_decoding_message_size(most))
+        .add_service(
+            proto::host_link_server::HostLinkServer::new(of()).max_decoding_message_size(most.max(HOST_FRAME_BYTES)),
+        )
         .add_service(proto::sessions_server::SessionsServer::new(of()).max_decoding_message_size(most))
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             tonic_health::server::HealthService::from_health_reporter(health.reporter.clone()),

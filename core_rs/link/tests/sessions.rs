@@ -239,3 +239,27 @@ async fn a_client_that_stops_reading_is_cut_and_costs_the_server_a_bounded_queue
     assert!(pongs < 100_000, "the server kept {pongs} answers for a client that did not read");
     server.drained().await;
 }
+
+#[tokio::test]
+async fn a_call_too_large_for_a_frame_is_told_as_such_and_its_stream_goes_on() {
+    let server = Server::with("127.0.0.1:0", |options| options.max_frame_bytes = 100_000).await;
+    let mut host = FakeHost::attach(&server.address, "web").await;
+    let sessions = within(server.client().sessions("large")).await.expect("sessions");
+    let session = within(sessions.open(Some(actor()))).await.expect("session");
+    for (key, size) in [("large", 200_000), ("small", 10)] {
+        let answer = async {
+            let permit = host.permit().await;
+            host.started(&permit).await;
+            host.report_content(&permit, &"x".repeat(size)).await;
+            permit.call_id
+        };
+        match within(futures::future::join(session.propose(read("web", key)), answer)).await {
+            (Err(error), call_id) => {
+                assert_eq!((error.reason(), &error.call_id), (Reason::FrameTooLarge, &call_id));
+                assert_eq!(key, "large", "{}", error.message);
+            }
+            (Ok(call), call_id) => assert_eq!((&*call.call_id, key), (&*call_id, "small")),
+        }
+    }
+    server.drained().await;
+}

@@ -165,7 +165,7 @@ impl Session {
     pub async fn follow(
         &self,
         proposal: Proposal,
-    ) -> Result<impl Stream<Item = Result<Update, v1::Error>> + use<>, v1::Error> {
+    ) -> Result<impl Stream<Item = Result<Update, v1::Error>> + Send + Unpin + use<>, v1::Error> {
         let shared = self.connection.shared.clone();
         let permit = shared.permit().await?;
         let (updates, queued) = mpsc::unbounded_channel();
@@ -176,11 +176,12 @@ impl Session {
             v1::SessionProposal { request_id, proposal: Some(proposal), follow_output: true, report_held: true };
         shared.write(self.id, client_frame::Kind::Propose(proposal), Some(permit));
         let id = self.id;
-        Ok(stream::unfold((shared, queued), move |(shared, mut queued)| async move {
+        let updates = stream::unfold((shared, queued), move |(shared, mut queued)| async move {
             let update = queued.recv().await?;
             shared.used(id);
             Some((update, (shared, queued)))
-        }))
+        });
+        Ok(updates.boxed())
     }
 }
 

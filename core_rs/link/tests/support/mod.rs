@@ -218,13 +218,21 @@ impl FakeHost {
     }
 
     pub async fn report(&self, permit: &Permit) {
-        let result = r#"{"content":"hi","encoding":"utf-8","size":2,"sha256":"00","eof":true}"#;
+        self.report_content(permit, "hi").await;
+    }
+
+    pub async fn report_content(&self, permit: &Permit, content: &str) {
+        let size = content.len();
+        let result = format!(
+            r#"{{"content":"{content}","encoding":"utf-8","size":{size},"sha256":"{}","eof":true}}"#,
+            "0".repeat(64)
+        );
         let report = Report {
             permit_id: permit.permit_id.clone(),
             call_id: permit.call_id.clone(),
             stage: permit.stage,
             outcome: v1::Outcome::Applied.into(),
-            result: Some(v1::ToolResult { ok: true, result_json: result.into(), ..v1::ToolResult::default() }),
+            result: Some(v1::ToolResult { ok: true, result_json: result, ..v1::ToolResult::default() }),
             observation: Some(v1::Observation::default()),
             layer_held: false,
             error: None,
