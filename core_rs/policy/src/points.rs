@@ -3,8 +3,8 @@
 //!
 //! A point is an ordinary Cedar request. A region gives: itself; something new inside it, if it is
 //! recursive; every place that a policy mentions and the region covers; and, marked *uncertain*,
-//! one member of each class that may occur in it and one path beneath each mentioned place that it
-//! may reach into. If a point is allowed for a wide region then it is for every narrower one that
+//! one member of each class (and of two, and of all) that may occur in it and one path beneath each
+//! mentioned place that it may reach into. If a point is allowed for a wide region then it is for every narrower one that
 //! has it, so widening a target never turns a refusal into a permission.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -34,9 +34,13 @@ pub(crate) struct Point {
     pub(crate) text: String,
 }
 
-/// The target reaches more than can be decided point by point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooWide;
+/// The points of one target: certain ones first.
+#[derive(Debug, Default)]
+pub(crate) struct Points {
+    pub(crate) list: Vec<Point>,
+    /// False if the target reaches more than can be asked: whatever the rest says, it is not permitted.
+    pub(crate) complete: bool,
+}
 
 /// A path at which policy may change its mind.
 #[derive(Debug)]
@@ -120,23 +124,19 @@ fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The points of an effect's target.
-///
-/// # Errors
-/// If there are too many to ask; the effect is then not permitted.
-pub(crate) fn points(
-    kind: EffectKind,
-    target: &Target,
-    anchors: &Anchors,
-    classes: &Classes,
-) -> Result<Vec<Point>, TooWide> {
-    match (target, Subject::of(kind)) {
+/// The points of an effect's target; none for a kind that is none.
+pub(crate) fn points(kind: EffectKind, target: &Target, anchors: &Anchors, classes: &Classes) -> Points {
+    let mut list = match (target, Subject::of(kind)) {
         (Target::Path(region), Some(Subject::Path)) => {
             Region { region, anchors, classes }.points(carries_subtree(kind))
         }
-        (_, Some(subject)) => Ok(named_points(subject, target, anchors)),
-        (_, None) => Err(TooWide),
-    }
+        (_, Some(subject)) => named_points(subject, target, anchors),
+        (_, None) => Vec::new(),
+    };
+    list.sort_by_key(|point| !point.certain);
+    let complete = list.len() <= MOST;
+    list.truncate(MOST);
+    Points { list, complete }
 }
 
 /// Deleting or moving a directory does so to everything beneath it.
@@ -164,15 +164,24 @@ fn named_points(subject: Subject, target: &Target, anchors: &Anchors) -> Vec<Poi
             points.push(Point { uid: uid.clone(), parents, certain: true, text: place.to_string() });
         } else if target.overlaps(place) && !place.covers(target) {
             let parents = above.iter().chain([uid]).cloned().collect();
-            points.push(Point {
-                uid: own.clone(),
-                parents,
-                certain: false,
-                text: format!("{text} (where it meets {place})"),
-            });
+            let certain = surely_meets(&text, &place.to_string());
+            points.push(Point { uid: own.clone(), parents, certain, text: format!("{text} where it meets {place}") });
         }
     }
     points
+}
+
+/// Of two regions that overlap: false if they do so only as far as anyone knows, because a name may
+/// resolve to that address and a process number may belong to that program.
+fn surely_meets(one: &str, other: &str) -> bool {
+    let is_pid = |text: &str| text.starts_with("pid:");
+    let is_host_name = |text: &str| {
+        text.rsplit_once(':').is_some_and(|(host, _)| {
+            let host = host.trim_matches(['[', ']']);
+            host != "*" && !host.contains('/') && host.parse::<std::net::IpAddr>().is_err()
+        })
+    };
+    is_pid(one) == is_pid(other) && is_host_name(one) == is_host_name(other)
 }
 
 struct Region<'a> {
@@ -182,17 +191,17 @@ struct Region<'a> {
 }
 
 impl Region<'_> {
-    fn points(&self, carries_subtree: bool) -> Result<Vec<Point>, TooWide> {
+    fn points(&self, carries_subtree: bool) -> Vec<Point> {
         let mut points = Vec::new();
         // Of a literal, the root of the region is all of it.
         let literal = self.region.is_literal().then(|| self.region.literal_root());
         points.extend(literal.map(|path| self.at(path)));
         if carries_subtree {
-            self.inside(&self.region.tree(), literal, &mut points)?;
+            self.inside(&self.region.tree(), literal, &mut points);
         } else if literal.is_none() {
-            self.inside(self.region, None, &mut points)?;
+            self.inside(self.region, None, &mut points);
         }
-        Ok(points)
+        points
     }
 
     /// A literal path with its exact classes.
@@ -203,26 +212,16 @@ impl Region<'_> {
     }
 
     /// Points of a region that is not one path; `asked` is one of it that is a point already.
-    fn inside(&self, region: &PathPattern, asked: Option<&[u8]>, points: &mut Vec<Point>) -> Result<(), TooWide> {
+    fn inside(&self, region: &PathPattern, asked: Option<&[u8]>, points: &mut Vec<Point>) {
         let root = region.literal_root();
-        let text = region.to_string();
         let membership = self.classes.of_region(region, |class| self.anchors.mentions(class));
-        let above: Vec<EntityUid> =
-            ancestors(root).filter_map(|above| self.anchors.paths.get(above)?.mentioned.clone()).collect();
-        let certain: Vec<EntityUid> = membership.certain.iter().map(|class| class.uid()).collect();
-        let own = uid(Subject::Path.type_name(), &text);
-        let some = |place: Option<&Anchor>, class: Option<Class>| {
-            let meets = place.map(|place| format!(" where it meets {}", place.here)).unwrap_or_default();
-            let holds = class.map(|class| format!(" what it may hold of class {}", class.name())).unwrap_or_default();
-            let place = place.and_then(|place| place.mentioned.as_ref());
-            Point {
-                uid: own.clone(),
-                parents: above.iter().chain(&certain).chain(place).cloned().chain(class.map(Class::uid)).collect(),
-                certain: place.is_none() && class.is_none(),
-                text: format!("{text}{meets}{holds}"),
-            }
+        let above = ancestors(root).filter_map(|above| self.anchors.paths.get(above)?.mentioned.clone());
+        let inside = Inside {
+            uid: uid(Subject::Path.type_name(), &region.to_string()),
+            above: above.chain(membership.certain.iter().map(|class| class.uid())).collect(),
+            anchors: self.anchors,
         };
-        points.push(some(None, None));
+        points.push(inside.some(None, &[]));
         // Mentioned places that it reaches into, and so classes within them.
         let mut reached = vec![None];
         for (path, anchor) in self.anchors.beneath(root) {
@@ -230,22 +229,53 @@ impl Region<'_> {
             if covered && asked != Some(path) {
                 points.push(self.at(path));
             }
-            let new = anchor.mentioned.as_ref().is_some_and(|place| !above.contains(place));
+            let new = anchor.mentioned.as_ref().is_some_and(|place| !inside.above.contains(place));
             if new && region.overlaps(&anchor.beneath) {
-                reached.push(Some(anchor));
+                reached.push(Some((path, anchor)));
                 if !covered {
-                    points.push(some(Some(anchor), None));
+                    points.push(inside.some(Some((path, anchor)), &[]));
                 }
             }
         }
         let here = self.classes.roots().filter(|path| region.covers(path) && asked != Some(*path));
         points.extend(here.map(|path| self.at(path)));
-        if points.len() + reached.len() * membership.possible.len() > MOST {
-            return Err(TooWide);
+        let possible = &membership.possible;
+        for (index, class) in possible.iter().enumerate() {
+            if points.len() > MOST {
+                return;
+            }
+            points.extend(reached.iter().map(|place| inside.some(*place, &[*class])));
+            points.extend(possible[index + 1..].iter().map(|other| inside.some(None, &[*class, *other])));
         }
-        for class in membership.possible {
-            points.extend(reached.iter().map(|place| some(*place, Some(class))));
+        if possible.len() > 2 {
+            points.push(inside.some(None, possible));
         }
-        Ok(())
+    }
+}
+
+/// Unnamed members of a region.
+struct Inside<'a> {
+    uid: EntityUid,
+    /// Mentioned places and classes that hold all of it.
+    above: Vec<EntityUid>,
+    anchors: &'a Anchors,
+}
+
+impl Inside<'_> {
+    /// One that lies also beneath that place and in those classes, of which nobody knows whether it exists.
+    fn some(&self, place: Option<(&[u8], &Anchor)>, classes: &[Class]) -> Point {
+        let mut text = self.uid.id().unescaped().to_owned();
+        let mut parents = self.above.clone();
+        if let Some((path, anchor)) = place {
+            text.push_str(&format!(" where it meets {}", anchor.here));
+            parents.extend(self.anchors.above(path).filter(|above| !self.above.contains(above)));
+            parents.extend(anchor.mentioned.clone());
+        }
+        if !classes.is_empty() {
+            let names: Vec<&str> = classes.iter().map(|class| class.name()).collect();
+            text.push_str(&format!(" (what it may hold of {})", names.join(" and ")));
+            parents.extend(classes.iter().map(|class| class.uid()));
+        }
+        Point { uid: self.uid.clone(), parents, certain: place.is_none() && classes.is_empty(), text }
     }
 }

@@ -9,7 +9,7 @@ use cmdop_contract::validate::Validated;
 use super::Facts;
 use crate::classes::Classes;
 use crate::engine::{Engine, Inquiry, Verdict, effect_text};
-use crate::points::{TooWide, points};
+use crate::points::{Point, points};
 
 /// Where an effect comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,11 +74,13 @@ impl<'a> Assessment<'a> {
         engine: &'a Engine,
         validated: &Validated,
         prediction: &Prediction,
+        observed: usize,
         facts: &Facts<'_>,
     ) -> Result<Self, String> {
         let declared = validated.declared();
         let tool = validated.tool().name();
-        let inquiry = Inquiry::new(engine, facts, tool, declared.len() + prediction.effects.len())?;
+        let effects = observed.max(declared.len() + prediction.effects.len());
+        let inquiry = Inquiry::new(engine, facts, tool, effects)?;
         let mut assessment = Self { findings: Vec::new(), inquiry, classes: Classes::of(facts.host) };
         let mut known = Known::new();
         for effect in &prediction.effects {
@@ -133,24 +135,24 @@ impl<'a> Assessment<'a> {
     }
 
     fn authorise(&self, engine: &Engine, draft: &Draft) -> (Verdict, Option<Verdict>) {
-        let points = match points(draft.kind, &draft.target, engine.anchors(), &self.classes) {
-            Ok(points) => points,
-            Err(TooWide) => return (Verdict::NotPermitted, None),
-        };
-        let (mut verdict, mut uncertain) = (None, None);
-        for point in &points {
-            let answer = self.inquiry.ask(draft.kind, point, draft.max_count.map(u64::from), false);
-            let so_far = if point.certain { &mut verdict } else { &mut uncertain };
-            *so_far = Some(match so_far.take() {
-                Some(so_far) => Verdict::worst(so_far, answer),
-                None => answer,
-            });
-            if matches!(verdict, Some(Verdict::Forbidden(_) | Verdict::Failed(_))) {
-                break;
-            }
+        let points = points(draft.kind, &draft.target, engine.anchors(), &self.classes);
+        let ask = |point: &Point| self.inquiry.ask(draft.kind, point, draft.max_count.map(u64::from), false);
+        let (certain, uncertain): (Vec<_>, Vec<_>) = points.list.iter().partition(|point| point.certain);
+        let verdict = ask_all(certain.into_iter(), ask, Verdict::is_settled);
+        let mut verdict = verdict.unwrap_or_else(|| Verdict::Failed("the target has no point to ask about".to_owned()));
+        if !points.complete {
+            verdict = verdict.worst(Verdict::NotPermitted);
         }
-        let verdict = verdict.unwrap_or_else(|| Verdict::Failed("the target has no point to ask about".to_owned()));
-        (promote_failure(verdict, &uncertain), uncertain)
+        // What may be in a region makes no difference to a look: a private copy does not hide it, and
+        // the host shows no secrets that were not named. One doubt is enough for everything else.
+        if class(draft.kind) == EffectClass::Look || matches!(verdict, Verdict::Forbidden(_) | Verdict::Failed(_)) {
+            return (verdict, None);
+        }
+        let uncertain = ask_all(uncertain.into_iter(), ask, |verdict| !verdict.is_allowed());
+        match uncertain {
+            Some(Verdict::Failed(why)) => (Verdict::Failed(why), None),
+            uncertain => (verdict, uncertain),
+        }
     }
 
     /// `>` either creates or modifies: neither is certain, yet one of them is.
@@ -182,12 +184,25 @@ struct Draft {
     max_count: Option<u32>,
 }
 
-/// An error is a refusal wherever it occurs.
-fn promote_failure(verdict: Verdict, uncertain: &Option<Verdict>) -> Verdict {
-    match uncertain {
-        Some(Verdict::Failed(why)) => Verdict::Failed(why.clone()),
-        _ => verdict,
+/// The worst answer, asked until it cannot matter any more.
+fn ask_all<'p>(
+    points: impl Iterator<Item = &'p Point>,
+    ask: impl Fn(&Point) -> Verdict,
+    enough: impl Fn(&Verdict) -> bool,
+) -> Option<Verdict> {
+    let mut worst: Option<Verdict> = None;
+    for point in points {
+        let verdict = ask(point);
+        let so_far = match worst.take() {
+            Some(so_far) => so_far.worst(verdict),
+            None => verdict,
+        };
+        if enough(&so_far) {
+            return Some(so_far);
+        }
+        worst = Some(so_far);
     }
+    worst
 }
 
 /// The policies of many verdicts, each id once, the floor's first.

@@ -13,7 +13,7 @@ use super::assess::{Assessment, policies};
 use super::verdict::{Ask, DiffDecided, Grant};
 use super::{Facts, explain, table};
 use crate::engine::{Engine, Verdict, effect_text, is_floor};
-use crate::points::{TooWide, points};
+use crate::points::points;
 
 pub(super) fn decide(
     engine: &Engine,
@@ -33,7 +33,7 @@ pub(super) fn decide(
             "the preview showed more effects than can be listed, so nobody can decide on them; do it in smaller steps";
         return refuse(reason::error(Reason::UnsupportedChange, message).narrow_effect("", ""));
     }
-    let found = match Assessment::of(engine, validated, prediction, facts) {
+    let found = match Assessment::of(engine, validated, prediction, observation.effects.len(), facts) {
         Ok(found) => found,
         Err(why) => return DiffDecided::Refuse(table::failed(engine, facts, &why)),
     };
@@ -103,15 +103,15 @@ impl<'a> Seen<'a> {
     fn of(engine: &Engine, found: &Assessment<'_>, effect: &'a ObservedEffect) -> Self {
         let verdict = match Target::parse(effect.kind(), &effect.target, &Default::default()) {
             Err(error) => Verdict::Failed(format!("the observed effect `{}` cannot be read: {error}", effect.target)),
-            Ok(target) => match points(effect.kind(), &target, engine.anchors(), &found.classes) {
-                Err(TooWide) => Verdict::NotPermitted,
-                Ok(points) => points
-                    .iter()
-                    .filter(|point| point.certain)
+            Ok(target) => {
+                let points = points(effect.kind(), &target, engine.anchors(), &found.classes);
+                let certain = points.list.iter().filter(|point| point.certain);
+                certain
                     .map(|point| found.inquiry.ask(effect.kind(), point, Some(effect.count), true))
+                    .chain((!points.complete).then_some(Verdict::NotPermitted))
                     .reduce(Verdict::worst)
-                    .unwrap_or_else(|| Verdict::Failed("the target has no point to ask about".to_owned())),
-            },
+                    .unwrap_or_else(|| Verdict::Failed("the target has no point to ask about".to_owned()))
+            }
         };
         Self { effect, verdict }
     }

@@ -14,7 +14,7 @@ use super::{Facts, explain};
 use crate::engine::{Engine, Verdict};
 
 pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Prediction, facts: &Facts<'_>) -> Decided {
-    let found = match Assessment::of(engine, validated, prediction, facts) {
+    let found = match Assessment::of(engine, validated, prediction, 0, facts) {
         Ok(found) => found,
         Err(why) => return Decided::Refuse(failed(engine, facts, &why)),
     };

@@ -48,6 +48,15 @@ impl Verdict {
         }
     }
 
+    /// True if no other point can make it worse: an error, or the floor.
+    pub(crate) fn is_settled(&self) -> bool {
+        match self {
+            Self::Failed(_) => true,
+            Self::Forbidden(by) => by.iter().any(super::is_floor),
+            _ => false,
+        }
+    }
+
     /// True if nothing stands in the way.
     pub(crate) fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed(_))
