@@ -4,3 +4,4 @@ pub mod classes;
 pub mod decide;
 pub mod engine;
 mod points;
+pub mod shell;

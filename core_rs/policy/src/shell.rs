@@ -1,0 +1,120 @@
+//! Shell resolution: a command line becomes the program runs that bash would make of it.
+//!
+//! | module | step |
+//! |---|---|
+//! | `guard` | what no parser may see |
+//! | `grammar`, `lower`, `reading` | two parsers that must agree, and the tree |
+//! | `scan`, `quote`, `word`, `parameter`, `syntax` | the pieces of a word |
+//! | `brace`, `expand`, `values`, `arithmetic`, `output` | from words to fields |
+//! | `state`, `walk` | what is known on every path |
+//! | `simple`, `builtin`, `declare`, `redirect`, `hazard` | what one command does |
+//! | `worker` | a known stack and bounded time |
+//!
+//! The rule of all of them: what is not known is said to be `unanalysable`, never assumed harmless.
+//! Whatever is listed besides is then a lower bound. The executor must be bash: none of this is true
+//! of other shells.
+
+mod arithmetic;
+mod brace;
+mod builtin;
+mod declare;
+mod expand;
+mod grammar;
+mod guard;
+mod hazard;
+mod lower;
+mod output;
+mod parameter;
+mod quote;
+mod reading;
+mod redirect;
+mod scan;
+mod simple;
+mod state;
+mod syntax;
+mod values;
+mod walk;
+mod word;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use cmdop_contract::reason;
+use cmdop_contract::v1::{self, Invocation, PredictedEffect, Reason};
+
+use reading::Refusal;
+use walk::Walker;
+
+/// How long a command may be analysed.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// When the analysis stops by itself, so that its worker is not abandoned.
+const DEADLINE: Duration = Duration::from_millis(350);
+
+/// Where a command line starts.
+#[derive(Debug, Clone, Copy)]
+pub struct ShellContext<'a> {
+    /// Absolute working directory; empty if it is not known.
+    pub cwd: &'a str,
+    /// Home directory of the user; empty if it is not known.
+    pub home: &'a str,
+    /// Variables that the caller sets for the command.
+    pub env: &'a BTreeMap<String, String>,
+}
+
+/// What a command line would run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Resolution {
+    /// Program runs in bash's order, builtins without effect on the shell included.
+    pub invocations: Vec<Invocation>,
+    /// Effects of redirections, and of what the shell itself does.
+    pub effects: Vec<PredictedEffect>,
+    /// Why the list is not complete; empty if it is.
+    pub unanalysable: Vec<String>,
+    /// What a reader should know, though it changes nothing.
+    pub notes: Vec<String>,
+}
+
+/// A text that is no acceptable command.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the command cannot be parsed safely: {why}")]
+pub struct Malformed {
+    why: String,
+}
+
+impl From<Malformed> for v1::Error {
+    fn from(malformed: Malformed) -> Self {
+        let expected = "a complete bash command of at most 64 KiB, without control or invisible characters, nested at most 10 deep";
+        reason::error(Reason::MalformedCommand, malformed.to_string()).fix_arguments("/arguments/command", expected)
+    }
+}
+
+/// Resolves a command line as bash would run it.
+///
+/// Takes at most half a second, whatever the text. An `Err` never means that bash would run nothing:
+/// bash executes complete commands before it meets a later syntax error.
+///
+/// # Errors
+/// [`Malformed`] if the text has to be written differently.
+pub fn resolve(command: &str, ctx: &ShellContext<'_>) -> Result<Resolution, Malformed> {
+    guard::check(command).map_err(|why| Malformed { why })?;
+    let (command, cwd, home, env) = (command.to_owned(), ctx.cwd.to_owned(), ctx.home.to_owned(), ctx.env.clone());
+    let resolved = worker::run(PATIENCE, move || {
+        let deadline = Instant::now() + DEADLINE;
+        let script = reading::read(&command, deadline)?;
+        let mut walker = Walker::new(ShellContext { cwd: &cwd, home: &home, env: &env }, deadline);
+        walker.script(&script);
+        Ok(walker.found)
+    });
+    match resolved {
+        Ok(Ok(resolution)) => Ok(resolution),
+        Ok(Err(Refusal::Malformed(why))) => Err(Malformed { why }),
+        Ok(Err(Refusal::Unanalysable(why))) => Ok(unanalysable(&why)),
+        Err(failure) => Ok(unanalysable(failure.why())),
+    }
+}
+
+fn unanalysable(why: &str) -> Resolution {
+    Resolution { unanalysable: vec![why.to_owned()], ..Resolution::default() }
+}
