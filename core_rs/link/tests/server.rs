@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cmdop_contract::v1::{self, Reason};
@@ -114,6 +114,20 @@ async fn messages_over_the_limit_unknown_methods_and_garbage_get_typed_errors() 
 }
 
 #[tokio::test]
+async fn a_message_over_the_limit_is_resource_exhausted_for_any_grpc_client() {
+    let server = Server::with("127.0.0.1:0", |options| options.max_frame_bytes = 10_000).await;
+    let mut grpc = tonic::client::Grpc::new(server.channel().await);
+    within(grpc.ready()).await.expect("ready");
+    let request = v1::CancelCallRequest { call_id: String::new(), why: "x".repeat(10_001) };
+    let codec = tonic_prost::ProstCodec::<v1::CancelCallRequest, v1::Call>::default();
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static("/cmdop.v1.Calls/Cancel");
+    let status = within(grpc.unary(tonic::Request::new(request), path, codec)).await.expect_err("too large");
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status:?}");
+    assert!(!status.details().is_empty());
+    server.drained().await;
+}
+
+#[tokio::test]
 async fn web_pages_cannot_make_a_browser_propose() {
     let server = Server::start().await;
     let grpc = "content-type: application/grpc\r\n";
@@ -176,11 +190,21 @@ async fn a_drain_ends_streams_that_would_go_on_for_ever() {
 }
 
 #[tokio::test]
-async fn a_drain_without_any_connection_drains_the_gate() {
-    let server = Server::start().await;
+async fn a_drain_waits_for_calls_that_work_though_nobody_is_connected() {
+    let drain = Duration::from_millis(300);
+    let server = Server::with("127.0.0.1:0", |options| options.drain = drain).await;
+    let mut host = FakeHost::attach(&server.address, "web").await;
+    let ticket = server.gate.submit(read("web", "k")).await.expect("taken");
+    let permit = host.permit().await;
+    assert_eq!(ticket.call_id(), permit.call_id);
+    host.started(&permit).await;
+    host.stopped().await;
+    until(async || !server.gate.host("web").expect("known").attached).await;
     let gate = server.gate.clone();
+    let began = Instant::now();
     server.drained().await;
-    let refused = gate.submit(read("web", "k")).await.err().expect("refused");
+    assert!(began.elapsed() >= drain);
+    let refused = gate.submit(read("web", "k2")).await.err().expect("refused");
     assert_eq!(refused.reason(), Reason::Draining);
 }
 
