@@ -477,10 +477,15 @@ pub(crate) fn canonical_text() -> String {
     Class::ALL.into_iter().map(line).collect()
 }
 
-/// True if a path is of a kind that a person would want to see by name, not only as part of a
-/// deleted tree: credentials, secrets, databases, repositories, start-up files, cmdop's own data.
+/// Name of the capability of hosts that list the notable entries of a deleted or moved tree as
+/// effects of their own, whose count the tree's leaves out.
 ///
-/// A host lists such entries of a tree as effects of their own, so that policy can speak about them.
+/// Without it nobody knows what such a tree held, and a person looks before it is committed.
+pub const LISTS_NOTABLE: &str = "observe.notable";
+
+/// True if a path is of a class that policy may speak about wherever it lies: credentials, secrets,
+/// databases, repositories, start-up files, cmdop's own data. Deleting one as part of a tree must
+/// not go unseen.
 pub fn is_notable(path: &[u8]) -> bool {
     let classes =
         [Class::Credentials, Class::Secrets, Class::Cmdop, Class::Persistence, Class::Database, Class::Repository];

@@ -67,6 +67,7 @@ pub fn decide(engine: &Engine, validated: &Validated, prediction: &Prediction, f
 /// | no change and no contact, nothing unobserved | nothing to commit |
 /// | level `shadow` | never commits |
 /// | beyond the declaration, held by policy, unobserved, or level `ask` | ask with the diff |
+/// | a deleted or moved tree whose notable entries nobody listed | ask with the diff |
 /// | the rest | commit |
 pub fn decide_observed(
     engine: &Engine,

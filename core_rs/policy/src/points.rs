@@ -124,12 +124,11 @@ fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The points of an effect's target; none for a kind that is none.
-pub(crate) fn points(kind: EffectKind, target: &Target, anchors: &Anchors, classes: &Classes) -> Points {
+/// The points of an effect's target, with everything beneath each path of it or without; none for a
+/// kind that is none.
+pub(crate) fn points(kind: EffectKind, target: &Target, beneath: bool, anchors: &Anchors, classes: &Classes) -> Points {
     let mut list = match (target, Subject::of(kind)) {
-        (Target::Path(region), Some(Subject::Path)) => {
-            Region { region, anchors, classes }.points(carries_subtree(kind))
-        }
+        (Target::Path(region), Some(Subject::Path)) => Region { region, anchors, classes }.points(beneath),
         (_, Some(subject)) => named_points(subject, target, anchors),
         (_, None) => Vec::new(),
     };
@@ -164,7 +163,7 @@ fn named_points(subject: Subject, target: &Target, anchors: &Anchors) -> Vec<Poi
             points.push(Point { uid: uid.clone(), parents, certain: true, text: place.to_string() });
         } else if target.overlaps(place) && !place.covers(target) {
             let parents = above.iter().chain([uid]).cloned().collect();
-            let certain = surely_meets(&text, &place.to_string());
+            let certain = surely_meets(subject, &text, &place.to_string());
             points.push(Point { uid: own.clone(), parents, certain, text: format!("{text} where it meets {place}") });
         }
     }
@@ -173,7 +172,7 @@ fn named_points(subject: Subject, target: &Target, anchors: &Anchors) -> Vec<Poi
 
 /// Of two regions that overlap: false if they do so only as far as anyone knows, because a name may
 /// resolve to that address and a process number may belong to that program.
-fn surely_meets(one: &str, other: &str) -> bool {
+fn surely_meets(subject: Subject, one: &str, other: &str) -> bool {
     let is_pid = |text: &str| text.starts_with("pid:");
     let is_host_name = |text: &str| {
         text.rsplit_once(':').is_some_and(|(host, _)| {
@@ -181,7 +180,11 @@ fn surely_meets(one: &str, other: &str) -> bool {
             host != "*" && !host.contains('/') && host.parse::<std::net::IpAddr>().is_err()
         })
     };
-    is_pid(one) == is_pid(other) && is_host_name(one) == is_host_name(other)
+    match subject {
+        Subject::Process => is_pid(one) == is_pid(other),
+        Subject::Endpoint => is_host_name(one) == is_host_name(other),
+        _ => true,
+    }
 }
 
 struct Region<'a> {

@@ -1,6 +1,6 @@
 //! The decision table, row by row, with the shipped policies and the real validation in front.
 
-use cmdop_contract::v1::{ApprovalSubject, AutonomyLevel, PolicyEffect, Reason, Stage, Unobserved, remedy};
+use cmdop_contract::v1::{ApprovalSubject, AutonomyLevel, Capability, PolicyEffect, Reason, Stage, Unobserved, remedy};
 use cmdop_policy::decide::{Decided, DiffDecided};
 
 mod fixture;
@@ -179,6 +179,11 @@ fn the_decision_table_holds_row_by_row() {
 #[test]
 fn the_diff_table_holds_row_by_row() {
     let engine = engine();
+    let listing = |mut call: Call| {
+        let name = cmdop_policy::classes::LISTS_NOTABLE.to_owned();
+        call.host.capabilities.push(Capability { name, available: true, detail: String::new() });
+        call
+    };
     let rm = |level| Call::command("rm -rf ./logs").at(level).does("file.delete:/srv/app/logs");
     let script = Call::command("./cleanup.sh").unanalysable().declares("file.delete:/srv/app/logs/*.gz");
     let logs = counted(&[("file.delete:/srv/app/logs", 4)]);
@@ -186,8 +191,28 @@ fn the_diff_table_holds_row_by_row() {
         ("nothing happened", rm(AutonomyLevel::Ask), observed(&[]), "nothing"),
         ("a person looks at every diff at level ask", rm(AutonomyLevel::Ask), logs.clone(), "ask 0"),
         ("shadow never commits", rm(AutonomyLevel::Shadow), logs.clone(), "shadow"),
-        ("declared and permitted commits", rm(AutonomyLevel::Preview), logs.clone(), "commit"),
-        ("in person, too", rm(AutonomyLevel::Ask).in_person(), logs.clone(), "commit"),
+        (
+            "declared and permitted commits",
+            rm(AutonomyLevel::Preview),
+            observed(&["file.delete:/srv/app/logs/a"]),
+            "commit",
+        ),
+        ("in person, too", rm(AutonomyLevel::Ask).in_person(), observed(&["file.delete:/srv/app/logs/a"]), "commit"),
+        ("a tree whose entries nobody listed", rm(AutonomyLevel::Preview), logs.clone(), "ask 0"),
+        ("in person, too", rm(AutonomyLevel::Ask).in_person(), logs.clone(), "ask 0"),
+        ("a tree of which a host lists what matters", listing(rm(AutonomyLevel::Preview)), logs.clone(), "commit"),
+        (
+            "and something that matters",
+            listing(rm(AutonomyLevel::Preview)),
+            counted(&[("file.delete:/srv/app/logs", 4), ("file.delete:/srv/app/logs/old.db", 1)]),
+            "ask 1",
+        ),
+        (
+            "and something on the floor",
+            listing(rm(AutonomyLevel::Preview)),
+            counted(&[("file.delete:/srv/app/logs", 4), ("file.delete:/srv/app/logs/.ssh/id", 1)]),
+            "refuse FLOOR_DENIED floor.credentials",
+        ),
         (
             "beyond the declaration",
             script.clone(),
@@ -382,6 +407,18 @@ fn deleting_a_workspace_itself_is_held() {
     assert_eq!(summary(&call.decide(&engine)), PREVIEW);
     let diff = counted(&[("file.delete:/srv/app", 20)]);
     assert_eq!(diff_summary(&call.decide_observed(&engine, &diff)), "ask 1");
+}
+
+#[test]
+fn every_class_that_lies_anywhere_is_notable() {
+    for path in
+        ["/a/.env", "/a/id_rsa", "/x/y.db", "/x/.git", "/x/.bashrc", "/x/.cmdop/key", "/x/.git/hooks/pre-commit"]
+    {
+        assert!(cmdop_policy::classes::is_notable(path.as_bytes()), "{path}");
+    }
+    for path in ["/srv/app/main.rs", "/x/.git/hooks/pre-commit.sample", "/x/environment", "/x/y.dbx"] {
+        assert!(!cmdop_policy::classes::is_notable(path.as_bytes()), "{path}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use cmdop_contract::validate::Validated;
 use super::Facts;
 use crate::classes::Classes;
 use crate::engine::{Engine, Inquiry, Verdict, effect_text};
-use crate::points::{Point, points};
+use crate::points::{Point, carries_subtree, points};
 
 /// Where an effect comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,8 @@ impl<'a> Assessment<'a> {
     }
 
     fn authorise(&self, engine: &Engine, draft: &Draft) -> (Verdict, Option<Verdict>) {
-        let points = points(draft.kind, &draft.target, engine.anchors(), &self.classes);
+        let beneath = carries_subtree(draft.kind);
+        let points = points(draft.kind, &draft.target, beneath, engine.anchors(), &self.classes);
         let ask = |point: &Point| self.inquiry.ask(draft.kind, point, draft.max_count.map(u64::from), false);
         let (certain, uncertain): (Vec<_>, Vec<_>) = points.list.iter().partition(|point| point.certain);
         let verdict = ask_all(certain.into_iter(), ask, Verdict::is_settled);
@@ -185,7 +186,7 @@ struct Draft {
 }
 
 /// The worst answer, asked until it cannot matter any more.
-fn ask_all<'p>(
+pub(super) fn ask_all<'p>(
     points: impl Iterator<Item = &'p Point>,
     ask: impl Fn(&Point) -> Verdict,
     enough: impl Fn(&Verdict) -> bool,

@@ -56,7 +56,7 @@ pub(super) fn not_permitted(findings: &[&Finding], facts: &Facts<'_>) -> Error {
 /// Where changes are possible, said with every refused change of a file.
 fn workspaces(findings: &[&Finding], facts: &Facts<'_>) -> String {
     let file_change = |finding: &&Finding| Subject::of(finding.kind) == Some(Subject::Path) && !finding.is_look();
-    if !findings.iter().any(|finding| file_change(finding)) {
+    if !findings.iter().any(file_change) {
         return String::new();
     }
     match facts.host.workspaces.as_slice() {

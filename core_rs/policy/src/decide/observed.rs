@@ -3,17 +3,18 @@
 use cmdop_contract::digest::observation_digest;
 use cmdop_contract::effect::{Class as EffectClass, Target, class};
 use cmdop_contract::v1::{
-    AutonomyLevel, Decision, Observation, ObservedEffect, PermittedEffect, PolicyEffect, Prediction, Reason,
-    SideEffect, Stage,
+    AutonomyLevel, Decision, EffectKind, FileType, Observation, ObservedEffect, PermittedEffect, PolicyEffect,
+    Prediction, Reason, SideEffect, Stage,
 };
 use cmdop_contract::validate::Validated;
 use cmdop_contract::{reason, score};
 
-use super::assess::{Assessment, policies};
+use super::assess::{Assessment, ask_all, policies};
 use super::verdict::{Ask, DiffDecided, Grant};
 use super::{Facts, explain, table};
+use crate::classes::LISTS_NOTABLE;
 use crate::engine::{Engine, Verdict, effect_text, is_floor};
-use crate::points::points;
+use crate::points::{Point, points};
 
 pub(super) fn decide(
     engine: &Engine,
@@ -41,7 +42,8 @@ pub(super) fn decide(
     if let Some(refusal) = table::refused(engine, &found.findings, facts) {
         return DiffDecided::Refuse(refusal);
     }
-    let seen: Vec<Seen<'_>> = observation.effects.iter().map(|effect| Seen::of(engine, &found, effect)).collect();
+    let seen: Vec<Seen<'_>> =
+        observation.effects.iter().map(|effect| Seen::of(engine, &found, effect, facts)).collect();
     if let Some(error) = refused(&seen) {
         return refuse(error);
     }
@@ -95,25 +97,35 @@ fn complete(decision: Decision, engine: &Engine, facts: &Facts<'_>, effect: Poli
 struct Seen<'a> {
     effect: &'a ObservedEffect,
     verdict: Verdict,
+    /// What policy says about what a deleted or moved tree may have held, if nobody listed it.
+    doubt: Option<Verdict>,
 }
 
 impl<'a> Seen<'a> {
-    /// Authorises a measured effect. What was measured is a literal and has no uncertain points;
-    /// a tree that was deleted or moved still has those beneath it that policies mention.
-    fn of(engine: &Engine, found: &Assessment<'_>, effect: &'a ObservedEffect) -> Self {
-        let verdict = match Target::parse(effect.kind(), &effect.target, &Default::default()) {
-            Err(error) => Verdict::Failed(format!("the observed effect `{}` cannot be read: {error}", effect.target)),
-            Ok(target) => {
-                let points = points(effect.kind(), &target, engine.anchors(), &found.classes);
-                let certain = points.list.iter().filter(|point| point.certain);
-                certain
-                    .map(|point| found.inquiry.ask(effect.kind(), point, Some(effect.count), true))
-                    .chain((!points.complete).then_some(Verdict::NotPermitted))
-                    .reduce(Verdict::worst)
-                    .unwrap_or_else(|| Verdict::Failed("the target has no point to ask about".to_owned()))
+    /// Authorises a measured effect: a literal, and for a tree the mentioned places beneath.
+    fn of(engine: &Engine, found: &Assessment<'_>, effect: &'a ObservedEffect, facts: &Facts<'_>) -> Self {
+        let kind = effect.kind();
+        let target = match Target::parse(kind, &effect.target, &Default::default()) {
+            Ok(target) => target,
+            Err(error) => {
+                let why = format!("the observed effect `{}` cannot be read: {error}", effect.target);
+                return Self { effect, verdict: Verdict::Failed(why), doubt: None };
             }
         };
-        Self { effect, verdict }
+        let points = points(kind, &target, is_tree(effect), engine.anchors(), &found.classes);
+        let (certain, uncertain): (Vec<_>, Vec<_>) = points.list.iter().partition(|point| point.certain);
+        let ask = |point: &Point| found.inquiry.ask(kind, point, Some(effect.count), true);
+        let verdict = ask_all(certain.into_iter(), ask, Verdict::is_settled);
+        let mut verdict = verdict.unwrap_or_else(|| Verdict::Failed("the target has no point to ask about".to_owned()));
+        if !points.complete {
+            verdict = verdict.worst(Verdict::NotPermitted);
+        }
+        let doubt = if lists_notable(facts) {
+            None
+        } else {
+            ask_all(uncertain.into_iter(), ask, |verdict| !verdict.is_allowed()).filter(|doubt| !doubt.is_allowed())
+        };
+        Self { effect, verdict, doubt }
     }
 
     fn text(&self) -> String {
@@ -121,12 +133,27 @@ impl<'a> Seen<'a> {
     }
 }
 
+/// True if more than one path went or moved.
+fn is_tree(effect: &ObservedEffect) -> bool {
+    let before = effect.file.as_ref().and_then(|file| file.before.as_ref());
+    match effect.kind() {
+        EffectKind::FileDelete => effect.count > 1,
+        EffectKind::FileRename => before.is_none_or(|before| before.r#type() == FileType::Directory),
+        _ => false,
+    }
+}
+
+fn lists_notable(facts: &Facts<'_>) -> bool {
+    facts.host.capabilities.iter().any(|capability| capability.name == LISTS_NOTABLE && capability.available)
+}
+
 /// What nobody can approve.
 fn refused(seen: &[Seen<'_>]) -> Option<cmdop_contract::v1::Error> {
-    let failed = seen.iter().find_map(|seen| match &seen.verdict {
-        Verdict::Failed(why) => Some(why),
-        _ => None,
-    });
+    let failed =
+        seen.iter().flat_map(|seen| [Some(&seen.verdict), seen.doubt.as_ref()]).find_map(|verdict| match verdict {
+            Some(Verdict::Failed(why)) => Some(why),
+            _ => None,
+        });
     if let Some(why) = failed {
         let message =
             format!("policy could not be evaluated on what the preview showed, so nothing is committed: {why}");
@@ -191,6 +218,13 @@ fn why(undeclared: &[SideEffect], seen: &[Seen<'_>], blind: &[String], facts: &F
     });
     if let Some(policy) = held {
         reasons.push(explain::rule(policy, "holds").trim_end_matches('.').to_owned());
+    }
+    let unlisted = seen.iter().find(|seen| seen.doubt.is_some());
+    if let Some(unlisted) = unlisted {
+        reasons.push(format!(
+            "nobody listed what {} held, and policy does not permit everything that it may have held",
+            unlisted.text()
+        ));
     }
     if !blind.is_empty() {
         reasons.push(format!("not everything could be observed: {}", explain::list(blind)));

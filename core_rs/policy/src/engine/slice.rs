@@ -100,7 +100,7 @@ impl Slices {
         principal: Place<'_>,
         action: &EntityUid,
         resource: Place<'_>,
-    ) -> Result<Arc<Slice>, PolicySetError> {
+    ) -> Result<Arc<Slice>, Box<PolicySetError>> {
         let key = Key { principal: self.key(principal), action: action.clone(), resource: self.key(resource) };
         if let Some(slice) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(slice.clone());
@@ -108,9 +108,9 @@ impl Slices {
         let fitting = self.policies.iter().filter(|policy| self.holds(policy, principal, action, resource));
         let (mut all, mut permits) = (PolicySet::new(), PolicySet::new());
         for policy in fitting {
-            all.add(policy.clone())?;
+            all.add(policy.clone()).map_err(Box::new)?;
             if policy.effect() == Effect::Permit {
-                permits.add(policy.clone())?;
+                permits.add(policy.clone()).map_err(Box::new)?;
             }
         }
         let slice = Arc::new(Slice { all, permits });
