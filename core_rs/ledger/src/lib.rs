@@ -1,1 +1,26 @@
 //! The durable truth: a hash-chained log, its SQLite index, approvals and permits.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`log`] | the append-only, checksummed, chained log with group commit |
+//! | [`index`] | SQLite, filled from the log off the commit path; answers queries, can be rebuilt |
+//! | [`Ledger`] | both, with the rules: keys, approvals that are used once, permits behind intents |
+//! | [`permit`] | signing a permit, and checking one |
+
+pub mod error;
+pub mod index;
+mod ledger;
+pub mod log;
+pub mod permit;
+
+pub use error::Error;
+pub use ledger::{Claim, Clearance, Held, Issued, Ledger, Options, PermitRequest};
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Nanoseconds since the Unix epoch by this machine's clock.
+#[must_use]
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,272 @@
+//! The SQLite index: filled from the log off the commit path, it answers queries and can be rebuilt.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use cmdop_contract::v1::{self, Approval, Call, Event, Host, Run, event::Kind};
+use cmdop_contract::fold;
+use parking_lot::Mutex;
+use prost::Message;
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::watch;
+
+use crate::Error;
+use crate::log::Head;
+
+mod query;
+
+/// Changes when the tables do; another number means that the index is made anew.
+const SCHEMA_VERSION: i64 = 1;
+/// Durable records that may wait for the index. Beyond it the log waits: disk space is finite, too.
+const BACKLOG: usize = 65_536;
+/// How long a read waits for the index to catch up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const SCHEMA: &str = "
+CREATE TABLE head (position INTEGER NOT NULL, hash BLOB NOT NULL);
+CREATE TABLE event (position INTEGER PRIMARY KEY, subject TEXT NOT NULL, body BLOB NOT NULL);
+CREATE INDEX event_subject ON event (subject, position);
+CREATE TABLE call (call_id TEXT PRIMARY KEY, position INTEGER NOT NULL, state INTEGER NOT NULL, agent TEXT NOT NULL, run TEXT NOT NULL, document BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX call_position ON call (position);
+CREATE INDEX call_run ON call (run, position);
+CREATE TABLE approval (approval_id TEXT PRIMARY KEY, call_id TEXT NOT NULL, status INTEGER NOT NULL, created_at INTEGER NOT NULL, document BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX approval_call ON approval (call_id);
+CREATE INDEX approval_status ON approval (status, created_at);
+CREATE TABLE run (run_id TEXT PRIMARY KEY, started_at INTEGER NOT NULL, document BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE host (name TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
+";
+
+/// Questions to the index. A cheap handle.
+#[derive(Clone)]
+pub struct Index {
+    path: PathBuf,
+    readers: Arc<Mutex<Vec<Connection>>>,
+    reached: watch::Receiver<u64>,
+}
+
+/// The side that the log fills.
+pub(crate) struct Feed {
+    records: SyncSender<(Head, Vec<u8>)>,
+}
+
+impl Feed {
+    /// Hands over a durable record. Waits if the index is far behind.
+    pub(crate) fn record(&self, head: Head, payload: &[u8]) {
+        // The index's thread has ended: reads say so, and the log goes on being the truth.
+        let _ = self.records.send((head, payload.to_vec()));
+    }
+}
+
+/// Opens the index of a directory.
+///
+/// Returns where it stands; it must be fed every record after that.
+pub(crate) fn open(dir: &Path) -> Result<(Filler, Head), Error> {
+    let path = dir.join("index.db");
+    let writer = usable(&path).or_else(|error| {
+        tracing::warn!(%error, "the index is made anew from the log");
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+        }
+        usable(&path)
+    })?;
+    let head = writer.query_row("SELECT position, hash FROM head", [], |row| {
+        Ok(Head { position: row.get(0)?, hash: row.get(1)? })
+    });
+    let head = head.optional()?.unwrap_or_default();
+    Ok((Filler { path, writer }, head))
+}
+
+fn usable(path: &Path) -> Result<Connection, Error> {
+    let connection = Connection::open(path)?;
+    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;")?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == 0 {
+        connection.execute_batch(SCHEMA)?;
+        connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    } else if version != SCHEMA_VERSION {
+        return Err(Error::Index(rusqlite::Error::InvalidQuery));
+    }
+    let check: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if check == "ok" { Ok(connection) } else { Err(Error::Index(rusqlite::Error::InvalidQuery)) }
+}
+
+/// An index that is being caught up.
+pub(crate) struct Filler {
+    path: PathBuf,
+    writer: Connection,
+}
+
+impl Filler {
+    /// Adds records that the log already had.
+    pub(crate) fn catch_up(&mut self, records: &[(Head, Vec<u8>)]) -> Result<(), Error> {
+        fill(&mut self.writer, records)
+    }
+
+    /// Starts the thread that follows the log.
+    pub(crate) fn follow(self, head: Head) -> Result<(Index, Feed), Error> {
+        let (records, queue) = sync_channel(BACKLOG);
+        let (reached_tx, reached) = watch::channel(head.position);
+        let writer = self.writer;
+        std::thread::Builder::new()
+            .name("ledger-index".into())
+            .spawn(move || run(writer, &queue, &reached_tx))
+            .map_err(Error::io("start the index's thread"))?;
+        Ok((Index { path: self.path, readers: Arc::default(), reached }, Feed { records }))
+    }
+}
+
+fn run(mut writer: Connection, queue: &Receiver<(Head, Vec<u8>)>, reached: &watch::Sender<u64>) {
+    while let Ok(first) = queue.recv() {
+        let mut records = vec![first];
+        records.extend(queue.try_iter().take(4_096));
+        if let Err(error) = fill(&mut writer, &records) {
+            tracing::error!(%error, "the index stops; the log goes on, and a restart catches up");
+            return;
+        }
+        if let Some((head, _)) = records.last() {
+            reached.send_replace(head.position);
+        }
+    }
+}
+
+fn fill(writer: &mut Connection, records: &[(Head, Vec<u8>)]) -> Result<(), Error> {
+    let transaction = writer.transaction()?;
+    for (head, payload) in records {
+        // What cannot be read is still counted: the log holds it, and nothing can be said about it.
+        if let Ok(event) = Event::decode(&**payload) {
+            add(&transaction, *head, payload, &event)?;
+        }
+    }
+    if let Some((head, _)) = records.last() {
+        transaction.execute("DELETE FROM head", [])?;
+        transaction.execute("INSERT INTO head VALUES (?1, ?2)", params![head.position, head.hash])?;
+    }
+    Ok(transaction.commit()?)
+}
+
+fn add(db: &Connection, head: Head, payload: &[u8], event: &Event) -> Result<(), Error> {
+    db.prepare_cached("INSERT OR REPLACE INTO event VALUES (?1, ?2, ?3)")?.execute(params![head.position, event.subject, payload])?;
+    if fold::is_of_call(event) {
+        add_to_call(db, head, event)?;
+    }
+    match &event.kind {
+        Some(Kind::RunStarted(started)) => put_run(db, started.run.clone().unwrap_or_default())?,
+        Some(Kind::TurnRecorded(recorded)) => {
+            let turn = recorded.turn.clone().unwrap_or_default();
+            change_run(db, &turn.run_id, |run| run.turns = run.turns.max(turn.turn))?;
+        }
+        Some(Kind::RunFinished(finished)) => change_run(db, &finished.run_id, |run| {
+            run.status = finished.status;
+            run.final_output.clone_from(&finished.final_output);
+            run.why.clone_from(&finished.why);
+            run.finished_at = event.at;
+        })?,
+        Some(Kind::HostAttached(attached)) => {
+            let host = attached.host.clone().unwrap_or_default();
+            db.prepare_cached("INSERT OR REPLACE INTO host VALUES (?1, ?2)")?.execute(params![host.name, host.encode_to_vec()])?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn add_to_call(db: &Connection, head: Head, event: &Event) -> Result<(), Error> {
+    let stored = db.prepare_cached("SELECT document, position FROM call WHERE call_id = ?1")?
+        .query_row([&event.subject], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, u64>(1)?)))
+        .optional()?;
+    let position = stored.as_ref().map_or(head.position, |(_, position)| *position);
+    let mut call = stored.and_then(|(bytes, _)| Call::decode(&*bytes).ok()).unwrap_or_default();
+    if let Err(error) = fold::apply(&mut call, event) {
+        tracing::error!(call = %event.subject, %error, "a recorded event does not fit its call");
+        return Ok(());
+    }
+    let actor = call.proposal.clone().unwrap_or_default().actor.unwrap_or_default();
+    db.prepare_cached("INSERT OR REPLACE INTO call VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute(params![call.call_id, position, call.state, actor.agent, actor.run, call.encode_to_vec()])?;
+    if let Some(approval) = call.approval.filter(|_| touches_approval(event)) {
+        db.prepare_cached("INSERT OR REPLACE INTO approval VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+            approval.approval_id, approval.call_id, approval.status, approval.created_at, approval.encode_to_vec()
+        ])?;
+    }
+    Ok(())
+}
+
+fn touches_approval(event: &Event) -> bool {
+    matches!(event.kind, Some(Kind::CallHeld(_) | Kind::ApprovalDecided(_) | Kind::CallPermitted(_)))
+}
+
+fn put_run(db: &Connection, run: Run) -> Result<(), Error> {
+    db.prepare_cached("INSERT OR REPLACE INTO run VALUES (?1, ?2, ?3)")?.execute(params![run.run_id, run.started_at, run.encode_to_vec()])?;
+    Ok(())
+}
+
+fn change_run(db: &Connection, run_id: &str, change: impl FnOnce(&mut Run)) -> Result<(), Error> {
+    if let Some(mut run) = query::run(db, run_id)? {
+        change(&mut run);
+        put_run(db, run)?;
+    }
+    Ok(())
+}
+
+impl Index {
+    /// Runs a question on a reader connection, once the index has reached a position.
+    async fn ask<T: Send + 'static>(
+        &self,
+        position: u64,
+        question: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let mut reached = self.reached.clone();
+        let waited = tokio::time::timeout(PATIENCE, reached.wait_for(|reached| *reached >= position)).await;
+        waited.map_err(|_| Error::Behind)?.map_err(|_| Error::Behind)?;
+        let index = self.clone();
+        let answered = tokio::task::spawn_blocking(move || {
+            let reader = match index.readers.lock().pop() {
+                Some(reader) => reader,
+                None => Connection::open_with_flags(&index.path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+            };
+            let answer = question(&reader);
+            index.readers.lock().push(reader);
+            answer
+        });
+        answered.await.map_err(|error| Error::io("ask the index")(std::io::Error::other(error)))?
+    }
+
+    /// See [`crate::Ledger::call`].
+    pub(crate) async fn call(&self, after: u64, call_id: String) -> Result<Option<Call>, Error> {
+        self.ask(after, move |db| query::call(db, &call_id)).await
+    }
+
+    pub(crate) async fn calls(&self, after: u64, request: v1::ListCallsRequest) -> Result<Vec<Call>, Error> {
+        self.ask(after, move |db| query::calls(db, &request)).await
+    }
+
+    pub(crate) async fn open_calls(&self, after: u64) -> Result<Vec<Call>, Error> {
+        self.ask(after, query::open_calls).await
+    }
+
+    pub(crate) async fn approval(&self, after: u64, approval_id: String) -> Result<Option<Approval>, Error> {
+        self.ask(after, move |db| query::approval(db, &approval_id)).await
+    }
+
+    pub(crate) async fn approvals(&self, after: u64, request: v1::ListApprovalsRequest) -> Result<Vec<Approval>, Error> {
+        self.ask(after, move |db| query::approvals(db, &request)).await
+    }
+
+    pub(crate) async fn run(&self, after: u64, run_id: String) -> Result<Option<Run>, Error> {
+        self.ask(after, move |db| query::run(db, &run_id)).await
+    }
+
+    pub(crate) async fn runs(&self, after: u64, limit: u32) -> Result<Vec<Run>, Error> {
+        self.ask(after, move |db| query::runs(db, limit)).await
+    }
+
+    pub(crate) async fn hosts(&self, after: u64) -> Result<Vec<Host>, Error> {
+        self.ask(after, query::hosts).await
+    }
+
+    pub(crate) async fn trace(&self, after: u64, id: String) -> Result<Option<v1::Trace>, Error> {
+        self.ask(after, move |db| query::trace(db, &id)).await
+    }
+}

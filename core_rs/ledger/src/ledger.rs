@@ -1,0 +1,224 @@
+//! The ledger: the log and its index, with the rules that hold between records.
+//!
+//! What must be decided at once (is this key new, is this approval still unused) is decided in
+//! memory under one lock; the memory is the fold of the log and is made anew at every start.
+
+mod approvals;
+mod memory;
+mod permits;
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use cmdop_contract::v1::{self, Approval, Call, Event, Host, Run};
+use parking_lot::Mutex;
+use prost::Message;
+
+use crate::index::{self, Feed, Index};
+use crate::log::{Follower, Head, Log, Recovery};
+use crate::permit::Key;
+use crate::Error;
+
+use memory::Memory;
+pub use approvals::Held;
+pub use permits::{Clearance, Issued, PermitRequest};
+
+/// How a ledger is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Options {}
+
+/// Whose an idempotency key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// It is the caller's now.
+    New,
+    /// An earlier call with the same action has it.
+    Same(String),
+    /// An earlier call with another action has it.
+    Conflict(String),
+}
+
+/// The durable truth of a server. A cheap handle.
+#[derive(Clone)]
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    log: Log,
+    index: Index,
+    key: Key,
+    memory: Mutex<Memory>,
+    recovery: Recovery,
+}
+
+/// Records kept in memory while the index is caught up at a start.
+const CATCH_UP: usize = 8_192;
+
+impl Ledger {
+    /// Opens or creates the ledger in a directory, which is made with mode 0700.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] with the place if the log is damaged or ends before what the index has
+    /// seen; [`Error::Locked`] if another process has it.
+    pub fn open(dir: &Path, _options: &Options) -> Result<Self, Error> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::io(format!("create {}", dir.display())))?;
+        let key = Key::load(&dir.join("permit.key"))?;
+        let (mut filler, indexed) = index::open(dir)?;
+        let mut memory = Memory::default();
+        let mut behind = Vec::new();
+        let mut indexed_hash_seen = indexed.position == 0;
+        let visit = |head: Head, payload: &[u8]| {
+            if let Ok(event) = Event::decode(payload) {
+                memory.note(&event);
+            }
+            if head.position == indexed.position {
+                indexed_hash_seen = head.hash == indexed.hash;
+            }
+            if head.position > indexed.position {
+                behind.push((head, payload.to_vec()));
+                if behind.len() >= CATCH_UP {
+                    filler.catch_up(&behind)?;
+                    behind.clear();
+                }
+            }
+            Ok(())
+        };
+        // The feed exists only once the index is caught up; nothing is appended before that.
+        let feed = Arc::new(Mutex::new(None::<Feed>));
+        let fed = feed.clone();
+        let follower: Follower = Box::new(move |head, payload| {
+            if let Some(feed) = fed.lock().as_ref() {
+                feed.record(head, payload);
+            }
+        });
+        let mut end = Head::default();
+        let (log, recovery) = Log::open_with(&dir.join("log"), visit, |head| {
+            end = head;
+            Ok(follower)
+        })?;
+        check_end(dir, end, indexed, indexed_hash_seen)?;
+        filler.catch_up(&behind)?;
+        let (index, following) = filler.follow(end)?;
+        *feed.lock() = Some(following);
+        Ok(Self { inner: Arc::new(Inner { log, index, key, memory: Mutex::new(memory), recovery }) })
+    }
+
+    /// What opening found: the bytes of a torn tail that were cut.
+    #[must_use]
+    pub fn recovery(&self) -> Recovery {
+        self.inner.recovery
+    }
+
+    /// Key with which hosts verify permits.
+    #[must_use]
+    pub fn verifying_key(&self) -> [u8; 32] {
+        self.inner.key.verifying_key()
+    }
+
+    /// Appends events together; resolves when they are durable, to the last one's position.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] after any failed write.
+    pub async fn append(&self, events: Vec<Event>) -> Result<u64, Error> {
+        let payloads = events.iter().map(Message::encode_to_vec).collect();
+        let position = self.inner.log.append(payloads).await?;
+        let mut memory = self.inner.memory.lock();
+        events.iter().for_each(|event| memory.note(event));
+        Ok(position)
+    }
+
+    /// Claims an idempotency key for a call that is about to be proposed.
+    #[must_use]
+    pub fn claim(&self, tenant: &str, key: &str, action_digest: &str, call_id: &str) -> Claim {
+        self.inner.memory.lock().claim(tenant, key, action_digest, call_id)
+    }
+
+    /// One call.
+    ///
+    /// # Errors
+    /// If the index cannot answer.
+    pub async fn call(&self, call_id: &str) -> Result<Option<Call>, Error> {
+        self.inner.index.call(self.inner.log.durable(), call_id.to_owned()).await
+    }
+
+    /// Calls, newest first.
+    ///
+    /// # Errors
+    /// If the index cannot answer.
+    pub async fn calls(&self, request: v1::ListCallsRequest) -> Result<Vec<Call>, Error> {
+        self.inner.index.calls(self.inner.log.durable(), request).await
+    }
+
+    /// Calls that are not settled, oldest first.
+    ///
+    /// # Errors
+    /// If the index cannot answer.
+    pub async fn open_calls(&self) -> Result<Vec<Call>, Error> {
+        self.inner.index.open_calls(self.inner.log.durable()).await
+    }
+
+    /// One approval.
+    ///
+    /// # Errors
+    /// If the index cannot answer.
+    pub async fn approval(&self, approval_id: &str) -> Result<Option<Approval>, Error> {
+        self.inner.index.approval(self.inner.log.durable(), approval_id.to_owned()).await
+    }
+
+    /// Approvals, newest first; pending ones if no status is asked for.
+    ///
+    /// # Errors
+    /// If the index cannot answer.
+    pub async fn approvals(&self, request: v1::ListApprovalsRequest) -> Result<Vec<Approval>, Error> {
+        self.inner.index.approvals(self.inner.log.durable(), request).await
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// If the index cannot answer.
+    pub async fn run(&self, run_id: &str) -> Result<Option<Run>, Error> {
+        self.inner.index.run(self.inner.log.durable(), run_id.to_owned()).await
+    }
+
+    /// Runs, newest first.
+    ///
+    /// # Errors
+    /// If the index cannot answer.
+    pub async fn runs(&self, limit: u32) -> Result<Vec<Run>, Error> {
+        self.inner.index.runs(self.inner.log.durable(), limit).await
+    }
+
+    /// Hosts that ever attached, as they last said of themselves.
+    ///
+    /// # Errors
+    /// If the index cannot answer.
+    pub async fn hosts(&self) -> Result<Vec<Host>, Error> {
+        self.inner.index.hosts(self.inner.log.durable()).await
+    }
+
+    /// Everything recorded about a call or a run.
+    ///
+    /// # Errors
+    /// If the index cannot answer.
+    pub async fn trace(&self, id: &str) -> Result<Option<v1::Trace>, Error> {
+        self.inner.index.trace(self.inner.log.durable(), id.to_owned()).await
+    }
+}
+
+/// The index has seen only what was durable: a log that ends before it, or has another record
+/// there, lost or changed records that had been acknowledged.
+fn check_end(dir: &Path, end: Head, indexed: Head, hash_seen: bool) -> Result<(), Error> {
+    if end.position >= indexed.position && hash_seen {
+        return Ok(());
+    }
+    let why = if end.position < indexed.position {
+        format!("the log ends here, yet {} records were acknowledged", indexed.position)
+    } else {
+        "the record here is not the one that was acknowledged".to_owned()
+    };
+    let position = end.position.min(indexed.position) + u64::from(end.position < indexed.position);
+    Err(Error::Broken { segment: dir.join("log"), offset: 0, position, why })
+}

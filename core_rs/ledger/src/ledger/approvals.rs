@@ -1,0 +1,146 @@
+//! Approvals: asked durably, decided once, expired when nobody decides.
+
+use std::time::Duration;
+
+use cmdop_contract::v1::{
+    Approval, ApprovalDecided, ApprovalDecision, ApprovalStatus, ApprovalSubject, ApprovalVerdict, CallHeld, DecideApprovalRequest, Event,
+    Observation, Proposal, Reason, event::Kind,
+};
+use cmdop_policy::decide::Ask;
+use prost::Message;
+
+use super::Ledger;
+use crate::{Error, now};
+
+/// What a person is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct Held<'a> {
+    /// The call.
+    pub call_id: &'a str,
+    /// What was proposed.
+    pub proposal: &'a Proposal,
+    /// What its preview measured, if there was one.
+    pub diff: Option<&'a Observation>,
+}
+
+impl Ledger {
+    /// Asks a person: records `before` and the question in one durable batch.
+    ///
+    /// Returns the event that holds the call.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`].
+    pub async fn hold(&self, ask: Ask, about: Held<'_>, ttl: Duration, before: Vec<Event>) -> Result<Event, Error> {
+        let Held { call_id, proposal, diff } = about;
+        let created_at = now();
+        let approval = Approval {
+            approval_id: uuid::Uuid::now_v7().simple().to_string(),
+            call_id: call_id.to_owned(),
+            subject: ask.subject().into(),
+            status: ApprovalStatus::Pending.into(),
+            digest: ask.digest(),
+            action: proposal.action.clone(),
+            requester: proposal.actor.clone(),
+            why: ask.why().to_owned(),
+            policies: ask.decision().policies.clone(),
+            effects: ask.decision().permitted.clone(),
+            diff: diff.filter(|_| ask.subject() == ApprovalSubject::Diff).cloned(),
+            beyond: ask.beyond().to_vec(),
+            created_at,
+            expires_at: created_at + i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX / 2),
+            decision: None,
+        };
+        let held = Kind::CallHeld(CallHeld { approval: Some(approval) });
+        let event = Event { at: created_at, subject: call_id.to_owned(), kind: Some(held) };
+        let payloads = before.iter().chain([&event]).map(Message::encode_to_vec).collect();
+        self.inner.log.append(payloads).await?;
+        let mut memory = self.inner.memory.lock();
+        before.iter().chain([&event]).for_each(|event| memory.note(event));
+        Ok(event)
+    }
+
+    /// Records a person's verdict on a pending approval. Of two people one decides.
+    ///
+    /// # Errors
+    /// UNKNOWN_APPROVAL, APPROVAL_NOT_PENDING, APPROVAL_VOID for another digest or after its time,
+    /// INVALID_ACTION for a verdict that is not available or a missing approver.
+    pub async fn decide_approval(&self, request: DecideApprovalRequest) -> Result<Approval, Error> {
+        let status = match request.verdict() {
+            ApprovalVerdict::Approve => ApprovalStatus::Approved,
+            ApprovalVerdict::Reject | ApprovalVerdict::Terminate => ApprovalStatus::Rejected,
+            _ => return Err(Error::typed(Reason::InvalidAction, "the verdict is approve, reject or terminate")),
+        };
+        if request.approver.trim().is_empty() {
+            return Err(Error::typed(Reason::InvalidAction, "an approval needs the name of who decides, in `approver`"));
+        }
+        let decision = ApprovalDecision {
+            verdict: request.verdict,
+            approver: request.approver.clone(),
+            comment: request.comment.clone(),
+            decided_at: now(),
+        };
+        let approval = match self.decide_in_memory(&request, status, &decision) {
+            Ok(approval) => approval,
+            // A settled call's approvals are known to the index alone.
+            Err(Error::Typed(error)) if error.reason() == Reason::UnknownApproval => {
+                return Err(match self.approval(&request.approval_id).await? {
+                    Some(_) => Error::typed(Reason::ApprovalNotPending, "the approval was decided, used or expired already"),
+                    None => Error::Typed(error),
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        self.append(vec![decided(&approval)]).await?;
+        Ok(approval)
+    }
+
+    fn decide_in_memory(&self, request: &DecideApprovalRequest, status: ApprovalStatus, decision: &ApprovalDecision) -> Result<Approval, Error> {
+        let mut memory = self.inner.memory.lock();
+        let unknown = || Error::typed(Reason::UnknownApproval, format!("no approval `{}`", request.approval_id));
+        let approval = memory.approvals.get_mut(&request.approval_id).ok_or_else(unknown)?;
+        if approval.status() != ApprovalStatus::Pending {
+            return Err(Error::typed(Reason::ApprovalNotPending, "the approval was decided, used or expired already"));
+        }
+        if decision.decided_at >= approval.expires_at {
+            return Err(Error::typed(Reason::ApprovalNotPending, "the approval's time is over; silence was a refusal"));
+        }
+        if request.digest != approval.digest {
+            let message = format!("you decided on the digest `{}`, but it is `{}`: look at it again", request.digest, approval.digest);
+            return Err(Error::typed(Reason::ApprovalVoid, message));
+        }
+        let requester = approval.requester.clone().unwrap_or_default();
+        if !requester.agent.is_empty() && requester.agent == request.approver {
+            return Err(Error::typed(Reason::InvalidAction, "an agent does not approve its own calls"));
+        }
+        approval.status = status.into();
+        approval.decision = Some(decision.clone());
+        Ok(approval.clone())
+    }
+
+    /// Expires pending approvals whose time is over, durably, and returns them.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`].
+    pub async fn expire_due(&self, at: i64) -> Result<Vec<Approval>, Error> {
+        let mut expired = Vec::new();
+        for approval in self.inner.memory.lock().approvals.values_mut() {
+            if approval.status() == ApprovalStatus::Pending && approval.expires_at <= at {
+                approval.status = ApprovalStatus::Expired.into();
+                expired.push(approval.clone());
+            }
+        }
+        if !expired.is_empty() {
+            self.append(expired.iter().map(decided).collect()).await?;
+        }
+        Ok(expired)
+    }
+}
+
+fn decided(approval: &Approval) -> Event {
+    let decided = ApprovalDecided {
+        approval_id: approval.approval_id.clone(),
+        status: approval.status,
+        decision: approval.decision.clone(),
+    };
+    Event { at: now(), subject: approval.call_id.clone(), kind: Some(Kind::ApprovalDecided(decided)) }
+}

@@ -1,0 +1,143 @@
+//! Permits: made here and nowhere else, behind a durable intent.
+
+use std::time::Duration;
+
+use cmdop_contract::v1::{
+    self, ApprovalStatus, CallPermitted, Decision, Event, Permit, Proposal, Reason, SignedPermit, event::Kind,
+};
+use cmdop_policy::decide::{Ask, Grant};
+use prost::Message;
+
+use super::Ledger;
+use crate::{Error, now};
+
+/// Why a permit may be made.
+pub enum Clearance {
+    /// Policy permits it.
+    Granted(Grant),
+    /// Policy asked, and this approval answers.
+    Approved(Ask, String),
+}
+
+/// What a permit is for.
+#[derive(Debug, Clone)]
+pub struct PermitRequest {
+    /// The call.
+    pub call_id: String,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// What was proposed. Its action must have the digest that policy decided on.
+    pub proposal: Proposal,
+    /// How long the permit may take to reach its host.
+    pub ttl: Duration,
+}
+
+/// A permit, and the event that records it.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    /// What the host gets.
+    pub signed: SignedPermit,
+    /// The durable record.
+    pub event: Event,
+}
+
+impl Clearance {
+    fn decision(&self) -> &Decision {
+        match self {
+            Self::Granted(grant) => grant.decision(),
+            Self::Approved(ask, _) => ask.decision(),
+        }
+    }
+
+    fn action_digest(&self) -> &str {
+        match self {
+            Self::Granted(grant) => grant.action_digest(),
+            Self::Approved(ask, _) => ask.action_digest(),
+        }
+    }
+
+    fn observation_digest(&self) -> Option<&str> {
+        match self {
+            Self::Granted(grant) => grant.observation_digest(),
+            Self::Approved(ask, _) => ask.observation_digest(),
+        }
+    }
+
+    fn approval_id(&self) -> &str {
+        match self {
+            Self::Granted(_) => "",
+            Self::Approved(_, approval_id) => approval_id,
+        }
+    }
+}
+
+impl Ledger {
+    /// Makes the one permit of an attempt's stage: records `before` and the intent in one durable
+    /// batch, consumes the approval with it, and only then signs.
+    ///
+    /// # Errors
+    /// APPROVAL_VOID or APPROVAL_NOT_PENDING if the approval does not answer this question now;
+    /// [`Error::Poisoned`]. No permit exists then.
+    pub async fn permit(&self, clearance: Clearance, request: PermitRequest, before: Vec<Event>) -> Result<Issued, Error> {
+        let permit = content(&clearance, request)?;
+        self.take(&clearance, &permit)?;
+        let intent = CallPermitted { permit: Some(permit.clone()), approval_id: clearance.approval_id().into() };
+        let event = Event { at: permit.issued_at, subject: permit.call_id.clone(), kind: Some(Kind::CallPermitted(intent)) };
+        let payloads = before.iter().chain([&event]).map(Message::encode_to_vec).collect();
+        self.inner.log.append(payloads).await?;
+        let mut memory = self.inner.memory.lock();
+        before.iter().chain([&event]).for_each(|event| memory.note(event));
+        drop(memory);
+        Ok(Issued { signed: self.inner.key.sign(&permit), event })
+    }
+
+    /// Consumes the approval and the attempt's stage, under one lock: of two callers one gets them.
+    /// If recording fails afterwards both stay consumed, and nothing runs.
+    fn take(&self, clearance: &Clearance, permit: &Permit) -> Result<(), Error> {
+        let mut memory = self.inner.memory.lock();
+        if let Clearance::Approved(ask, approval_id) = clearance {
+            let unknown = || Error::typed(Reason::ApprovalNotPending, "the approval is not one of an open call");
+            let approval = memory.approvals.get_mut(approval_id).ok_or_else(unknown)?;
+            if approval.status() != ApprovalStatus::Approved {
+                return Err(Error::typed(Reason::ApprovalNotPending, "the approval was not given, or was used already"));
+            }
+            if approval.digest != ask.digest() || approval.call_id != permit.call_id {
+                return Err(Error::typed(Reason::ApprovalVoid, "what was approved is not what would happen now"));
+            }
+            if now() >= approval.expires_at {
+                return Err(Error::typed(Reason::ApprovalVoid, "the approval was given, but not used in time"));
+            }
+            approval.status = ApprovalStatus::Used.into();
+        }
+        if !memory.take_permit(&permit.call_id, permit.attempt, permit.stage()) {
+            return Err(Error::typed(Reason::Internal, "this attempt already has its permit for this stage"));
+        }
+        Ok(())
+    }
+}
+
+fn content(clearance: &Clearance, request: PermitRequest) -> Result<Permit, Error> {
+    let decision = clearance.decision();
+    let action = request.proposal.action.unwrap_or_default();
+    let action_digest = cmdop_contract::digest::action_digest(&action);
+    if action_digest != clearance.action_digest() {
+        return Err(Error::typed(Reason::Internal, "the action is not the one that was decided on"));
+    }
+    let issued_at = now();
+    Ok(Permit {
+        permit_id: uuid::Uuid::now_v7().simple().to_string(),
+        call_id: request.call_id,
+        attempt: request.attempt,
+        host: action.host.clone(),
+        stage: decision.stage,
+        action: Some(action),
+        idempotency_key: request.proposal.idempotency_key,
+        actor: Some(v1::Actor { ..request.proposal.actor.unwrap_or_default() }),
+        effects: decision.permitted.clone(),
+        preview_digest: clearance.observation_digest().unwrap_or_default().into(),
+        issued_at,
+        expires_at: issued_at + i64::try_from(request.ttl.as_nanos()).unwrap_or(i64::MAX / 2),
+        action_digest,
+        policy_version: decision.policy_version.clone(),
+    })
+}

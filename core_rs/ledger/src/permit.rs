@@ -1,0 +1,201 @@
+//! Signing permits, and checking them without trusting whoever carried them.
+//!
+//! Outside this crate a permit cannot be made, only decoded from what a ledger signed:
+//!
+//! ```
+//! # use cmdop_ledger::permit::{VerifiedPermit, PermitError, verify};
+//! # use cmdop_contract::v1::SignedPermit;
+//! fn admit(signed: &SignedPermit) -> Result<VerifiedPermit, PermitError> {
+//!     verify(signed, &[0; 32], "web-1", 0)
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! # use cmdop_ledger::permit::{VerifiedPermit, PermitError, verify};
+//! # use cmdop_contract::v1::SignedPermit;
+//! fn admit(signed: &SignedPermit) -> Result<VerifiedPermit, PermitError> {
+//!     Ok(VerifiedPermit { permit: cmdop_contract::v1::Permit::default() })
+//! }
+//! ```
+
+use std::io::Write;
+use std::ops::Deref;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use cmdop_contract::digest::action_digest;
+use cmdop_contract::v1::{Permit, SignedPermit, Stage};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+use crate::Error;
+
+/// What every signed permit begins with, so that no other signed bytes pass for one.
+const DOMAIN: &[u8] = b"cmdop.permit.v1\0";
+
+/// The key that signs permits. It never leaves the ledger.
+pub(crate) struct Key(SigningKey);
+
+impl Key {
+    /// Reads the key of a file, or makes one that only its owner can read.
+    pub(crate) fn load(path: &Path) -> Result<Self, Error> {
+        let doing = || Error::io(format!("read the signing key {}", path.display()));
+        match std::fs::read(path) {
+            Ok(bytes) => {
+                let seed: [u8; 32] = bytes.try_into().map_err(|_| doing()(std::io::ErrorKind::InvalidData.into()))?;
+                Ok(Self(SigningKey::from_bytes(&seed)))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let seed: [u8; 32] = rand::random();
+                let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(doing())?;
+                file.write_all(&seed).and_then(|()| file.sync_all()).map_err(doing())?;
+                Ok(Self(SigningKey::from_bytes(&seed)))
+            }
+            Err(error) => Err(doing()(error)),
+        }
+    }
+
+    pub(crate) fn verifying_key(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    pub(crate) fn sign(&self, permit: &Permit) -> SignedPermit {
+        let bytes = permit.encode_to_vec();
+        let signature = self.0.sign(&[DOMAIN, &bytes].concat());
+        SignedPermit { permit: bytes, signature: signature.to_bytes().into(), key_id: key_id(&self.verifying_key()) }
+    }
+}
+
+fn key_id(key: &[u8; 32]) -> Vec<u8> {
+    Sha256::digest(key)[..8].to_vec()
+}
+
+/// Why a permit is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PermitError {
+    /// Signed by another server, or by nobody.
+    #[error("it is not signed with the key that this host trusts")]
+    WrongKey,
+    /// The signature does not fit the content.
+    #[error("its signature does not fit its content")]
+    Forged,
+    /// The content cannot be read.
+    #[error("its content cannot be read")]
+    Unreadable,
+    /// Meant for another host.
+    #[error("it is for another host")]
+    OtherHost,
+    /// Too old, or from a future that this host's clock does not know.
+    #[error("it has expired")]
+    Expired,
+    /// The action is not the one that was decided on.
+    #[error("its action does not have the digest that was decided on")]
+    OtherAction,
+    /// No known stage.
+    #[error("it names no stage that this host knows")]
+    UnknownStage,
+}
+
+/// A permit whose signature, host, time and action were checked. Only [`verify`] makes one.
+#[derive(Debug, Clone)]
+pub struct VerifiedPermit {
+    permit: Permit,
+}
+
+impl VerifiedPermit {
+    /// The permit itself; what comes out proves nothing any more.
+    #[must_use]
+    pub fn into_inner(self) -> Permit {
+        self.permit
+    }
+}
+
+impl Deref for VerifiedPermit {
+    type Target = Permit;
+
+    fn deref(&self) -> &Permit {
+        &self.permit
+    }
+}
+
+/// Checks a permit for a host at a time (nanoseconds since the Unix epoch) under a trusted key.
+///
+/// # Errors
+/// What is wrong with it; it then permits nothing.
+pub fn verify(signed: &SignedPermit, key: &[u8; 32], host: &str, now: i64) -> Result<VerifiedPermit, PermitError> {
+    if signed.key_id != key_id(key) {
+        return Err(PermitError::WrongKey);
+    }
+    let key = VerifyingKey::from_bytes(key).map_err(|_| PermitError::WrongKey)?;
+    let signature = Signature::from_slice(&signed.signature).map_err(|_| PermitError::Forged)?;
+    let content = [DOMAIN, &signed.permit].concat();
+    key.verify_strict(&content, &signature).map_err(|_| PermitError::Forged)?;
+    let permit = Permit::decode(&*signed.permit).map_err(|_| PermitError::Unreadable)?;
+    if permit.host != host {
+        return Err(PermitError::OtherHost);
+    }
+    if now >= permit.expires_at {
+        return Err(PermitError::Expired);
+    }
+    if permit.stage() == Stage::Unspecified {
+        return Err(PermitError::UnknownStage);
+    }
+    if permit.action.as_ref().map(action_digest).as_ref() != Some(&permit.action_digest) {
+        return Err(PermitError::OtherAction);
+    }
+    Ok(VerifiedPermit { permit })
+}
+
+#[cfg(test)]
+mod tests {
+    use cmdop_contract::v1::Action;
+
+    use super::*;
+
+    fn signed(change: impl FnOnce(&mut Permit)) -> (SignedPermit, [u8; 32]) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let key = Key::load(&dir.path().join("key")).expect("a key");
+        let action = Action { tool: "files.delete".into(), ..Action::default() };
+        let mut permit = Permit {
+            host: "web-1".into(),
+            stage: Stage::Apply.into(),
+            expires_at: 100,
+            action_digest: action_digest(&action),
+            action: Some(action),
+            ..Permit::default()
+        };
+        change(&mut permit);
+        (key.sign(&permit), key.verifying_key())
+    }
+
+    #[test]
+    fn a_permit_holds_only_as_it_was_signed() {
+        let (good, key) = signed(|_| {});
+        assert_eq!(verify(&good, &key, "web-1", 99).expect("good").host, "web-1");
+        assert_eq!(verify(&good, &key, "web-2", 99).unwrap_err(), PermitError::OtherHost);
+        assert_eq!(verify(&good, &key, "web-1", 100).unwrap_err(), PermitError::Expired);
+        assert_eq!(verify(&good, &[7; 32], "web-1", 99).unwrap_err(), PermitError::WrongKey);
+        for at in 0..good.permit.len() {
+            let mut forged = good.clone();
+            forged.permit[at] ^= 1;
+            assert_eq!(verify(&forged, &key, "web-1", 99).unwrap_err(), PermitError::Forged, "byte {at}");
+        }
+        let (other, key) = signed(|permit| permit.action_digest = "x".into());
+        assert_eq!(verify(&other, &key, "web-1", 99).unwrap_err(), PermitError::OtherAction);
+        let (stage, key) = signed(|permit| permit.stage = 99);
+        assert_eq!(verify(&stage, &key, "web-1", 99).unwrap_err(), PermitError::UnknownStage);
+    }
+
+    #[test]
+    fn the_key_is_kept_and_only_its_owner_can_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("key");
+        let first = Key::load(&path).expect("made").verifying_key();
+        assert_eq!(Key::load(&path).expect("read").verifying_key(), first);
+        assert_eq!(path.metadata().expect("metadata").permissions().mode() & 0o777, 0o600);
+        std::fs::write(&path, b"short").expect("damage");
+        assert!(Key::load(&path).is_err());
+    }
+}
