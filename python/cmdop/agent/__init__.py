@@ -1,0 +1,44 @@
+"""Agents: a model that proposes actions, and the loop that lets none of them run because it said so.
+
+    agent = Agent(name="janitor", instructions="Free disk space.", model=OpenAIResponses("gpt-5-mini"))
+    async with cmdop.Client(agent=agent.name) as client:
+        result = await run(agent, "The disk of /srv/app is full.", client=client)
+"""
+
+from cmdop.agent.agent import Agent, Limits
+from cmdop.agent.events import CallAnswered, CallHeld, RunEvent, RunFinished, TurnTaken
+from cmdop.agent.loop import RunResult, run
+from cmdop.agent.model import (
+    FunctionCall,
+    FunctionResult,
+    Item,
+    Model,
+    ModelError,
+    ModelRequest,
+    ModelResponse,
+    ModelText,
+    UserText,
+)
+from cmdop.agent.offer import Offer
+
+__all__ = [
+    "Agent",
+    "CallAnswered",
+    "CallHeld",
+    "FunctionCall",
+    "FunctionResult",
+    "Item",
+    "Limits",
+    "Model",
+    "ModelError",
+    "ModelRequest",
+    "ModelResponse",
+    "ModelText",
+    "Offer",
+    "RunEvent",
+    "RunFinished",
+    "RunResult",
+    "TurnTaken",
+    "UserText",
+    "run",
+]

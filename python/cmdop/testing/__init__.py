@@ -1,0 +1,5 @@
+"""Public fakes: what a test or a demo puts in the place of something that costs money."""
+
+from cmdop.testing.scripted import Ask, Say, ScriptedModel
+
+__all__ = ["Ask", "Say", "ScriptedModel"]
