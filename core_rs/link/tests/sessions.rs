@@ -151,15 +151,16 @@ async fn many_sessions_share_a_stream_and_each_gets_its_own_answers() {
 #[tokio::test]
 async fn an_action_that_cannot_be_taken_answers_its_proposal_with_the_reason() {
     let server = Server::start().await;
+    let host = FakeHost::attach(&server.address, "web").await.obey();
     let sessions = within(server.client().sessions("typed")).await.expect("sessions");
     let session = within(sessions.open(Some(actor()))).await.expect("session");
-    let mut proposal = read("nowhere", "k");
-    let error = within(session.propose(proposal.clone())).await.expect_err("no such host");
+    let error = within(session.propose(read("nowhere", "k"))).await.expect_err("no such host");
     assert_eq!(error.reason(), Reason::UnknownHost);
+    let mut proposal = read("web", "k2");
     proposal.action.as_mut().expect("action").tool = "no.such".into();
-    proposal.idempotency_key = "k2".into();
     let error = within(session.propose(proposal)).await.expect_err("no such tool");
     assert_eq!(error.reason(), Reason::UnknownTool);
+    host.abort();
     server.drained().await;
 }
 

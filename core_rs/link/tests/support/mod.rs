@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cmdop_contract::digest::observation_digest;
 use cmdop_contract::tool::Registry;
 use cmdop_contract::v1::{
     self, Action, Actor, Call, ClientConfig, ClientFrame, HostHello, HostToServer, Output, Permit, Proposal, Report,
@@ -58,7 +59,7 @@ impl Server {
 
     pub async fn with(address: &str, set: impl FnOnce(&mut ServeOptions)) -> Self {
         let data = Arc::new(tempfile::tempdir().expect("temporary directory"));
-        let ledger = Ledger::open(data.path(), cmdop_ledger::Options::default()).expect("ledger opens");
+        let ledger = Ledger::open(data.path(), &cmdop_ledger::Options::default()).expect("ledger opens");
         let engine = Engine::load(&[]).expect("default policy loads");
         let gate = Gate::start(Options::default(), ledger, engine, Registry::builtin(), Arc::new(NoJudge));
         let gate = gate.await.expect("gate starts");
@@ -119,6 +120,16 @@ pub fn read(host: &str, key: &str) -> Proposal {
         author_attempt: 1,
         model_call_id: String::new(),
     }
+}
+
+/// Writes a file as an agent, which asks a person by default.
+pub fn write(host: &str, key: &str, path: &str) -> Proposal {
+    let mut proposal = read(host, key);
+    proposal.actor = Some(Actor { agent: "writer".into(), ..actor() });
+    let action = proposal.action.as_mut().expect("action");
+    action.tool = "files.write".into();
+    action.arguments_json = format!(r#"{{"path": "{path}", "content": "x"}}"#);
+    proposal
 }
 
 pub fn propose(proposal: Proposal) -> Bytes {
@@ -235,6 +246,36 @@ impl FakeHost {
             result: Some(v1::ToolResult { ok: true, result_json: result, ..v1::ToolResult::default() }),
             observation: Some(v1::Observation::default()),
             layer_held: false,
+            error: None,
+        };
+        self.send(host_to_server::Kind::Report(report)).await;
+    }
+
+    /// Reports that a file was created, or would be if the permit is for a preview.
+    pub async fn report_created(&self, permit: &Permit, path: &str) {
+        let effects = vec![v1::ObservedEffect {
+            kind: v1::EffectKind::FileCreate.into(),
+            target: path.into(),
+            count: 1,
+            bytes: 1,
+            reversible: true,
+            file: None,
+        }];
+        let previewed = permit.stage() == v1::Stage::Preview;
+        let outcome = if previewed { v1::Outcome::NotApplied } else { v1::Outcome::Applied };
+        let result = format!(r#"{{"size":1,"sha256":"{}","created":true}}"#, "0".repeat(64));
+        let report = Report {
+            permit_id: permit.permit_id.clone(),
+            call_id: permit.call_id.clone(),
+            stage: permit.stage,
+            outcome: outcome.into(),
+            result: Some(v1::ToolResult { ok: true, result_json: result, ..v1::ToolResult::default() }),
+            observation: Some(v1::Observation {
+                digest: observation_digest(&effects),
+                effects,
+                ..v1::Observation::default()
+            }),
+            layer_held: previewed,
             error: None,
         };
         self.send(host_to_server::Kind::Report(report)).await;
