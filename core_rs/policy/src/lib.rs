@@ -4,4 +4,5 @@ pub mod classes;
 pub mod decide;
 pub mod engine;
 mod points;
+pub mod predict;
 pub mod shell;

@@ -320,6 +320,17 @@ fn a_huge_or_hostile_command_is_answered_in_bounded_time() {
         "for i in {1..99}; do for j in {1..99}; do for k in {1..99}; do a; done; done; done".to_owned(),
         "f() { f; f; }; f".to_owned(),
         "a".repeat(1_000_000),
+        "a && ".repeat(13_000) + "a",
+        "! ".repeat(30_000) + "a",
+        "time ".repeat(13_000) + "a",
+        "[[ ".to_owned() + &"! ".repeat(30_000) + "a ]]",
+        "[[ ".to_owned() + &"a && ".repeat(13_000) + "a ]]",
+        "# it's\n".to_owned() + &"( ".repeat(10_000) + "a" + &" )".repeat(10_000) + " # it's",
+        "# it's\n".to_owned() + &"$(".repeat(10_000) + "a" + &")".repeat(10_000) + " # it's",
+        "# it's\n".to_owned() + &"{ ".repeat(5_000) + "a" + &"; }".repeat(5_000) + " # it's",
+        "# it's\n".to_owned() + &"if ".repeat(3_000) + "a" + &"; then b; fi".repeat(3_000) + " # it's",
+        "a <<E ".repeat(5_000),
+        "f() { ".repeat(9) + "a" + &"; }".repeat(9),
     ];
     for command in hostile {
         let env = std::collections::BTreeMap::new();

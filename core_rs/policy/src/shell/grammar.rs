@@ -12,9 +12,17 @@ pub(super) enum Seen {
     Clean(Vec<String>),
     /// It holds something that is no bash, as far as this parser knows.
     Unclean,
+    /// Nested deeper than the other parser, which recurses, should follow.
+    Deep,
     /// No answer in time.
     Slow,
 }
+
+/// Constructs within one another. The guards' estimate is lower, but can be misled.
+const MAX_NESTING: usize = 20;
+
+/// Nodes within one another, long chains of operators in `[[` and `$((` included.
+const MAX_DEPTH: usize = 128;
 
 /// A parser that is kept between calls.
 pub(super) struct Grammar {
@@ -38,7 +46,7 @@ impl Grammar {
         if tree.root_node().has_error() {
             return Seen::Unclean;
         }
-        Seen::Clean(names(&tree, command))
+        names(&tree, command).map_or(Seen::Deep, Seen::Clean)
     }
 
     fn parse(&mut self, text: &[u8], deadline: Instant) -> Option<Tree> {
@@ -50,25 +58,50 @@ impl Grammar {
     }
 }
 
-fn names(tree: &Tree, command: &str) -> Vec<String> {
+/// The names of all commands, or `None` if they are nested too deep.
+fn names(tree: &Tree, command: &str) -> Option<Vec<String>> {
     let mut names = Vec::new();
     let mut cursor = tree.walk();
+    let (mut depth, mut nesting) = (0, 0);
     loop {
-        if let Some(name) = name(cursor.node(), command) {
-            names.push(name);
-        }
-        if cursor.goto_first_child() || cursor.goto_next_sibling() {
+        let node = cursor.node();
+        names.extend(name(node, command));
+        if cursor.goto_first_child() {
+            // A list is a chain in this tree only.
+            depth += usize::from(node.kind() != "list");
+            nesting += usize::from(nests(node));
+            if depth > MAX_DEPTH || nesting > MAX_NESTING {
+                return None;
+            }
             continue;
         }
-        loop {
+        while !cursor.goto_next_sibling() {
             if !cursor.goto_parent() {
-                return names;
+                return Some(names);
             }
-            if cursor.goto_next_sibling() {
-                break;
-            }
+            depth -= usize::from(cursor.node().kind() != "list");
+            nesting -= usize::from(nests(cursor.node()));
         }
     }
+}
+
+fn nests(node: Node<'_>) -> bool {
+    matches!(
+        node.kind(),
+        "subshell"
+            | "compound_statement"
+            | "command_substitution"
+            | "process_substitution"
+            | "if_statement"
+            | "for_statement"
+            | "c_style_for_statement"
+            | "while_statement"
+            | "case_statement"
+            | "function_definition"
+            | "expansion"
+            | "arithmetic_expansion"
+            | "parenthesized_expression"
+    )
 }
 
 fn name(node: Node<'_>, command: &str) -> Option<String> {

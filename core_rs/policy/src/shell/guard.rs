@@ -70,32 +70,43 @@ pub(super) fn has_here_document(text: &str) -> bool {
 }
 
 /// How deep the text may be nested: what is quoted singly does not count, what looks like a keyword does.
+///
+/// An estimate, which a comment with an apostrophe can mislead: it keeps parsers from hanging, and the
+/// first of them then measures the nesting exactly.
 fn nesting(command: &str) -> usize {
     let bytes = command.as_bytes();
-    let (mut depth, mut deepest, mut at) = (0usize, 0usize, 0usize);
+    let (mut brackets, mut keywords, mut deepest, mut at) = (0usize, 0usize, 0usize, 0usize);
     let mut in_double_quotes = false;
     while let Some(&byte) = bytes.get(at) {
         match byte {
             b'\\' => at += 1,
             b'"' => in_double_quotes = !in_double_quotes,
             b'\'' if !in_double_quotes => at = skip_single_quotes(bytes, at),
-            b'(' | b'{' => depth += 1,
-            b')' | b'}' => depth = depth.saturating_sub(1),
+            b'(' | b'{' => brackets += 1,
+            b')' | b'}' => brackets = brackets.saturating_sub(1),
             _ if byte.is_ascii_alphabetic() && !in_double_quotes => {
                 let word = word_at(bytes, at);
                 match word {
-                    b"if" | b"for" | b"while" | b"until" | b"select" | b"case" => depth += 1,
-                    b"fi" | b"done" | b"esac" => depth = depth.saturating_sub(1),
+                    b"if" | b"for" | b"while" | b"until" | b"select" | b"case" => keywords += 1,
+                    b"fi" | b"done" | b"esac" => keywords = keywords.saturating_sub(1),
                     _ => {}
                 }
                 at += word.len() - 1;
             }
             _ => {}
         }
-        deepest = deepest.max(depth);
+        deepest = deepest.max(brackets + keywords);
         at += 1;
     }
     deepest
+}
+
+/// Whatever the quotes, the text is nested no deeper than [`MAX_NESTING`].
+pub(super) fn is_surely_shallow(text: &str) -> bool {
+    let brackets = text.bytes().filter(|byte| b"({`!".contains(byte)).count();
+    let keywords = text.split(|char: char| !char.is_ascii_alphanumeric());
+    let keywords = keywords.filter(|word| matches!(*word, "if" | "for" | "while" | "until" | "select" | "case"));
+    brackets <= MAX_NESTING && brackets + keywords.count() <= MAX_NESTING
 }
 
 fn word_at(bytes: &[u8], at: usize) -> &[u8] {

@@ -1,10 +1,12 @@
 //! The second parser, brush: its tree turned into ours, every word read once.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use brush_parser::ast;
 use brush_parser::{Parser, ParserOptions};
 
+use super::reading::is_measured;
 use super::syntax::{
     Argument, Arithmetic, Arm, Assignment, Command, Compound, Connector, List, Piece, PieceKind, Pipeline, Redirect,
     RedirectKind, Script, Simple, Test, Value, Word,
@@ -34,9 +36,9 @@ pub(super) enum Refused {
 
 /// # Errors
 /// Why the text could not be turned into a tree.
-pub(super) fn lower(text: &str) -> Result<Lowered, Refused> {
+pub(super) fn lower(text: &str, deadline: Instant) -> Result<Lowered, Refused> {
     let program = parse(text).map_err(Refused::Syntax)?;
-    let mut lowering = Lowering { names: Vec::new(), depth: 0 };
+    let mut lowering = Lowering { names: Vec::new(), depth: 0, deadline };
     let script = lowering.program(&program).map_err(Refused::Unsupported)?;
     Ok(Lowered { script, names: lowering.names })
 }
@@ -50,6 +52,7 @@ fn parse(text: &str) -> Result<ast::Program, String> {
 struct Lowering {
     names: Vec<String>,
     depth: usize,
+    deadline: Instant,
 }
 
 type Result<T, E = String> = std::result::Result<T, E>;
@@ -58,6 +61,9 @@ impl Scripts for Lowering {
     fn script(&mut self, text: &str) -> Result<Rc<Script>> {
         if self.depth >= MAX_SUBSTITUTIONS {
             return Err("substitutions are nested too deep".to_owned());
+        }
+        if !is_measured(text, self.deadline) {
+            return Err("a substitution cannot be parsed by itself".to_owned());
         }
         let program = parse(text).map_err(|error| format!("a substitution cannot be parsed: {error}"))?;
         self.depth += 1;

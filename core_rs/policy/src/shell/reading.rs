@@ -45,9 +45,10 @@ pub(super) fn read(text: &str, deadline: Instant) -> Result<Rc<Script>, Refusal>
     let mut names = match seen {
         Seen::Clean(names) => names,
         Seen::Slow => return Err(Refusal::Unanalysable("it takes too long to parse".to_owned())),
-        Seen::Unclean => return Err(dispute(text)),
+        Seen::Deep => return Err(Refusal::Malformed("it is nested too deep".to_owned())),
+        Seen::Unclean => return Err(dispute(text, deadline)),
     };
-    let lowered = match lower::lower(text) {
+    let lowered = match lower::lower(text, deadline) {
         Ok(lowered) => lowered,
         Err(Refused::Syntax(why) | Refused::Unsupported(why)) => return Err(Refusal::Unanalysable(why)),
     };
@@ -63,9 +64,19 @@ pub(super) fn read(text: &str, deadline: Instant) -> Result<Rc<Script>, Refusal>
     Ok(Rc::new(lowered.script))
 }
 
+/// May the parser that recurses, and hangs on what is not closed, be given this part of a text?
+///
+/// The guards' estimate of the nesting can be misled by quotes in comments and documents. Only what
+/// is shallow however it is read, or was measured by the other parser, passes.
+pub(super) fn is_measured(text: &str, deadline: Instant) -> bool {
+    guard::is_surely_shallow(text)
+        || matches!(GRAMMAR.with_borrow_mut(|grammar| grammar.read(text, deadline)), Seen::Clean(_))
+}
+
 /// One parser found no bash in it. Only if the other finds none either is it malformed.
-fn dispute(text: &str) -> Refusal {
-    let accepted = text.len() <= MAX_DISPUTED && !guard::has_here_document(text) && lower::lower(text).is_ok();
+fn dispute(text: &str, deadline: Instant) -> Refusal {
+    let harmless = text.len() <= MAX_DISPUTED && !guard::has_here_document(text) && guard::is_surely_shallow(text);
+    let accepted = harmless && lower::lower(text, deadline).is_ok();
     if accepted {
         Refusal::Unanalysable("only one of two parsers understands it".to_owned())
     } else {

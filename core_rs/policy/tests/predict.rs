@@ -1,0 +1,177 @@
+//! Prediction: what an action would do, judged by a vocabulary of a few words.
+
+use cmdop_contract::effect::kind_name;
+use cmdop_contract::tool::Registry;
+use cmdop_contract::v1::{
+    Action, Actor, EffectKind, Invocation, Judgement, NestedScript, PredictedEffect, Prediction, Proposal, Reason, remedy,
+};
+use cmdop_contract::validate::{Limits, Validated, validate};
+use cmdop_policy::predict::{MAX_DEPTH, MAX_INVOCATIONS, Predictor, Step};
+
+const HOME: &str = "/home/u";
+
+fn validated(tool: &str, arguments: serde_json::Value) -> Validated {
+    let action = Action {
+        tool: tool.into(),
+        host: "local".into(),
+        intent: "a test".into(),
+        arguments_json: arguments.to_string(),
+        expect: Vec::new(),
+    };
+    let actor = Actor { user: "ada".into(), ..Actor::default() };
+    let proposal = Proposal { action: Some(action), actor: Some(actor), author_attempt: 1, ..Proposal::default() };
+    validate(&Registry::builtin(), proposal, &Limits::default(), HOME).unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+fn command(command: &str) -> Validated {
+    validated("terminal.exec", serde_json::json!({"command": command, "cwd": "/w"}))
+}
+
+/// Knows `rm`, `sh -c`, `sudo`, `twice` and `broken`; nothing else.
+fn judge(invocation: &Invocation) -> Judgement {
+    let words: Vec<&str> = invocation.argv.iter().map(String::as_str).collect();
+    let delete = |path: &str| PredictedEffect {
+        kind: EffectKind::FileDelete.into(),
+        target: if path.starts_with('/') { path.into() } else { format!("{}/{path}", invocation.cwd) },
+        certain: true,
+        ..PredictedEffect::default()
+    };
+    let script = |command: &str| NestedScript {
+        command: command.into(),
+        cwd: invocation.cwd.clone(),
+        env: invocation.env.clone().into_iter().collect(),
+    };
+    match words.as_slice() {
+        ["rm", paths @ ..] => Judgement { effects: paths.iter().map(|path| delete(path)).collect(), ..Judgement::default() },
+        ["sh", "-c", text] => Judgement { scripts: vec![script(text)], ..Judgement::default() },
+        ["sh"] => match &invocation.stdin {
+            Some(text) => Judgement { scripts: vec![script(text)], ..Judgement::default() },
+            None => Judgement { unanalysable: "it reads what is not known".into(), ..Judgement::default() },
+        },
+        ["sudo", ..] => {
+            let nested = Invocation { argv: invocation.argv[1..].to_vec(), certain: true, ..invocation.clone() };
+            Judgement { invocations: vec![nested], ..Judgement::default() }
+        }
+        ["relative"] => Judgement {
+            effects: vec![PredictedEffect { target: "x".into(), ..delete("x") }],
+            ..Judgement::default()
+        },
+        ["true" | "echo" | "a", ..] => Judgement::default(),
+        _ => Judgement { unanalysable: "nobody knows".into(), ..Judgement::default() },
+    }
+}
+
+fn predicted(validated: &Validated) -> Prediction {
+    let mut step = Predictor::start(validated, HOME);
+    loop {
+        match step {
+            Step::Judge(predictor, invocations) => step = predictor.answer(invocations.iter().map(judge).collect()),
+            Step::Done(prediction) => return prediction,
+            Step::Malformed(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+fn effects(prediction: &Prediction) -> Vec<String> {
+    let text = |effect: &PredictedEffect| {
+        let uncertain = if effect.certain { "" } else { "?" };
+        format!("{uncertain}{}:{}", kind_name(effect.kind()), effect.target)
+    };
+    prediction.effects.iter().map(text).collect()
+}
+
+#[test]
+fn native_tools_are_exact_and_ask_nobody() {
+    let rows = [
+        ("files.read", serde_json::json!({"path": "/a/*"}), vec!["file.read:/a/\\*"]),
+        ("files.list", serde_json::json!({"path": "/a"}), vec!["file.read:/a"]),
+        ("files.list", serde_json::json!({"path": "/a", "recursive": true}), vec!["file.read:/a/**"]),
+        ("files.write", serde_json::json!({"path": "/a", "content": "x"}), vec!["?file.create:/a", "?file.modify:/a"]),
+        ("files.delete", serde_json::json!({"path": "/a/../b"}), vec!["file.delete:/b"]),
+    ];
+    for (tool, arguments, expected) in rows {
+        let Step::Done(prediction) = Predictor::start(&validated(tool, arguments), HOME) else { panic!("{tool} asks") };
+        assert_eq!(effects(&prediction), expected, "{tool}");
+        assert!(prediction.unanalysable.is_empty() && prediction.effects.iter().all(|effect| effect.containable));
+    }
+}
+
+#[test]
+fn commands_are_judged_and_what_they_run_is_judged_again() {
+    for (text, expected) in [
+        ("rm x /y", vec!["file.delete:/w/x", "file.delete:/y"]),
+        ("a || rm x", vec!["?file.delete:/w/x"]),
+        ("sudo sudo rm x", vec!["file.delete:/w/x"]),
+        ("sh -c 'cd /tmp && sh -c \"rm x\"'", vec!["file.delete:/tmp/x"]),
+        ("a && sh -c 'a || rm x'", vec!["?file.delete:/w/x"]),
+        ("a || sudo rm x", vec!["?file.delete:/w/x"]),
+        ("a || sh -c 'rm x'", vec!["?file.delete:/w/x"]),
+        ("echo rm x | sh", vec!["file.delete:/w/x"]),
+        ("rm x; a || rm x", vec!["file.delete:/w/x"]),
+        ("a > out < in", vec!["file.read:/w/in", "?file.create:/w/out", "?file.modify:/w/out"]),
+    ] {
+        let prediction = predicted(&command(text));
+        let mut found = effects(&prediction);
+        found.sort_by_key(|effect| expected.iter().position(|known| known == effect));
+        assert_eq!(found, expected, "{text}");
+        assert!(prediction.unanalysable.is_empty(), "{text}: {:?}", prediction.unanalysable);
+    }
+}
+
+#[test]
+fn all_invocations_known_so_far_are_asked_about_at_once() {
+    let Step::Judge(_, invocations) = Predictor::start(&command("rm a; rm b | rm c"), HOME) else { panic!("asks nobody") };
+    assert_eq!(invocations.len(), 3);
+}
+
+#[test]
+fn a_missing_judgement_is_unanalysable() {
+    let Step::Judge(predictor, _) = Predictor::start(&command("rm a; rm b"), HOME) else { panic!("asks nobody") };
+    let Step::Done(prediction) = predictor.answer(vec![judge(&Invocation {
+        argv: vec!["rm".into(), "/a".into()],
+        ..Invocation::default()
+    })]) else {
+        panic!("asks again")
+    };
+    assert_eq!(prediction.unanalysable.len(), 1);
+    assert!(prediction.unanalysable[0].contains("rm b"), "{:?}", prediction.unanalysable);
+    assert_eq!(effects(&prediction), ["file.delete:/a"]);
+}
+
+#[test]
+fn what_nobody_can_say_is_recorded_with_what_can() {
+    for text in ["mystery; rm x", "relative; rm x", "rm x; rm $y", "sh -c \"'\"; rm x", "rm x; eval $y"] {
+        let prediction = predicted(&command(text));
+        assert!(!prediction.unanalysable.is_empty(), "{text}");
+        assert!(effects(&prediction).iter().any(|effect| effect.contains("/w/x")), "{text}: {prediction:?}");
+    }
+}
+
+#[test]
+fn a_malformed_command_says_what_to_mend() {
+    let Step::Malformed(error) = Predictor::start(&command("rm -rf x; 'unclosed"), HOME) else { panic!("accepted") };
+    assert_eq!(error.reason(), Reason::MalformedCommand);
+    let Some(remedy::Kind::FixArguments(fix)) = error.remedy.and_then(|remedy| remedy.kind) else { panic!("no remedy") };
+    assert_eq!(fix.path, "/arguments/command");
+}
+
+#[test]
+fn chains_and_crowds_end_at_their_bounds() {
+    let chain = |depth: usize| "sudo ".repeat(depth) + "rm x";
+    assert!(predicted(&command(&chain(MAX_DEPTH))).unanalysable.is_empty());
+    assert!(!predicted(&command(&chain(MAX_DEPTH + 1))).unanalysable.is_empty());
+    let crowd = "rm x; ".repeat(MAX_INVOCATIONS + 1);
+    let prediction = predicted(&command(&crowd));
+    assert!(!prediction.unanalysable.is_empty());
+    assert_eq!(effects(&prediction), ["file.delete:/w/x"]);
+}
+
+#[test]
+fn the_calls_own_standard_input_and_variables_reach_the_command() {
+    let arguments = |command: &str| serde_json::json!({"command": command, "cwd": "/w", "stdin": "rm x", "env": {"D": "/d"}});
+    assert_eq!(effects(&predicted(&validated("terminal.exec", arguments("sh")))), ["file.delete:/w/x"]);
+    assert!(!predicted(&validated("terminal.exec", arguments("sh; sh"))).unanalysable.is_empty());
+    assert_eq!(effects(&predicted(&validated("terminal.exec", arguments("rm $D/x")))), ["file.delete:/d/x"]);
+    let evil = serde_json::json!({"command": "true", "cwd": "/w", "env": {"LD_PRELOAD": "/x.so"}});
+    assert!(!predicted(&validated("terminal.exec", evil)).unanalysable.is_empty());
+}
