@@ -1,8 +1,68 @@
 //! Admission: the only way from a signed permit to the machine.
+//!
+//! [`Keys`] checks a permit and makes it durable in the host's own ledger. Only then is there an
+//! [`Admitted`], and only an `Admitted` opens a door to the machine:
+//!
+//! ```
+//! fn run(native: &cmdop_host::native::Native, admitted: &cmdop_host::Admitted) {
+//!     let _done = native.apply(admitted);
+//! }
+//! ```
+//!
+//! A permit alone does not:
+//!
+//! ```compile_fail,E0308
+//! fn run(native: &cmdop_host::native::Native, admitted: &cmdop_contract::v1::Permit) {
+//!     let _done = native.apply(admitted);
+//! }
+//! ```
+//!
+//! Reading what was admitted is free, and making one outside is impossible:
+//!
+//! ```
+//! fn id(admitted: &cmdop_host::Admitted) -> cmdop_contract::v1::Permit {
+//!     cmdop_contract::v1::Permit { ..(**admitted).clone() }
+//! }
+//! ```
+//!
+//! ```compile_fail,E0451
+//! fn id(admitted: &cmdop_host::Admitted) -> cmdop_host::Admitted {
+//!     cmdop_host::Admitted { permit: (**admitted).clone() }
+//! }
+//! ```
+//!
+//! Nor can one be doubled:
+//!
+//! ```
+//! fn double(admitted: &cmdop_host::Admitted) -> String {
+//!     admitted.permit_id.clone()
+//! }
+//! ```
+//!
+//! ```compile_fail,E0308
+//! fn double(admitted: &cmdop_host::Admitted) -> cmdop_host::Admitted {
+//!     admitted.clone()
+//! }
+//! ```
+
+mod memory;
+mod refusal;
 
 use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
 
-use cmdop_contract::v1::Permit;
+use cmdop_contract::v1::{
+    Event, LayerDropped, Outcome, Permit, PermitNoted, PermitReported, Report, ReportAcknowledged, SignedPermit, Stage,
+    event,
+};
+use cmdop_ledger::log::Log;
+use cmdop_ledger::permit::{PermitError, verify};
+use parking_lot::Mutex;
+use prost::Message;
+
+use crate::Error;
+use memory::{Memory, Seen};
 
 /// A permit that this host checked and durably noted, for one execution.
 ///
@@ -26,4 +86,197 @@ impl Deref for Admitted {
     fn deref(&self) -> &Permit {
         &self.permit
     }
+}
+
+/// What became of a permit that came.
+#[derive(Debug)]
+pub enum Admission {
+    /// It is good and was never seen: it may run, once.
+    Fresh(Admitted),
+    /// It came before, and this is what became of it.
+    Settled(Box<Report>),
+    /// It came before and runs now; its report follows.
+    Running,
+}
+
+/// What the host knows of a permit.
+#[derive(Debug)]
+pub enum Known {
+    /// This became of it.
+    Settled(Box<Report>),
+    /// It runs now.
+    Running,
+    /// It was never noted: it never started.
+    Nothing,
+}
+
+/// The host's own durable ledger: which permits it noted, and what became of them.
+///
+/// A cheap handle.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    host: String,
+    key: [u8; 32],
+    log: Log,
+    memory: Mutex<Memory>,
+}
+
+impl Keys {
+    /// Opens the ledger of the host `host` in a directory. `key` verifies the server's permits.
+    ///
+    /// # Errors
+    /// A broken or locked ledger; `INVALID_CONFIGURATION` if the key is not 32 bytes.
+    pub fn open(dir: &Path, host: &str, key: &[u8]) -> Result<Self, Error> {
+        let key = key.try_into().map_err(|_| refusal::bad_key(key.len()))?;
+        let mut memory = Memory::default();
+        let (log, recovery) = Log::open(dir, |_, record| {
+            // What is not understood was written by a newer host: forgetting it could run it twice.
+            let event = Event::decode(record).map_err(|error| refusal::unreadable(&error))?;
+            memory.take(event);
+            Ok(())
+        })?;
+        if recovery.cut_bytes > 0 {
+            tracing::warn!(bytes = recovery.cut_bytes, "cut what an earlier life did not finish writing");
+        }
+        memory.forget_before(cmdop_ledger::now());
+        Ok(Self { inner: Arc::new(Inner { host: host.to_owned(), key, log, memory: Mutex::new(memory) }) })
+    }
+
+    /// Checks a permit and notes it durably.
+    ///
+    /// # Errors
+    /// Why it does not run: `PERMIT_INVALID`, `PREVIEW_LOST`, or `STORAGE_ERROR` if it could not be
+    /// noted. Nothing was done.
+    pub async fn admit(&self, signed: &SignedPermit) -> Result<Admission, Error> {
+        let inner = &*self.inner;
+        let permit = match verify(signed, &inner.key, &inner.host, cmdop_ledger::now()) {
+            Ok(verified) => verified.into_inner(),
+            Err(PermitError::Expired) => return self.expired(signed),
+            Err(error) => return Err(refusal::not_valid(&error.to_string())),
+        };
+        refusal::check(&permit)?;
+        {
+            let mut memory = inner.memory.lock();
+            match memory.seen(&permit.permit_id) {
+                Some(Seen::Reported(report)) => return Ok(Admission::Settled(report.clone())),
+                Some(Seen::Noted) => return Ok(Admission::Running),
+                None => {}
+            }
+            memory.check(&permit)?;
+            memory.note(&permit);
+        }
+        let noted = PermitNoted { permit: Some(signed.clone()) };
+        let durable = self.append(&permit.call_id, event::Kind::PermitNoted(noted)).await;
+        if let Err(error) = durable {
+            inner.memory.lock().unnote(&permit);
+            return Err(error);
+        }
+        Ok(Admission::Fresh(Admitted { permit }))
+    }
+
+    /// A permit that ran while it was valid still has its answer.
+    fn expired(&self, signed: &SignedPermit) -> Result<Admission, Error> {
+        let permit = Permit::decode(signed.permit.as_slice()).unwrap_or_default();
+        match self.inner.memory.lock().seen(&permit.permit_id) {
+            Some(Seen::Reported(report)) => Ok(Admission::Settled(report.clone())),
+            Some(Seen::Noted) => Ok(Admission::Running),
+            None => Err(refusal::not_valid(&PermitError::Expired.to_string())),
+        }
+    }
+
+    /// What became of a permit.
+    #[must_use]
+    pub fn inquire(&self, permit_id: &str) -> Known {
+        match self.inner.memory.lock().seen(permit_id) {
+            Some(Seen::Reported(report)) => Known::Settled(report.clone()),
+            Some(Seen::Noted) => Known::Running,
+            None => Known::Nothing,
+        }
+    }
+
+    /// Makes a report durable. Only after this may anyone hear of it.
+    ///
+    /// # Errors
+    /// `STORAGE_ERROR`: the report may be lost, and the outcome is then unknown after a restart.
+    pub async fn report(&self, report: Report) -> Result<(), Error> {
+        let reported = PermitReported { report: Some(report.clone()) };
+        self.append(&report.call_id, event::Kind::PermitReported(reported)).await?;
+        self.inner.memory.lock().report(report);
+        Ok(())
+    }
+
+    /// Notes that a held layer is gone.
+    ///
+    /// # Errors
+    /// `STORAGE_ERROR`.
+    pub async fn layer_dropped(&self, call_id: &str, why: &str) -> Result<(), Error> {
+        self.inner.memory.lock().drop_layer(call_id);
+        let dropped = LayerDropped { call_id: call_id.to_owned(), why: why.to_owned() };
+        self.append(call_id, event::Kind::LayerDropped(dropped)).await
+    }
+
+    /// Notes that the server has a report.
+    ///
+    /// # Errors
+    /// `STORAGE_ERROR`.
+    pub async fn acknowledged(&self, permit_id: &str) -> Result<(), Error> {
+        let Some(call_id) = self.inner.memory.lock().acknowledge(permit_id) else { return Ok(()) };
+        let acknowledged = ReportAcknowledged { permit_id: permit_id.to_owned() };
+        self.append(&call_id, event::Kind::ReportAcknowledged(acknowledged)).await
+    }
+
+    /// Reports that the server has not acknowledged, oldest first.
+    #[must_use]
+    pub fn unacknowledged(&self) -> Vec<Report> {
+        self.inner.memory.lock().unacknowledged()
+    }
+
+    /// Permits that an earlier life noted and never reported.
+    #[must_use]
+    pub fn interrupted(&self) -> Vec<Permit> {
+        self.inner.memory.lock().interrupted()
+    }
+
+    /// Calls whose preview is held, by id.
+    #[must_use]
+    pub fn held(&self) -> Vec<String> {
+        self.inner.memory.lock().held()
+    }
+
+    /// True if the call's preview is held and not being committed.
+    #[must_use]
+    pub fn is_held(&self, call_id: &str) -> bool {
+        self.inner.memory.lock().is_held(call_id)
+    }
+
+    /// Settles what an earlier life left without a report. `settled` may know of a commit whose
+    /// journal was found; everything else that could have changed the machine is unknown.
+    ///
+    /// # Errors
+    /// `STORAGE_ERROR`.
+    pub async fn settle_interrupted(&self, settled: impl Fn(&Permit) -> Option<Outcome>) -> Result<(), Error> {
+        for permit in self.interrupted() {
+            let report = refusal::interrupted(&permit, settled(&permit));
+            tracing::warn!(permit = permit.permit_id, outcome = ?report.outcome(), "settled what an earlier life left");
+            self.report(report).await?;
+        }
+        Ok(())
+    }
+
+    async fn append(&self, subject: &str, kind: event::Kind) -> Result<(), Error> {
+        let event = Event { at: cmdop_ledger::now(), subject: subject.to_owned(), kind: Some(kind) };
+        self.inner.log.append(vec![event.encode_to_vec()]).await?;
+        Ok(())
+    }
+}
+
+/// True if the stage changes nothing of the machine.
+fn is_harmless(permit: &Permit) -> bool {
+    let tool = permit.action.as_ref().map_or("", |action| action.tool.as_str());
+    permit.stage() == Stage::Preview || matches!(tool, "files.read" | "files.list")
 }

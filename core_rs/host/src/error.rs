@@ -10,6 +10,9 @@ pub enum Error {
     /// Refused or failed for a reason that the caller can act on; it travels as it is.
     #[error("{}", .0.message)]
     Typed(Box<v1::Error>),
+    /// The host's own ledger could not be read or written.
+    #[error(transparent)]
+    Ledger(#[from] cmdop_ledger::Error),
     /// The operating system refused.
     #[error("{doing}: {source}")]
     Io {
@@ -64,6 +67,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Typed(error) => error.reason(),
+            Self::Ledger(error) => reason_of(error),
             Self::Io { source, .. } if is_full(source) => Reason::HostStorageFull,
             Self::Io { .. } => Reason::HostError,
         }
@@ -75,11 +79,23 @@ impl From<Error> for v1::Error {
         let reason = error.reason();
         match error {
             Error::Typed(typed) => *typed,
+            Error::Ledger(error) => error.into(),
             io @ Error::Io { .. } => {
                 let remedy = Some(Remedy { kind: Some(remedy::Kind::RetryAfter(RetryAfter { ms: 1_000 })) });
                 Self { reason: reason.into(), message: io.to_string(), remedy, ..Self::default() }
             }
         }
+    }
+}
+
+/// As the conversion of the ledger's error to a wire error has it.
+fn reason_of(error: &cmdop_ledger::Error) -> Reason {
+    use cmdop_ledger::Error as Ledger;
+    match error {
+        Ledger::Typed(typed) => typed.reason(),
+        Ledger::Broken { .. } => Reason::LedgerCorrupt,
+        Ledger::Locked(_) => Reason::InvalidConfiguration,
+        _ => Reason::StorageError,
     }
 }
 

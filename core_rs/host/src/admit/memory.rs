@@ -1,0 +1,189 @@
+//! What the host's ledger says, kept in memory: the fold of its events.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use cmdop_contract::v1::{Event, Permit, Report, Stage, event};
+use prost::Message;
+
+use super::refusal::{not_valid, preview_lost};
+use crate::Error;
+
+/// How long what is over is remembered after its permit expired. A permit is refused by its expiry
+/// alone then, and a server that asks so late is told that the host forgot.
+const RETENTION_NS: i64 = 24 * 3_600 * 1_000_000_000;
+
+/// What is known of one permit.
+#[derive(Debug)]
+pub(super) enum Seen {
+    Noted,
+    Reported(Box<Report>),
+}
+
+#[derive(Debug)]
+struct Record {
+    permit: Permit,
+    seen: Seen,
+    is_acknowledged: bool,
+    /// Noted by an earlier life.
+    is_earlier: bool,
+}
+
+/// Everything that decides whether a permit may run.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// By number of arrival, so that reports are sent again in order.
+    records: BTreeMap<u64, Record>,
+    by_id: HashMap<String, u64>,
+    /// Each attempt of a call has at most one permit per stage.
+    stages: HashSet<(String, u32, i32)>,
+    /// The call that owns an idempotency key, by tenant and key.
+    owners: HashMap<(String, String), String>,
+    /// Digest of the observation of each held layer, by call.
+    layers: HashMap<String, String>,
+    next: u64,
+}
+
+impl Memory {
+    /// Takes an event of an earlier life.
+    pub(super) fn take(&mut self, event: Event) {
+        match event.kind {
+            Some(event::Kind::PermitNoted(noted)) => {
+                let signed = noted.permit.unwrap_or_default();
+                // It was checked before it was noted.
+                if let Ok(permit) = Permit::decode(signed.permit.as_slice()) {
+                    self.note(&permit);
+                    if let Some(record) = self.record(&permit.permit_id) {
+                        record.is_earlier = true;
+                    }
+                }
+            }
+            Some(event::Kind::PermitReported(reported)) => self.report(reported.report.unwrap_or_default()),
+            Some(event::Kind::LayerDropped(dropped)) => self.drop_layer(&dropped.call_id),
+            Some(event::Kind::ReportAcknowledged(acknowledged)) => {
+                self.acknowledge(&acknowledged.permit_id);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn seen(&self, permit_id: &str) -> Option<&Seen> {
+        self.by_id.get(permit_id).and_then(|number| self.records.get(number)).map(|record| &record.seen)
+    }
+
+    /// Checks a permit against what happened before.
+    pub(super) fn check(&self, permit: &Permit) -> Result<(), Error> {
+        if self.stages.contains(&stage_of(permit)) {
+            return Err(not_valid("this attempt of the call has run under another permit"));
+        }
+        if self.owners.get(&owner_of(permit)).is_some_and(|call| *call != permit.call_id) {
+            return Err(not_valid("its idempotency key belongs to another call"));
+        }
+        if permit.stage() == Stage::Commit {
+            match self.layers.get(&permit.call_id) {
+                None => return Err(preview_lost("the host no longer holds the preview")),
+                Some(digest) if *digest != permit.preview_digest => {
+                    return Err(not_valid("it is for another diff than the one that is held"));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn note(&mut self, permit: &Permit) {
+        self.next += 1;
+        self.by_id.insert(permit.permit_id.clone(), self.next);
+        self.stages.insert(stage_of(permit));
+        self.owners.insert(owner_of(permit), permit.call_id.clone());
+        if permit.stage() == Stage::Commit {
+            // Whatever becomes of it: a layer is committed at most once.
+            self.layers.remove(&permit.call_id);
+        }
+        let record = Record { permit: permit.clone(), seen: Seen::Noted, is_acknowledged: false, is_earlier: false };
+        self.records.insert(self.next, record);
+    }
+
+    /// Takes back a note that did not become durable. The layer of a commit stays lost: the ledger
+    /// takes no more records until a restart anyway.
+    pub(super) fn unnote(&mut self, permit: &Permit) {
+        if let Some(number) = self.by_id.remove(&permit.permit_id) {
+            self.records.remove(&number);
+        }
+        self.stages.remove(&stage_of(permit));
+    }
+
+    pub(super) fn report(&mut self, report: Report) {
+        if report.layer_held {
+            let digest = report.observation.as_ref().map_or_else(String::new, |observed| observed.digest.clone());
+            self.layers.insert(report.call_id.clone(), digest);
+        }
+        if let Some(record) = self.record(&report.permit_id.clone()) {
+            record.seen = Seen::Reported(Box::new(report));
+        }
+    }
+
+    pub(super) fn drop_layer(&mut self, call_id: &str) {
+        self.layers.remove(call_id);
+    }
+
+    /// The call of the report, if it was not acknowledged before.
+    pub(super) fn acknowledge(&mut self, permit_id: &str) -> Option<String> {
+        let record = self.record(permit_id)?;
+        if record.is_acknowledged || matches!(record.seen, Seen::Noted) {
+            return None;
+        }
+        record.is_acknowledged = true;
+        Some(record.permit.call_id.clone())
+    }
+
+    pub(super) fn unacknowledged(&self) -> Vec<Report> {
+        let waiting = self.records.values().filter(|record| !record.is_acknowledged);
+        waiting
+            .filter_map(|record| match &record.seen {
+                Seen::Reported(report) => Some((**report).clone()),
+                Seen::Noted => None,
+            })
+            .collect()
+    }
+
+    pub(super) fn interrupted(&self) -> Vec<Permit> {
+        let earlier = self.records.values().filter(|record| record.is_earlier && matches!(record.seen, Seen::Noted));
+        earlier.map(|record| record.permit.clone()).collect()
+    }
+
+    pub(super) fn held(&self) -> Vec<String> {
+        self.layers.keys().cloned().collect()
+    }
+
+    pub(super) fn is_held(&self, call_id: &str) -> bool {
+        self.layers.contains_key(call_id)
+    }
+
+    /// Forgets what is over, acknowledged and long expired.
+    pub(super) fn forget_before(&mut self, now: i64) {
+        let is_over = |record: &Record| {
+            record.is_acknowledged && record.permit.expires_at.saturating_add(RETENTION_NS) < now
+        };
+        let over: Vec<_> = self.records.iter().filter(|(_, record)| is_over(record)).map(|(number, _)| *number).collect();
+        for number in over {
+            if let Some(record) = self.records.remove(&number) {
+                self.by_id.remove(&record.permit.permit_id);
+                self.stages.remove(&stage_of(&record.permit));
+                self.owners.remove(&owner_of(&record.permit));
+            }
+        }
+    }
+
+    fn record(&mut self, permit_id: &str) -> Option<&mut Record> {
+        self.by_id.get(permit_id).and_then(|number| self.records.get_mut(number))
+    }
+}
+
+fn stage_of(permit: &Permit) -> (String, u32, i32) {
+    (permit.call_id.clone(), permit.attempt, permit.stage)
+}
+
+fn owner_of(permit: &Permit) -> (String, String) {
+    let tenant = permit.actor.as_ref().map_or("", |actor| actor.tenant.as_str());
+    (tenant.to_owned(), permit.idempotency_key.clone())
+}

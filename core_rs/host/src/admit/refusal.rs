@@ -1,0 +1,67 @@
+//! Why a permit does not run here.
+
+use cmdop_contract::v1::{self, Outcome, Permit, Reason, Report, Stage};
+use cmdop_contract::reason;
+
+use super::is_harmless;
+use crate::Error;
+
+/// Checks what the signature does not vouch for: that the permit is whole.
+pub(super) fn check(permit: &Permit) -> Result<(), Error> {
+    let Some(action) = &permit.action else { return Err(not_valid("it has no action")) };
+    if permit.permit_id.is_empty() || permit.call_id.is_empty() {
+        return Err(not_valid("it has no id"));
+    }
+    if action.host != permit.host {
+        return Err(not_valid("its action is meant for another host"));
+    }
+    Ok(())
+}
+
+pub(super) fn not_valid(why: &str) -> Error {
+    Error::stop(Reason::PermitInvalid, format!("the host refused the permit: {why}; nothing was done"))
+}
+
+pub(super) fn preview_lost(why: &str) -> Error {
+    Error::later(Reason::PreviewLost, format!("{why}; nothing was applied, so propose the call again"))
+}
+
+pub(super) fn bad_key(length: usize) -> Error {
+    let message = format!("the server's verifying key has {length} bytes, it must have 32; copy it from the server");
+    Error::fix(Reason::InvalidConfiguration, message, "/permit_key", "32 bytes")
+}
+
+pub(super) fn unreadable(error: &prost::DecodeError) -> cmdop_ledger::Error {
+    let message = format!("a record of the host's ledger cannot be read: {error}; was it written by a newer cmdop?");
+    cmdop_ledger::Error::Typed(Box::new(reason::error(Reason::LedgerCorrupt, message)))
+}
+
+/// The report about a permit that an earlier life noted and never reported.
+pub(super) fn interrupted(permit: &Permit, settled: Option<Outcome>) -> Report {
+    let (outcome, error) = if permit.stage() == Stage::Preview {
+        (Outcome::NotApplied, preview_lost("the host stopped during the preview").into())
+    } else if is_harmless(permit) {
+        let message = "the host stopped while it looked; nothing was changed";
+        (Outcome::NotApplied, reason::error(Reason::HostError, message))
+    } else {
+        match settled {
+            Some(Outcome::Applied) => (Outcome::Applied, v1::Error::default()),
+            Some(Outcome::NotApplied) => {
+                let message = "the host stopped while it committed, and rolled back when it started again";
+                (Outcome::NotApplied, reason::error(Reason::HostError, message))
+            }
+            _ => {
+                let message = "the host stopped while it acted, and cannot tell how far it came";
+                (Outcome::Unknown, reason::error(Reason::OutcomeUnknown, message).reconcile(&permit.call_id))
+            }
+        }
+    };
+    Report {
+        permit_id: permit.permit_id.clone(),
+        call_id: permit.call_id.clone(),
+        stage: permit.stage,
+        outcome: outcome.into(),
+        error: (error.reason() != Reason::Unspecified).then_some(error),
+        ..Report::default()
+    }
+}

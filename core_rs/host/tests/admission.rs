@@ -1,0 +1,234 @@
+//! Which permits a host admits, and what it remembers of them.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use cmdop_contract::v1::{Observation, Outcome, Permit, Reason, Report, Stage, ToolResult};
+use cmdop_host::admit::{Admission, Keys, Known};
+use serde_json::json;
+use support::{HOST, Server, permit};
+
+fn open(dir: &Path) -> Keys {
+    Keys::open(dir, HOST, &Server::new(1).verifying_key()).expect("open")
+}
+
+fn some(call: &str, stage: Stage) -> Permit {
+    permit(call, stage, "files.delete", &json!({"path": "/srv/app/logs"}))
+}
+
+fn report(permit: &Permit, digest: &str) -> Report {
+    Report {
+        permit_id: permit.permit_id.clone(),
+        call_id: permit.call_id.clone(),
+        stage: permit.stage,
+        outcome: Outcome::NotApplied.into(),
+        result: Some(ToolResult { ok: true, ..ToolResult::default() }),
+        observation: Some(Observation { digest: digest.into(), ..Observation::default() }),
+        layer_held: !digest.is_empty(),
+        ..Report::default()
+    }
+}
+
+async fn refused(keys: &Keys, permit: &Permit) -> Reason {
+    keys.admit(&Server::new(1).sign(permit)).await.expect_err("refused").reason()
+}
+
+async fn fresh(keys: &Keys, permit: &Permit) -> cmdop_host::Admitted {
+    match keys.admit(&Server::new(1).sign(permit)).await.expect("admitted") {
+        Admission::Fresh(admitted) => admitted,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_permit_that_is_not_good_is_neither_admitted_nor_noted() {
+    let dir = tempfile::tempdir().expect("directory");
+    let keys = open(dir.path());
+    let good = some("call", Stage::Apply);
+    let forged = {
+        let mut signed = Server::new(1).sign(&good);
+        signed.signature[7] ^= 1;
+        signed
+    };
+    let other_server = Server::new(2).sign(&good);
+    for signed in [forged, other_server] {
+        assert_eq!(keys.admit(&signed).await.expect_err("refused").reason(), Reason::PermitInvalid);
+    }
+    let changes: [fn(&mut Permit); 6] = [
+        |permit| permit.host = "web-2".into(),
+        |permit| permit.expires_at = cmdop_ledger::now() - 1,
+        |permit| permit.stage = 0,
+        |permit| permit.stage = 77,
+        |permit| permit.action.as_mut().expect("action").arguments_json = r#"{"path": "/"}"#.into(),
+        |permit| permit.permit_id.clear(),
+    ];
+    for change in changes {
+        let mut bad = good.clone();
+        change(&mut bad);
+        assert_eq!(refused(&keys, &bad).await, Reason::PermitInvalid);
+    }
+    assert!(matches!(keys.inquire(&good.permit_id), Known::Nothing));
+    assert!(keys.interrupted().is_empty());
+}
+
+#[tokio::test]
+async fn the_same_permit_is_admitted_once_and_then_answered_from_the_ledger() {
+    let dir = tempfile::tempdir().expect("directory");
+    let good = some("call", Stage::Apply);
+    let signed = Server::new(1).sign(&good);
+    {
+        let keys = open(dir.path());
+        let _admitted = fresh(&keys, &good).await;
+        assert!(matches!(keys.admit(&signed).await, Ok(Admission::Running)));
+        keys.report(report(&good, "")).await.expect("reported");
+        assert!(matches!(keys.admit(&signed).await, Ok(Admission::Settled(_))));
+    }
+    let again = open(dir.path());
+    match again.admit(&signed).await.expect("known") {
+        Admission::Settled(stored) => assert_eq!(*stored, report(&good, "")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_permit_that_ran_is_answered_after_it_expired() {
+    let dir = tempfile::tempdir().expect("directory");
+    let keys = open(dir.path());
+    let mut short = some("call", Stage::Apply);
+    short.expires_at = cmdop_ledger::now() + 300_000_000;
+    let _admitted = fresh(&keys, &short).await;
+    keys.report(report(&short, "")).await.expect("reported");
+    while cmdop_ledger::now() < short.expires_at {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(keys.admit(&Server::new(1).sign(&short)).await, Ok(Admission::Settled(_))));
+}
+
+#[tokio::test]
+async fn two_at_once_admit_one() {
+    let dir = tempfile::tempdir().expect("directory");
+    let keys = open(dir.path());
+    let signed = Server::new(1).sign(&some("call", Stage::Apply));
+    let (left, right) = tokio::join!(keys.admit(&signed), keys.admit(&signed));
+    let admitted = [left, right].into_iter().filter(|one| matches!(one, Ok(Admission::Fresh(_)))).count();
+    assert_eq!(admitted, 1);
+}
+
+#[tokio::test]
+async fn another_permit_for_what_has_run_is_refused() {
+    let dir = tempfile::tempdir().expect("directory");
+    let keys = open(dir.path());
+    let _admitted = fresh(&keys, &some("call", Stage::Apply)).await;
+    let twin = Permit { permit_id: "twin".into(), ..some("call", Stage::Apply) };
+    assert_eq!(refused(&keys, &twin).await, Reason::PermitInvalid);
+    let thief = Permit { idempotency_key: "key-call".into(), ..some("other", Stage::Apply) };
+    assert_eq!(refused(&keys, &thief).await, Reason::PermitInvalid);
+    let second_attempt = Permit { permit_id: "second".into(), attempt: 2, ..some("call", Stage::Apply) };
+    let _admitted = fresh(&keys, &second_attempt).await;
+}
+
+#[tokio::test]
+async fn a_commit_needs_the_layer_whose_digest_was_decided_on_and_takes_it() {
+    let dir = tempfile::tempdir().expect("directory");
+    let keys = open(dir.path());
+    let commit = Permit { preview_digest: "seen".into(), ..some("call", Stage::Commit) };
+    assert_eq!(refused(&keys, &commit).await, Reason::PreviewLost);
+    let preview = some("call", Stage::Preview);
+    let _admitted = fresh(&keys, &preview).await;
+    keys.report(report(&preview, "seen")).await.expect("reported");
+    let other = Permit { preview_digest: "not seen".into(), ..commit.clone() };
+    assert_eq!(refused(&keys, &other).await, Reason::PermitInvalid);
+    let stranger = Permit { preview_digest: "seen".into(), ..some("other call", Stage::Commit) };
+    assert_eq!(refused(&keys, &stranger).await, Reason::PreviewLost);
+    drop(keys);
+    let again = open(dir.path());
+    let _admitted = fresh(&again, &commit).await;
+    let twice = Permit { permit_id: "twice".into(), attempt: 2, ..commit };
+    assert_eq!(refused(&again, &twice).await, Reason::PreviewLost);
+}
+
+#[tokio::test]
+async fn a_dropped_layer_cannot_be_committed() {
+    let dir = tempfile::tempdir().expect("directory");
+    let keys = open(dir.path());
+    let preview = some("call", Stage::Preview);
+    let _admitted = fresh(&keys, &preview).await;
+    keys.report(report(&preview, "seen")).await.expect("reported");
+    keys.layer_dropped("call", "discarded").await.expect("dropped");
+    let commit = Permit { preview_digest: "seen".into(), ..some("call", Stage::Commit) };
+    assert_eq!(refused(&keys, &commit).await, Reason::PreviewLost);
+    drop(keys);
+    assert_eq!(refused(&open(dir.path()), &commit).await, Reason::PreviewLost);
+}
+
+#[tokio::test]
+async fn a_report_is_sent_again_until_it_is_acknowledged() {
+    let dir = tempfile::tempdir().expect("directory");
+    let good = some("call", Stage::Apply);
+    {
+        let keys = open(dir.path());
+        let _admitted = fresh(&keys, &good).await;
+        assert!(keys.unacknowledged().is_empty());
+        keys.report(report(&good, "")).await.expect("reported");
+    }
+    let keys = open(dir.path());
+    assert_eq!(keys.unacknowledged().len(), 1);
+    keys.acknowledged(&good.permit_id).await.expect("acknowledged");
+    assert!(keys.unacknowledged().is_empty());
+    drop(keys);
+    assert!(open(dir.path()).unacknowledged().is_empty());
+}
+
+#[test]
+fn a_key_of_the_wrong_size_is_an_invalid_configuration() {
+    let dir = tempfile::tempdir().expect("directory");
+    let error = Keys::open(dir.path(), HOST, b"short").expect_err("refused");
+    assert_eq!(error.reason(), Reason::InvalidConfiguration);
+}
+
+const CRASH_DIR: &str = "CMDOP_TEST_CRASH_DIR";
+
+/// The process that is killed: it notes permits, says so, and never reports.
+#[tokio::test]
+#[ignore = "run by the test that kills it"]
+async fn child_that_notes_and_is_killed() {
+    let Ok(dir) = std::env::var(CRASH_DIR) else { return };
+    let keys = open(Path::new(&dir));
+    for stage in [Stage::Apply, Stage::Preview] {
+        let _admitted = fresh(&keys, &some(&format!("{stage:?}"), stage)).await;
+    }
+    let look = permit("look", Stage::Apply, "files.read", &json!({"path": "/etc/hostname"}));
+    let _admitted = fresh(&keys, &look).await;
+    println!("\nnoted");
+    std::future::pending().await
+}
+
+#[tokio::test]
+async fn killed_between_note_and_report_the_outcome_is_unknown_unless_nothing_could_change() {
+    let dir = tempfile::tempdir().expect("directory");
+    let mut child = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "child_that_notes_and_is_killed", "--ignored", "--nocapture"])
+        .env(CRASH_DIR, dir.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start");
+    let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line == "noted"), "the child has noted its permits");
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+
+    let keys = open(dir.path());
+    keys.settle_interrupted(|_| None).await.expect("settled");
+    let outcome = |id: &str| match keys.inquire(id) {
+        Known::Settled(report) => (report.outcome(), report.error.expect("why").reason()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(outcome("Apply-Apply"), (Outcome::Unknown, Reason::OutcomeUnknown));
+    assert_eq!(outcome("Preview-Preview"), (Outcome::NotApplied, Reason::PreviewLost));
+    assert_eq!(outcome("look-Apply"), (Outcome::NotApplied, Reason::HostError));
+    let signed = Server::new(1).sign(&some("Apply", Stage::Apply));
+    assert!(matches!(keys.admit(&signed).await, Ok(Admission::Settled(_))), "it is never executed again");
+}
