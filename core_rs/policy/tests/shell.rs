@@ -187,7 +187,7 @@ fn substitutions_run_wherever_they_stand() {
         ("[[ a && -f $(rm a) ]]", "?rm a"),
         ("echo ${x:-$(rm a)}", "?rm a | ?echo {**}"),
         ("echo \"${x:-\"$(rm a)\"}\"", "?rm a | ?echo {**}"),
-        ("diff <(rm a) b", "rm a <?> | diff /dev/fd/63 b"),
+        ("diff <(rm a) b", "rm a <?> | diff {/dev/fd/*} b"),
         ("echo $(echo $(echo $(rm a)))", "rm a | ?echo {**} | ?echo {**} | ?echo {**}"),
         ("git commit -m \"$(cat <<'E'\nit's (a) message\nE\n)\"", "cat <it's (a) message\\n> | git commit -m it's (a) message"),
     ]);

@@ -118,8 +118,12 @@ fn sequence(inner: &[Unit]) -> Result<Option<Vec<Vec<Unit>>>, String> {
     for unit in inner {
         match unit {
             Unit::Bare(char) => text.push(*char),
-            Unit::Fixed(_) => return Ok(None),
+            Unit::Fixed(_) => text.push('?'),
         }
+    }
+    if inner.iter().any(|unit| matches!(unit, Unit::Fixed(_))) {
+        // bash looks for the ends before it looks at quotes.
+        return if text.contains("..") { Err("a sequence in braces is quoted or computed".to_owned()) } else { Ok(None) };
     }
     let mut ends = text.split("..");
     let (Some(first), Some(last)) = (ends.next(), ends.next()) else { return Ok(None) };

@@ -103,7 +103,7 @@ impl Walker<'_> {
                 }
                 PieceKind::Process { script, output } => {
                     self.process(script);
-                    let part = if *output { Part::Unknown { many: false } } else { Part::Text { text: "/dev/fd/63".into(), quoted: true } };
+                    let part = if *output { Part::Unknown { many: false } } else { Part::Pattern("/dev/fd/*".to_owned()) };
                     builder.push(part);
                 }
                 PieceKind::Arithmetic(expression) => {

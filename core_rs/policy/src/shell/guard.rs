@@ -30,8 +30,8 @@ pub(super) fn hazard(command: &str) -> Option<&'static str> {
     if command.contains("$[") {
         return Some("`$[…]` is not understood");
     }
-    if command.contains("$'") && command.contains("\\\n") {
-        return Some("a continued line together with `$'…'` is not understood");
+    if command.match_indices("$'").any(|(at, _)| continues_a_line(&command[at + 2..])) {
+        return Some("a continued line within `$'…'` is not understood");
     }
     if command.lines().any(substitutes_after_here_document) {
         return Some("a substitution follows a here-document operator on its line");
@@ -50,6 +50,13 @@ fn is_deceptive(char: char) -> bool {
         | '\u{e0000}'..='\u{e0fff}' => true,
         _ => char.is_control(),
     }
+}
+
+/// Does `$'…'`, whose content starts here, hold a backslash before the end of a line? One parser drops
+/// the pair, bash keeps it.
+fn continues_a_line(content: &str) -> bool {
+    let end = super::scan::end_of_ansi_c(content, 0).unwrap_or(content.len());
+    content[..end].contains("\\\n")
 }
 
 /// A parser lost commands in the words that follow a here-document operator.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use brush_parser::ast;
 use brush_parser::{Parser, ParserOptions};
 
+use super::guard::has_here_document;
 use super::reading::is_measured;
 use super::syntax::{
     Argument, Arithmetic, Arm, Assignment, Command, Compound, Connector, List, Piece, PieceKind, Pipeline, Redirect,
@@ -62,6 +63,9 @@ impl Scripts for Lowering {
         if self.depth >= MAX_SUBSTITUTIONS {
             return Err("substitutions are nested too deep".to_owned());
         }
+        if Instant::now() > self.deadline {
+            return Err("it takes too long to parse".to_owned());
+        }
         if !is_measured(text, self.deadline) {
             return Err("a substitution cannot be parsed by itself".to_owned());
         }
@@ -69,7 +73,12 @@ impl Scripts for Lowering {
         self.depth += 1;
         let script = self.program(&program);
         self.depth -= 1;
-        script.map(Rc::new)
+        let script = script?;
+        // bash 5.2 prints a substitution before it runs it, and loses the `;` behind a here-document.
+        if has_here_document(text) && script.lists.len() > 1 {
+            return Err("commands follow a here-document within a substitution".to_owned());
+        }
+        Ok(Rc::new(script))
     }
 }
 
@@ -215,6 +224,9 @@ impl Lowering {
             self.item(item, true, &mut lowered)?;
         }
         let mut declares = false;
+        if touches(simple) {
+            return Err("words touch that one parser takes apart".to_owned());
+        }
         if let Some(name) = &simple.word_or_name {
             self.names.push(name.value.clone());
             declares = matches!(name.value.as_str(), "declare" | "typeset" | "export" | "readonly" | "local");
@@ -231,6 +243,9 @@ impl Lowering {
         match item {
             I::IoRedirect(redirect) => simple.redirects.extend(self.redirect(redirect)?),
             I::Word(word) => simple.words.push(Argument::Word(self.word(word)?)),
+            I::AssignmentWord(_, word) if assigns && !simple.words.is_empty() && word.value.contains('{') => {
+                return self.braced_declaration(item, word, simple);
+            }
             I::AssignmentWord(assignment, _) if assigns => {
                 let assignment = self.assignment(assignment)?;
                 if simple.words.is_empty() {
@@ -247,6 +262,25 @@ impl Lowering {
                 simple.words.push(Argument::Word(Word { pieces: vec![piece] }));
             }
         }
+        Ok(())
+    }
+
+    /// After a declaring builtin, unlike before a command, braces in an assignment are expanded.
+    fn braced_declaration(&mut self, item: &ast::CommandPrefixOrSuffixItem, word: &ast::Word, simple: &mut Simple) -> Result<()> {
+        let ast::CommandPrefixOrSuffixItem::AssignmentWord(assignment, _) = item else { return Ok(()) };
+        let mark = self.names.len();
+        let read = self.word(word)?;
+        let bare = |piece: &Piece| matches!(&piece.kind, PieceKind::Text(text) if !piece.quoted && text.contains('{'));
+        if read.pieces.iter().any(bare) {
+            if read.pieces.iter().any(|piece| !piece.quoted && !matches!(piece.kind, PieceKind::Text(_))) {
+                return Err("a declaration has braces beside an expansion".to_owned());
+            }
+            simple.words.push(Argument::Word(read));
+            return Ok(());
+        }
+        self.names.truncate(mark);
+        let assignment = self.assignment(assignment)?;
+        simple.words.push(Argument::Assignment(assignment));
         Ok(())
     }
 
@@ -325,6 +359,26 @@ impl Lowering {
     fn arithmetic(&mut self, expression: &ast::UnexpandedArithmeticExpr) -> Result<Arithmetic> {
         read_arithmetic(&expression.value, self)
     }
+}
+
+/// Does an array or a process substitution touch the word beside it? For bash they are one word.
+fn touches(simple: &ast::SimpleCommand) -> bool {
+    use ast::CommandPrefixOrSuffixItem as I;
+    let prefix = simple.prefix.iter().flat_map(|prefix| &prefix.0);
+    let suffix = simple.suffix.iter().flat_map(|suffix| &suffix.0);
+    let place = |item: &I| match item {
+        I::ProcessSubstitution(_, subshell) => Some((subshell.loc.start.index.saturating_sub(1), subshell.loc.end.index, true)),
+        I::AssignmentWord(assignment, _) => {
+            let is_array = matches!(assignment.value, ast::AssignmentValue::Array(_));
+            Some((assignment.loc.start.index, assignment.loc.end.index, is_array))
+        }
+        I::Word(word) => word.loc.as_ref().map(|loc| (loc.start.index, loc.end.index, false)),
+        I::IoRedirect(_) => None,
+    };
+    let name = simple.word_or_name.iter().filter_map(|word| word.loc.as_ref());
+    let name = name.map(|loc| (loc.start.index, loc.end.index, false));
+    let places: Vec<_> = prefix.filter_map(place).chain(name).chain(suffix.filter_map(place)).collect();
+    places.windows(2).any(|pair| (pair[0].2 || pair[1].2) && pair[0].1 >= pair[1].0)
 }
 
 fn file_redirect(kind: &ast::IoFileRedirectKind, word: Word) -> RedirectKind {

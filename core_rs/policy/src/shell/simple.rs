@@ -8,7 +8,7 @@ use super::expand::Expansion;
 use super::hazard;
 use super::state::{Field, FieldKind, Flow, Value, Variable};
 use super::syntax::{self, Argument, Assignment, Simple};
-use super::walk::{MAX_INVOCATIONS, Stdin, Walker};
+use super::walk::{MAX_INVOCATIONS, Stdin, Walker, may_fail};
 
 /// Longest value of a variable that is kept.
 const MAX_VALUE: usize = 64 * 1024;
@@ -23,8 +23,9 @@ impl Walker<'_> {
     pub(super) fn simple(&mut self, simple: &Simple) -> Flow {
         let words = self.words(&simple.words);
         let stdin = self.stdin.clone();
+        let before = self.state.clone();
         self.redirects(&simple.redirects);
-        let flow = if words.is_empty() {
+        let mut flow = if words.is_empty() {
             for assignment in &simple.assignments {
                 self.assignment(assignment);
             }
@@ -35,6 +36,9 @@ impl Walker<'_> {
         // `exec < file` alone moves the shell's own standard input.
         if !self.keeps_redirects(simple) {
             self.stdin = stdin;
+        }
+        if may_fail(&simple.redirects) {
+            flow.failure = Some(flow.failure().join(&before));
         }
         flow
     }

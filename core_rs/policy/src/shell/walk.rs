@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::expand::Expansion;
 use super::state::{Field, FieldKind, Flow, State, Value, Variable};
-use super::syntax::{Arm, Command, Compound, Connector, List, Pipeline, Redirect, Script, Test, Word};
+use super::syntax::{Arm, Command, Compound, Connector, List, Pipeline, Redirect, RedirectKind, Script, Test, Word};
 use super::{Resolution, ShellContext};
 
 /// Most invocations of one command line.
@@ -32,6 +32,18 @@ pub(super) enum Stdin {
     Unknown,
 }
 
+/// A loop or function, and the states in which it was left early.
+struct Frame {
+    is_function: bool,
+    left: Vec<State>,
+}
+
+impl Frame {
+    fn new(is_function: bool) -> Self {
+        Self { is_function, left: Vec::new() }
+    }
+}
+
 pub(super) struct Walker<'a> {
     pub(super) ctx: ShellContext<'a>,
     pub(super) state: State,
@@ -42,8 +54,8 @@ pub(super) struct Walker<'a> {
     /// Within `if`, `while`, `&&`, `||` or `!`, where `set -e` does not end the shell.
     tested: usize,
     pub(super) calls: usize,
-    /// States at `break`, `continue` and `return`, by loop and function.
-    pub(super) leaving: Vec<Vec<State>>,
+    /// The loops and functions around the present command.
+    leaving: Vec<Frame>,
     /// Values that `local` hides, by function.
     pub(super) locals: Vec<Vec<(String, Option<Variable>)>>,
     pub(super) deadline: Instant,
@@ -196,13 +208,17 @@ impl<'a> Walker<'a> {
 
     fn redirected(&mut self, compound: &Compound, redirects: &[Redirect]) -> Flow {
         let stdin = self.stdin.clone();
+        let before = self.state.clone();
         self.redirects(redirects);
         // Several commands may share it, and the first may take all.
         if matches!(self.stdin, Stdin::Known(_)) && !is_one_command(compound) {
             self.stdin = Stdin::Unknown;
         }
-        let flow = self.compound(compound);
+        let mut flow = self.compound(compound);
         self.stdin = stdin;
+        if may_fail(redirects) {
+            flow.failure = Some(flow.failure().join(&before));
+        }
         flow
     }
 
@@ -316,16 +332,12 @@ impl<'a> Walker<'a> {
             });
             return;
         }
-        self.leaving.push(Vec::new());
         for field in fields {
             self.assign(variable, Value::from_field(&field));
+            self.leaving.push(Frame::new(false));
             self.script(body);
-            let left = self.leaving.last_mut().map(std::mem::take).unwrap_or_default();
-            for state in &left {
-                self.state = self.state.clone().join(state);
-            }
+            self.rejoin();
         }
-        self.leaving.pop();
     }
 
     /// Walks a loop until another round learns nothing new. `round` returns the state that ends it.
@@ -337,9 +349,9 @@ impl<'a> Walker<'a> {
             self.found.effects.truncate(mark.1);
             self.found.notes.truncate(mark.2);
             let start = self.state.clone();
-            self.leaving.push(Vec::new());
+            self.leaving.push(Frame::new(false));
             let mut end = round(self);
-            let left = self.leaving.pop().unwrap_or_default();
+            let left = self.leaving.pop().map(|frame| frame.left).unwrap_or_default();
             let mut next = start.clone().join(&self.state);
             for state in &left {
                 next = next.join(state);
@@ -354,16 +366,40 @@ impl<'a> Walker<'a> {
         self.unanalysable("a loop changes too much to follow");
     }
 
-    /// `break`, `continue` and `return`: what follows here does not run, what follows there does.
-    pub(super) fn leave(&mut self) {
+    /// `return`: what follows in the function does not run, what follows its call does.
+    pub(super) fn leave_function(&mut self) {
+        let Some(at) = self.leaving.iter().rposition(|frame| frame.is_function) else { return };
+        self.leave(at);
+    }
+
+    /// `break` and `continue`, out of one loop or of any number.
+    pub(super) fn leave_loops(&mut self, several: bool) {
+        let innermost = self.leaving.len();
+        let outermost = self.leaving.iter().rposition(|frame| frame.is_function).map_or(0, |at| at + 1);
+        let first = if several { outermost } else { innermost.saturating_sub(1).max(outermost) };
+        for at in first..innermost {
+            let live = self.state.live;
+            self.leave(at);
+            self.state.live = live && at + 1 < innermost;
+        }
+    }
+
+    fn leave(&mut self, at: usize) {
         let state = self.state.clone();
-        match self.leaving.last_mut() {
-            Some(states) if states.len() < 64 => {
-                states.push(state);
+        match self.leaving.get_mut(at) {
+            Some(frame) if frame.left.len() < 64 => {
+                frame.left.push(state);
                 self.state.live = false;
             }
-            // Outside of any loop, or too often: what follows may run.
+            // Left too often: what follows may run.
             _ => {}
+        }
+    }
+
+    /// Ends a loop's round or a function: the states in which it was left go on here.
+    fn rejoin(&mut self) {
+        for state in self.leaving.pop().map(|frame| frame.left).unwrap_or_default() {
+            self.state = self.state.clone().join(&state);
         }
     }
 
@@ -411,7 +447,7 @@ impl<'a> Walker<'a> {
         self.conditions += several;
         for body in bodies {
             self.state = start.clone();
-            self.leaving.push(Vec::new());
+            self.leaving.push(Frame::new(true));
             self.locals.push(Vec::new());
             self.command_body(body);
             end = Some(match end.take() {
@@ -429,9 +465,7 @@ impl<'a> Walker<'a> {
     fn command_body(&mut self, body: &Command) {
         let flow = self.command(body);
         self.state = flow.merged();
-        for state in self.leaving.pop().unwrap_or_default() {
-            self.state = self.state.clone().join(&state);
-        }
+        self.rejoin();
         for (name, hidden) in self.locals.pop().unwrap_or_default().into_iter().rev() {
             match hidden {
                 Some(variable) => self.state.set_variable(&name, variable),
@@ -448,6 +482,11 @@ fn distinct(fields: &[Field]) -> Vec<Value> {
         return vec![Value::Unknown];
     }
     fields.iter().map(Value::from_field).collect()
+}
+
+/// A file that cannot be opened keeps the command from running.
+pub(super) fn may_fail(redirects: &[Redirect]) -> bool {
+    redirects.iter().any(|redirect| !matches!(redirect.kind, RedirectKind::HereDocument(_) | RedirectKind::HereString(_)))
 }
 
 fn is_one_command(compound: &Compound) -> bool {

@@ -28,7 +28,7 @@ pub(super) enum Quoting {
 /// # Errors
 /// Why the word cannot be understood.
 pub(super) fn read_word(text: &str, quoting: Quoting, scripts: &mut dyn Scripts) -> Result<Word, String> {
-    let mut reader = Reader { text, at: 0, quoting, pieces: Vec::new(), scripts };
+    let mut reader = Reader { text, at: 0, quoting, pieces: Vec::new(), lone_dollar: false, scripts };
     reader.read()?;
     Ok(Word { pieces: reader.pieces })
 }
@@ -44,6 +44,7 @@ struct Reader<'a> {
     at: usize,
     quoting: Quoting,
     pieces: Vec<Piece>,
+    lone_dollar: bool,
     scripts: &'a mut dyn Scripts,
 }
 
@@ -63,6 +64,10 @@ impl Reader<'_> {
                     self.at += char.len_utf8();
                 }
             }
+        }
+        let expands = self.pieces.iter().any(|piece| !matches!(piece.kind, PieceKind::Text(_)));
+        if self.lone_dollar && expands {
+            self.push(false, PieceKind::Opaque("bash does not split a word with a lone `$`".to_owned()));
         }
         Ok(())
     }
@@ -121,8 +126,10 @@ impl Reader<'_> {
         let start = self.at + 1;
         let length = closing_double_quote(&self.text[start..]).ok_or("a double quote is not closed")?;
         let inner = read_word(&self.text[start..start + length], Quoting::Double, self.scripts)?;
-        // Even an empty quotation makes a word.
-        self.push(true, PieceKind::Text(String::new()));
+        if inner.pieces.is_empty() {
+            // Even an empty quotation makes a word; `"$@"` alone need not.
+            self.push(true, PieceKind::Text(String::new()));
+        }
         self.pieces.extend(inner.pieces);
         self.at = start + length + 1;
         Ok(())
@@ -173,6 +180,7 @@ impl Reader<'_> {
         self.at = start + length;
         if length == 0 {
             let quoted = self.quoting != Quoting::None;
+            self.lone_dollar |= !quoted;
             self.text(quoted, '$');
             return Ok(());
         }

@@ -1,5 +1,9 @@
 //! What a command resolves to, written so that a table can hold it.
 
+#![allow(dead_code)]
+
+pub mod random;
+
 use std::collections::BTreeMap;
 
 use cmdop_contract::effect::kind_name;
