@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code)]
 
-mod mounts;
+pub(crate) mod mounts;
 
 use std::ffi::{CString, OsStr};
 use std::fs;
@@ -51,6 +51,8 @@ pub fn enter<P: AsRef<Path>>(directory: &Path, keep: &[P]) -> Result<(), Error> 
     plan.mount_kernel()?;
     plan.mount_devices()?;
     for kept in &plan.kept {
+        // It shows through the overlay already, unless it lies in memory that the fixture has its own of.
+        fs::create_dir_all(plan.inside(kept)).map_err(Error::io("make a place for what is kept"))?;
         bind(kept, &plan.inside(kept))?;
     }
     plan.hide_layers()?;
@@ -115,11 +117,12 @@ impl Plan {
         let work = private_directory(&self.work.join("root"))?;
         let overlay = Overlay { lower: Path::new("/"), upper: &self.upper, work: &work };
         // File handles let a preview on top of this overlay tell a rename from a copy. A tree that
-        // was copied with its attributes no longer fits its index, and goes without.
-        let indexed = overlay.mount(&self.directory, "index=on,nfs_export=on,redirect_dir=on");
+        // was copied with its attributes no longer fits its index, and goes without. `xino` keeps
+        // inode numbers when a change moves a file up, by which tools tell a file from another.
+        let indexed = overlay.mount(&self.directory, "index=on,nfs_export=on,redirect_dir=on,xino=on");
         let mounted = match indexed {
             Err(Errno::BUSY) => Err(Errno::BUSY),
-            Err(_) => overlay.mount(&self.directory, "index=off,redirect_dir=on"),
+            Err(_) => overlay.mount(&self.directory, "index=off,redirect_dir=on,xino=on"),
             done => done,
         };
         mounted.map_err(|errno| self.refused(errno))
@@ -159,7 +162,7 @@ impl Plan {
             let upper = self.upper_of(&mount.path, number)?;
             let work = private_directory(&self.work.join(format!("work-{number}")))?;
             let overlay = Overlay { lower: &mount.path, upper: &upper, work: &work };
-            if overlay.mount(&target, "index=off,redirect_dir=on").is_ok() {
+            if overlay.mount(&target, "index=off,redirect_dir=on,xino=on").is_ok() {
                 return Ok(());
             }
         }

@@ -1,16 +1,19 @@
-//! Fixtures change the whole process, so each case runs in a process of its own: this program,
-//! started again with the name of the case and its directory.
+//! What a process sees and changes inside a fixture.
+
+mod support;
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use cmdop_contract::v1::Reason;
+use cmdop_contract::v1::{EffectKind, Reason, Stage};
+use cmdop_host::admit::{Admission, Keys};
 use cmdop_host::fixture;
-
-/// A name, and what happens in a process of its own with an empty directory on a real disk.
-type Case = (&'static str, fn(&Path));
+use cmdop_host::native::Native;
+use serde_json::{Value, json};
+use support::cases::{self, Case};
+use support::{HOST, Server, permit, with_effects};
 
 const CASES: &[Case] = &[
     ("a_file_of_the_fixture_is_at_its_place_over_the_machine", shows_at_its_place),
@@ -20,6 +23,7 @@ const CASES: &[Case] = &[
     ("only_private_directories_that_are_kept_stay_the_real_ones", kept_stays),
     ("the_layers_cannot_be_reached_from_inside", layers_are_hidden),
     ("devices_work_and_the_kernels_own_tree_is_read_only", kernel_trees),
+    ("native_tools_change_the_fixture_and_nothing_else", native_tools),
     ("a_preview_can_be_layered_on_a_fixture", preview_on_top),
     ("a_second_life_finds_what_the_first_one_left", second_life),
     ("a_fixture_that_cannot_be_is_refused_with_what_to_do", refusals),
@@ -27,35 +31,11 @@ const CASES: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args().collect();
-    if let [_, case, name, directory] = arguments.as_slice()
-        && case == "--case"
-    {
-        let mut known = CASES.iter().chain(&[("covered", covered as fn(&Path))]);
-        let (_, run) = known.find(|(known, _)| known == name).expect("a known case");
-        run(Path::new(directory));
-        return ExitCode::SUCCESS;
+    if rustix::process::geteuid().is_root() {
+        return cases::run(CASES, &[("covered", covered)]);
     }
-    if !rustix::process::geteuid().is_root() {
-        println!("fixture: skipped, because a fixture needs root");
-        return ExitCode::SUCCESS;
-    }
-    let wanted = arguments.get(1).filter(|filter| !filter.starts_with('-'));
-    let failed = CASES
-        .iter()
-        .filter(|(name, _)| wanted.is_none_or(|filter| name.contains(filter.as_str())))
-        .filter(|(name, _)| !passes(name))
-        .count();
-    println!("\nfixture: {failed} of {} failed", CASES.len());
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn passes(name: &str) -> bool {
-    let directory = tempfile::Builder::new().prefix("cmdop-fixture-").tempdir().expect("directory");
-    let this = std::env::current_exe().expect("this program");
-    let ended = Command::new(this).args(["--case", name]).arg(directory.path()).status().expect("start");
-    println!("test {name} ... {}", if ended.success() { "ok" } else { "FAILED" });
-    ended.success()
+    println!("skipped, because a fixture needs root");
+    ExitCode::SUCCESS
 }
 
 /// Makes `DIR/fix` with the given files and enters it.
@@ -166,6 +146,33 @@ fn kernel_trees(directory: &Path) {
     assert_eq!(block_devices.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_block_device())).count(), 0);
 }
 
+fn native_tools(directory: &Path) {
+    enter(directory, &[("srv/app/logs/a", "line"), ("srv/app/keep", "kept")]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let keys = Keys::open(&directory.join("real/ledger"), HOST, &Server::new(1).verifying_key()).expect("open");
+    let native = Native::open(Vec::new()).expect("open /");
+    let run = |tool: &str, arguments: Value| {
+        let kinds = [EffectKind::FileCreate, EffectKind::FileModify, EffectKind::FileDelete];
+        let call = format!("{tool} {arguments}");
+        let permit = with_effects(permit(&call, Stage::Apply, tool, &arguments), &kinds, "/**");
+        let admitted = match runtime.block_on(keys.admit(&Server::new(1).sign(&permit))).expect("admitted") {
+            Admission::Fresh(admitted) => admitted,
+            other => panic!("{other:?}"),
+        };
+        let done = native.apply(&admitted).expect("permitted");
+        assert!(done.result.ok, "{call}: {:?}", done.result.error);
+        done.observation.effects
+    };
+    // A file and a tree of the fixture, then of the machine beneath.
+    assert_eq!(run("files.write", json!({"path": "/srv/app/keep", "content": "new"})).len(), 1);
+    assert_eq!(run("files.delete", json!({"path": "/srv/app/logs", "recursive": true}))[0].count, 2);
+    assert_eq!(run("files.write", json!({"path": "/etc/passwd", "content": "nobody"})).len(), 1);
+    assert!(run("files.delete", json!({"path": "/usr/share", "recursive": true}))[0].count > 10);
+    assert_eq!(fs::read_to_string("/etc/passwd").expect("read"), "nobody");
+    assert!(!Path::new("/usr/share").exists() && !Path::new("/srv/app/logs").exists());
+    assert_eq!(outside("test -d /usr/share && head -c 5 /etc/passwd"), "root:");
+}
+
 fn preview_on_top(directory: &Path) {
     enter(directory, &[("srv/app/a", "old")]);
     let layer = directory.join("real");
@@ -182,9 +189,7 @@ fn preview_on_top(directory: &Path) {
 }
 
 fn second_life(directory: &Path) {
-    let this = std::env::current_exe().expect("this program");
-    let first = "a_write_lands_in_the_fixture";
-    assert!(Command::new(this).args(["--case", first]).arg(directory).status().expect("start").success());
+    assert!(cases::again("a_write_lands_in_the_fixture", directory).status().expect("start").success());
     fixture::enter(&directory.join("fix"), &[private(&directory.join("real"))]).expect("enter again");
     assert_eq!(fs::read_to_string("/srv/app/b").expect("read"), "created");
 }

@@ -79,6 +79,7 @@ impl From<&Stat> for Stamp {
     // The widths of these fields differ between architectures.
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
     fn from(stat: &Stat) -> Self {
+        let is_directory = file_type(stat.st_mode as u32) == FileType::Directory;
         Self {
             dev: stat.st_dev as u64,
             ino: stat.st_ino as u64,
@@ -86,7 +87,8 @@ impl From<&Stat> for Stamp {
             nlink: stat.st_nlink as u64,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            size: stat.st_size as u64,
+            // That of a directory says nothing, and differs between the layers of an overlay.
+            size: if is_directory { 0 } else { stat.st_size as u64 },
             mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
             ctime: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
         }

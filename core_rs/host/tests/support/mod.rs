@@ -1,6 +1,8 @@
 //! A server as a host sees one: somebody with the key that signs permits.
 #![allow(dead_code)]
 
+pub mod cases;
+
 use cmdop_contract::digest::action_digest;
 use cmdop_contract::v1::{Action, Actor, EffectKind, Permit, PermittedEffect, SignedPermit, Stage};
 use ed25519_dalek::{Signer, SigningKey};

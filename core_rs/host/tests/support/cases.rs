@@ -1,0 +1,39 @@
+//! Cases that change their whole process or need one without threads: each runs in a process of its
+//! own, which is this program started again with the name of the case and an empty directory.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+/// A name, and what happens in the process.
+pub type Case = (&'static str, fn(&Path));
+
+/// Runs the cases that the command line selects, or the one that this process is for.
+pub fn run(cases: &[Case], helpers: &[Case]) -> ExitCode {
+    let arguments: Vec<_> = std::env::args().collect();
+    if let [_, flag, name, directory] = arguments.as_slice()
+        && flag == "--case"
+    {
+        let (_, run) = cases.iter().chain(helpers).find(|(known, _)| known == name).expect("a known case");
+        run(Path::new(directory));
+        return ExitCode::SUCCESS;
+    }
+    let wanted = arguments.get(1).filter(|filter| !filter.starts_with('-'));
+    let selected = cases.iter().filter(|(name, _)| wanted.is_none_or(|filter| name.contains(filter.as_str())));
+    let failed = selected.filter(|(name, _)| !passes(name)).count();
+    println!("\n{failed} of {} failed", cases.len());
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn passes(name: &str) -> bool {
+    let directory = tempfile::Builder::new().prefix("cmdop-case-").tempdir().expect("directory");
+    let ended = again(name, directory.path()).status().expect("start");
+    println!("test {name} ... {}", if ended.success() { "ok" } else { "FAILED" });
+    ended.success()
+}
+
+/// This program, to run one case or helper.
+pub fn again(name: &str, directory: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--case", name]).arg(directory);
+    command
+}
