@@ -97,7 +97,6 @@ fn is_harmless(script: &str) -> bool {
 struct Tally {
     scripts: usize,
     held: usize,
-    reasons: BTreeMap<String, usize>,
     runs: usize,
     unseen: Vec<String>,
 }
@@ -117,19 +116,9 @@ fn compare(seed: u64, count: usize) -> Tally {
         }
         tally.scripts += 1;
         let ctx = ShellContext { cwd: &cwd, home: "/home/u", env: &env };
-        let found = match resolve(&script, &ctx) {
-            Ok(found) if found.unanalysable.is_empty() => found,
-            Ok(found) => {
-                tally.held += 1;
-                *tally.reasons.entry(found.unanalysable[0].clone()).or_default() += 1;
-                continue;
-            }
-            Err(malformed) => {
-                tally.held += 1;
-                if std::env::var("SHOW").is_ok() { println!("---- {malformed}\n{script}"); }
-                *tally.reasons.entry(malformed.to_string()).or_default() += 1;
-                continue;
-            }
+        let Some(found) = resolve(&script, &ctx).ok().filter(|found| found.unanalysable.is_empty()) else {
+            tally.held += 1;
+            continue;
         };
         // A background command may outlive its script: each has a log of its own.
         let log = root.path().join(format!("log-{}", tally.scripts));
@@ -147,7 +136,7 @@ fn compare(seed: u64, count: usize) -> Tally {
 #[test]
 fn whatever_bash_runs_was_seen_or_the_script_was_held() {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
-    let (seed, count) = (number("CMDOP_ORACLE_SEED", 1), number("CMDOP_ORACLE_SCRIPTS", 4_000) as usize);
+    let (seed, count) = (number("CMDOP_ORACLE_SEED", 1), number("CMDOP_ORACLE_SCRIPTS", 3_000) as usize);
     println!("CMDOP_ORACLE_SEED={seed} CMDOP_ORACLE_SCRIPTS={count}");
     let halves = [seed.wrapping_mul(2), seed.wrapping_mul(2) + 1];
     let halves = halves.map(|seed| std::thread::spawn(move || compare(seed, count / 2)));
@@ -157,13 +146,9 @@ fn whatever_bash_runs_was_seen_or_the_script_was_held() {
         total.scripts += tally.scripts;
         total.held += tally.held;
         total.runs += tally.runs;
-        for (k, v) in tally.reasons { *total.reasons.entry(k).or_default() += v; }
         total.unseen.extend(tally.unseen);
     }
     println!("{} scripts, {} held, {} program runs", total.scripts, total.held, total.runs);
-    let mut reasons: Vec<_> = total.reasons.iter().collect();
-    reasons.sort_by_key(|(_, c)| std::cmp::Reverse(**c));
-    for (r, c) in reasons.iter().take(40) { println!("{c} {r}"); }
     assert!(total.unseen.is_empty(), "{} unseen:\n{}", total.unseen.len(), total.unseen.iter().take(12).cloned().collect::<Vec<_>>().join("\n\n"));
     assert!(total.held < total.scripts * 3 / 4, "so much is held that little is shown");
     assert!(total.runs > total.scripts / 4, "so little ran that little is shown");

@@ -275,6 +275,9 @@ fn traps_of_the_parsers_are_held() {
         "( ( ( ( ( ( ( ( ( ( ( a",
         "case x in x) case x in x) a",
         "\"${x:-'$(rm x)'\"a\"}\"",
+        "echo $(a <<'E'\nb\nE\nv=c6; $v x)",
+        "a=(b)- rm x",
+        "rm a$(b)<(c)$",
     ]);
 }
 

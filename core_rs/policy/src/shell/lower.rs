@@ -73,12 +73,7 @@ impl Scripts for Lowering {
         self.depth += 1;
         let script = self.program(&program);
         self.depth -= 1;
-        let script = script?;
-        // bash 5.2 prints a substitution before it runs it, and loses the `;` behind a here-document.
-        if has_here_document(text) && script.lists.len() > 1 {
-            return Err("commands follow a here-document within a substitution".to_owned());
-        }
-        Ok(Rc::new(script))
+        substituted(script?, text)
     }
 }
 
@@ -256,7 +251,7 @@ impl Lowering {
             }
             I::AssignmentWord(_, word) => simple.words.push(Argument::Word(self.word(word)?)),
             I::ProcessSubstitution(kind, subshell) => {
-                let script = Rc::new(self.list(&subshell.list)?);
+                let script = substituted(self.list(&subshell.list)?, &subshell.to_string())?;
                 let output = matches!(kind, ast::ProcessSubstitutionKind::Write);
                 let piece = Piece { quoted: false, kind: PieceKind::Process { script, output } };
                 simple.words.push(Argument::Word(Word { pieces: vec![piece] }));
@@ -321,7 +316,7 @@ impl Lowering {
             ast::IoRedirect::File(_, _, T::Fd(_)) => None,
             ast::IoRedirect::File(fd, kind, T::ProcessSubstitution(_, subshell)) => {
                 let output = !matches!(kind, ast::IoFileRedirectKind::Read);
-                let script = Rc::new(self.list(&subshell.list)?);
+                let script = substituted(self.list(&subshell.list)?, &subshell.to_string())?;
                 Some(Redirect { fd: *fd, kind: RedirectKind::Process { script, output } })
             }
             ast::IoRedirect::File(fd, kind, T::Duplicate(word)) => {
@@ -359,6 +354,19 @@ impl Lowering {
     fn arithmetic(&mut self, expression: &ast::UnexpandedArithmeticExpr) -> Result<Arithmetic> {
         read_arithmetic(&expression.value, self)
     }
+}
+
+/// A script of a substitution. bash 5.2 prints such a script and reads it again before it runs it, and
+/// loses the `;` behind a here-document: `v=1; cmd $v` becomes `v=1 cmd $v`.
+fn substituted(script: Script, text: &str) -> Result<Rc<Script>> {
+    let single = match script.lists.as_slice() {
+        [list] => list.rest.is_empty() && list.first.stages.iter().all(|stage| matches!(stage, Command::Simple(_))),
+        _ => false,
+    };
+    if has_here_document(text) && !single {
+        return Err("commands stand beside a here-document within a substitution".to_owned());
+    }
+    Ok(Rc::new(script))
 }
 
 /// Does an array or a process substitution touch the word beside it? For bash they are one word.

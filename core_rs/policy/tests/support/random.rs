@@ -34,7 +34,8 @@ pub fn script(random: &mut Random) -> String {
     text
 }
 
-fn mutate(random: &mut Random, text: &mut String) {
+/// Removes, doubles, adds or swaps a character.
+pub fn mutate(random: &mut Random, text: &mut String) {
     let characters: Vec<char> = text.chars().collect();
     if characters.is_empty() {
         return;
