@@ -59,7 +59,7 @@ class ServerConfig(_message.Message):
     def __init__(self, data_dir: _Optional[str] = ..., listen: _Optional[str] = ..., policies: _Optional[_Iterable[_Union[PolicyFile, _Mapping]]] = ..., autonomy: _Optional[_Union[AutonomyConfig, _Mapping]] = ..., vocabulary_version: _Optional[str] = ..., approval_ttl_ms: _Optional[int] = ..., permit_ttl_ms: _Optional[int] = ..., judgement_ttl_ms: _Optional[int] = ..., max_open_calls: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., host_grace_ms: _Optional[int] = ..., drain_ms: _Optional[int] = ...) -> None: ...
 
 class HostConfig(_message.Message):
-    __slots__ = ("name", "server", "state_dir", "permit_key", "workspaces", "labels", "fixture", "max_output_bytes", "max_running")
+    __slots__ = ("name", "server", "state_dir", "permit_key", "workspaces", "labels", "fixture", "max_output_bytes", "max_running", "hidden")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,7 @@ class HostConfig(_message.Message):
     FIXTURE_FIELD_NUMBER: _ClassVar[int]
     MAX_OUTPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_FIELD_NUMBER: _ClassVar[int]
     name: str
     server: str
     state_dir: str
@@ -85,7 +86,8 @@ class HostConfig(_message.Message):
     fixture: str
     max_output_bytes: int
     max_running: int
-    def __init__(self, name: _Optional[str] = ..., server: _Optional[str] = ..., state_dir: _Optional[str] = ..., permit_key: _Optional[bytes] = ..., workspaces: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., fixture: _Optional[str] = ..., max_output_bytes: _Optional[int] = ..., max_running: _Optional[int] = ...) -> None: ...
+    hidden: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., server: _Optional[str] = ..., state_dir: _Optional[str] = ..., permit_key: _Optional[bytes] = ..., workspaces: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., fixture: _Optional[str] = ..., max_output_bytes: _Optional[int] = ..., max_running: _Optional[int] = ..., hidden: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ClientConfig(_message.Message):
     __slots__ = ("address", "connect_timeout_ms", "max_frame_bytes")

@@ -1522,6 +1522,10 @@ pub struct HostConfig {
     /// 64
     #[prost(uint32, tag = "9")]
     pub max_running: u32,
+    /// Absolute directories beside `state_dir` that no tool may see, such as the data of a server on
+    /// the same machine with its signing key.
+    #[prost(string, repeated, tag = "10")]
+    pub hidden: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClientConfig {
