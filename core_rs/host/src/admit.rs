@@ -27,7 +27,7 @@
 //!
 //! ```compile_fail,E0451
 //! fn id(admitted: &cmdop_host::Admitted) -> cmdop_host::Admitted {
-//!     cmdop_host::Admitted { permit: (**admitted).clone() }
+//!     cmdop_host::Admitted { permit: Box::new((**admitted).clone()) }
 //! }
 //! ```
 //!
@@ -69,14 +69,14 @@ use memory::{Memory, Seen};
 /// Every function that touches the machine takes one. It is neither `Clone` nor `Copy`.
 #[derive(Debug)]
 pub struct Admitted {
-    permit: Permit,
+    permit: Box<Permit>,
 }
 
 impl Admitted {
     /// For tests of this crate that are not about admission.
     #[cfg(test)]
     pub(crate) fn for_tests(permit: Permit) -> Self {
-        Self { permit }
+        Self { permit: Box::new(permit) }
     }
 }
 
@@ -176,7 +176,7 @@ impl Keys {
             inner.memory.lock().unnote(&permit);
             return Err(error);
         }
-        Ok(Admission::Fresh(Admitted { permit }))
+        Ok(Admission::Fresh(Admitted { permit: Box::new(permit) }))
     }
 
     /// A permit that ran while it was valid still has its answer.

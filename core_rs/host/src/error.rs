@@ -53,7 +53,12 @@ impl Error {
     #[must_use]
     pub fn with(reason: Reason, message: impl Into<String>, remedy: remedy::Kind) -> Self {
         let remedy = Some(Remedy { kind: Some(remedy) });
-        Self::Typed(Box::new(v1::Error { reason: reason.into(), message: message.into(), remedy, ..Default::default() }))
+        Self::Typed(Box::new(v1::Error {
+            reason: reason.into(),
+            message: message.into(),
+            remedy,
+            ..Default::default()
+        }))
     }
 
     /// An operating system error, with what was being done.

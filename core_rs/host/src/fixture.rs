@@ -252,7 +252,8 @@ impl Overlay<'_> {
     fn mount(&self, target: &Path, options: &str) -> Result<(), Errno> {
         // Descriptors stand for the paths, so that no comma or colon in one is taken for syntax.
         let lower = hold(self.lower)?;
-        let [lower, upper, work] = [&lower, self.upper, self.work].map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        let [lower, upper, work] =
+            [&lower, self.upper, self.work].map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd()));
         let data = format!("lowerdir={lower},upperdir={upper},workdir={work},{options}");
         let data = CString::new(data).map_err(|_| Errno::INVAL)?;
         rustix::mount::mount("cmdop-fixture", target, "overlay", MountFlags::NODEV, &*data)

@@ -172,9 +172,8 @@ impl Native {
     fn shield(&self, path: &[u8], tool: &str) -> Result<(), Error> {
         use std::os::unix::ffi::OsStrExt;
         let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
-        let reaches = |hidden: &PathBuf| {
-            path.starts_with(hidden) || (tool == "files.delete" && hidden.starts_with(path))
-        };
+        let reaches =
+            |hidden: &PathBuf| path.starts_with(hidden) || (tool == "files.delete" && hidden.starts_with(path));
         if self.hidden.iter().any(reaches) {
             return Err(not_usable(path.as_os_str().as_bytes(), "holds the host's own state, which no tool may reach"));
         }

@@ -94,8 +94,11 @@ fn other_mounts_are_covered(directory: &Path) {
     let mounted = directory.join("disk");
     fs::create_dir(&mounted).expect("directory");
     // A mount of this process's own: seen by the fixture, gone with the process.
-    let script = format!("mount -t tmpfs none {0} && echo -n real > {0}/file && exec \"$0\" --case covered {1}",
-        mounted.display(), directory.display());
+    let script = format!(
+        "mount -t tmpfs none {0} && echo -n real > {0}/file && exec \"$0\" --case covered {1}",
+        mounted.display(),
+        directory.display()
+    );
     let this = std::env::current_exe().expect("this program");
     let ended = Command::new("unshare").args(["-m", "sh", "-c", &script]).arg(this).status().expect("unshare");
     assert!(ended.success());

@@ -161,10 +161,10 @@ impl Memory {
 
     /// Forgets what is over, acknowledged and long expired.
     pub(super) fn forget_before(&mut self, now: i64) {
-        let is_over = |record: &Record| {
-            record.is_acknowledged && record.permit.expires_at.saturating_add(RETENTION_NS) < now
-        };
-        let over: Vec<_> = self.records.iter().filter(|(_, record)| is_over(record)).map(|(number, _)| *number).collect();
+        let is_over =
+            |record: &Record| record.is_acknowledged && record.permit.expires_at.saturating_add(RETENTION_NS) < now;
+        let over: Vec<_> =
+            self.records.iter().filter(|(_, record)| is_over(record)).map(|(number, _)| *number).collect();
         for number in over {
             if let Some(record) = self.records.remove(&number) {
                 self.by_id.remove(&record.permit.permit_id);

@@ -1,7 +1,7 @@
 //! Why a permit does not run here.
 
-use cmdop_contract::v1::{self, Outcome, Permit, Reason, Report, Stage};
 use cmdop_contract::reason;
+use cmdop_contract::v1::{self, Outcome, Permit, Reason, Report, Stage};
 
 use super::is_harmless;
 use crate::Error;

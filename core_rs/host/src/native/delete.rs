@@ -95,10 +95,14 @@ impl Removal {
     /// Takes it out of sight, and makes sure that it is what was looked at.
     fn hide(&self, hidden: &CStr) -> Result<(), Error> {
         let Spot { parent, name, path } = &self.spot;
-        renameat_with(parent, name.as_c_str(), parent, hidden, RenameFlags::NOREPLACE).map_err(|errno| match errno {
-            Errno::BUSY | Errno::XDEV => not_usable(path, "is a mount point or cannot be renamed on its file system"),
-            other => refused(other, path),
-        })?;
+        renameat_with(parent, name.as_c_str(), parent, hidden, RenameFlags::NOREPLACE).map_err(
+            |errno| match errno {
+                Errno::BUSY | Errno::XDEV => {
+                    not_usable(path, "is a mount point or cannot be renamed on its file system")
+                }
+                other => refused(other, path),
+            },
+        )?;
         let is_same = || -> Result<bool, Error> {
             let held = hold_child(parent, hidden).map_err(|errno| refused(errno, path))?;
             let stamp = Stamp::of(held)?;

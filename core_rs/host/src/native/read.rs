@@ -90,7 +90,9 @@ fn cut_to_character(window: &mut Vec<u8>) {
 
 fn encoded(window: Vec<u8>) -> (String, &'static str) {
     match String::from_utf8(window) {
-        Ok(text) if text.bytes().filter(u8::is_ascii_control).count() * 6 <= text.len() * MAX_ESCAPED => (text, "utf-8"),
+        Ok(text) if text.bytes().filter(u8::is_ascii_control).count() * 6 <= text.len() * MAX_ESCAPED => {
+            (text, "utf-8")
+        }
         Ok(text) => (STANDARD.encode(text), "base64"),
         Err(error) => (STANDARD.encode(error.as_bytes()), "base64"),
     }

@@ -14,10 +14,8 @@ pub(crate) const MAX_TEXT_BYTES: u64 = 256 * 1024;
 pub(crate) fn unified(before: &[u8], after: &[u8]) -> (String, bool) {
     let (Some(before), Some(after)) = (text(before), text(after)) else { return Default::default() };
     // A deadline bounds the cost of texts that have nothing in common.
-    let diff = TextDiff::configure()
-        .algorithm(Algorithm::Myers)
-        .timeout(Duration::from_millis(50))
-        .diff_lines(before, after);
+    let diff =
+        TextDiff::configure().algorithm(Algorithm::Myers).timeout(Duration::from_millis(50)).diff_lines(before, after);
     let mut text = diff.unified_diff().context_radius(2).to_string();
     if text.len() <= MAX_DIFF_BYTES {
         return (text, false);

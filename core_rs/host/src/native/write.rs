@@ -4,7 +4,6 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read, Write};
 
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cmdop_contract::path::escape;
@@ -88,7 +87,12 @@ impl Replacement {
             bytes,
             // Removing what was created restores the state before; of a replaced file nothing is kept.
             reversible: before.is_none() || kind == EffectKind::FileChmod,
-            file: Some(FileChange { before: before.clone(), after: Some(after.clone()), text_diff, text_diff_truncated }),
+            file: Some(FileChange {
+                before: before.clone(),
+                after: Some(after.clone()),
+                text_diff,
+                text_diff_truncated,
+            }),
         };
         let text_before = self.before.as_ref().map_or(&[][..], |before| &before.text);
         let mut effects = Vec::new();
@@ -298,4 +302,3 @@ fn changed(spot: &Spot, why: &str) -> Error {
     let message = format!("{} is not as it was read: {why}; nothing was written", show(&spot.path));
     Error::fix(Reason::ContentChanged, message, "/arguments/expected_sha256", "the digest of the file as it is now")
 }
-

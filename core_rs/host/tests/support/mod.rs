@@ -37,12 +37,8 @@ impl Server {
 
 /// A good permit of a call's first attempt, with no effects.
 pub fn permit(call: &str, stage: Stage, tool: &str, arguments: &Value) -> Permit {
-    let action = Action {
-        tool: tool.into(),
-        host: HOST.into(),
-        arguments_json: arguments.to_string(),
-        ..Action::default()
-    };
+    let action =
+        Action { tool: tool.into(), host: HOST.into(), arguments_json: arguments.to_string(), ..Action::default() };
     let now = cmdop_ledger::now();
     Permit {
         permit_id: format!("{call}-{stage:?}"),
