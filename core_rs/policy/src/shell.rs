@@ -2,39 +2,16 @@
 //!
 //! | module | step |
 //! |---|---|
-//! | `guard` | what no parser may see |
-//! | `grammar`, `lower`, `reading` | two parsers that must agree, and the tree |
-//! | `scan`, `quote`, `word`, `parameter`, `syntax` | the pieces of a word |
-//! | `brace`, `expand`, `values`, `arithmetic`, `output` | from words to fields |
-//! | `state`, `walk` | what is known on every path |
-//! | `simple`, `builtin`, `declare`, `redirect`, `hazard` | what one command does |
+//! | `reading` | guards, then two parsers that must agree; the tree and the pieces of its words |
+//! | `walk` | the tree in bash's order: what is known on every path, what every command does |
 //! | `worker` | a known stack and bounded time |
 //!
 //! The rule of all of them: what is not known is said to be `unanalysable`, never assumed harmless.
 //! Whatever is listed besides is then a lower bound. The executor must be bash: none of this is true
 //! of other shells.
 
-mod arithmetic;
-mod brace;
-mod builtin;
-mod declare;
-mod expand;
-mod grammar;
-mod guard;
-mod hazard;
-mod lower;
-mod output;
-mod parameter;
-mod quote;
 mod reading;
-mod redirect;
-mod scan;
-mod simple;
-mod state;
-mod syntax;
-mod values;
 mod walk;
-mod word;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -98,7 +75,7 @@ impl From<Malformed> for v1::Error {
 /// # Errors
 /// [`Malformed`] if the text has to be written differently.
 pub fn resolve(command: &str, ctx: &ShellContext<'_>) -> Result<Resolution, Malformed> {
-    guard::check(command).map_err(|why| Malformed { why })?;
+    reading::guard::check(command).map_err(|why| Malformed { why })?;
     let (command, cwd, home, env) = (command.to_owned(), ctx.cwd.to_owned(), ctx.home.to_owned(), ctx.env.clone());
     let resolved = worker::run(PATIENCE, move || {
         let deadline = Instant::now() + DEADLINE;

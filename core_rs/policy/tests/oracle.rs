@@ -135,7 +135,8 @@ fn compare(seed: u64, count: usize) -> Tally {
 
 #[test]
 fn whatever_bash_runs_was_seen_or_the_script_was_held() {
-    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let number =
+        |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (seed, count) = (number("CMDOP_ORACLE_SEED", 1), number("CMDOP_ORACLE_SCRIPTS", 3_000) as usize);
     println!("CMDOP_ORACLE_SEED={seed} CMDOP_ORACLE_SCRIPTS={count}");
     let halves = [seed.wrapping_mul(2), seed.wrapping_mul(2) + 1];
@@ -149,7 +150,12 @@ fn whatever_bash_runs_was_seen_or_the_script_was_held() {
         total.unseen.extend(tally.unseen);
     }
     println!("{} scripts, {} held, {} program runs", total.scripts, total.held, total.runs);
-    assert!(total.unseen.is_empty(), "{} unseen:\n{}", total.unseen.len(), total.unseen.iter().take(12).cloned().collect::<Vec<_>>().join("\n\n"));
+    assert!(
+        total.unseen.is_empty(),
+        "{} unseen:\n{}",
+        total.unseen.len(),
+        total.unseen.iter().take(12).cloned().collect::<Vec<_>>().join("\n\n")
+    );
     assert!(total.held < total.scripts * 3 / 4, "so much is held that little is shown");
     assert!(total.runs > total.scripts / 4, "so little ran that little is shown");
 }

@@ -3,7 +3,8 @@
 use cmdop_contract::effect::kind_name;
 use cmdop_contract::tool::Registry;
 use cmdop_contract::v1::{
-    Action, Actor, EffectKind, Invocation, Judgement, NestedScript, PredictedEffect, Prediction, Proposal, Reason, remedy,
+    Action, Actor, EffectKind, Invocation, Judgement, NestedScript, PredictedEffect, Prediction, Proposal, Reason,
+    remedy,
 };
 use cmdop_contract::validate::{Limits, Validated, validate};
 use cmdop_policy::predict::{MAX_DEPTH, MAX_INVOCATIONS, Predictor, Step};
@@ -42,7 +43,9 @@ fn judge(invocation: &Invocation) -> Judgement {
         env: invocation.env.clone().into_iter().collect(),
     };
     match words.as_slice() {
-        ["rm", paths @ ..] => Judgement { effects: paths.iter().map(|path| delete(path)).collect(), ..Judgement::default() },
+        ["rm", paths @ ..] => {
+            Judgement { effects: paths.iter().map(|path| delete(path)).collect(), ..Judgement::default() }
+        }
         ["sh", "-c", text] => Judgement { scripts: vec![script(text)], ..Judgement::default() },
         ["sh"] => match &invocation.stdin {
             Some(text) => Judgement { scripts: vec![script(text)], ..Judgement::default() },
@@ -52,10 +55,9 @@ fn judge(invocation: &Invocation) -> Judgement {
             let nested = Invocation { argv: invocation.argv[1..].to_vec(), certain: true, ..invocation.clone() };
             Judgement { invocations: vec![nested], ..Judgement::default() }
         }
-        ["relative"] => Judgement {
-            effects: vec![PredictedEffect { target: "x".into(), ..delete("x") }],
-            ..Judgement::default()
-        },
+        ["relative"] => {
+            Judgement { effects: vec![PredictedEffect { target: "x".into(), ..delete("x") }], ..Judgement::default() }
+        }
         ["true" | "echo" | "a", ..] => Judgement::default(),
         _ => Judgement { unanalysable: "nobody knows".into(), ..Judgement::default() },
     }
@@ -120,17 +122,18 @@ fn commands_are_judged_and_what_they_run_is_judged_again() {
 
 #[test]
 fn all_invocations_known_so_far_are_asked_about_at_once() {
-    let Step::Judge(_, invocations) = Predictor::start(&command("rm a; rm b | rm c"), HOME) else { panic!("asks nobody") };
+    let Step::Judge(_, invocations) = Predictor::start(&command("rm a; rm b | rm c"), HOME) else {
+        panic!("asks nobody")
+    };
     assert_eq!(invocations.len(), 3);
 }
 
 #[test]
 fn a_missing_judgement_is_unanalysable() {
     let Step::Judge(predictor, _) = Predictor::start(&command("rm a; rm b"), HOME) else { panic!("asks nobody") };
-    let Step::Done(prediction) = predictor.answer(vec![judge(&Invocation {
-        argv: vec!["rm".into(), "/a".into()],
-        ..Invocation::default()
-    })]) else {
+    let Step::Done(prediction) =
+        predictor.answer(vec![judge(&Invocation { argv: vec!["rm".into(), "/a".into()], ..Invocation::default() })])
+    else {
         panic!("asks again")
     };
     assert_eq!(prediction.unanalysable.len(), 1);
@@ -151,7 +154,9 @@ fn what_nobody_can_say_is_recorded_with_what_can() {
 fn a_malformed_command_says_what_to_mend() {
     let Step::Malformed(error) = Predictor::start(&command("rm -rf x; 'unclosed"), HOME) else { panic!("accepted") };
     assert_eq!(error.reason(), Reason::MalformedCommand);
-    let Some(remedy::Kind::FixArguments(fix)) = error.remedy.and_then(|remedy| remedy.kind) else { panic!("no remedy") };
+    let Some(remedy::Kind::FixArguments(fix)) = error.remedy.and_then(|remedy| remedy.kind) else {
+        panic!("no remedy")
+    };
     assert_eq!(fix.path, "/arguments/command");
 }
 
@@ -168,7 +173,8 @@ fn chains_and_crowds_end_at_their_bounds() {
 
 #[test]
 fn the_calls_own_standard_input_and_variables_reach_the_command() {
-    let arguments = |command: &str| serde_json::json!({"command": command, "cwd": "/w", "stdin": "rm x", "env": {"D": "/d"}});
+    let arguments =
+        |command: &str| serde_json::json!({"command": command, "cwd": "/w", "stdin": "rm x", "env": {"D": "/d"}});
     assert_eq!(effects(&predicted(&validated("terminal.exec", arguments("sh")))), ["file.delete:/w/x"]);
     assert!(!predicted(&validated("terminal.exec", arguments("sh; sh"))).unanalysable.is_empty());
     assert_eq!(effects(&predicted(&validated("terminal.exec", arguments("rm $D/x")))), ["file.delete:/d/x"]);

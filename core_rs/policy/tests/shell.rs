@@ -148,7 +148,10 @@ fn redirections_are_effects_with_absolute_targets() {
         ("> x", "?file.create:/w/x | ?file.modify:/w/x"),
         ("{ a; b; } > 'x*'", "a | b | ?file.create:/w/x\\* | ?file.modify:/w/x\\*"),
         ("a > /dev/tcp/10.0.0.1/80", "a | net.connect:10.0.0.1:80"),
-        ("cd /tmp; a > x", "a @/tmp | ?a | ?file.create:/tmp/x | ?file.modify:/tmp/x | ?file.create:/w/x | ?file.modify:/w/x"),
+        (
+            "cd /tmp; a > x",
+            "a @/tmp | ?a | ?file.create:/tmp/x | ?file.modify:/tmp/x | ?file.create:/w/x | ?file.modify:/w/x",
+        ),
         ("a || b < in", "a | ?b <?> | ?file.read:/w/in"),
         ("a > $(b)", "b | a | !"),
         ("a > >(rm x)", "rm x <?> | a"),
@@ -189,7 +192,10 @@ fn substitutions_run_wherever_they_stand() {
         ("echo \"${x:-\"$(rm a)\"}\"", "?rm a | ?echo {**}"),
         ("diff <(rm a) b", "rm a <?> | diff {/dev/fd/*} b"),
         ("echo $(echo $(echo $(rm a)))", "rm a | ?echo {**} | ?echo {**} | ?echo {**}"),
-        ("git commit -m \"$(cat <<'E'\nit's (a) message\nE\n)\"", "cat <it's (a) message\\n> | git commit -m it's (a) message"),
+        (
+            "git commit -m \"$(cat <<'E'\nit's (a) message\nE\n)\"",
+            "cat <it's (a) message\\n> | git commit -m it's (a) message",
+        ),
     ]);
 }
 

@@ -48,7 +48,8 @@ impl Collected {
             }),
             Ok(_) => self.unanalysable(&invocation.source, "it was judged to have an effect without a kind"),
             Err(error) => {
-                let why = format!("it was judged to have an effect on `{}`, which is no target: {error}", effect.target);
+                let why =
+                    format!("it was judged to have an effect on `{}`, which is no target: {error}", effect.target);
                 self.unanalysable(&invocation.source, &why);
             }
         }

@@ -1,13 +1,21 @@
 //! From text to a tree that can be trusted: guards, then two parsers that must agree.
 
+mod grammar;
+pub(super) mod guard;
+mod lower;
+pub(super) mod parameter;
+mod quote;
+pub(super) mod scan;
+pub(super) mod syntax;
+mod word;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::grammar::{Grammar, Seen};
-use super::guard;
-use super::lower::{self, Refused};
-use super::syntax::Script;
+use grammar::{Grammar, Seen};
+use lower::Refused;
+use syntax::Script;
 
 /// Longest text that only one of the parsers accepts and that the other is still asked about.
 const MAX_DISPUTED: usize = 4 * 1024;

@@ -22,7 +22,9 @@ impl Random {
 
 /// A script whose programs are called `c0` to `c9`. It holds no `/`.
 pub fn script(random: &mut Random) -> String {
-    let mut text = random.pick(&["w=c3 v='*'; set -- a; ", "v=c1 w=b; ", "v='a b' w=c2; set -- p 'q r'; ", "v= w=*; set --; "]).to_owned();
+    let mut text = random
+        .pick(&["w=c3 v='*'; set -- a; ", "v=c1 w=b; ", "v='a b' w=c2; set -- p 'q r'; ", "v= w=*; set --; "])
+        .to_owned();
     for _ in 0..1 + random.below(3) {
         text = closed(text + &list(random, 0));
     }
@@ -45,7 +47,17 @@ pub fn mutate(random: &mut Random, text: &mut String) {
     match random.below(4) {
         0 => drop(changed.remove(at)),
         1 => changed.insert(at, characters[random.below(characters.len())]),
-        2 => changed.insert(at, random.pick(&["'", "\"", "\\", "`", "$", "(", ")", "{", "}", "[", "]", ";", "&", "|", "<", ">", "#", "!", "*", "~", "=", " ", "\n", "$(", "<<", "${"]).chars().next().unwrap_or(' ')),
+        2 => changed.insert(
+            at,
+            random
+                .pick(&[
+                    "'", "\"", "\\", "`", "$", "(", ")", "{", "}", "[", "]", ";", "&", "|", "<", ">", "#", "!", "*",
+                    "~", "=", " ", "\n", "$(", "<<", "${",
+                ])
+                .chars()
+                .next()
+                .unwrap_or(' '),
+        ),
         _ => {
             let other = random.below(characters.len());
             changed.swap(at, other);
@@ -108,7 +120,22 @@ fn simple(random: &mut Random, depth: usize) -> String {
         1 => format!("v={} {} $v", word(random, depth), name(random)),
         2 => format!("eval '{} $v' {}", name(random), random.pick(&["a", "\\;", "\\$v", "'x y'"])),
         3 => format!("cd {}", random.pick(&["sub", ".", "..", "missing", "\"$v\"", "sub && c3"])),
-        4 => random.pick(&["exit", "return", "break", "continue", "set -e", "shift", "unset v", "unset -f f", "set +e", "true", "false", ":"]).to_owned(),
+        4 => random
+            .pick(&[
+                "exit",
+                "return",
+                "break",
+                "continue",
+                "set -e",
+                "shift",
+                "unset v",
+                "unset -f f",
+                "set +e",
+                "true",
+                "false",
+                ":",
+            ])
+            .to_owned(),
         5 => format!("set -- {} {}", word(random, depth), word(random, depth)),
         6 => format!("{} $1 \"$@\" $*", name(random)),
         7 => format!("export v={}; {} $v", word(random, depth), name(random)),

@@ -8,7 +8,7 @@ use super::scan;
 use super::syntax::{Arithmetic, Parameter, Piece, PieceKind, Script, Word};
 
 /// Parses the script of a substitution.
-pub(super) trait Scripts {
+pub(in crate::shell) trait Scripts {
     /// # Errors
     /// Why it cannot be parsed.
     fn script(&mut self, text: &str) -> Result<Rc<Script>, String>;
@@ -16,7 +16,7 @@ pub(super) trait Scripts {
 
 /// Which characters are special.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Quoting {
+pub(in crate::shell) enum Quoting {
     /// An ordinary word.
     None,
     /// Between double quotes, or an arithmetic expression.
@@ -27,7 +27,7 @@ pub(super) enum Quoting {
 
 /// # Errors
 /// Why the word cannot be understood.
-pub(super) fn read_word(text: &str, quoting: Quoting, scripts: &mut dyn Scripts) -> Result<Word, String> {
+pub(in crate::shell) fn read_word(text: &str, quoting: Quoting, scripts: &mut dyn Scripts) -> Result<Word, String> {
     let mut reader = Reader { text, at: 0, quoting, pieces: Vec::new(), lone_dollar: false, scripts };
     reader.read()?;
     Ok(Word { pieces: reader.pieces })
@@ -35,7 +35,7 @@ pub(super) fn read_word(text: &str, quoting: Quoting, scripts: &mut dyn Scripts)
 
 /// # Errors
 /// Why the expression cannot be understood.
-pub(super) fn read_arithmetic(text: &str, scripts: &mut dyn Scripts) -> Result<Arithmetic, String> {
+pub(in crate::shell) fn read_arithmetic(text: &str, scripts: &mut dyn Scripts) -> Result<Arithmetic, String> {
     Ok(Arithmetic { text: read_word(text, Quoting::Double, scripts)? })
 }
 
@@ -57,7 +57,9 @@ impl Reader<'_> {
                 '"' if self.quoting == Quoting::None => self.double_quotes()?,
                 '$' => self.dollar()?,
                 '`' => self.backquote()?,
-                '<' | '>' if self.quoting == Quoting::None && self.starts_with_at(self.at + 1, "(") => self.process()?,
+                '<' | '>' if self.quoting == Quoting::None && self.starts_with_at(self.at + 1, "(") => {
+                    self.process()?
+                }
                 _ => {
                     let quoted = self.quoting != Quoting::None;
                     self.text(quoted, char);

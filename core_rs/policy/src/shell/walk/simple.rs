@@ -7,20 +7,20 @@ use cmdop_contract::v1;
 use super::expand::Expansion;
 use super::hazard;
 use super::state::{Field, FieldKind, Flow, Value, Variable};
-use super::syntax::{self, Argument, Assignment, Simple};
-use super::walk::{MAX_INVOCATIONS, Stdin, Walker, may_fail};
+use super::{MAX_INVOCATIONS, Stdin, Walker, may_fail};
+use crate::shell::reading::syntax::{self, Argument, Assignment, Simple};
 
 /// Longest value of a variable that is kept.
 const MAX_VALUE: usize = 64 * 1024;
 
 /// One word of a command after expansion, or an assignment that a declaration makes.
-pub(super) enum Expanded {
+pub(in crate::shell) enum Expanded {
     Field(Field),
     Assignment { name: String, value: Value, append: bool },
 }
 
 impl Walker<'_> {
-    pub(super) fn simple(&mut self, simple: &Simple) -> Flow {
+    pub(in crate::shell) fn simple(&mut self, simple: &Simple) -> Flow {
         let words = self.words(&simple.words);
         let stdin = self.stdin.clone();
         let before = self.state.clone();
@@ -91,7 +91,7 @@ impl Walker<'_> {
     }
 
     /// Finds out what the words run: a function, a builtin or a program.
-    pub(super) fn run(&mut self, words: Vec<Expanded>, source: &str) -> Flow {
+    pub(in crate::shell) fn run(&mut self, words: Vec<Expanded>, source: &str) -> Flow {
         let Some(Expanded::Field(first)) = words.first() else {
             return Flow::same(self.state.clone());
         };
@@ -131,7 +131,7 @@ impl Walker<'_> {
     }
 
     /// The words without any function of that name.
-    pub(super) fn builtin_or_program(&mut self, words: Vec<Expanded>, source: &str) -> Flow {
+    pub(in crate::shell) fn builtin_or_program(&mut self, words: Vec<Expanded>, source: &str) -> Flow {
         match self.builtin(words, source) {
             Ok(flow) => flow,
             Err(words) => {
@@ -142,7 +142,7 @@ impl Walker<'_> {
     }
 
     /// Notes a program run.
-    pub(super) fn program(&mut self, words: &[Field], source: &str) {
+    pub(in crate::shell) fn program(&mut self, words: &[Field], source: &str) {
         let Some(name) = words.first().map(|field| field.text.clone()) else { return };
         if words[0].kind != FieldKind::Literal {
             self.unanalysable(format!("the program of `{source}` is not known"));
@@ -217,11 +217,13 @@ impl Walker<'_> {
         }
     }
 
-    pub(super) fn assign_or_append(&mut self, name: &str, value: Value, append: bool) {
+    pub(in crate::shell) fn assign_or_append(&mut self, name: &str, value: Value, append: bool) {
         let value = match (append, value) {
             (false, value) => value,
             (true, value) => match (self.lookup(name), value) {
-                (Value::Text(before), Value::Text(after)) if before.len() + after.len() <= MAX_VALUE => Value::Text(before + &after),
+                (Value::Text(before), Value::Text(after)) if before.len() + after.len() <= MAX_VALUE => {
+                    Value::Text(before + &after)
+                }
                 (Value::Unset, value) => value,
                 (Value::List(mut before), Value::List(after)) if before.len() + after.len() <= 1_000 => {
                     before.extend(after);
@@ -234,11 +236,12 @@ impl Walker<'_> {
     }
 
     /// Sets a variable. One that changes what is executed makes the script unanalysable.
-    pub(super) fn assign(&mut self, name: &str, value: Value) {
+    pub(in crate::shell) fn assign(&mut self, name: &str, value: Value) {
         if let Some(why) = hazard::variable(name) {
             self.unanalysable(format!("`{name}` is set, and it {why}"));
         }
-        let (exported, stubborn) = self.state.variable(name).map_or((false, false), |known| (known.exported, known.stubborn));
+        let (exported, stubborn) =
+            self.state.variable(name).map_or((false, false), |known| (known.exported, known.stubborn));
         let value = match value {
             Value::Text(text) if text.len() > MAX_VALUE => Value::Unknown,
             value => value,
@@ -251,7 +254,7 @@ impl Walker<'_> {
         self.state.set_variable(name, variable);
     }
 
-    pub(super) fn export(&mut self, name: &str, exported: bool) {
+    pub(in crate::shell) fn export(&mut self, name: &str, exported: bool) {
         if let Some(why) = hazard::variable(name) {
             self.unanalysable(format!("`{name}` is exported, and it {why}"));
         }
@@ -272,7 +275,7 @@ fn argument(word: &Expanded) -> Field {
     }
 }
 
-pub(super) fn arguments(words: &[Expanded]) -> Vec<Field> {
+pub(in crate::shell) fn arguments(words: &[Expanded]) -> Vec<Field> {
     words.iter().map(argument).collect()
 }
 

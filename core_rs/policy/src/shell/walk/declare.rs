@@ -1,9 +1,9 @@
 //! `declare`, `local`, `readonly`, `export`; `cd`, `pushd`, `popd`.
 
+use super::Walker;
 use super::builtin::is_name;
 use super::simple::Expanded;
 use super::state::{Field, Flow, Value, Variable};
-use super::walk::Walker;
 
 /// What the options of a declaration ask for.
 #[derive(Default)]
@@ -15,10 +15,11 @@ struct Attributes {
 }
 
 impl Walker<'_> {
-    pub(super) fn declare(&mut self, words: &[Expanded], source: &str) {
+    pub(in crate::shell) fn declare(&mut self, words: &[Expanded], source: &str) {
         let Some(Expanded::Field(name)) = words.first() else { return };
         let name = name.text.clone();
-        let mut attributes = Attributes { exports: name == "export", stubborn: name == "readonly", ..Attributes::default() };
+        let mut attributes =
+            Attributes { exports: name == "export", stubborn: name == "readonly", ..Attributes::default() };
         for word in &words[1..] {
             match word {
                 Expanded::Assignment { name: variable, value, append } => {
@@ -75,7 +76,7 @@ impl Walker<'_> {
     }
 
     /// Follows the working directory. Until `&&` or `||` says which, it may have failed.
-    pub(super) fn directory_builtin(&mut self, builtin: &str, words: &[Field]) -> Flow {
+    pub(in crate::shell) fn directory_builtin(&mut self, builtin: &str, words: &[Field]) -> Flow {
         let before = self.state.clone();
         let mut operands = Vec::new();
         for word in words {
@@ -94,7 +95,9 @@ impl Walker<'_> {
                 Value::Text(home) => Some(home),
                 _ => None,
             },
-            ("cd" | "pushd", [Some(text)]) if !text.starts_with(['-', '+']) || text.starts_with("./") => Some((*text).to_owned()),
+            ("cd" | "pushd", [Some(text)]) if !text.starts_with(['-', '+']) || text.starts_with("./") => {
+                Some((*text).to_owned())
+            }
             _ => None,
         };
         if builtin == "pushd" {

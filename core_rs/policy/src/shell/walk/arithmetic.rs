@@ -3,9 +3,9 @@
 //! bash evaluates the *values* of the variables it meets, and a subscript within them may hold a
 //! command substitution. So every name must be known to hold a number.
 
+use super::Walker;
 use super::state::Value;
-use super::syntax::{Arithmetic, PieceKind};
-use super::walk::Walker;
+use crate::shell::reading::syntax::{Arithmetic, PieceKind};
 
 /// How far values that name other variables are followed.
 const MAX_REFERENCES: usize = 8;
@@ -14,7 +14,7 @@ const ALLOWED: &str = " \t\n+-*/%<>=!&|^~?:,()[]#";
 
 impl Walker<'_> {
     /// Resolves what an expression runs. The value is a number, whichever.
-    pub(super) fn arithmetic(&mut self, expression: &Arithmetic) -> Value {
+    pub(in crate::shell) fn arithmetic(&mut self, expression: &Arithmetic) -> Value {
         let mut text = String::new();
         for piece in &expression.text.pieces {
             match &piece.kind {
@@ -51,7 +51,7 @@ impl Walker<'_> {
     }
 
     /// Text that bash would evaluate as arithmetic.
-    pub(super) fn evaluate(&mut self, text: &str, references: usize) {
+    pub(in crate::shell) fn evaluate(&mut self, text: &str, references: usize) {
         if references > MAX_REFERENCES {
             self.uncertain_arithmetic();
             return;
@@ -67,7 +67,9 @@ impl Walker<'_> {
                 rest = after;
             } else if char.is_ascii_digit() {
                 // `16#ff` and `0x1f` are one number.
-                let length = rest.find(|char: char| !char.is_ascii_alphanumeric() && !"#@_".contains(char)).unwrap_or(rest.len());
+                let length = rest
+                    .find(|char: char| !char.is_ascii_alphanumeric() && !"#@_".contains(char))
+                    .unwrap_or(rest.len());
                 before = "0";
                 rest = &rest[length..];
             } else if ALLOWED.contains(char) {
@@ -90,7 +92,9 @@ impl Walker<'_> {
             || after.starts_with("--")
             || before.ends_with("++")
             || before.ends_with("--")
-            || after.find('=').is_some_and(|at| matches!(&after[..at], "+" | "-" | "*" | "/" | "%" | "&" | "|" | "^" | "<<" | ">>"));
+            || after
+                .find('=')
+                .is_some_and(|at| matches!(&after[..at], "+" | "-" | "*" | "/" | "%" | "&" | "|" | "^" | "<<" | ">>"));
         let plain = after.starts_with('=') && !after.starts_with("==");
         if !plain {
             match self.lookup(name) {
@@ -115,5 +119,5 @@ fn skip_subscript(text: &str) -> &str {
     if !text.starts_with('[') {
         return text;
     }
-    super::scan::end_of_subscript(text, 1).map_or(text, |end| &text[end + 1..])
+    crate::shell::reading::scan::end_of_subscript(text, 1).map_or(text, |end| &text[end + 1..])
 }

@@ -1,7 +1,7 @@
 //! Decodes `$'…'` (bash manual, "ANSI-C Quoting").
 
 /// The decoded text, or `None` if it is not UTF-8 or uses a form that is not decoded here.
-pub(super) fn ansi_c(text: &str) -> Option<String> {
+pub(in crate::shell) fn ansi_c(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
@@ -51,11 +51,15 @@ fn escaped<'a>(escape: u8, rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]
         }
         b'x' if rest.first() == Some(&b'{') => None,
         b'x' | b'u' | b'U' => {
-            let (value, used) = digits(rest, 16, match escape {
-                b'x' => 2,
-                b'u' => 4,
-                _ => 8,
-            });
+            let (value, used) = digits(
+                rest,
+                16,
+                match escape {
+                    b'x' => 2,
+                    b'u' => 4,
+                    _ => 8,
+                },
+            );
             if used == 0 {
                 out.extend([b'\\', escape]);
             } else if escape == b'x' {

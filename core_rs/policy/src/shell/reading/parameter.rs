@@ -6,7 +6,11 @@ use super::word::{Quoting, Scripts, read_arithmetic, read_word};
 
 /// # Errors
 /// Why it cannot be understood.
-pub(super) fn read_parameter(text: &str, in_quotes: bool, scripts: &mut dyn Scripts) -> Result<Parameter, String> {
+pub(in crate::shell) fn read_parameter(
+    text: &str,
+    in_quotes: bool,
+    scripts: &mut dyn Scripts,
+) -> Result<Parameter, String> {
     if let Some(rest) = text.strip_prefix('!').filter(|rest| !rest.is_empty()) {
         return Ok(indirect(rest));
     }
@@ -65,11 +69,8 @@ fn variable(name: &str) -> ParameterName {
 }
 
 /// Variables that hold a number whatever is assigned to them.
-pub(super) fn is_number(name: &str) -> bool {
-    matches!(
-        name,
-        "RANDOM" | "SRANDOM" | "SECONDS" | "LINENO" | "BASHPID" | "PPID" | "UID" | "EUID" | "EPOCHSECONDS"
-    )
+pub(in crate::shell) fn is_number(name: &str) -> bool {
+    matches!(name, "RANDOM" | "SRANDOM" | "SECONDS" | "LINENO" | "BASHPID" | "PPID" | "UID" | "EUID" | "EPOCHSECONDS")
 }
 
 fn read_element<'a>(name: &str, after: &'a str, scripts: &mut dyn Scripts) -> Result<(ParameterName, &'a str), String> {

@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::syntax::Command;
+use crate::shell::reading::syntax::Command;
 
 /// More working directories than this count as unknown.
 const MAX_DIRECTORIES: usize = 4;
 
 /// One word after expansion.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Field {
-    pub(super) text: String,
-    pub(super) kind: FieldKind,
+pub(in crate::shell) struct Field {
+    pub(in crate::shell) text: String,
+    pub(in crate::shell) kind: FieldKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FieldKind {
+pub(in crate::shell) enum FieldKind {
     Literal,
     /// A region in the effect language's grammar.
     Pattern,
@@ -29,31 +29,31 @@ pub(super) enum FieldKind {
 }
 
 impl Field {
-    pub(super) fn literal(text: impl Into<String>) -> Self {
+    pub(in crate::shell) fn literal(text: impl Into<String>) -> Self {
         Self { text: text.into(), kind: FieldKind::Literal }
     }
 
-    pub(super) fn unknown(kind: FieldKind) -> Self {
+    pub(in crate::shell) fn unknown(kind: FieldKind) -> Self {
         Self { text: "**".to_owned(), kind }
     }
 
     /// Is the text a region?
-    pub(super) fn is_pattern(&self) -> bool {
+    pub(in crate::shell) fn is_pattern(&self) -> bool {
         matches!(self.kind, FieldKind::Pattern | FieldKind::Number)
     }
 
-    pub(super) fn is_unknown(&self) -> bool {
+    pub(in crate::shell) fn is_unknown(&self) -> bool {
         matches!(self.kind, FieldKind::Unknown | FieldKind::Many)
     }
 
-    pub(super) fn as_literal(&self) -> Option<&str> {
+    pub(in crate::shell) fn as_literal(&self) -> Option<&str> {
         (self.kind == FieldKind::Literal).then_some(self.text.as_str())
     }
 }
 
 /// What is known about the value of a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Value {
+pub(in crate::shell) enum Value {
     Text(String),
     /// One path that a glob matched, as a region.
     Pattern(String),
@@ -65,7 +65,7 @@ pub(super) enum Value {
 }
 
 impl Value {
-    pub(super) fn from_field(field: &Field) -> Self {
+    pub(in crate::shell) fn from_field(field: &Field) -> Self {
         match field.kind {
             FieldKind::Literal => Self::Text(field.text.clone()),
             FieldKind::Pattern => Self::Pattern(field.text.clone()),
@@ -92,41 +92,41 @@ impl Value {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Variable {
-    pub(super) value: Value,
-    pub(super) exported: bool,
+pub(in crate::shell) struct Variable {
+    pub(in crate::shell) value: Value,
+    pub(in crate::shell) exported: bool,
     /// Read-only or changed on assignment: what is assigned is not what it holds.
-    pub(super) stubborn: bool,
+    pub(in crate::shell) stubborn: bool,
 }
 
 /// What a name may mean as a function.
 #[derive(Debug, Clone)]
-pub(super) struct Function {
-    pub(super) bodies: Vec<Rc<Command>>,
+pub(in crate::shell) struct Function {
+    pub(in crate::shell) bodies: Vec<Rc<Command>>,
     /// It may also be undefined here.
-    pub(super) may_be_missing: bool,
+    pub(in crate::shell) may_be_missing: bool,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct State {
+pub(in crate::shell) struct State {
     /// False after `exit`: nothing here runs.
-    pub(super) live: bool,
+    pub(in crate::shell) live: bool,
     /// Possible working directories, the intended one first; empty if unknown.
     directories: Vec<String>,
     /// What `popd` returns to.
-    pub(super) stack: Vec<Option<String>>,
+    pub(in crate::shell) stack: Vec<Option<String>>,
     variables: Rc<BTreeMap<String, Variable>>,
     functions: Rc<BTreeMap<String, Function>>,
     /// `$1` and so on, if they are known.
-    pub(super) arguments: Option<Rc<Vec<Field>>>,
+    pub(in crate::shell) arguments: Option<Rc<Vec<Field>>>,
     /// `set -e`.
-    pub(super) exits_on_error: bool,
+    pub(in crate::shell) exits_on_error: bool,
     /// `set -a`.
-    pub(super) exports_all: bool,
+    pub(in crate::shell) exports_all: bool,
 }
 
 impl State {
-    pub(super) fn new(directory: &str) -> Self {
+    pub(in crate::shell) fn new(directory: &str) -> Self {
         Self {
             live: true,
             directories: if directory.is_empty() { Vec::new() } else { vec![directory.to_owned()] },
@@ -139,58 +139,61 @@ impl State {
         }
     }
 
-    pub(super) fn directories(&self) -> &[String] {
+    pub(in crate::shell) fn directories(&self) -> &[String] {
         &self.directories
     }
 
     /// The working directory, if there is only one candidate.
-    pub(super) fn directory(&self) -> Option<&str> {
+    pub(in crate::shell) fn directory(&self) -> Option<&str> {
         match self.directories.as_slice() {
             [only] => Some(only),
             _ => None,
         }
     }
 
-    pub(super) fn change_directory(&mut self, directories: Vec<String>) {
+    pub(in crate::shell) fn change_directory(&mut self, directories: Vec<String>) {
         self.directories = directories;
         if self.variables.contains_key("PWD") {
             self.remove_variable("PWD");
         }
     }
 
-    pub(super) fn variable(&self, name: &str) -> Option<&Variable> {
+    pub(in crate::shell) fn variable(&self, name: &str) -> Option<&Variable> {
         self.variables.get(name)
     }
 
-    pub(super) fn set_variable(&mut self, name: &str, variable: Variable) {
+    pub(in crate::shell) fn set_variable(&mut self, name: &str, variable: Variable) {
         Rc::make_mut(&mut self.variables).insert(name.to_owned(), variable);
     }
 
-    pub(super) fn remove_variable(&mut self, name: &str) {
+    pub(in crate::shell) fn remove_variable(&mut self, name: &str) {
         Rc::make_mut(&mut self.variables).remove(name);
     }
 
-    pub(super) fn exported(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.variables.iter().filter(|(_, variable)| variable.exported).map(|(name, variable)| (name.as_str(), &variable.value))
+    pub(in crate::shell) fn exported(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.variables
+            .iter()
+            .filter(|(_, variable)| variable.exported)
+            .map(|(name, variable)| (name.as_str(), &variable.value))
     }
 
-    pub(super) fn function(&self, name: &str) -> Option<&Function> {
+    pub(in crate::shell) fn function(&self, name: &str) -> Option<&Function> {
         self.functions.get(name)
     }
 
-    pub(super) fn define(&mut self, name: &str, body: Rc<Command>) {
+    pub(in crate::shell) fn define(&mut self, name: &str, body: Rc<Command>) {
         let function = Function { bodies: vec![body], may_be_missing: false };
         Rc::make_mut(&mut self.functions).insert(name.to_owned(), function);
     }
 
-    pub(super) fn undefine(&mut self, name: &str) {
+    pub(in crate::shell) fn undefine(&mut self, name: &str) {
         if self.functions.contains_key(name) {
             Rc::make_mut(&mut self.functions).remove(name);
         }
     }
 
     /// What is known when either path may have been taken.
-    pub(super) fn join(mut self, other: &Self) -> Self {
+    pub(in crate::shell) fn join(mut self, other: &Self) -> Self {
         if !other.live {
             return self;
         }
@@ -268,7 +271,7 @@ impl State {
     }
 
     /// True if nothing that matters to a repetition differs.
-    pub(super) fn is_settled(&self, other: &Self) -> bool {
+    pub(in crate::shell) fn is_settled(&self, other: &Self) -> bool {
         let functions = self.functions.len() == other.functions.len()
             && self.functions.iter().all(|(name, function)| {
                 other.functions.get(name).is_some_and(|theirs| {
@@ -288,29 +291,29 @@ impl State {
 
 /// The states after success and after failure.
 #[derive(Debug)]
-pub(super) struct Flow {
-    pub(super) success: State,
+pub(in crate::shell) struct Flow {
+    pub(in crate::shell) success: State,
     /// `None` if it is the same.
-    pub(super) failure: Option<State>,
+    pub(in crate::shell) failure: Option<State>,
 }
 
 impl Flow {
-    pub(super) fn same(state: State) -> Self {
+    pub(in crate::shell) fn same(state: State) -> Self {
         Self { success: state, failure: None }
     }
 
-    pub(super) fn failure(&self) -> State {
+    pub(in crate::shell) fn failure(&self) -> State {
         self.failure.clone().unwrap_or_else(|| self.success.clone())
     }
 
-    pub(super) fn negated(self) -> Self {
+    pub(in crate::shell) fn negated(self) -> Self {
         match self.failure {
             Some(failure) => Self { success: failure, failure: Some(self.success) },
             None => self,
         }
     }
 
-    pub(super) fn merged(self) -> State {
+    pub(in crate::shell) fn merged(self) -> State {
         match self.failure {
             Some(failure) => self.success.join(&failure),
             None => self.success,

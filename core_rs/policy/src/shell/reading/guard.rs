@@ -4,14 +4,14 @@
 //! what bash sees. One linear pass over the characters, one over the structure.
 
 /// Longest command that is looked at, in bytes.
-pub(super) const MAX_BYTES: usize = 64 * 1024;
+pub(in crate::shell) const MAX_BYTES: usize = 64 * 1024;
 
 /// Deepest nesting of parentheses, braces, substitutions and compound commands.
 const MAX_NESTING: usize = 10;
 
 /// # Errors
 /// What is wrong with the text, and where.
-pub(super) fn check(command: &str) -> Result<(), String> {
+pub(in crate::shell) fn check(command: &str) -> Result<(), String> {
     if command.len() > MAX_BYTES {
         return Err(format!("it is {} bytes long, at most {MAX_BYTES} are accepted", command.len()));
     }
@@ -26,7 +26,7 @@ pub(super) fn check(command: &str) -> Result<(), String> {
 }
 
 /// Why the text, though acceptable, must not be given to a parser.
-pub(super) fn hazard(command: &str) -> Option<&'static str> {
+pub(in crate::shell) fn hazard(command: &str) -> Option<&'static str> {
     if command.contains("$[") {
         return Some("`$[…]` is not understood");
     }
@@ -43,10 +43,30 @@ pub(super) fn hazard(command: &str) -> Option<&'static str> {
 fn is_deceptive(char: char) -> bool {
     match char {
         '\n' | '\t' => false,
-        '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{070f}' | '\u{08e2}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-        | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        '\u{00ad}'
+        | '\u{034f}'
+        | '\u{061c}'
+        | '\u{070f}'
+        | '\u{08e2}'
+        | '\u{115f}'
+        | '\u{1160}'
+        | '\u{17b4}'
+        | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{2800}'
+        | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}'
+        | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}'
+        | '\u{110bd}'
+        | '\u{110cd}'
+        | '\u{13430}'..='\u{1343f}'
+        | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}'
         | '\u{e0000}'..='\u{e0fff}' => true,
         _ => char.is_control(),
     }
@@ -72,7 +92,7 @@ fn substitutes_after_here_document(line: &str) -> bool {
     false
 }
 
-pub(super) fn has_here_document(text: &str) -> bool {
+pub(in crate::shell) fn has_here_document(text: &str) -> bool {
     text.replace("<<<", "").contains("<<")
 }
 
@@ -109,7 +129,7 @@ fn nesting(command: &str) -> usize {
 }
 
 /// Whatever the quotes, the text is nested no deeper than [`MAX_NESTING`].
-pub(super) fn is_surely_shallow(text: &str) -> bool {
+pub(in crate::shell) fn is_surely_shallow(text: &str) -> bool {
     let brackets = text.bytes().filter(|byte| b"({`!".contains(byte)).count();
     let keywords = text.split(|char: char| !char.is_ascii_alphanumeric());
     let keywords = keywords.filter(|word| matches!(*word, "if" | "for" | "while" | "until" | "select" | "case"));
@@ -134,7 +154,9 @@ mod tests {
 
     #[test]
     fn refuses_what_a_reader_cannot_see() {
-        for char in ['\0', '\r', '\u{7}', '\u{7f}', '\u{85}', '\u{202e}', '\u{200b}', '\u{feff}', '\u{e0041}', '\u{2066}'] {
+        for char in
+            ['\0', '\r', '\u{7}', '\u{7f}', '\u{85}', '\u{202e}', '\u{200b}', '\u{feff}', '\u{e0041}', '\u{2066}']
+        {
             assert!(check(&format!("echo a{char}b")).is_err(), "{char:?}");
         }
         assert_eq!(check("echo 'grüße 日本 🙂'\n\techo b"), Ok(()));

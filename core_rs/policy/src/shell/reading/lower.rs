@@ -7,7 +7,7 @@ use brush_parser::ast;
 use brush_parser::{Parser, ParserOptions};
 
 use super::guard::has_here_document;
-use super::reading::is_measured;
+use super::is_measured;
 use super::syntax::{
     Argument, Arithmetic, Arm, Assignment, Command, Compound, Connector, List, Piece, PieceKind, Pipeline, Redirect,
     RedirectKind, Script, Simple, Test, Value, Word,
@@ -21,14 +21,14 @@ const MAX_SUBSTITUTIONS: usize = 12;
 const MAX_SOURCE: usize = 200;
 
 /// A script and the names of all its commands, substitutions included, as they are written.
-pub(super) struct Lowered {
-    pub(super) script: Script,
-    pub(super) names: Vec<String>,
+pub(in crate::shell) struct Lowered {
+    pub(in crate::shell) script: Script,
+    pub(in crate::shell) names: Vec<String>,
 }
 
 /// Why there is no tree.
 #[derive(Debug)]
-pub(super) enum Refused {
+pub(in crate::shell) enum Refused {
     /// It is no bash.
     Syntax(String),
     /// It may be, but this resolver does not follow it.
@@ -37,7 +37,7 @@ pub(super) enum Refused {
 
 /// # Errors
 /// Why the text could not be turned into a tree.
-pub(super) fn lower(text: &str, deadline: Instant) -> Result<Lowered, Refused> {
+pub(in crate::shell) fn lower(text: &str, deadline: Instant) -> Result<Lowered, Refused> {
     let program = parse(text).map_err(Refused::Syntax)?;
     let mut lowering = Lowering { names: Vec::new(), depth: 0, deadline };
     let script = lowering.program(&program).map_err(Refused::Unsupported)?;
@@ -136,7 +136,8 @@ impl Lowering {
             C::Arithmetic(command) => Compound::Arithmetic(self.arithmetic(&command.expr)?),
             C::ArithmeticForClause(clause) => {
                 let parts = [&clause.initializer, &clause.condition, &clause.updater];
-                let expressions = parts.into_iter().flatten().map(|part| self.arithmetic(part)).collect::<Result<_>>()?;
+                let expressions =
+                    parts.into_iter().flatten().map(|part| self.arithmetic(part)).collect::<Result<_>>()?;
                 Compound::ArithmeticFor { expressions, body: self.list(&clause.body.list)? }
             }
             C::BraceGroup(group) => Compound::Group(self.list(&group.list)?),
@@ -261,7 +262,12 @@ impl Lowering {
     }
 
     /// After a declaring builtin, unlike before a command, braces in an assignment are expanded.
-    fn braced_declaration(&mut self, item: &ast::CommandPrefixOrSuffixItem, word: &ast::Word, simple: &mut Simple) -> Result<()> {
+    fn braced_declaration(
+        &mut self,
+        item: &ast::CommandPrefixOrSuffixItem,
+        word: &ast::Word,
+        simple: &mut Simple,
+    ) -> Result<()> {
         let ast::CommandPrefixOrSuffixItem::AssignmentWord(assignment, _) = item else { return Ok(()) };
         let mark = self.names.len();
         let read = self.word(word)?;
@@ -375,7 +381,9 @@ fn touches(simple: &ast::SimpleCommand) -> bool {
     let prefix = simple.prefix.iter().flat_map(|prefix| &prefix.0);
     let suffix = simple.suffix.iter().flat_map(|suffix| &suffix.0);
     let place = |item: &I| match item {
-        I::ProcessSubstitution(_, subshell) => Some((subshell.loc.start.index.saturating_sub(1), subshell.loc.end.index, true)),
+        I::ProcessSubstitution(_, subshell) => {
+            Some((subshell.loc.start.index.saturating_sub(1), subshell.loc.end.index, true))
+        }
         I::AssignmentWord(assignment, _) => {
             let is_array = matches!(assignment.value, ast::AssignmentValue::Array(_));
             Some((assignment.loc.start.index, assignment.loc.end.index, is_array))

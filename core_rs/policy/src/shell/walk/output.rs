@@ -2,12 +2,12 @@
 
 use super::expand::Expansion;
 use super::state::Field;
-use super::syntax::{Argument, Command, List, PieceKind, Redirect, RedirectKind, Script, Simple, Word};
-use super::walk::{Stdin, Walker};
+use super::{Stdin, Walker};
+use crate::shell::reading::syntax::{Argument, Command, List, PieceKind, Redirect, RedirectKind, Script, Simple, Word};
 
 impl Walker<'_> {
     /// What a script of one command prints.
-    pub(super) fn known_output_of_script(&mut self, script: &Script) -> Option<String> {
+    pub(in crate::shell) fn known_output_of_script(&mut self, script: &Script) -> Option<String> {
         match script.lists.as_slice() {
             [List { first, rest, background: false }] if rest.is_empty() => match first.stages.as_slice() {
                 [only] => self.known_output(only),
@@ -18,7 +18,7 @@ impl Walker<'_> {
     }
 
     /// What a command prints, if all its words are known and none of them runs anything.
-    pub(super) fn known_output(&mut self, command: &Command) -> Option<String> {
+    pub(in crate::shell) fn known_output(&mut self, command: &Command) -> Option<String> {
         let Command::Simple(simple) = command else { return None };
         if !simple.assignments.is_empty() || !is_plain(simple) {
             return None;
@@ -80,7 +80,9 @@ fn is_plain(simple: &Simple) -> bool {
 fn runs_nothing(word: &Word) -> bool {
     word.pieces.iter().all(|piece| match &piece.kind {
         PieceKind::Text(_) => true,
-        PieceKind::Parameter(parameter) => matches!(parameter.operation, super::syntax::Operation::None),
+        PieceKind::Parameter(parameter) => {
+            matches!(parameter.operation, crate::shell::reading::syntax::Operation::None)
+        }
         _ => false,
     })
 }
@@ -92,7 +94,11 @@ fn echo(arguments: &[&str]) -> Option<String> {
         match *first {
             "-n" => newline = false,
             "-E" => {}
-            option if option.len() > 1 && option.starts_with('-') && option[1..].chars().all(|char| "neE".contains(char)) => {
+            option
+                if option.len() > 1
+                    && option.starts_with('-')
+                    && option[1..].chars().all(|char| "neE".contains(char)) =>
+            {
                 return None;
             }
             _ => break,

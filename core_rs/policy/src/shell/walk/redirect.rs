@@ -6,12 +6,12 @@ use cmdop_contract::v1::{EffectKind, PredictedEffect};
 
 use super::expand::Expansion;
 use super::state::Field;
-use super::syntax::{Redirect, RedirectKind, Word};
-use super::walk::{Stdin, Walker};
+use super::{Stdin, Walker};
+use crate::shell::reading::syntax::{Redirect, RedirectKind, Word};
 
 impl Walker<'_> {
     /// Predicts the effects of redirections and sets what a command would read.
-    pub(super) fn redirects(&mut self, redirects: &[Redirect]) {
+    pub(in crate::shell) fn redirects(&mut self, redirects: &[Redirect]) {
         for redirect in redirects {
             let feeds = redirect.fd.unwrap_or(0) == 0;
             match &redirect.kind {
@@ -125,10 +125,10 @@ impl Walker<'_> {
         self.predict(EffectKind::NetConnect, target, certain, "a redirection to /dev/tcp");
     }
 
-    pub(super) fn predict(&mut self, kind: EffectKind, target: String, certain: bool, source: &str) {
+    pub(in crate::shell) fn predict(&mut self, kind: EffectKind, target: String, certain: bool, source: &str) {
         let containable = is_containable(kind);
         let effect = PredictedEffect { kind: kind.into(), target, certain, source: source.to_owned(), containable };
-        if self.found.effects.len() < 4 * super::walk::MAX_INVOCATIONS {
+        if self.found.effects.len() < 4 * super::MAX_INVOCATIONS {
             self.found.effects.push(effect);
         } else {
             self.unanalysable("the script has too many redirections to follow");
@@ -141,6 +141,16 @@ fn literal_tilde(pattern: &str) -> String {
 }
 
 fn is_harmless_device(path: &str) -> bool {
-    matches!(path, "/dev/null" | "/dev/zero" | "/dev/full" | "/dev/tty" | "/dev/stdin" | "/dev/stdout" | "/dev/stderr" | "/dev/urandom" | "/dev/random")
-        || path.strip_prefix("/dev/fd/").is_some_and(|fd| fd.bytes().all(|byte| byte.is_ascii_digit()))
+    matches!(
+        path,
+        "/dev/null"
+            | "/dev/zero"
+            | "/dev/full"
+            | "/dev/tty"
+            | "/dev/stdin"
+            | "/dev/stdout"
+            | "/dev/stderr"
+            | "/dev/urandom"
+            | "/dev/random"
+    ) || path.strip_prefix("/dev/fd/").is_some_and(|fd| fd.bytes().all(|byte| byte.is_ascii_digit()))
 }

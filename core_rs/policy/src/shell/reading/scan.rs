@@ -7,27 +7,27 @@
 const MAX_DEPTH: usize = 32;
 
 /// Index of the `)` that closes a `$(`, `<(` or `>(` whose content starts at `start`.
-pub(super) fn end_of_command(text: &str, start: usize) -> Option<usize> {
+pub(in crate::shell) fn end_of_command(text: &str, start: usize) -> Option<usize> {
     Scan { text: text.as_bytes(), depth: 0 }.command(start)
 }
 
 /// Index of the `}` that closes a `${` whose content starts at `start`.
-pub(super) fn end_of_parameter(text: &str, start: usize, in_double_quotes: bool) -> Option<usize> {
+pub(in crate::shell) fn end_of_parameter(text: &str, start: usize, in_double_quotes: bool) -> Option<usize> {
     Scan { text: text.as_bytes(), depth: 0 }.parameter(start, in_double_quotes)
 }
 
 /// Index of the backquote that closes one whose content starts at `start`.
-pub(super) fn end_of_backquote(text: &str, start: usize) -> Option<usize> {
+pub(in crate::shell) fn end_of_backquote(text: &str, start: usize) -> Option<usize> {
     Scan { text: text.as_bytes(), depth: 0 }.until_backquote(start)
 }
 
 /// Index of the `]` that closes a subscript whose content starts at `start`.
-pub(super) fn end_of_subscript(text: &str, start: usize) -> Option<usize> {
+pub(in crate::shell) fn end_of_subscript(text: &str, start: usize) -> Option<usize> {
     Scan { text: text.as_bytes(), depth: 0 }.subscript(start)
 }
 
 /// Index of the quote that closes `$'` whose content starts at `start`.
-pub(super) fn end_of_ansi_c(text: &str, start: usize) -> Option<usize> {
+pub(in crate::shell) fn end_of_ansi_c(text: &str, start: usize) -> Option<usize> {
     Scan { text: text.as_bytes(), depth: 0 }.ansi_c(start)
 }
 
@@ -85,7 +85,10 @@ impl Scan<'_> {
                     commands.parentheses += 1;
                     at += 1;
                 }
-                b'#' if at == start || self.text[at - 1].is_ascii_whitespace() || b";&|(".contains(&self.text[at - 1]) => {
+                b'#' if at == start
+                    || self.text[at - 1].is_ascii_whitespace()
+                    || b";&|(".contains(&self.text[at - 1]) =>
+                {
                     at = self.end_of_line(at);
                 }
                 b'<' if self.text[at..].starts_with(b"<<<") => at += 3,

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::syntax::{Operation, Parameter, ParameterName, Piece, PieceKind, Word};
+use crate::shell::reading::syntax::{Operation, Parameter, ParameterName, Piece, PieceKind, Word};
 
 /// Most words that one word may become.
 const MAX_WORDS: usize = 256;
@@ -19,9 +19,11 @@ enum Unit {
 
 /// # Errors
 /// Why the word cannot be expanded.
-pub(super) fn expand(word: &Word) -> Result<Vec<Word>, String> {
+pub(in crate::shell) fn expand(word: &Word) -> Result<Vec<Word>, String> {
     let has = |wanted: &str| {
-        word.pieces.iter().any(|piece| matches!(&piece.kind, PieceKind::Text(text) if !piece.quoted && text.contains(wanted)))
+        word.pieces
+            .iter()
+            .any(|piece| matches!(&piece.kind, PieceKind::Text(text) if !piece.quoted && text.contains(wanted)))
     };
     if !has("{") || !(has(",") || has("..")) {
         return Ok(vec![word.clone()]);
@@ -83,8 +85,8 @@ fn is(units: &[Unit], at: usize, wanted: char) -> bool {
 fn matching(units: &[Unit], open: usize) -> Option<(usize, Vec<usize>)> {
     let mut depth = 0usize;
     let mut commas = Vec::new();
-    for at in open..units.len() {
-        match units[at] {
+    for (at, unit) in units.iter().enumerate().skip(open) {
+        match unit {
             Unit::Bare('{') => depth += 1,
             Unit::Bare('}') => {
                 depth -= 1;
@@ -123,7 +125,11 @@ fn sequence(inner: &[Unit]) -> Result<Option<Vec<Vec<Unit>>>, String> {
     }
     if inner.iter().any(|unit| matches!(unit, Unit::Fixed(_))) {
         // bash looks for the ends before it looks at quotes.
-        return if text.contains("..") { Err("a sequence in braces is quoted or computed".to_owned()) } else { Ok(None) };
+        return if text.contains("..") {
+            Err("a sequence in braces is quoted or computed".to_owned())
+        } else {
+            Ok(None)
+        };
     }
     let mut ends = text.split("..");
     let (Some(first), Some(last)) = (ends.next(), ends.next()) else { return Ok(None) };
@@ -133,7 +139,8 @@ fn sequence(inner: &[Unit]) -> Result<Option<Vec<Vec<Unit>>>, String> {
     }
     let step = step.and_then(|step| step.parse::<i64>().ok()).map_or(1, i64::unsigned_abs).max(1);
     if let (Ok(from), Ok(to)) = (first.parse::<i64>(), last.parse::<i64>()) {
-        let padded = |text: &str| text.trim_start_matches('-').len() > 1 && text.trim_start_matches('-').starts_with('0');
+        let padded =
+            |text: &str| text.trim_start_matches('-').len() > 1 && text.trim_start_matches('-').starts_with('0');
         let width = if padded(first) || padded(last) { first.len().max(last.len()) } else { 0 };
         return Ok(Some(numbers(from, to, step, width)));
     }

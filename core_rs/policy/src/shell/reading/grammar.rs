@@ -7,7 +7,7 @@ use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree};
 
 /// What the first parser found.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(in crate::shell) enum Seen {
     /// Names of all commands, substitutions included, in the order of the text.
     Clean(Vec<String>),
     /// It holds something that is no bash, as far as this parser knows.
@@ -25,12 +25,12 @@ const MAX_NESTING: usize = 20;
 const MAX_DEPTH: usize = 128;
 
 /// A parser that is kept between calls.
-pub(super) struct Grammar {
+pub(in crate::shell) struct Grammar {
     parser: Parser,
 }
 
 impl Grammar {
-    pub(super) fn new() -> Self {
+    pub(in crate::shell) fn new() -> Self {
         let mut parser = Parser::new();
         parser
             .set_language(&tree_sitter_bash::LANGUAGE.into())
@@ -38,7 +38,7 @@ impl Grammar {
         Self { parser }
     }
 
-    pub(super) fn read(&mut self, command: &str, deadline: Instant) -> Seen {
+    pub(in crate::shell) fn read(&mut self, command: &str, deadline: Instant) -> Seen {
         let Some(tree) = self.parse(command.as_bytes(), deadline) else {
             self.parser.reset();
             return Seen::Slow;

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
+use super::Walker;
 use super::brace;
 use super::state::{Field, FieldKind, Value};
-use super::syntax::{PieceKind, Script, Word};
-use super::walk::Walker;
+use crate::shell::reading::syntax::{PieceKind, Script, Word};
 
 /// Most fields of one command.
 const MAX_FIELDS: usize = 4_096;
@@ -15,7 +15,7 @@ const MAX_FIELD_BYTES: usize = 128 * 1024;
 
 /// How a word is expanded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expansion {
+pub(in crate::shell) enum Expansion {
     /// An argument: brace expansion, splitting and globs.
     Argument,
     /// The value of an assignment: tilde also after `=` and `:`, neither splitting nor globs.
@@ -28,11 +28,16 @@ pub(super) enum Expansion {
 
 /// A part of a field that is being put together.
 enum Part {
-    Text { text: String, quoted: bool },
+    Text {
+        text: String,
+        quoted: bool,
+    },
     /// A region that a glob or a number stands for.
     Pattern(String),
     Number,
-    Unknown { many: bool },
+    Unknown {
+        many: bool,
+    },
 }
 
 #[derive(Default)]
@@ -46,7 +51,7 @@ struct Builder {
 
 impl Walker<'_> {
     /// All fields of an argument.
-    pub(super) fn fields(&mut self, word: &Word) -> Vec<Field> {
+    pub(in crate::shell) fn fields(&mut self, word: &Word) -> Vec<Field> {
         let words = match brace::expand(word) {
             Ok(words) => words,
             Err(why) => {
@@ -66,7 +71,7 @@ impl Walker<'_> {
     }
 
     /// The one field that a word becomes where it is not split.
-    pub(super) fn field(&mut self, word: &Word, expansion: Expansion) -> Field {
+    pub(in crate::shell) fn field(&mut self, word: &Word, expansion: Expansion) -> Field {
         let mut fields = self.expand(word, expansion);
         match (fields.pop(), fields.is_empty()) {
             (Some(only), true) => only,
@@ -103,7 +108,8 @@ impl Walker<'_> {
                 }
                 PieceKind::Process { script, output } => {
                     self.process(script);
-                    let part = if *output { Part::Unknown { many: false } } else { Part::Pattern("/dev/fd/*".to_owned()) };
+                    let part =
+                        if *output { Part::Unknown { many: false } } else { Part::Pattern("/dev/fd/*".to_owned()) };
                     builder.push(part);
                 }
                 PieceKind::Arithmetic(expression) => {
@@ -133,7 +139,11 @@ impl Walker<'_> {
             let length = from.find(if assigns { &['/', ':'][..] } else { &['/'][..] }).unwrap_or(from.len());
             let whole = length < from.len() || ends;
             let (prefix, after) = from.split_at(if starts && whole { length } else { 1 });
-            builder.push(if starts && whole { self.tilde(prefix) } else { Part::Text { text: "~".into(), quoted: false } });
+            builder.push(if starts && whole {
+                self.tilde(prefix)
+            } else {
+                Part::Text { text: "~".into(), quoted: false }
+            });
             rest = after;
         }
         if !rest.is_empty() {
@@ -154,7 +164,7 @@ impl Walker<'_> {
     }
 
     /// What `$(…)` is replaced by. Its commands are resolved on the way.
-    pub(super) fn substituted_output(&mut self, script: &Rc<Script>) -> Value {
+    pub(in crate::shell) fn substituted_output(&mut self, script: &Rc<Script>) -> Value {
         let known = self.known_output_of_script(script);
         self.isolated(|walker| {
             walker.script(script);
@@ -166,9 +176,9 @@ impl Walker<'_> {
     }
 
     /// A process substitution runs beside the command.
-    pub(super) fn process(&mut self, script: &Rc<Script>) {
+    pub(in crate::shell) fn process(&mut self, script: &Rc<Script>) {
         self.isolated(|walker| {
-            walker.stdin = super::walk::Stdin::Unknown;
+            walker.stdin = super::Stdin::Unknown;
             walker.script(script);
         });
     }
@@ -264,8 +274,13 @@ fn field(parts: &[Part], globs: bool) -> Field {
     if length > MAX_FIELD_BYTES {
         return Field::unknown(FieldKind::Unknown);
     }
-    if !pattern && !(globs && parts.iter().any(|part| matches!(part, Part::Text { text, quoted: false } if text.contains(['*', '?', '['])))) {
-        let text = parts.iter().map(|part| if let Part::Text { text, .. } = part { text.as_str() } else { "" }).collect::<String>();
+    let is_wild = |part: &Part| matches!(part, Part::Text { text, quoted: false } if text.contains(['*', '?', '[']));
+    pattern |= globs && parts.iter().any(is_wild);
+    if !pattern {
+        let text = parts
+            .iter()
+            .map(|part| if let Part::Text { text, .. } = part { text.as_str() } else { "" })
+            .collect::<String>();
         return Field::literal(text);
     }
     glob(parts, globs)
@@ -340,7 +355,7 @@ fn closing_bracket(units: &[Unit<'_>], open: usize) -> Option<usize> {
 
 /// Never two in a row: `**` alone in a segment would hold whole trees, and bash's does not.
 fn push_star(out: &mut String) {
-    if !(out.ends_with('*') && !out.ends_with("\\*")) {
+    if !out.ends_with('*') || out.ends_with("\\*") {
         out.push('*');
     }
 }
@@ -383,10 +398,7 @@ mod tests {
 
     #[test]
     fn quoted_wildcards_are_escaped_beside_real_ones() {
-        let parts = [
-            Part::Text { text: "*".into(), quoted: false },
-            Part::Text { text: "*?".into(), quoted: true },
-        ];
+        let parts = [Part::Text { text: "*".into(), quoted: false }, Part::Text { text: "*?".into(), quoted: true }];
         assert_eq!(field(&parts, true), Field { text: "*\\*\\?".into(), kind: FieldKind::Pattern });
     }
 }

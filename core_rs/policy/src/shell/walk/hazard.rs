@@ -4,23 +4,38 @@ use super::state::{Field, FieldKind};
 
 /// What setting a variable changes, if it changes what is executed. (bash manual, "Bash Variables";
 /// environment sections of ld.so(8), git(1), python(1) and others.)
-pub(super) fn variable(name: &str) -> Option<&'static str> {
+pub(in crate::shell) fn variable(name: &str) -> Option<&'static str> {
     match name {
         "PATH" | "CDPATH" | "BASH_CMDS" | "BASH_ALIASES" => Some("changes which program or directory a name means"),
-        "BASH_ENV" | "ENV" | "PROMPT_COMMAND" | "SHELLOPTS" | "BASHOPTS" | "PS0" | "PS1" | "PS2" | "PS4" | "BASH_COMPAT"
-        | "POSIXLY_CORRECT" | "EXECIGNORE" | "BASH_LOADABLES_PATH" | "BASH_XTRACEFD" => Some("changes what the shell executes"),
+        "BASH_ENV"
+        | "ENV"
+        | "PROMPT_COMMAND"
+        | "SHELLOPTS"
+        | "BASHOPTS"
+        | "PS0"
+        | "PS1"
+        | "PS2"
+        | "PS4"
+        | "BASH_COMPAT"
+        | "POSIXLY_CORRECT"
+        | "EXECIGNORE"
+        | "BASH_LOADABLES_PATH"
+        | "BASH_XTRACEFD" => Some("changes what the shell executes"),
         "IFS" | "GLOBIGNORE" => Some("changes how words are split and matched"),
-        "SHELL" | "EDITOR" | "VISUAL" | "PAGER" | "MANPAGER" | "BROWSER" | "LESSOPEN" | "LESSCLOSE" | "SUDO_ASKPASS"
-        | "SSH_ASKPASS" | "RSYNC_RSH" | "CVS_RSH" | "PERL5OPT" | "PERL5LIB" | "PERL5DB" | "PERLLIB" | "RUBYOPT" | "RUBYLIB"
-        | "NODE_OPTIONS" | "NODE_PATH" | "JAVA_TOOL_OPTIONS" | "_JAVA_OPTIONS" | "JDK_JAVA_OPTIONS" | "CLASSPATH" | "GCONV_PATH"
-        | "TAR_OPTIONS" | "TAPE" | "MAKEFLAGS" | "GNUMAKEFLAGS" | "RUSTC_WRAPPER" | "RUSTC" | "CC" | "CXX" | "TERMINFO"
-        | "XDG_CONFIG_HOME" | "HOME" | "CURL_HOME" | "WGETRC" | "DOCKER_HOST" | "KUBECONFIG" | "PKEXEC_UID" => {
-            Some("changes what other programs execute or read")
-        }
+        "SHELL" | "EDITOR" | "VISUAL" | "PAGER" | "MANPAGER" | "BROWSER" | "LESSOPEN" | "LESSCLOSE"
+        | "SUDO_ASKPASS" | "SSH_ASKPASS" | "RSYNC_RSH" | "CVS_RSH" | "PERL5OPT" | "PERL5LIB" | "PERL5DB"
+        | "PERLLIB" | "RUBYOPT" | "RUBYLIB" | "NODE_OPTIONS" | "NODE_PATH" | "JAVA_TOOL_OPTIONS" | "_JAVA_OPTIONS"
+        | "JDK_JAVA_OPTIONS" | "CLASSPATH" | "GCONV_PATH" | "TAR_OPTIONS" | "TAPE" | "MAKEFLAGS" | "GNUMAKEFLAGS"
+        | "RUSTC_WRAPPER" | "RUSTC" | "CC" | "CXX" | "TERMINFO" | "XDG_CONFIG_HOME" | "HOME" | "CURL_HOME"
+        | "WGETRC" | "DOCKER_HOST" | "KUBECONFIG" | "PKEXEC_UID" => Some("changes what other programs execute or read"),
         _ if name.starts_with("LD_") || name.starts_with("DYLD_") => Some("changes which code programs load"),
         _ if name.starts_with("GIT_") => Some("changes what git executes"),
         _ if name.starts_with("PYTHON") => Some("changes what python executes"),
-        _ if name.starts_with("npm_config_") || name.starts_with("NPM_CONFIG_") || name.starts_with("PIP_") || name.starts_with("CARGO_") => {
+        _ if name.starts_with("npm_config_")
+            || name.starts_with("NPM_CONFIG_")
+            || name.starts_with("PIP_")
+            || name.starts_with("CARGO_") =>
+        {
             Some("changes what package managers execute")
         }
         _ => None,
@@ -28,7 +43,7 @@ pub(super) fn variable(name: &str) -> Option<&'static str> {
 }
 
 /// Do unknown words, however many, leave the effects of this builtin known?
-pub(super) fn tolerates_unknown(name: &str, words: &[Field]) -> bool {
+pub(in crate::shell) fn tolerates_unknown(name: &str, words: &[Field]) -> bool {
     match name {
         ":" | "true" | "false" | "echo" => true,
         // `-v name[subscript]` would evaluate the subscript, so the format must be known not to be an option.
@@ -48,7 +63,10 @@ fn test_tolerates_unknown(name: &str, words: &[Field]) -> bool {
     };
     let literal = |at: usize| operands.get(at).and_then(Field::as_literal);
     let is_binary = |text: &str| {
-        matches!(text, "=" | "==" | "!=" | "<" | ">" | "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" | "-nt" | "-ot" | "-ef")
+        matches!(
+            text,
+            "=" | "==" | "!=" | "<" | ">" | "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" | "-nt" | "-ot" | "-ef"
+        )
     };
     let is_unary = |text: &str| text.len() == 2 && text.starts_with('-') && !matches!(text, "-v" | "-R" | "-a" | "-o");
     operands.iter().enumerate().filter(|(_, field)| field.is_unknown()).all(|(at, field)| {
@@ -61,8 +79,9 @@ fn test_tolerates_unknown(name: &str, words: &[Field]) -> bool {
 }
 
 /// Does a known word make a builtin evaluate a subscript, and so run what stands in it?
-pub(super) fn runs_subscript(name: &str, words: &[Field]) -> bool {
-    let evaluates = |text: &str| text.contains('[') && (text.contains("$(") || text.contains('`') || text.contains("${"));
+pub(in crate::shell) fn runs_subscript(name: &str, words: &[Field]) -> bool {
+    let evaluates =
+        |text: &str| text.contains('[') && (text.contains("$(") || text.contains('`') || text.contains("${"));
     match name {
         "test" | "[" => {
             let asks = words.iter().any(|field| matches!(field.text.as_str(), "-v" | "-R"));

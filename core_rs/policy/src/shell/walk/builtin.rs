@@ -1,15 +1,15 @@
 //! Builtins that change what the rest of the script means. The others are invocations like any program.
 
+use super::Walker;
 use super::simple::{Expanded, arguments};
 use super::state::{Field, Flow, Value};
-use super::walk::Walker;
 
 impl Walker<'_> {
     /// Does what a builtin does to the shell.
     ///
     /// # Errors
     /// The words, if they name no builtin that is done here.
-    pub(super) fn builtin(&mut self, words: Vec<Expanded>, source: &str) -> Result<Flow, Vec<Field>> {
+    pub(in crate::shell) fn builtin(&mut self, words: Vec<Expanded>, source: &str) -> Result<Flow, Vec<Field>> {
         let fields = arguments(&words);
         let Some((name, rest)) = fields.split_first() else { return Err(fields) };
         match name.text.as_str() {
@@ -30,13 +30,16 @@ impl Walker<'_> {
             "printf" if rest.first().is_some_and(|word| word.text.starts_with("-v")) => self.printf_to_variable(rest),
             "source" | "." => self.unanalysable(format!("`{source}` runs what a file holds")),
             "trap" if is_harmless_trap(rest) => {}
-            "hash" | "wait" | "times" | "jobs" | "type" | "umask" | "ulimit" | "dirs" | "help" | "caller" | "unalias"
+            "hash" | "wait" | "times" | "jobs" | "type" | "umask" | "ulimit" | "dirs" | "help" | "caller"
+            | "unalias"
                 if !rest.iter().any(|word| word.is_unknown() || word.text.starts_with("-p")) => {}
             "alias" if rest.is_empty() => {}
             "disown" => self.disown(source),
-            "alias" | "trap" | "hash" | "wait" | "type" | "enable" | "bind" | "complete" | "compgen" | "compopt" | "fc"
-            | "history" | "bg" | "fg" | "suspend" | "logout" | "coproc" | "umask" | "ulimit" | "dirs" | "help" | "caller"
-            | "jobs" | "times" | "unalias" => self.unanalysable(format!("`{source}` is not followed")),
+            "alias" | "trap" | "hash" | "wait" | "type" | "enable" | "bind" | "complete" | "compgen" | "compopt"
+            | "fc" | "history" | "bg" | "fg" | "suspend" | "logout" | "coproc" | "umask" | "ulimit" | "dirs"
+            | "help" | "caller" | "jobs" | "times" | "unalias" => {
+                self.unanalysable(format!("`{source}` is not followed"))
+            }
             _ => return Err(fields),
         }
         Ok(Flow::same(self.state.clone()))
@@ -49,11 +52,11 @@ impl Walker<'_> {
             self.unanalysable("`eval` runs text that is not known");
             return Flow::same(self.state.clone());
         };
-        if self.calls >= super::walk::MAX_CALLS {
+        if self.calls >= super::MAX_CALLS {
             self.unanalysable("`eval` is nested too deep");
             return Flow::same(self.state.clone());
         }
-        match super::reading::read(&text, self.deadline) {
+        match crate::shell::reading::read(&text, self.deadline) {
             Ok(script) => {
                 self.calls += 1;
                 let flow = self.script(&script);
@@ -128,7 +131,9 @@ impl Walker<'_> {
     fn set(&mut self, words: &[Field]) {
         let mut at = 0;
         while let Some(word) = words.get(at) {
-            let Some(text) = word.as_literal() else { return self.unanalysable("`set` with options that are not known") };
+            let Some(text) = word.as_literal() else {
+                return self.unanalysable("`set` with options that are not known");
+            };
             at += 1;
             let on = text.starts_with('-');
             match text {
@@ -188,7 +193,9 @@ impl Walker<'_> {
             Some(count) => count,
         };
         let shifted = match (&self.state.arguments, count) {
-            (Some(arguments), Some(count)) if count <= arguments.len() => Some(std::rc::Rc::new(arguments[count..].to_vec())),
+            (Some(arguments), Some(count)) if count <= arguments.len() => {
+                Some(std::rc::Rc::new(arguments[count..].to_vec()))
+            }
             (Some(arguments), Some(_)) => Some(arguments.clone()),
             _ => None,
         };
@@ -199,8 +206,10 @@ impl Walker<'_> {
         for word in words {
             match word.as_literal() {
                 // Patterns are regions with hidden files, and may match nothing, in any case.
-                Some("-s" | "-u" | "-q" | "-p" | "nullglob" | "failglob" | "dotglob" | "inherit_errexit" | "checkwinsize"
-                | "histappend" | "nocasematch") => {}
+                Some(
+                    "-s" | "-u" | "-q" | "-p" | "nullglob" | "failglob" | "dotglob" | "inherit_errexit"
+                    | "checkwinsize" | "histappend" | "nocasematch",
+                ) => {}
                 _ => return self.unanalysable("`shopt` changes how the shell reads or matches"),
             }
         }
@@ -220,9 +229,13 @@ impl Walker<'_> {
                     return self.unanalysable(format!("`{name} {text}` runs a command for each line"));
                 }
                 // An array's name follows.
-                ("read", _) if text.starts_with('-') && text.ends_with('a') => operands.extend(rest.next().map(|word| word.text.as_str())),
+                ("read", _) if text.starts_with('-') && text.ends_with('a') => {
+                    operands.extend(rest.next().map(|word| word.text.as_str()))
+                }
                 _ if text.starts_with('-') && text.len() > 1 => {
-                    if text.ends_with(['d', 'i', 'n', 'N', 'p', 't', 'u', 'O', 's']) && !(name == "read" && text.ends_with('s')) {
+                    if text.ends_with(['d', 'i', 'n', 'N', 'p', 't', 'u', 'O', 's'])
+                        && !(name == "read" && text.ends_with('s'))
+                    {
                         rest.next();
                     }
                 }
@@ -230,7 +243,12 @@ impl Walker<'_> {
             }
         }
         let names: Vec<String> = match name {
-            "getopts" => operands.get(1).map(|name| (*name).to_owned()).into_iter().chain(["OPTARG".into(), "OPTIND".into()]).collect(),
+            "getopts" => operands
+                .get(1)
+                .map(|name| (*name).to_owned())
+                .into_iter()
+                .chain(["OPTARG".into(), "OPTIND".into()])
+                .collect(),
             "read" if operands.is_empty() => vec!["REPLY".into()],
             "mapfile" | "readarray" if operands.is_empty() => vec!["MAPFILE".into()],
             _ => operands.into_iter().map(str::to_owned).collect(),
@@ -280,7 +298,7 @@ fn is_harmless_trap(words: &[Field]) -> bool {
     }
 }
 
-pub(super) fn is_name(name: &str) -> bool {
+pub(in crate::shell) fn is_name(name: &str) -> bool {
     name.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_')
         && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
 }

@@ -1,14 +1,14 @@
 //! What parameters expand to, as far as it is known.
 
+use super::Walker;
 use super::expand::Expansion;
-use super::parameter::is_number;
 use super::state::{Field, FieldKind, Value};
-use super::syntax::{Operation, Parameter, ParameterName, PieceKind, Word};
-use super::walk::Walker;
+use crate::shell::reading::parameter::is_number;
+use crate::shell::reading::syntax::{Operation, Parameter, ParameterName, PieceKind, Word};
 
 impl Walker<'_> {
     /// What is known about a variable.
-    pub(super) fn lookup(&self, name: &str) -> Value {
+    pub(in crate::shell) fn lookup(&self, name: &str) -> Value {
         if is_number(name) {
             return Value::Number;
         }
@@ -25,7 +25,7 @@ impl Walker<'_> {
     }
 
     /// The values of a parameter expansion; more than one only for `"$@"` and `"${a[@]}"`.
-    pub(super) fn parameter(&mut self, parameter: &Parameter, quoted: bool) -> Vec<Value> {
+    pub(in crate::shell) fn parameter(&mut self, parameter: &Parameter, quoted: bool) -> Vec<Value> {
         if let Operation::Evaluates(why) = &parameter.operation {
             self.unanalysable(why.clone());
             return vec![Value::Unknown];
