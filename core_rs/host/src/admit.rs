@@ -88,6 +88,34 @@ impl Deref for Admitted {
     }
 }
 
+/// An admitted permit of an earlier life that was never reported: good for finding out what became
+/// of it, not for running it again.
+#[derive(Debug)]
+pub struct Interrupted {
+    permit: Permit,
+    noted_at: i64,
+}
+
+impl Interrupted {
+    /// For tests of this crate that are not about admission.
+    #[cfg(test)]
+    pub(crate) fn for_tests(permit: Permit, noted_at: i64) -> Self {
+        Self { permit, noted_at }
+    }
+
+    /// The permit.
+    #[must_use]
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// When it was noted, by this host's clock; nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn noted_at(&self) -> i64 {
+        self.noted_at
+    }
+}
+
 /// What became of a permit that came.
 #[derive(Debug)]
 pub enum Admission {
@@ -238,8 +266,9 @@ impl Keys {
 
     /// Permits that an earlier life noted and never reported.
     #[must_use]
-    pub fn interrupted(&self) -> Vec<Permit> {
-        self.inner.memory.lock().interrupted()
+    pub fn interrupted(&self) -> Vec<Interrupted> {
+        let interrupted = self.inner.memory.lock().interrupted();
+        interrupted.into_iter().map(|(permit, noted_at)| Interrupted { permit, noted_at }).collect()
     }
 
     /// Calls whose preview is held, by id.
@@ -254,15 +283,15 @@ impl Keys {
         self.inner.memory.lock().is_held(call_id)
     }
 
-    /// Settles what an earlier life left without a report. `settled` may know of a commit whose
-    /// journal was found; everything else that could have changed the machine is unknown.
+    /// Settles what an earlier life left without a report. `settled` may have found out what became
+    /// of one; else everything that could have changed the machine is unknown.
     ///
     /// # Errors
     /// `STORAGE_ERROR`.
-    pub async fn settle_interrupted(&self, settled: impl Fn(&Permit) -> Option<Outcome>) -> Result<(), Error> {
-        for permit in self.interrupted() {
-            let report = refusal::interrupted(&permit, settled(&permit));
-            tracing::warn!(permit = permit.permit_id, outcome = ?report.outcome(), "settled what an earlier life left");
+    pub async fn settle_interrupted(&self, settled: impl Fn(&Interrupted) -> Option<Outcome>) -> Result<(), Error> {
+        for interrupted in self.interrupted() {
+            let report = refusal::interrupted(&interrupted.permit, settled(&interrupted));
+            tracing::warn!(permit = report.permit_id, outcome = ?report.outcome(), "settled what an earlier life left");
             self.report(report).await?;
         }
         Ok(())

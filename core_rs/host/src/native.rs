@@ -9,6 +9,7 @@ mod delete;
 mod list;
 mod measure;
 mod read;
+mod reconcile;
 mod text_diff;
 mod walk;
 mod write;

@@ -24,8 +24,8 @@ struct Record {
     permit: Permit,
     seen: Seen,
     is_acknowledged: bool,
-    /// Noted by an earlier life.
-    is_earlier: bool,
+    /// When an earlier life noted it; absent if this one did.
+    earlier: Option<i64>,
 }
 
 /// Everything that decides whether a permit may run.
@@ -53,7 +53,7 @@ impl Memory {
                 if let Ok(permit) = Permit::decode(signed.permit.as_slice()) {
                     self.note(&permit);
                     if let Some(record) = self.record(&permit.permit_id) {
-                        record.is_earlier = true;
+                        record.earlier = Some(event.at);
                     }
                 }
             }
@@ -99,7 +99,7 @@ impl Memory {
             // Whatever becomes of it: a layer is committed at most once.
             self.layers.remove(&permit.call_id);
         }
-        let record = Record { permit: permit.clone(), seen: Seen::Noted, is_acknowledged: false, is_earlier: false };
+        let record = Record { permit: permit.clone(), seen: Seen::Noted, is_acknowledged: false, earlier: None };
         self.records.insert(self.next, record);
     }
 
@@ -146,9 +146,10 @@ impl Memory {
             .collect()
     }
 
-    pub(super) fn interrupted(&self) -> Vec<Permit> {
-        let earlier = self.records.values().filter(|record| record.is_earlier && matches!(record.seen, Seen::Noted));
-        earlier.map(|record| record.permit.clone()).collect()
+    /// What an earlier life noted and never reported, with the time of the note.
+    pub(super) fn interrupted(&self) -> Vec<(Permit, i64)> {
+        let unreported = self.records.values().filter(|record| matches!(record.seen, Seen::Noted));
+        unreported.filter_map(|record| Some((record.permit.clone(), record.earlier?))).collect()
     }
 
     pub(super) fn held(&self) -> Vec<String> {

@@ -47,7 +47,7 @@ pub(super) fn interrupted(permit: &Permit, settled: Option<Outcome>) -> Report {
         match settled {
             Some(Outcome::Applied) => (Outcome::Applied, v1::Error::default()),
             Some(Outcome::NotApplied) => {
-                let message = "the host stopped while it committed, and rolled back when it started again";
+                let message = "the host stopped before the change was made, or took it back when it started again";
                 (Outcome::NotApplied, reason::error(Reason::HostError, message))
             }
             _ => {

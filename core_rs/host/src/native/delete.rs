@@ -121,16 +121,20 @@ impl Removal {
             Err(Error::fix(Reason::ContentChanged, message, "/arguments/path", "a path that nobody else is changing"))
         })
     }
+}
 
-    fn remove(&self, hidden: &CStr) -> Result<(), Error> {
-        let Spot { parent, path, .. } = &self.spot;
-        if self.stamp.file_type() != FileType::Directory {
-            return unlinkat(parent, hidden, AtFlags::empty()).map_err(|errno| refused(errno, path));
-        }
-        let top = open_child_same_mount(parent, hidden, OFlags::RDONLY | OFlags::DIRECTORY);
-        walk(top.map_err(|errno| refused(errno, path))?, path, &mut Remover)?;
-        unlinkat(parent, hidden, AtFlags::REMOVEDIR).map_err(|errno| refused(errno, path))
+/// Removes what was renamed away, with everything beneath.
+///
+/// # Errors
+/// What keeps a part of it from being removed.
+pub(crate) fn remove_hidden(spot: &Spot, hidden: &CStr, file_type: FileType) -> Result<(), Error> {
+    let Spot { parent, path, .. } = spot;
+    if file_type != FileType::Directory {
+        return unlinkat(parent, hidden, AtFlags::empty()).map_err(|errno| refused(errno, path));
     }
+    let top = open_child_same_mount(parent, hidden, OFlags::RDONLY | OFlags::DIRECTORY);
+    walk(top.map_err(|errno| refused(errno, path))?, path, &mut Remover)?;
+    unlinkat(parent, hidden, AtFlags::REMOVEDIR).map_err(|errno| refused(errno, path))
 }
 
 impl Step for Removal {
@@ -152,7 +156,7 @@ impl Step for Removal {
     fn perform(&mut self, permit_id: &str) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
         let hidden: CString = hidden_name(permit_id, "gone");
         self.hide(&hidden)?;
-        let removed = self.remove(&hidden).map_err(|error| {
+        let removed = remove_hidden(&self.spot, &hidden, self.stamp.file_type()).map_err(|error| {
             let left = format!(
                 "{} is gone from its place, but not all of it could be removed; the rest is beside it as {}",
                 show(&self.spot.path),

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 
 use cmdop_contract::digest::hex;
-use cmdop_contract::v1::{FileState, FileType};
+use cmdop_contract::v1::{FileState, FileType, Reason};
 use rustix::fs::{Stat, fstat};
 use sha2::{Digest, Sha256};
 
@@ -49,6 +49,13 @@ impl Stamp {
     pub(crate) fn is_same_content(&self, other: &Self) -> bool {
         let moved = Self { ctime: self.ctime, nlink: self.nlink, ..other.clone() };
         *self == moved
+    }
+
+    /// True if surely nothing about it changed since a time, in nanoseconds since the Unix epoch.
+    pub(crate) fn is_untouched_since(&self, time: i64) -> bool {
+        // Times of files lag behind the clock by up to a tick of the kernel; a second is many.
+        let margin = 1_000_000_000;
+        self.ctime.0.saturating_mul(1_000_000_000).saturating_add(self.ctime.1) < time.saturating_sub(margin)
     }
 
     /// The state as it is reported; the digest is left empty.
@@ -108,19 +115,38 @@ pub(crate) fn file_type(mode: u32) -> FileType {
     }
 }
 
+/// No larger file is hashed: files of the kernel may have no end.
+const MAX_HASHED_BYTES: u64 = 4 << 30;
+
+/// Refuses to read on when a file turns out to be too large.
+///
+/// # Errors
+/// `PATH_NOT_USABLE`.
+pub(crate) fn check_size(bytes: u64) -> Result<(), Error> {
+    if bytes <= MAX_HASHED_BYTES {
+        return Ok(());
+    }
+    let message = "the file is larger than 4 GiB, more than a file tool reads";
+    Err(Error::use_tool(Reason::PathNotUsable, message, "terminal.exec"))
+}
+
 /// SHA-256 of what an open file holds, lower-case hex.
 ///
 /// # Errors
-/// A failed read.
+/// A failed read; `PATH_NOT_USABLE` if the file is too large.
 pub(crate) fn sha256(file: &mut File) -> Result<String, Error> {
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 128 * 1024];
+    let mut size = 0;
     file.seek(SeekFrom::Start(0)).map_err(Error::io("seek"))?;
     loop {
-        match file.read(&mut buffer).map_err(Error::io("read"))? {
-            0 => return Ok(hex(&digest.finalize())),
-            read => digest.update(&buffer[..read]),
+        let read = file.read(&mut buffer).map_err(Error::io("read"))?;
+        if read == 0 {
+            return Ok(hex(&digest.finalize()));
         }
+        size += read as u64;
+        check_size(size)?;
+        digest.update(&buffer[..read]);
     }
 }
 

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::arguments::{Arguments, invalid};
 use super::beneath::{READ, Root, file, not_usable};
-use super::measure::Stamp;
+use super::measure::{Stamp, check_size};
 use crate::Error;
 
 const MAX_LIMIT: u64 = 1024 * 1024;
@@ -75,6 +75,7 @@ fn window(file: &mut File, offset: u64, limit: u64) -> Result<(Vec<u8>, u64, Str
             window.extend_from_slice(&buffer[from as usize..to as usize]);
         }
         size += read as u64;
+        check_size(size)?;
     }
 }
 

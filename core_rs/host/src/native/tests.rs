@@ -5,11 +5,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cmdop_contract::v1::{Action, EffectKind, Outcome, Permit, PermittedEffect, Reason};
+use cmdop_contract::v1::{Action, EffectKind, Outcome, Permit, PermittedEffect, Reason, Stage};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::admit::Interrupted;
 
 fn native() -> Native {
     Native::open(Vec::new()).expect("open /")
@@ -247,6 +248,48 @@ fn a_plan_conflicts_with_any_change_of_what_it_rests_on() {
         assert_eq!(error.reason(), Reason::CommitConflict, "{what}");
         assert!(logs.join("a").exists());
     }
+}
+
+/// What is found out about a tool that died, `now` being the time of its note.
+fn reconciled(permit: &Permit) -> Option<Outcome> {
+    native().reconcile(&Interrupted::for_tests(permit.clone(), cmdop_ledger::now()))
+}
+
+fn apply_stage(mut permit: Permit) -> Permit {
+    permit.stage = Stage::Apply.into();
+    permit
+}
+
+#[test]
+fn a_write_that_died_is_settled_by_what_is_there() {
+    let dir = TempDir::new().expect("directory");
+    let path = dir.path().join("a");
+    fs::write(&path, "old").expect("write");
+    let permit = apply_stage(permit(dir.path(), "files.write", &json!({"path": path, "content": "new"}), ALL));
+    let temporary = dir.path().join(hidden_name(&permit.permit_id, "new").to_str().expect("text"));
+    fs::write(&temporary, "ne").expect("write");
+    let noted_after = Interrupted::for_tests(permit.clone(), i64::MAX);
+    assert_eq!(native().reconcile(&noted_after), Some(Outcome::NotApplied));
+    assert_eq!(names(dir.path()), ["a"], "nothing half-written stays");
+    fs::write(&path, "by somebody else").expect("write");
+    let noted_before = Interrupted::for_tests(permit.clone(), cmdop_ledger::now() - 1_000_000_000);
+    assert_eq!(native().reconcile(&noted_before), None, "nobody can tell");
+    fs::write(&path, "new").expect("write");
+    assert_eq!(reconciled(&permit), Some(Outcome::Applied));
+}
+
+#[test]
+fn a_deletion_that_died_half_way_is_finished() {
+    let dir = TempDir::new().expect("directory");
+    let logs = dir.path().join("logs");
+    fs::create_dir_all(logs.join("deep")).expect("directories");
+    let arguments = json!({"path": logs, "recursive": true});
+    let permit = apply_stage(permit(dir.path(), "files.delete", &arguments, ALL));
+    assert_eq!(native().reconcile(&Interrupted::for_tests(permit.clone(), i64::MAX)), Some(Outcome::NotApplied));
+    let hidden = dir.path().join(hidden_name(&permit.permit_id, "gone").to_str().expect("text"));
+    fs::rename(&logs, hidden).expect("rename");
+    assert_eq!(reconciled(&permit), Some(Outcome::Applied));
+    assert!(names(dir.path()).is_empty());
 }
 
 #[test]

@@ -276,7 +276,11 @@ fn own_ids() -> (u32, u32) {
     (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 
-fn content(arguments: &Arguments) -> Result<Vec<u8>, Error> {
+/// The bytes that the file shall hold.
+///
+/// # Errors
+/// `INVALID_ARGUMENTS`.
+pub(crate) fn content(arguments: &Arguments) -> Result<Vec<u8>, Error> {
     let content = arguments.required("content")?;
     match arguments.text("encoding")? {
         None | Some("utf-8") => Ok(content.as_bytes().to_vec()),
