@@ -137,6 +137,20 @@ fn functions_and_eval_resolve_to_what_they_run() {
 }
 
 #[test]
+fn what_the_oracle_found_stays_found() {
+    table(&[
+        ("export v={a,b}; c $v", "v=b c b"),
+        ("set --; rm \"$@\" x", "rm x"),
+        ("v='a b'; export w=${v:-x}; c \"$w\"", "w=a b c a b"),
+        ("for i in 1 2; do a && break; done; rm $i", "a | a | rm {*}"),
+        ("for i in 1 2; do for j in x; do a; break 2; done; done; rm $i", "a | a | rm {*}"),
+        ("f() { a; until return; do :; done; rm x; }; f", "a | ?: | rm x"),
+        ("set -- a < missing; rm \"$1\"", "?rm {**} | file.read:/w/missing | !"),
+    ]);
+    held(&["f() { rm \"$2\"; }; f *.x b", "f() { rm \"$2\"; }; f ${v:-$(a)} b", "v='a b'; rm $v$", "c {1..\"3\"}"]);
+}
+
+#[test]
 fn redirections_are_effects_with_absolute_targets() {
     table(&[
         ("a > out", "a | ?file.create:/w/out | ?file.modify:/w/out"),
@@ -258,6 +272,16 @@ fn what_cannot_be_known_is_held() {
         "hash -p /evil ls; ls",
         "mapfile -C 'rm x' -c 1 a < f",
         "coproc rm x",
+        "jobs -x rm x",
+        "hash -rp /evil ls; ls",
+        "wait -np 'a[$(rm x)]'",
+        "printf 'ab%n' PATH",
+        "printf '%-5.*ln' 'a[$(rm x)]'",
+        "printf *",
+        "command_not_found_handle() { rm x; }; nothing",
+        "ls() { rm x; }; export -f ls; bash -c ls",
+        "ls() { rm x; }; declare -fx ls; bash -c ls",
+        "set -a; ls() { rm x; }; bash -c ls",
         "x='a\\*'; rm $x",
         "a > $x",
         "rm {a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}",

@@ -198,6 +198,9 @@ impl<'a> Walker<'a> {
             Command::Simple(simple) => self.simple(simple),
             Command::Compound(compound, redirects) => self.redirected(compound, redirects),
             Command::Function { name, body } => {
+                if name == "command_not_found_handle" || self.state.exports_all {
+                    self.unanalysable(format!("the function `{name}` is called by other names or shells"));
+                }
                 self.state.define(name, body.clone());
                 Flow::same(self.state.clone())
             }

@@ -113,7 +113,37 @@ fn command(random: &mut Random, depth: usize) -> String {
 }
 
 fn simple(random: &mut Random, depth: usize) -> String {
-    match random.below(24) {
+    match random.below(44) {
+        24 => format!("declare v={}; {} \"$v\"", word(random, depth), name(random)),
+        25 => format!("readonly w=c7; w={}; $w", word(random, depth)),
+        26 => format!("set -e; cd missing; {} a; set +e", name(random)),
+        27 => format!("v=3; (( v++ )); {} $v $((v))", name(random)),
+        28 => format!("for ((i=0; i<2; i++)); do {} $i x$i; done", name(random)),
+        29 => format!("printf -v v '%s' {}; {} \"$v\"", word(random, depth), name(random)),
+        30 => format!("v=4; [[ $v -eq 4 ]] && {} $v", name(random)),
+        31 => format!("case a in a) {};& b) {};;& *) {};; esac", name(random), name(random), name(random)),
+        32 => format!("pushd sub && {} && popd; {}", name(random), name(random)),
+        33 => format!("cd sub; cd -; {}", name(random)),
+        34 => format!(
+            "for i in 1 2; do for j in a b; do {} $i$j; {}; done; done; c0 $i",
+            name(random),
+            random.pick(&["break 2", "break", "continue", "continue 2", "c1 && break", "(break)"])
+        ),
+        35 => format!("unset v; {} ${{v:=b}}; c3 $v", name(random)),
+        36 => format!("v=banana; {} ${{v/a/o}} ${{v:1:2}} ${{v^}}", name(random)),
+        37 => format!("v=(a 'b c'); {} \"${{v[1]}}\" ${{v[0]}} \"${{v[*]}}\" ${{#v[@]}}", name(random)),
+        38 => format!("IFS=: read -r v <<< a:b; {} x", name(random)),
+        39 => format!("eval \"eval '{} \\$v'\"", name(random)),
+        40 => format!(
+            "f() {{ {} \"$#\" \"$2\"; shift; {} \"$@\"; }}; f {} {}",
+            name(random),
+            name(random),
+            word(random, depth),
+            word(random, depth)
+        ),
+        41 => format!("g() {{ {} && return 1; {}; }}; g || {}", name(random), name(random), name(random)),
+        42 => format!("v=a; v+={}; {} \"$v\"", word(random, depth), name(random)),
+        43 => format!("{{ cd sub; {}; }} > out; {}", name(random), name(random)),
         22 => format!("{} a\\\nb", name(random).replace("$'", "'")),
 
         0 => format!("v={}", word(random, depth)),

@@ -34,7 +34,8 @@ fn indirect(rest: &str) -> Parameter {
     } else {
         Operation::Evaluates("`${!…}` takes a name from a value".to_owned())
     };
-    Parameter { name: ParameterName::Opaque, operation }
+    // Names are not tracked: whatever the list holds is unknown, and any number of words.
+    Parameter { name: ParameterName::Array { name: "!".to_owned(), joined: rest.ends_with(['*', '!']) }, operation }
 }
 
 fn read_name<'a>(text: &'a str, scripts: &mut dyn Scripts) -> Result<(ParameterName, &'a str), String> {

@@ -20,7 +20,9 @@ impl Walker<'_> {
             "exec" => self.exec(rest, source),
             "exit" => self.state.live = false,
             "return" => self.leave_function(),
-            "break" | "continue" => self.leave_loops(rest.first().is_some_and(|count| count.text != "1")),
+            "break" | "continue" => {
+                self.leave_loops(name.text == "continue", rest.first().is_some_and(|count| count.text != "1"));
+            }
             "unset" => self.unset(rest),
             "set" => self.set(rest),
             "shift" => self.shift(rest),
@@ -30,15 +32,13 @@ impl Walker<'_> {
             "printf" if rest.first().is_some_and(|word| word.text.starts_with("-v")) => self.printf_to_variable(rest),
             "source" | "." => self.unanalysable(format!("`{source}` runs what a file holds")),
             "trap" if is_harmless_trap(rest) => {}
-            "hash" | "wait" | "times" | "jobs" | "type" | "umask" | "ulimit" | "dirs" | "help" | "caller"
-            | "unalias"
-                if !rest.iter().any(|word| word.is_unknown() || word.text.starts_with("-p")) => {}
+            "times" | "type" | "umask" | "ulimit" | "dirs" | "help" | "caller" | "unalias" => {}
+            "hash" | "wait" | "jobs" if rest.iter().all(is_plain_operand) => {}
             "alias" if rest.is_empty() => {}
             "disown" => self.disown(source),
-            "alias" | "trap" | "hash" | "wait" | "type" | "enable" | "bind" | "complete" | "compgen" | "compopt"
-            | "fc" | "history" | "bg" | "fg" | "suspend" | "logout" | "coproc" | "umask" | "ulimit" | "dirs"
-            | "help" | "caller" | "jobs" | "times" | "unalias" => {
-                self.unanalysable(format!("`{source}` is not followed"))
+            "alias" | "trap" | "hash" | "wait" | "jobs" | "enable" | "bind" | "complete" | "compgen" | "compopt"
+            | "fc" | "history" | "bg" | "fg" | "suspend" | "logout" | "coproc" => {
+                self.unanalysable(format!("`{source}` is not followed"));
             }
             _ => return Err(fields),
         }
@@ -296,6 +296,12 @@ fn is_harmless_trap(words: &[Field]) -> bool {
         None => words.is_empty(),
         Some(handler) => matches!(handler, "" | "-" | "-p" | "-l"),
     }
+}
+
+/// Options of these builtins may set a variable (`wait -p`), run a program (`jobs -x`) or say where one is
+/// found (`hash -p`).
+fn is_plain_operand(word: &Field) -> bool {
+    word.as_literal().is_some_and(|text| !text.starts_with('-') || !text.contains(['p', 'x']))
 }
 
 pub(in crate::shell) fn is_name(name: &str) -> bool {

@@ -53,6 +53,9 @@ impl Walker<'_> {
 
     fn declare_one(&mut self, builtin: &str, name: &str, value: Option<(Value, bool)>, attributes: &Attributes) {
         if attributes.functions {
+            if attributes.exports {
+                self.unanalysable(format!("the function `{name}` is handed to other shells"));
+            }
             return;
         }
         if matches!(builtin, "declare" | "typeset" | "local") {

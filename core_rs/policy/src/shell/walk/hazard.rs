@@ -87,10 +87,20 @@ pub(in crate::shell) fn runs_subscript(name: &str, words: &[Field]) -> bool {
             let asks = words.iter().any(|field| matches!(field.text.as_str(), "-v" | "-R"));
             words.iter().any(|field| evaluates(&field.text) || (asks && field.text.contains('[')))
         }
-        "printf" | "wait" => {
-            words.first().is_some_and(|field| field.text.starts_with("-v") || field.text.starts_with("-p"))
-                && words.iter().any(|field| field.text.contains('['))
+        // `%n` sets the variable that an argument names.
+        "printf" => {
+            let mut operands = words.iter().skip_while(|field| field.as_literal() == Some("--"));
+            operands.next().is_some_and(|format| format.as_literal().is_none_or(counts_characters))
         }
         _ => false,
     }
+}
+
+/// Does a format hold `%n`, with whatever flags, width and precision?
+fn counts_characters(format: &str) -> bool {
+    format.replace("%%", "").split('%').skip(1).any(|directive| {
+        directive
+            .trim_start_matches(|char: char| char.is_ascii_digit() || "-+ #.*'hlLjzt".contains(char))
+            .starts_with('n')
+    })
 }

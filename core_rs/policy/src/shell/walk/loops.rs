@@ -12,15 +12,29 @@ const MAX_UNROLLED: usize = 100;
 /// Most rounds until a loop changes nothing any more.
 const MAX_ROUNDS: usize = 8;
 
-/// A loop or function, and the states in which it was left early.
+/// A loop or function.
 pub(in crate::shell) struct Frame {
     is_function: bool,
+    /// States at `break` or `return`, with which what follows the whole begins.
     left: Vec<State>,
+    /// States at `continue`, with which the next round begins.
+    skipped: Vec<State>,
 }
+
+/// Where an early exit leads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Left,
+    Skipped,
+    Either,
+}
+
+/// Most early exits of one loop that are told apart.
+const MAX_EXITS: usize = 64;
 
 impl Frame {
     fn new(is_function: bool) -> Self {
-        Self { is_function, left: Vec::new() }
+        Self { is_function, left: Vec::new(), skipped: Vec::new() }
     }
 }
 
@@ -48,12 +62,14 @@ impl Walker<'_> {
             });
             return;
         }
+        self.leaving.push(Frame::new(false));
         for field in fields {
             self.assign(variable, Value::from_field(&field));
-            self.leaving.push(Frame::new(false));
             self.script(body);
-            self.rejoin();
+            let skipped = self.leaving.last_mut().map(|frame| std::mem::take(&mut frame.skipped));
+            self.join_all(&skipped.unwrap_or_default());
         }
+        self.rejoin();
     }
 
     /// Walks a loop until another round learns nothing new. `round` returns the state that ends it.
@@ -67,9 +83,9 @@ impl Walker<'_> {
             let start = self.state.clone();
             self.leaving.push(Frame::new(false));
             let mut end = round(self);
-            let left = self.leaving.pop().map(|frame| frame.left).unwrap_or_default();
+            let frame = self.leaving.pop().unwrap_or_else(|| Frame::new(false));
             let mut next = start.clone().join(&self.state);
-            for state in &left {
+            for state in frame.left.iter().chain(&frame.skipped) {
                 next = next.join(state);
                 end = end.join(state);
             }
@@ -89,7 +105,10 @@ impl Walker<'_> {
             return Flow::same(self.state.clone());
         }
         self.calls += 1;
-        let outer = self.state.arguments.replace(Rc::new(arguments.to_vec()));
+        // A word that may be several, or none, moves all that follow.
+        let counted = arguments.iter().all(|field| !matches!(field.kind, FieldKind::Pattern | FieldKind::Many));
+        let inner = counted.then(|| Rc::new(arguments.to_vec()));
+        let outer = std::mem::replace(&mut self.state.arguments, inner);
         let start = self.state.clone();
         let mut end: Option<State> = None;
         let several = usize::from(bodies.len() > 1);
@@ -126,37 +145,51 @@ impl Walker<'_> {
     /// `return`: what follows in the function does not run, what follows its call does.
     pub(super) fn leave_function(&mut self) {
         let Some(at) = self.leaving.iter().rposition(|frame| frame.is_function) else { return };
-        self.leave(at);
+        self.leave(at, Exit::Left);
     }
 
     /// `break` and `continue`, out of one loop or of any number.
-    pub(super) fn leave_loops(&mut self, several: bool) {
+    pub(super) fn leave_loops(&mut self, continues: bool, several: bool) {
         let innermost = self.leaving.len();
         let outermost = self.leaving.iter().rposition(|frame| frame.is_function).map_or(0, |at| at + 1);
         let first = if several { outermost } else { innermost.saturating_sub(1).max(outermost) };
         for at in first..innermost {
             let live = self.state.live;
-            self.leave(at);
+            // `continue 2` ends one loop and goes on with another.
+            let exit = match (several, continues) {
+                (true, _) => Exit::Either,
+                (false, true) => Exit::Skipped,
+                (false, false) => Exit::Left,
+            };
+            self.leave(at, exit);
             self.state.live = live && at + 1 < innermost;
         }
     }
 
-    fn leave(&mut self, at: usize) {
+    fn leave(&mut self, at: usize, exit: Exit) {
         let state = self.state.clone();
-        match self.leaving.get_mut(at) {
-            Some(frame) if frame.left.len() < 64 => {
-                frame.left.push(state);
-                self.state.live = false;
-            }
-            // Left too often: what follows may run.
-            _ => {}
+        let Some(frame) = self.leaving.get_mut(at) else { return };
+        if frame.left.len() + frame.skipped.len() >= MAX_EXITS {
+            return self.unanalysable("a loop is left in too many places to follow");
         }
+        if exit != Exit::Left {
+            frame.skipped.push(state.clone());
+        }
+        if exit != Exit::Skipped {
+            frame.left.push(state);
+        }
+        self.state.live = false;
     }
 
-    /// Ends a loop's round or a function: the states in which it was left go on here.
+    /// Ends a loop or function: the states in which it was left go on here.
     fn rejoin(&mut self) {
-        for state in self.leaving.pop().map(|frame| frame.left).unwrap_or_default() {
-            self.state = self.state.clone().join(&state);
+        let left = self.leaving.pop().map(|frame| frame.left).unwrap_or_default();
+        self.join_all(&left);
+    }
+
+    fn join_all(&mut self, states: &[State]) {
+        for state in states {
+            self.state = self.state.clone().join(state);
         }
     }
 }

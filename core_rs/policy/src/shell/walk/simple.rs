@@ -22,6 +22,7 @@ pub(in crate::shell) enum Expanded {
 impl Walker<'_> {
     pub(in crate::shell) fn simple(&mut self, simple: &Simple) -> Flow {
         let words = self.words(&simple.words);
+        let keeps_redirects = is_bare_exec(&words);
         let stdin = self.stdin.clone();
         let before = self.state.clone();
         self.redirects(&simple.redirects);
@@ -34,7 +35,7 @@ impl Walker<'_> {
             self.with_assignments(simple, words)
         };
         // `exec < file` alone moves the shell's own standard input.
-        if !self.keeps_redirects(simple) {
+        if !keeps_redirects {
             self.stdin = stdin;
         }
         if may_fail(&simple.redirects) {
@@ -56,11 +57,6 @@ impl Walker<'_> {
             }
         }
         expanded
-    }
-
-    fn keeps_redirects(&self, simple: &Simple) -> bool {
-        let [Argument::Word(word)] = simple.words.as_slice() else { return false };
-        matches!(word.pieces.as_slice(), [syntax::Piece { kind: syntax::PieceKind::Text(text), .. }] if text == "exec")
     }
 
     /// Runs a command under the assignments before it, which end with it.
@@ -262,6 +258,19 @@ impl Walker<'_> {
         let stubborn = self.state.variable(name).is_some_and(|known| known.stubborn);
         self.state.set_variable(name, Variable { value, exported, stubborn });
     }
+}
+
+/// `exec`, however it is written, without a program: its redirections stay.
+fn is_bare_exec(words: &[Expanded]) -> bool {
+    let text = |word: &Expanded| match word {
+        Expanded::Field(field) => field.as_literal().map(str::to_owned),
+        Expanded::Assignment { .. } => None,
+    };
+    let texts: Option<Vec<String>> = words.iter().map(text).collect();
+    texts.is_some_and(|texts| match texts.split_last() {
+        Some((last, rest)) => last == "exec" && rest.iter().all(|word| word == "command" || word == "builtin"),
+        None => false,
+    })
 }
 
 /// An argument of a function: what was split as an assignment is one word again.

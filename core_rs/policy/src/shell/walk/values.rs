@@ -56,7 +56,12 @@ impl Walker<'_> {
                 let constant = text.collect::<String>().trim().parse::<usize>().ok();
                 self.arithmetic(index);
                 vec![match (self.lookup(name), constant) {
-                    (Value::List(fields), Some(at)) => fields.get(at).map_or(Value::Unset, Value::from_field),
+                    // An element that is a glob may have become several.
+                    (Value::List(fields), Some(at))
+                        if fields.iter().take(at).all(|field| field.as_literal().is_some()) =>
+                    {
+                        fields.get(at).map_or(Value::Unset, Value::from_field)
+                    }
                     _ => Value::Unknown,
                 }]
             }
