@@ -77,7 +77,7 @@ async fn a_host_must_say_hello_first() {
 async fn a_silent_host_is_told_and_detached_while_one_that_beats_stays() {
     let server = Server::with("127.0.0.1:0", |options| {
         options.heartbeat = Duration::from_millis(50);
-        options.silence = Duration::from_millis(400);
+        options.silence = Duration::from_millis(1_500);
     })
     .await;
     let beating = FakeHost::attach(&server.address, "beating").await;

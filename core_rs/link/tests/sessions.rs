@@ -60,7 +60,7 @@ async fn a_frame_over_the_limit_ends_the_stream_with_its_reason() {
 
 #[tokio::test]
 async fn a_session_without_credits_is_cut_while_its_neighbour_is_served_and_its_calls_go_on() {
-    let server = Server::with("127.0.0.1:0", |options| options.sessions.stall = Duration::from_millis(200)).await;
+    let server = Server::with("127.0.0.1:0", |options| options.sessions.stall = Duration::from_secs(1)).await;
     let host = FakeHost::attach(&server.address, "web").await.obey();
     let mut stream = RawSessions::welcomed(&server).await;
     stream.open(1, 1);
@@ -214,14 +214,14 @@ async fn a_stream_that_is_half_closed_is_answered_and_then_ended() {
 
 #[tokio::test]
 async fn a_client_that_stops_reading_is_cut_and_costs_the_server_a_bounded_queue() {
-    let server = Server::with("127.0.0.1:0", |options| options.sessions.stall = Duration::from_millis(300)).await;
+    let server = Server::with("127.0.0.1:0", |options| options.sessions.stall = Duration::from_secs(1)).await;
     let mut stream = RawSessions::welcomed(&server).await;
     for nonce in 0..100_000 {
         stream.send(0, client_frame::Kind::Ping(v1::Ping { nonce: u64::MAX - nonce }));
     }
     // Whoever reads is served all the while.
     let other = within(server.client().sessions("other")).await.expect("sessions");
-    let patience = Instant::now() + Duration::from_secs(1);
+    let patience = Instant::now() + Duration::from_millis(2_500);
     while Instant::now() < patience {
         within(other.open(None)).await.expect("a session");
     }
