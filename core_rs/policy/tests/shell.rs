@@ -147,7 +147,13 @@ fn what_the_oracle_found_stays_found() {
         ("f() { a; until return; do :; done; rm x; }; f", "a | ?: | rm x"),
         ("set -- a < missing; rm \"$1\"", "?rm {**} | file.read:/w/missing | !"),
     ]);
-    held(&["f() { rm \"$2\"; }; f *.x b", "f() { rm \"$2\"; }; f ${v:-$(a)} b", "v='a b'; rm $v$", "c {1..\"3\"}"]);
+    held(&[
+        "f() { rm \"$2\"; }; f *.x b",
+        "f() { rm \"$2\"; }; f ${v:-$(a)} b",
+        "v='a b'; rm $v$",
+        "c {1..\"3\"}",
+        "v=(a b); v=c; rm \"${v[@]}\"",
+    ]);
 }
 
 #[test]

@@ -238,8 +238,11 @@ impl Walker<'_> {
         }
         let (exported, stubborn) =
             self.state.variable(name).map_or((false, false), |known| (known.exported, known.stubborn));
+        let was_array = matches!(self.state.variable(name), Some(Variable { value: Value::List(_), .. }));
         let value = match value {
             Value::Text(text) if text.len() > MAX_VALUE => Value::Unknown,
+            // Only the first element is set.
+            Value::Text(_) | Value::Pattern(_) | Value::Number if was_array => Value::Unknown,
             value => value,
         };
         let variable = Variable {

@@ -68,8 +68,8 @@ impl Walker<'_> {
             ParameterName::Array { name, joined } => match self.lookup(name) {
                 Value::List(fields) => several(&fields, quoted && *joined),
                 Value::Unset => Vec::new(),
-                Value::Unknown => vec![Value::Unknown],
-                single => vec![single],
+                // It may have been an array before, of which only the first element was set.
+                _ => vec![Value::Unknown],
             },
             ParameterName::Positional(index) => vec![match &self.state.arguments {
                 Some(fields) => fields.get(index - 1).map_or(Value::Unset, Value::from_field),
