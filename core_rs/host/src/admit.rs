@@ -88,7 +88,7 @@ impl Deref for Admitted {
     }
 }
 
-/// An admitted permit of an earlier life that was never reported: good for finding out what became
+/// An admitted permit of an earlier life whose outcome is not known: good for finding out what became
 /// of it, not for running it again.
 #[derive(Debug)]
 pub struct Interrupted {
@@ -264,7 +264,7 @@ impl Keys {
         self.inner.memory.lock().unacknowledged()
     }
 
-    /// Permits that an earlier life noted and never reported.
+    /// Permits that an earlier life noted, and never reported or could not tell the outcome of.
     #[must_use]
     pub fn interrupted(&self) -> Vec<Interrupted> {
         let interrupted = self.inner.memory.lock().interrupted();
@@ -290,7 +290,12 @@ impl Keys {
     /// `STORAGE_ERROR`.
     pub async fn settle_interrupted(&self, settled: impl Fn(&Interrupted) -> Option<Outcome>) -> Result<(), Error> {
         for interrupted in self.interrupted() {
-            let report = refusal::interrupted(&interrupted.permit, settled(&interrupted));
+            let found = settled(&interrupted);
+            if found.is_none() && matches!(self.inquire(&interrupted.permit.permit_id), Known::Settled(_)) {
+                // Unknown as before.
+                continue;
+            }
+            let report = refusal::interrupted(&interrupted.permit, found);
             tracing::warn!(permit = report.permit_id, outcome = ?report.outcome(), "settled what an earlier life left");
             self.report(report).await?;
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use cmdop_contract::v1::{Event, Permit, Report, Stage, event};
+use cmdop_contract::v1::{Event, Outcome, Permit, Report, Stage, event};
 use prost::Message;
 
 use super::refusal::{not_valid, preview_lost};
@@ -119,6 +119,8 @@ impl Memory {
         }
         if let Some(record) = self.record(&report.permit_id.clone()) {
             record.seen = Seen::Reported(Box::new(report));
+            // An unknown outcome may be settled later: that is news again.
+            record.is_acknowledged = false;
         }
     }
 
@@ -146,10 +148,15 @@ impl Memory {
             .collect()
     }
 
-    /// What an earlier life noted and never reported, with the time of the note.
+    /// What an earlier life noted and never reported, or could not tell the outcome of, with the time
+    /// of the note.
     pub(super) fn interrupted(&self) -> Vec<(Permit, i64)> {
-        let unreported = self.records.values().filter(|record| matches!(record.seen, Seen::Noted));
-        unreported.filter_map(|record| Some((record.permit.clone(), record.earlier?))).collect()
+        let is_open = |record: &&Record| match &record.seen {
+            Seen::Noted => true,
+            Seen::Reported(report) => report.outcome() == Outcome::Unknown,
+        };
+        let open = self.records.values().filter(is_open);
+        open.filter_map(|record| Some((record.permit.clone(), record.earlier?))).collect()
     }
 
     pub(super) fn held(&self) -> Vec<String> {

@@ -1,0 +1,179 @@
+//! One permit, from its arrival to its report.
+
+use std::sync::Arc;
+
+use cmdop_contract::reason;
+use cmdop_contract::v1::{HostToServer, Outcome, Permit, Reason, Report, SignedPermit, Stage, Started, host_to_server};
+use prost::Message;
+use tokio::sync::mpsc::Sender;
+
+use super::layers::Meta;
+use super::output::OutputSender;
+use super::serve::{frame, send};
+use super::{Shared, terminal};
+use crate::Error;
+use crate::admit::{Admission, Admitted, Known};
+use crate::native::Done;
+
+/// Admits a permit and does what it says.
+///
+/// # Errors
+/// Only a ledger that takes no more records.
+pub(super) async fn execute(
+    shared: Arc<Shared>,
+    signed: SignedPermit,
+    outbound: Sender<HostToServer>,
+    is_draining: bool,
+) -> Result<(), Error> {
+    // Not trusted before it is verified; until then only to name what an answer is about.
+    let named = Permit::decode(signed.permit.as_slice()).unwrap_or_default();
+    let place = shared.places.clone().try_acquire_owned();
+    if is_draining || place.is_err() {
+        turn_away(&shared, &named, &outbound, is_draining).await;
+        return Ok(());
+    }
+    let admitted = match shared.keys.admit(&signed).await {
+        Ok(Admission::Fresh(admitted)) => admitted,
+        Ok(Admission::Settled(report)) => {
+            send(&outbound, host_to_server::Kind::Report(*report)).await;
+            return Ok(());
+        }
+        // Its report follows.
+        Ok(Admission::Running) => return Ok(()),
+        Err(error) => return refuse(&named, error, &outbound).await,
+    };
+    let started = Started { permit_id: admitted.permit_id.clone(), call_id: admitted.call_id.clone() };
+    // Good to know, and not worth waiting for.
+    let _ = outbound.try_send(frame(host_to_server::Kind::Started(started)));
+    let (call_id, stage) = (admitted.call_id.clone(), admitted.stage());
+    let report = work(shared.clone(), admitted, outbound.clone()).await;
+    shared.keys.report(report.clone()).await?;
+    if stage == Stage::Commit && report.outcome() != Outcome::Unknown {
+        // Applied, conflicting or failed: a layer is committed at most once. One that broke half-way
+        // is kept, so that the next start can finish it.
+        shared.keys.layer_dropped(&call_id, "committed").await?;
+        shared.layers.discard(&call_id);
+    }
+    drop(place);
+    send(&outbound, host_to_server::Kind::Report(report)).await;
+    Ok(())
+}
+
+/// Runs the tool. The machine is touched from here on and nowhere else.
+async fn work(shared: Arc<Shared>, admitted: Admitted, outbound: Sender<HostToServer>) -> Report {
+    let permit = (*admitted).clone();
+    let tool = permit.action.as_ref().map_or("", |action| action.tool.as_str());
+    let stop = shared.begin(&permit.call_id);
+    let done = if stop.is_cancelled() {
+        Ok(failure(&permit, cancelled()))
+    } else if tool == terminal::TOOL {
+        let output = OutputSender::new(outbound, permit.call_id.clone());
+        Ok(shared
+            .terminal
+            .run(&shared.layers, admitted, output, stop)
+            .await
+            .unwrap_or_else(|error| failure(&permit, error)))
+    } else {
+        let shared = shared.clone();
+        tokio::task::spawn_blocking(move || native(&shared, &admitted)).await
+    };
+    shared.end(&permit.call_id);
+    done.unwrap_or_else(|panic| broken(&permit, &panic.to_string()))
+}
+
+/// Runs a native tool.
+fn native(shared: &Shared, admitted: &Admitted) -> Report {
+    let done = match admitted.stage() {
+        Stage::Preview => return plan(shared, admitted).unwrap_or_else(|error| failure(admitted, error)),
+        Stage::Apply => shared.native.apply(admitted),
+        Stage::Commit => shared.layers.meta(&admitted.call_id).and_then(|meta| {
+            let held = meta.native.unwrap_or_default();
+            shared.native.commit(admitted, &held)
+        }),
+        Stage::Unspecified => Err(Error::stop(Reason::PermitInvalid, "the permit names no stage")),
+    };
+    done.map_or_else(|error| failure(admitted, error), |done| success(admitted, done, false))
+}
+
+/// Plans a native tool, and holds the plan if it would change anything.
+fn plan(shared: &Shared, admitted: &Admitted) -> Result<Report, Error> {
+    let (done, held) = shared.native.plan(admitted);
+    let is_held = held.is_some() && !done.observation.effects.is_empty();
+    if is_held {
+        shared.layers.prepare(&admitted.call_id)?;
+        shared.layers.hold(&Meta {
+            call_id: admitted.call_id.clone(),
+            permit_id: admitted.permit_id.clone(),
+            native: held,
+        })?;
+    }
+    Ok(success(admitted, done, is_held))
+}
+
+/// No place is free, or the daemon drains. What is known already is still answered.
+async fn turn_away(shared: &Shared, named: &Permit, outbound: &Sender<HostToServer>, is_draining: bool) {
+    let report = match shared.keys.inquire(&named.permit_id) {
+        Known::Settled(report) => *report,
+        Known::Running => return,
+        Known::Nothing if is_draining => {
+            failure(named, Error::later(Reason::Draining, "the host is stopping and took nothing; nothing was done"))
+        }
+        Known::Nothing => {
+            let message = "the host has as much work as it accepts; nothing was done";
+            failure(named, Error::later(Reason::LoadShed, message))
+        }
+    };
+    send(outbound, host_to_server::Kind::Report(report)).await;
+}
+
+/// # Errors
+/// The ledger's, which stops the daemon once the server was told that nothing ran.
+async fn refuse(named: &Permit, error: Error, outbound: &Sender<HostToServer>) -> Result<(), Error> {
+    let is_lost = matches!(error, Error::Ledger(_));
+    let message = error.to_string();
+    send(outbound, host_to_server::Kind::Report(failure(named, error))).await;
+    if is_lost { Err(Error::later(Reason::StorageError, message)) } else { Ok(()) }
+}
+
+pub(super) fn report(permit: &Permit) -> Report {
+    Report {
+        permit_id: permit.permit_id.clone(),
+        call_id: permit.call_id.clone(),
+        stage: permit.stage,
+        ..Report::default()
+    }
+}
+
+pub(super) fn success(permit: &Permit, done: Done, layer_held: bool) -> Report {
+    Report {
+        outcome: done.outcome.into(),
+        result: Some(done.result),
+        observation: Some(done.observation),
+        layer_held,
+        ..report(permit)
+    }
+}
+
+/// Refused or failed with nothing changed.
+pub(super) fn failure(permit: &Permit, error: Error) -> Report {
+    let mut error = cmdop_contract::v1::Error::from(error);
+    error.call_id.clone_from(&permit.call_id);
+    Report { outcome: Outcome::NotApplied.into(), error: Some(error), ..report(permit) }
+}
+
+/// The tool itself broke, and nobody can tell where.
+pub(super) fn broken(permit: &Permit, why: &str) -> Report {
+    if permit.stage() == Stage::Preview {
+        return failure(
+            permit,
+            Error::stop(Reason::Internal, format!("the preview failed: {why}; nothing was applied")),
+        );
+    }
+    let message = format!("the tool broke while it acted: {why}");
+    let error = reason::error(Reason::OutcomeUnknown, message).reconcile(&permit.call_id);
+    Report { outcome: Outcome::Unknown.into(), error: Some(error), ..report(permit) }
+}
+
+fn cancelled() -> Error {
+    Error::stop(Reason::Cancelled, "the call was cancelled before it ran; nothing was done")
+}
