@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::path::TargetError;
+use crate::path::{TargetError, unescape};
 pub use crate::target::{Base, Target};
 use crate::v1::{EffectKind, ExpectedEffect, ObservedEffect, PermittedEffect, PredictedEffect};
 
@@ -136,8 +136,16 @@ impl Effect {
     /// Does it cover what was observed? A target that does not parse is not covered.
     #[must_use]
     pub fn covers_observed(&self, observed: &ObservedEffect) -> bool {
-        let target = Target::parse(observed.kind(), &observed.target, &Base::default());
-        target.is_ok_and(|target| self.covers(observed.kind(), &target))
+        if self.kind != observed.kind() {
+            return false;
+        }
+        match &self.reach {
+            // One literal of which a call may have very many: nothing is compiled for it.
+            Target::Path(reach) => unescape(&observed.target).is_ok_and(|path| reach.covers(&path)),
+            reach => {
+                Target::parse(self.kind, &observed.target, &Base::default()).is_ok_and(|target| reach.covers(&target))
+            }
+        }
     }
 
     /// Does it cover what was predicted? A predicted delete is one of whole subtrees.
@@ -211,7 +219,8 @@ mod tests {
         for number in 1..128 {
             if let Ok(kind) = EffectKind::try_from(number) {
                 assert_eq!(parse_kind(kind_name(kind)), Some(kind));
-                let from_wire = kind.as_str_name().trim_start_matches("EFFECT_KIND_").to_lowercase().replacen('_', ".", 1);
+                let from_wire =
+                    kind.as_str_name().trim_start_matches("EFFECT_KIND_").to_lowercase().replacen('_', ".", 1);
                 assert_eq!(kind_name(kind), from_wire);
             }
         }

@@ -1,7 +1,8 @@
 //! A call is the fold of its events. This is the only place where a call's document is made.
 
-use crate::life::{Input, NotInTable, next};
-use crate::v1::{ApprovalStatus, Call, CallState, Event, Outcome, Report, Stage, event::Kind};
+use crate::life::{Input, NotInTable, is_final, next};
+use crate::reason;
+use crate::v1::{ApprovalStatus, Call, CallState, Event, Outcome, Reason, Report, Stage, event::Kind};
 
 /// Why an event does not belong to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +16,18 @@ pub enum Error {
     /// Not an event of a call, or one without its content.
     #[error("the event is not one of a call, or lacks its content")]
     NotOfCall,
+    /// An event of another call.
+    #[error("the event is about another call")]
+    OtherCall,
+    /// A report, start or preview that belongs to another permit than the call's last.
+    #[error("the event is about another permit than the last one of the call")]
+    OtherPermit,
+    /// An answer to a question that is not open, or a permit that consumes what nobody approved.
+    #[error("the event needs an approval that the call does not have")]
+    OtherApproval,
+    /// The outcome was unknown before and the event brings no report.
+    #[error("the outcome is unknown already and the event brings nothing new")]
+    NothingNew,
 }
 
 /// Does this event belong to a call?
@@ -57,20 +70,69 @@ pub fn apply(call: &mut Call, event: &Event) -> Result<(), Error> {
         };
         return Ok(());
     }
+    if event.subject != call.call_id {
+        return Err(Error::OtherCall);
+    }
     let state = next(call.state(), input(kind)?)?;
+    check_references(call, kind)?;
+    record(call, kind, event.at, state);
+    call.state = state.into();
+    Ok(())
+}
+
+/// Does what the event refers to belong to the call?
+fn check_references(call: &Call, kind: &Kind) -> Result<(), Error> {
+    let last = call.permits.last();
+    let same = |permit_id: &str| last.is_some_and(|permit| permit.permit_id == permit_id);
+    let open = |approval_id: &str, status: &[ApprovalStatus]| {
+        call.approval.as_ref().is_some_and(|it| it.approval_id == approval_id && status.contains(&it.status()))
+    };
+    match kind {
+        Kind::ApprovalDecided(decided) => {
+            // An approval can still expire or become void after it was given, until a permit uses it.
+            let open = open(&decided.approval_id, &[ApprovalStatus::Pending, ApprovalStatus::Approved]);
+            open.then_some(()).ok_or(Error::OtherApproval)
+        }
+        Kind::CallPermitted(permitted) if !permitted.approval_id.is_empty() => {
+            open(&permitted.approval_id, &[ApprovalStatus::Approved]).then_some(()).ok_or(Error::OtherApproval)
+        }
+        Kind::CallStarted(started) => same(&started.permit_id).then_some(()).ok_or(Error::OtherPermit),
+        Kind::CallPreviewed(previewed) => {
+            let report = previewed.report.as_ref().ok_or(Error::NotOfCall)?;
+            let previews = last.is_some_and(|permit| permit.stage() == Stage::Preview);
+            (same(&report.permit_id) && previews).then_some(()).ok_or(Error::OtherPermit)
+        }
+        Kind::CallSettled(settled) => match &settled.report {
+            Some(report) => same(&report.permit_id).then_some(()).ok_or(Error::OtherPermit),
+            None if call.state() == CallState::Unknown && settled.outcome() == Outcome::Unknown => {
+                Err(Error::NothingNew)
+            }
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Writes an event that fits into the call's document. `state` is where the call is going.
+fn record(call: &mut Call, kind: &Kind, at: i64, state: CallState) {
     match kind {
         Kind::CallRefused(refused) => {
             call.error.clone_from(&refused.error);
             call.score = refused.score;
             call.outcome = Outcome::NotApplied.into();
-            call.settled_at = event.at;
+            call.settled_at = at;
         }
         Kind::CallDecided(decided) => {
             call.decision.clone_from(&decided.decision);
             call.prediction.clone_from(&decided.prediction);
             call.declared.clone_from(&decided.declared);
         }
-        Kind::CallHeld(held) => call.approval.clone_from(&held.approval),
+        Kind::CallHeld(held) => {
+            let id = held.approval.as_ref().map_or("", |approval| &approval.approval_id);
+            call.error =
+                Some(reason::error(Reason::ApprovalRequired, "a person must decide first").request_approval(id));
+            call.approval.clone_from(&held.approval);
+        }
         Kind::ApprovalDecided(decided) => {
             if let Some(approval) = &mut call.approval {
                 approval.status = decided.status;
@@ -78,7 +140,11 @@ pub fn apply(call: &mut Call, event: &Event) -> Result<(), Error> {
             }
         }
         Kind::CallPermitted(permitted) => {
-            call.permits.extend(permitted.permit.clone());
+            call.error = None;
+            if let Some(permit) = &permitted.permit {
+                call.attempt = permit.attempt.max(1);
+                call.permits.push(permit.clone());
+            }
             if let Some(approval) = call.approval.as_mut().filter(|it| it.approval_id == permitted.approval_id) {
                 approval.status = ApprovalStatus::Used.into();
             }
@@ -93,12 +159,16 @@ pub fn apply(call: &mut Call, event: &Event) -> Result<(), Error> {
             call.side_effects.clone_from(&settled.side_effects);
             call.score = settled.score;
             call.error.clone_from(&settled.error);
-            call.settled_at = event.at;
+            // An unknown outcome is not settled: reconciliation may still do it.
+            call.settled_at = if is_final(state) { at } else { 0 };
+            // A question that nobody needs answered any more must not be answered.
+            let open = [ApprovalStatus::Pending, ApprovalStatus::Approved];
+            if let Some(approval) = call.approval.as_mut().filter(|it| open.contains(&it.status())) {
+                approval.status = ApprovalStatus::Void.into();
+            }
         }
         _ => {}
     }
-    call.state = state.into();
-    Ok(())
 }
 
 fn input(kind: &Kind) -> Result<Input, Error> {
@@ -108,8 +178,10 @@ fn input(kind: &Kind) -> Result<Input, Error> {
         Kind::CallHeld(_) => Input::Hold,
         Kind::ApprovalDecided(_) => Input::Answer,
         Kind::CallPermitted(permitted) => match permitted.permit.as_ref().ok_or(Error::NotOfCall)?.stage() {
-            Stage::Commit => Input::PermitCommit,
-            Stage::Preview | Stage::Apply => Input::Permit,
+            Stage::Commit if permitted.approval_id.is_empty() => Input::PermitCommit,
+            Stage::Commit => Input::PermitCommitApproved,
+            Stage::Preview | Stage::Apply if permitted.approval_id.is_empty() => Input::Permit,
+            Stage::Preview | Stage::Apply => Input::PermitApproved,
             Stage::Unspecified => return Err(Error::NotOfCall),
         },
         Kind::CallStarted(_) => Input::Start,
@@ -124,13 +196,15 @@ fn input(kind: &Kind) -> Result<Input, Error> {
     })
 }
 
-/// Keeps what a report measured. A commit reports no output of its own: the preview's stays.
+/// Keeps what a report measured. A commit reports no output of its own: the preview's stays, and so
+/// does its observation if the commit changed nothing.
 fn take(call: &mut Call, report: Option<&Report>) {
     let Some(report) = report else { return };
     if report.stage() != Stage::Commit && report.result.is_some() {
         call.result.clone_from(&report.result);
     }
-    if report.observation.is_some() {
+    let nothing_committed = report.stage() == Stage::Commit && report.outcome() == Outcome::NotApplied;
+    if report.observation.is_some() && !nothing_committed {
         call.observation.clone_from(&report.observation);
     }
 }
@@ -138,7 +212,10 @@ fn take(call: &mut Call, report: Option<&Report>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::v1::{CallPermitted, CallProposed, CallSettled, CallStarted, Permit, Proposal};
+    use crate::v1::{
+        Approval, ApprovalDecided, CallHeld, CallPermitted, CallPreviewed, CallProposed, CallSettled, CallStarted,
+        Observation, Permit, Proposal,
+    };
 
     fn event(kind: Kind) -> Event {
         Event { at: 7, subject: "c".into(), kind: Some(kind) }
@@ -163,12 +240,136 @@ mod tests {
     #[test]
     fn an_impossible_event_leaves_the_call_as_it_was() {
         let mut call = Call::default();
-        let settled = event(Kind::CallSettled(CallSettled { outcome: Outcome::Applied.into(), ..CallSettled::default() }));
+        let settled =
+            event(Kind::CallSettled(CallSettled { outcome: Outcome::Applied.into(), ..CallSettled::default() }));
         assert!(apply(&mut call, &settled).is_err());
         assert_eq!(call, Call::default());
         let proposed = event(Kind::CallProposed(CallProposed::default()));
         apply(&mut call, &proposed).expect("first");
         assert_eq!(apply(&mut call, &proposed), Err(Error::Exists));
         assert!(matches!(apply(&mut call, &settled), Err(Error::NotInTable(_))));
+    }
+
+    fn fold(events: impl IntoIterator<Item = Kind>) -> Result<Call, Error> {
+        let mut call = Call::default();
+        let proposed =
+            Kind::CallProposed(CallProposed { proposal: Some(Proposal::default()), ..CallProposed::default() });
+        for kind in [proposed].into_iter().chain(events) {
+            apply(&mut call, &event(kind))?;
+        }
+        Ok(call)
+    }
+
+    fn held(approval_id: &str) -> Kind {
+        let status = ApprovalStatus::Pending.into();
+        let approval = Approval { approval_id: approval_id.into(), status, ..Approval::default() };
+        Kind::CallHeld(CallHeld { approval: Some(approval) })
+    }
+
+    fn answered(approval_id: &str, status: ApprovalStatus) -> Kind {
+        Kind::ApprovalDecided(ApprovalDecided {
+            approval_id: approval_id.into(),
+            status: status.into(),
+            decision: None,
+        })
+    }
+
+    fn permitted(permit_id: &str, stage: Stage, approval_id: &str) -> Kind {
+        let permit = Permit { permit_id: permit_id.into(), stage: stage.into(), attempt: 1, ..Permit::default() };
+        Kind::CallPermitted(CallPermitted { permit: Some(permit), approval_id: approval_id.into() })
+    }
+
+    fn report(permit_id: &str, stage: Stage, outcome: Outcome) -> Report {
+        Report {
+            permit_id: permit_id.into(),
+            stage: stage.into(),
+            outcome: outcome.into(),
+            observation: Some(Observation { digest: permit_id.into(), ..Observation::default() }),
+            ..Report::default()
+        }
+    }
+
+    fn previewed(permit_id: &str) -> Kind {
+        let report = Some(report(permit_id, Stage::Preview, Outcome::NotApplied));
+        Kind::CallPreviewed(CallPreviewed { report, beyond: Vec::new() })
+    }
+
+    fn settled(outcome: Outcome, report: Option<Report>) -> Kind {
+        Kind::CallSettled(CallSettled { outcome: outcome.into(), report, ..CallSettled::default() })
+    }
+
+    #[test]
+    fn a_held_call_runs_only_on_its_own_approval_and_uses_it_up() {
+        let approved = [held("a"), answered("a", ApprovalStatus::Approved)];
+        let used = fold(approved.clone().into_iter().chain([permitted("p", Stage::Apply, "a")])).expect("approved");
+        let approval = used.approval.expect("an approval");
+
+        assert_eq!((approval.status(), used.error), (ApprovalStatus::Used, None));
+        for (what, events) in [
+            ("nobody answered", vec![held("a"), permitted("p", Stage::Apply, "a")]),
+            ("another approval", [&approved[..], &[permitted("p", Stage::Apply, "b")]].concat()),
+            (
+                "a rejection",
+                vec![held("a"), answered("a", ApprovalStatus::Rejected), permitted("p", Stage::Apply, "a")],
+            ),
+            ("no approval named", [&approved[..], &[permitted("p", Stage::Apply, "")]].concat()),
+            ("another question", vec![held("a"), answered("b", ApprovalStatus::Approved)]),
+            (
+                "used twice",
+                [&approved[..], &[permitted("p", Stage::Apply, "a"), answered("a", ApprovalStatus::Approved)]].concat(),
+            ),
+        ] {
+            assert!(fold(events).is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_held_call_says_why_and_a_settled_one_has_no_open_question() {
+        let call = fold([held("a")]).expect("held");
+        assert_eq!(call.error.as_ref().map(crate::v1::Error::reason), Some(Reason::ApprovalRequired));
+
+        let call = fold([held("a"), settled(Outcome::NotApplied, None)]).expect("cancelled");
+        assert_eq!(call.approval.map(|approval| approval.status()), Some(ApprovalStatus::Void));
+    }
+
+    #[test]
+    fn a_report_about_another_permit_moves_nothing() {
+        let preview = permitted("p", Stage::Preview, "");
+        let started = |id: &str| Kind::CallStarted(CallStarted { permit_id: id.into() });
+
+        assert_eq!(fold([preview.clone(), started("q")]), Err(Error::OtherPermit));
+        assert_eq!(fold([preview.clone(), previewed("q")]), Err(Error::OtherPermit));
+        assert_eq!(fold([permitted("p", Stage::Apply, ""), previewed("p")]), Err(Error::OtherPermit));
+        let stale = settled(Outcome::Applied, Some(report("q", Stage::Apply, Outcome::Applied)));
+        assert_eq!(fold([permitted("p", Stage::Apply, ""), stale]), Err(Error::OtherPermit));
+        assert!(fold([preview, started("p"), previewed("p")]).is_ok());
+    }
+
+    #[test]
+    fn an_event_of_another_call_is_refused() {
+        let mut call = fold([]).expect("proposed");
+        let other = Event { subject: "d".into(), ..event(held("a")) };
+        assert_eq!(apply(&mut call, &other), Err(Error::OtherCall));
+    }
+
+    #[test]
+    fn a_commit_that_changed_nothing_leaves_the_diff_to_be_read() {
+        let commit = settled(Outcome::NotApplied, Some(report("c", Stage::Commit, Outcome::NotApplied)));
+        let events = [permitted("p", Stage::Preview, ""), previewed("p"), permitted("c", Stage::Commit, ""), commit];
+        let call = fold(events).expect("a conflict");
+        assert_eq!(call.observation.map(|observation| observation.digest), Some("p".into()));
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_settled_only_by_evidence() {
+        let lost = [permitted("p", Stage::Apply, ""), settled(Outcome::Unknown, None)];
+        let unknown = fold(lost.clone()).expect("unknown");
+        assert_eq!((unknown.state(), unknown.settled_at), (CallState::Unknown, 0));
+
+        let then = |last: Kind| fold(lost.clone().into_iter().chain([last]));
+        assert_eq!(then(settled(Outcome::Unknown, None)), Err(Error::NothingNew));
+        let report = report("p", Stage::Apply, Outcome::Unknown);
+        assert_eq!(then(settled(Outcome::Unknown, Some(report))).expect("evidence").state(), CallState::Unknown);
+        assert_eq!(then(settled(Outcome::Applied, None)).expect("reconciled").settled_at, 7);
     }
 }

@@ -13,10 +13,14 @@ pub enum Input {
     Hold,
     /// The person's answer is recorded; a permit or a settlement follows.
     Answer,
-    /// A permit to preview or to run is durable.
+    /// A permit to preview or to run is durable; policy alone granted it.
     Permit,
-    /// A permit to commit is durable.
+    /// A permit to preview or to run is durable; it consumed an approval.
+    PermitApproved,
+    /// A permit to commit is durable; policy alone granted it.
     PermitCommit,
+    /// A permit to commit is durable; it consumed an approval.
+    PermitCommitApproved,
     /// The host noted the permit.
     Start,
     /// The host reported a private layer.
@@ -36,7 +40,9 @@ pub const INPUTS: &[Input] = &[
     Input::Hold,
     Input::Answer,
     Input::Permit,
+    Input::PermitApproved,
     Input::PermitCommit,
+    Input::PermitCommitApproved,
     Input::Start,
     Input::Preview,
     Input::Apply,
@@ -49,12 +55,15 @@ pub const TABLE: &[(CallState, Input, CallState)] = {
     use CallState as S;
     use Input as I;
     &[
+        // After a restart an undecided call is decided anew.
         (S::Proposed, I::Decide, S::Proposed),
         (S::Proposed, I::Refuse, S::NotApplied),
         (S::Proposed, I::Hold, S::Held),
         (S::Proposed, I::Permit, S::Permitted),
+        // Cancelled before any permit: nothing can have run, so no other outcome is possible.
+        (S::Proposed, I::Leave, S::NotApplied),
         (S::Held, I::Answer, S::Held),
-        (S::Held, I::Permit, S::Permitted),
+        (S::Held, I::PermitApproved, S::Permitted),
         (S::Held, I::Leave, S::NotApplied),
         (S::Permitted, I::Start, S::Running),
         // The host's note may be overtaken by its report.
@@ -72,7 +81,7 @@ pub const TABLE: &[(CallState, Input, CallState)] = {
         (S::Previewed, I::Apply, S::Applied),
         (S::Previewed, I::Leave, S::NotApplied),
         (S::DiffHeld, I::Answer, S::DiffHeld),
-        (S::DiffHeld, I::PermitCommit, S::Committing),
+        (S::DiffHeld, I::PermitCommitApproved, S::Committing),
         (S::DiffHeld, I::Leave, S::NotApplied),
         (S::Committing, I::Start, S::Committing),
         (S::Committing, I::Apply, S::Applied),
@@ -81,6 +90,8 @@ pub const TABLE: &[(CallState, Input, CallState)] = {
         // Reconciliation settles what was lost.
         (S::Unknown, I::Apply, S::Applied),
         (S::Unknown, I::Leave, S::NotApplied),
+        // The host is back and cannot tell either; its report is evidence.
+        (S::Unknown, I::Lose, S::Unknown),
     ]
 };
 
@@ -148,10 +159,25 @@ mod tests {
     #[test]
     fn the_machine_changes_only_behind_a_permit() {
         let behind = |state| TABLE.iter().filter(move |(_, input, to)| *to == state && *input != Input::Start);
-        assert!(behind(CallState::Permitted).all(|(_, input, _)| *input == Input::Permit));
-        assert!(behind(CallState::Committing).all(|(_, input, _)| *input == Input::PermitCommit));
+        assert!(
+            behind(CallState::Permitted).all(|(_, input, _)| matches!(input, Input::Permit | Input::PermitApproved))
+        );
+        let commits = |input| matches!(input, Input::PermitCommit | Input::PermitCommitApproved);
+        assert!(behind(CallState::Committing).all(|(_, input, _)| commits(*input)));
         let unpermitted = [CallState::Proposed, CallState::Held, CallState::DiffHeld];
         assert!(behind(CallState::Applied).all(|(from, _, _)| !unpermitted.contains(from)));
+    }
+
+    #[test]
+    fn what_a_person_was_asked_about_runs_only_on_an_approval() {
+        for held in [CallState::Held, CallState::DiffHeld] {
+            assert!(next(held, Input::Permit).is_err() && next(held, Input::PermitCommit).is_err(), "{held:?}");
+        }
+        assert_eq!(next(CallState::Held, Input::PermitApproved), Ok(CallState::Permitted));
+        assert_eq!(next(CallState::DiffHeld, Input::PermitCommitApproved), Ok(CallState::Committing));
+        let approved = |input| matches!(input, Input::PermitApproved | Input::PermitCommitApproved);
+        let rows = TABLE.iter().filter(|(_, input, _)| approved(*input));
+        assert_eq!(rows.filter(|(from, _, _)| !matches!(from, CallState::Held | CallState::DiffHeld)).count(), 0);
     }
 
     #[test]

@@ -71,22 +71,26 @@ impl Target {
     pub fn parse(kind: EffectKind, text: &str, base: &Base<'_>) -> Result<Self, TargetError> {
         use EffectKind as K;
         match kind {
-            K::FileCreate | K::FileModify | K::FileDelete | K::FileRename | K::FileChmod | K::FileChown | K::FileRead => {
+            K::FileCreate
+            | K::FileModify
+            | K::FileDelete
+            | K::FileRename
+            | K::FileChmod
+            | K::FileChown
+            | K::FileRead => {
                 PathPattern::parse(text, base.cwd.map(str::as_bytes), base.home.map(str::as_bytes)).map(Self::Path)
             }
             K::ProcessSignal | K::ProcessLeaveRunning | K::ProcessInspect | K::ProcessSpawn => {
                 Process::parse(text).map(Self::Process)
             }
             K::NetConnect | K::NetListen => Endpoint::parse(text).map(Self::Endpoint),
-            K::ServiceStart
-            | K::ServiceStop
-            | K::ServiceRestart
-            | K::ServiceReload
-            | K::PackageInstall
-            | K::PackageRemove
-            | K::DeployRelease
-            | K::DeployRollback
-            | K::External => Name::parse(text).map(Self::Name),
+            // systemd reads a bare name as that of a service unit: both are one target.
+            K::ServiceStart | K::ServiceStop | K::ServiceRestart | K::ServiceReload => {
+                Name::parse(text.strip_suffix(".service").unwrap_or(text)).map(Self::Name)
+            }
+            K::PackageInstall | K::PackageRemove | K::DeployRelease | K::DeployRollback | K::External => {
+                Name::parse(text).map(Self::Name)
+            }
             K::Unspecified => Err(TargetError::NoKind),
         }
     }
@@ -133,10 +137,13 @@ impl Target {
 
 impl Process {
     fn parse(text: &str) -> Result<Self, TargetError> {
-        match text.strip_prefix("pid:") {
-            Some(number) => number.parse().map(Self::Pid).map_err(|_| TargetError::BadPid { text: text.into() }),
-            None => Name::parse(text).map(Self::Name),
-        }
+        let Some(number) = text.strip_prefix("pid:") else {
+            return Name::parse(text).map(Self::Name);
+        };
+        // One text for one process: no sign, no leading zero, and 0 is no process.
+        let plain = number.bytes().all(|byte| byte.is_ascii_digit()) && !number.starts_with('0');
+        let pid = number.parse().ok().filter(|_| plain);
+        pid.map(Self::Pid).ok_or_else(|| TargetError::BadPid { text: text.into() })
     }
 }
 
@@ -172,18 +179,31 @@ impl Element for Piece {
 impl Endpoint {
     fn parse(text: &str) -> Result<Self, TargetError> {
         let no_port = || TargetError::NoPort { text: text.into() };
-        let shape = || TargetError::BadPort { text: text.into() };
-        let (host, ports) = text.rsplit_once(':').ok_or_else(no_port)?;
-        let (first_port, last_port) = match ports.split_once('-') {
-            _ if ports == "*" => (0, u16::MAX),
-            Some((first, last)) => (first.parse().map_err(|_| shape())?, last.parse().map_err(|_| shape())?),
-            None => ports.parse().map(|port| (port, port)).map_err(|_| shape())?,
+        let bad_host = || TargetError::BadHost { text: text.into() };
+        let (host, ports) = match text.strip_prefix('[') {
+            // `[address]:port`, and a block either as `[address]/bits:port` or `[address/bits]:port`.
+            Some(rest) => {
+                let (address, rest) = rest.split_once(']').ok_or_else(no_port)?;
+                let (prefix, ports) = rest.rsplit_once(':').ok_or_else(no_port)?;
+                let host = Hosts::parse_net(&format!("{address}{prefix}")).filter(|_| address.contains(':'));
+                (host.ok_or_else(bad_host)?, ports)
+            }
+            None => {
+                let (host, ports) = text.rsplit_once(':').ok_or_else(no_port)?;
+                (Hosts::parse(host).ok_or_else(bad_host)?, ports)
+            }
         };
-        if first_port > last_port {
-            return Err(shape());
+        let ports = Self::parse_ports(ports).ok_or_else(|| TargetError::BadPort { text: text.into() })?;
+        Ok(Self { host, first_port: ports.0, last_port: ports.1 })
+    }
+
+    fn parse_ports(text: &str) -> Option<(u16, u16)> {
+        let number = |text: &str| text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+        match text.split_once('-') {
+            _ if text == "*" => Some((0, u16::MAX)),
+            Some((first, last)) => Some((number(first)?, number(last)?)).filter(|(first, last)| first <= last),
+            None => number(text).map(|port| (port, port)),
         }
-        let host = Hosts::parse(&host.replace(['[', ']'], "")).ok_or_else(|| TargetError::BadHost { text: text.into() })?;
-        Ok(Self { host, first_port, last_port })
     }
 
     fn covers(&self, other: &Self) -> bool {
@@ -200,15 +220,43 @@ impl Hosts {
         if text == "*" {
             return Some(Self::Any);
         }
-        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-        if let Ok(address) = address.parse::<IpAddr>() {
-            let bits = if address.is_ipv4() { 32 } else { 128 };
-            let prefix = prefix.map_or(Some(bits), |prefix| prefix.parse().ok().filter(|prefix| *prefix <= bits))?;
-            return Some(Self::Net { address, prefix });
+        // Without brackets nobody can tell where an IPv6 address ends and the port begins.
+        if text.contains(':') {
+            return None;
         }
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        (prefix.is_none() && !text.is_empty() && text.len() <= 253 && text.chars().all(plain))
-            .then(|| Self::Named(text.trim_end_matches('.').to_ascii_lowercase()))
+        Self::parse_net(text).or_else(|| Self::parse_name(text))
+    }
+
+    /// An address or a block. Bits beyond the prefix are cleared, and an IPv4 address in IPv6 form is
+    /// the IPv4 address that it reaches: two texts of one place are one target.
+    fn parse_net(text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let address: IpAddr = address.parse().ok()?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix: u8 = match prefix {
+            Some(text) => text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))?,
+            None => bits,
+        };
+        if prefix > bits {
+            return None;
+        }
+        let (address, prefix) = match address {
+            IpAddr::V6(v6) if prefix >= 96 => {
+                v6.to_ipv4_mapped().map_or((address, prefix), |v4| (v4.into(), prefix - 96))
+            }
+            _ => (address, prefix),
+        };
+        Some(Self::Net { address: network(address, prefix), prefix })
+    }
+
+    fn parse_name(text: &str) -> Option<Self> {
+        let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(plain);
+        // A number at the end is an address in a disguise that resolvers see through: `127.1`, `0x7f.1`.
+        let last = name.rsplit('.').next().unwrap_or_default();
+        let is_number = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
+        (name.len() <= 253 && name.split('.').all(is_label) && !is_number).then_some(Self::Named(name))
     }
 
     fn covers(&self, other: &Self) -> bool {
@@ -225,9 +273,25 @@ impl Hosts {
     fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Named(mine), Self::Named(theirs)) => mine == theirs,
-            (Self::Net { address: one, prefix: a }, Self::Net { address: two, prefix: b }) => same_net(*one, *two, *a.min(b)),
+            (Self::Net { address: one, prefix: a }, Self::Net { address: two, prefix: b }) => {
+                same_net(*one, *two, *a.min(b))
+            }
             // A name may resolve to any address.
             _ => true,
+        }
+    }
+}
+
+/// The address with the bits beyond the prefix cleared.
+fn network(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            std::net::Ipv4Addr::from_bits(v4.to_bits() & mask).into()
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+            std::net::Ipv6Addr::from_bits(v6.to_bits() & mask).into()
         }
     }
 }
@@ -235,12 +299,8 @@ impl Hosts {
 /// Do two addresses share their first bits?
 fn same_net(one: IpAddr, two: IpAddr, prefix: u8) -> bool {
     match (one, two) {
-        (IpAddr::V4(one), IpAddr::V4(two)) => {
-            (one.to_bits() ^ two.to_bits()).leading_zeros() >= u32::from(prefix)
-        }
-        (IpAddr::V6(one), IpAddr::V6(two)) => {
-            (one.to_bits() ^ two.to_bits()).leading_zeros() >= u32::from(prefix)
-        }
+        (IpAddr::V4(one), IpAddr::V4(two)) => (one.to_bits() ^ two.to_bits()).leading_zeros() >= u32::from(prefix),
+        (IpAddr::V6(one), IpAddr::V6(two)) => (one.to_bits() ^ two.to_bits()).leading_zeros() >= u32::from(prefix),
         _ => false,
     }
 }
@@ -314,9 +374,42 @@ mod tests {
             assert_eq!(endpoint(wide).covers(&endpoint(narrow)), held, "{wide} {narrow}");
         }
         assert!(endpoint("0.0.0.0/0:*").overlaps(&endpoint("example.com:1")), "a name may resolve to it");
-        for bad in ["example.com", "a b:1", ":1", "x:90-80", "x:99999", "10.0.0.0/33:1"] {
+        for bad in [
+            "",
+            "example.com",
+            "a b:1",
+            ":1",
+            "x:",
+            "x:+1",
+            "x:90-80",
+            "x:99999",
+            "10.0.0.0/33:1",
+            "::1:80",
+            "[::1]",
+            "[10.0.0.1]:80",
+            "127.1:80",
+            "0x7f.1:80",
+            "2130706433:80",
+            "a..b:80",
+        ] {
             assert!(Target::parse(EffectKind::NetConnect, bad, &Base::default()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn one_place_has_one_text() {
+        for (text, canonical) in [
+            ("[::ffff:10.0.0.1]:80", "10.0.0.1:80"),
+            ("[::ffff:10.0.0.0]/104:80", "10.0.0.0/8:80"),
+            ("10.1.2.3/8:*", "10.0.0.0/8:*"),
+            ("[fd00::/8]:443", "[fd00::]/8:443"),
+            ("Example.com.:1-2", "example.com:1-2"),
+        ] {
+            assert_eq!(endpoint(text).to_string(), canonical);
+            assert_eq!(endpoint(canonical), endpoint(text));
+        }
+        let service = |text| Target::parse(EffectKind::ServiceStop, text, &Base::default()).expect(text);
+        assert_eq!(service("nginx.service"), service("nginx"));
     }
 
     #[test]
@@ -326,7 +419,9 @@ mod tests {
         assert!(!process("nginx").covers(&process("pid:1")));
         assert!(process("ng*").covers(&process("nginx")));
         assert!(process("nginx").overlaps(&process("pid:1")));
-        assert!(Target::parse(EffectKind::ProcessSignal, "pid:x", &Base::default()).is_err());
+        for bad in ["pid:x", "pid:", "pid:0", "pid:+1", "pid:01", "pid:99999999999"] {
+            assert!(Target::parse(EffectKind::ProcessSignal, bad, &Base::default()).is_err(), "{bad}");
+        }
     }
 
     proptest! {

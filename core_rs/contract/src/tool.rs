@@ -15,6 +15,15 @@ use crate::v1::{EffectSource, Error, Idempotency, Reason, ToolContract};
 /// Largest schema text in bytes.
 const MAX_SCHEMA_BYTES: usize = 256 * 1024;
 
+/// Most places of a schema, each reference counted with what it refers to.
+const MAX_SCHEMA_PLACES: usize = 10_000;
+
+/// Longest chain of references.
+const MAX_REFERENCES: usize = 16;
+
+/// Tools whose effects follow from their arguments by a template that is known here.
+const TEMPLATES: &[&str] = &["files.read", "files.list", "files.write", "files.delete"];
+
 /// Keywords that lead out of the schema or to other vocabularies.
 const FORBIDDEN: &[&str] = &["$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$vocabulary", "$id"];
 
@@ -41,10 +50,26 @@ impl Tool {
     /// # Errors
     /// SCHEMA_REJECTED, saying which keyword of which schema and what to write instead.
     pub fn register(mut contract: ToolContract) -> Result<Self, Error> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-');
+        if !(1..=128).contains(&contract.name.len()) || !contract.name.bytes().all(plain) {
+            return Err(rejected(
+                &contract.name.escape_debug().to_string(),
+                "/name",
+                "a dotted name such as `files.read`",
+            ));
+        }
+        // Without its template it would pass as a tool without effects.
+        if contract.effect_source() == EffectSource::Template && !TEMPLATES.contains(&contract.name.as_str()) {
+            return Err(rejected(&contract.name, "/effect_source", "`declared`: only shipped tools have templates"));
+        }
         let (arguments_schema, arguments) = compile(&contract.name, "arguments_schema", &contract.arguments_schema)?;
         let closed = arguments_schema.get("additionalProperties") == Some(&Value::Bool(false));
         if arguments_schema.get("type") != Some(&Value::from("object")) || !closed {
-            return Err(rejected(&contract.name, "/arguments_schema", "`\"type\": \"object\"` with `\"additionalProperties\": false`"));
+            return Err(rejected(
+                &contract.name,
+                "/arguments_schema",
+                "`\"type\": \"object\"` with `\"additionalProperties\": false`",
+            ));
         }
         compile(&contract.name, "result_schema", &contract.result_schema)?;
         contract.version = String::new();
@@ -136,7 +161,8 @@ impl Registry {
 fn shipped(text: &str) -> Option<ToolContract> {
     let json: Value = serde_json::from_str(text).ok()?;
     let text = |key: &str| json.get(key)?.as_str().map(str::to_owned);
-    let effect_source = EffectSource::from_str_name(&format!("EFFECT_SOURCE_{}", text("effect_source")?.to_uppercase()))?;
+    let effect_source =
+        EffectSource::from_str_name(&format!("EFFECT_SOURCE_{}", text("effect_source")?.to_uppercase()))?;
     let idempotency = Idempotency::from_str_name(&format!("IDEMPOTENCY_{}", text("idempotency")?.to_uppercase()))?;
     let reasons = json.get("reasons")?.as_array()?.iter();
     let reasons = reasons.map(|it| Reason::from_str_name(&format!("REASON_{}", it.as_str()?)).map(i32::from));
@@ -157,10 +183,14 @@ fn compile(tool: &str, which: &str, text: &str) -> Result<(Value, Validator), Er
     if text.len() > MAX_SCHEMA_BYTES {
         return Err(rejected(tool, &place, "a schema of at most 256 KiB"));
     }
-    let schema = crate::json::parse(text).map_err(|error| rejected(tool, &place, &format!("a JSON Schema; this is no JSON: {error}")))?;
+    let schema = crate::json::parse(text)
+        .map_err(|error| rejected(tool, &place, &format!("a JSON Schema; this is no JSON: {error}")))?;
     lint(tool, &place, &schema)?;
-    let options = jsonschema::options().with_draft(Draft::Draft202012).offline().with_pattern_options(PatternOptions::regex());
-    let validator = options.build(&schema).map_err(|error| rejected(tool, &place, &format!("a JSON Schema 2020-12; {error}")))?;
+    Expansion { tool, place: &place, root: &schema, left: MAX_SCHEMA_PLACES, chain: Vec::new() }.walk(&schema)?;
+    let options =
+        jsonschema::options().with_draft(Draft::Draft202012).offline().with_pattern_options(PatternOptions::regex());
+    let validator =
+        options.build(&schema).map_err(|error| rejected(tool, &place, &format!("a JSON Schema 2020-12; {error}")))?;
     Ok((schema, validator))
 }
 
@@ -175,8 +205,51 @@ fn lint(tool: &str, place: &str, schema: &Value) -> Result<(), Error> {
             }
             lint(tool, &place, value)
         }),
-        Value::Array(items) => items.iter().enumerate().try_for_each(|(at, item)| lint(tool, &format!("{place}/{at}"), item)),
+        Value::Array(items) => {
+            items.iter().enumerate().try_for_each(|(at, item)| lint(tool, &format!("{place}/{at}"), item))
+        }
         _ => Ok(()),
+    }
+}
+
+/// Follows every reference, as a validator would: a schema that refers to itself has no bound, and
+/// one that refers to others twice at each step doubles with each.
+struct Expansion<'a> {
+    tool: &'a str,
+    place: &'a str,
+    root: &'a Value,
+    left: usize,
+    chain: Vec<&'a str>,
+}
+
+impl<'a> Expansion<'a> {
+    fn walk(&mut self, schema: &'a Value) -> Result<(), Error> {
+        self.left = self.left.checked_sub(1).ok_or_else(|| self.refused("a schema with fewer references"))?;
+        match schema {
+            Value::Array(items) => items.iter().try_for_each(|item| self.walk(item)),
+            Value::Object(map) => {
+                map.values().try_for_each(|value| self.walk(value))?;
+                map.get("$ref").and_then(Value::as_str).map_or(Ok(()), |reference| self.follow(reference))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn follow(&mut self, reference: &'a str) -> Result<(), Error> {
+        if self.chain.contains(&reference) || self.chain.len() >= MAX_REFERENCES {
+            return Err(self.refused("references that do not lead back to themselves"));
+        }
+        let pointer = reference.strip_prefix('#').unwrap_or(reference);
+        let meant = self.root.pointer(pointer);
+        let meant = meant.ok_or_else(|| self.refused("references to what the schema holds, as `#/$defs/name`"))?;
+        self.chain.push(reference);
+        self.walk(meant)?;
+        self.chain.pop();
+        Ok(())
+    }
+
+    fn refused(&self, expected: &str) -> Error {
+        rejected(self.tool, self.place, expected)
     }
 }
 
@@ -230,12 +303,38 @@ mod tests {
             r#"{"type":"object"}"#,
             r#"{"type":"array"}"#,
             r#"{"type":"object","additionalProperties":false,"required":7}"#,
+            r##"{"type":"object","additionalProperties":false,"allOf":[{"$ref":"#"}]}"##,
+            r##"{"type":"object","additionalProperties":false,"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}}"##,
+            r##"{"type":"object","additionalProperties":false,"$ref":"#anchor"}"##,
             "{",
         ] {
             let error = Tool::register(contract(schema)).expect_err(schema);
             assert_eq!(error.reason(), Reason::SchemaRejected, "{schema}");
         }
         assert!(Tool::register(contract(r##"{"type":"object","additionalProperties":false,"$defs":{"n":{"type":"string"}},"properties":{"a":{"$ref":"#/$defs/n"}}}"##)).is_ok());
+    }
+
+    #[test]
+    fn a_schema_that_doubles_with_each_reference_is_rejected() {
+        let doubling = |at: usize| {
+            format!(r##""d{at}":{{"allOf":[{{"$ref":"#/$defs/d{0}"}},{{"$ref":"#/$defs/d{0}"}}]}}"##, at + 1)
+        };
+        let defs: Vec<_> = (0..14).map(doubling).chain([r#""d14":{}"#.to_owned()]).collect();
+        let schema = format!(
+            r##"{{"type":"object","additionalProperties":false,"$defs":{{{}}},"$ref":"#/$defs/d0"}}"##,
+            defs.join(",")
+        );
+        assert_eq!(Tool::register(contract(&schema)).expect_err("doubling").reason(), Reason::SchemaRejected);
+    }
+
+    #[test]
+    fn a_tool_without_a_name_or_with_an_unknown_template_is_rejected() {
+        let closed = r#"{"type":"object","additionalProperties":false}"#;
+        for name in ["", "Files Read", "a\u{202e}b"] {
+            assert!(Tool::register(ToolContract { name: name.into(), ..contract(closed) }).is_err(), "{name}");
+        }
+        let template = ToolContract { effect_source: EffectSource::Template.into(), ..contract(closed) };
+        assert!(Tool::register(template).is_err());
     }
 
     #[test]

@@ -7,11 +7,9 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
 use crate::effect::{Base, Effect, Target};
-use crate::path::PathPattern;
+use crate::path::{PathPattern, TargetError, normalise};
 use crate::tool::{Registry, Tool};
-use crate::v1::{
-    Action, EffectKind, EffectSource, Error, FixArguments, Proposal, Reason, Remedy, Violation, remedy,
-};
+use crate::v1::{Action, EffectKind, EffectSource, Error, FixArguments, Proposal, Reason, Remedy, Violation, remedy};
 use crate::{digest, json, reason};
 
 /// Sizes that are accepted.
@@ -101,7 +99,7 @@ pub fn validate(registry: &Registry, proposal: Proposal, limits: &Limits, home: 
     let mut found = Violations { list: Vec::new(), most: limits.violations };
     check_envelope(&proposal, &action, limits, &mut found);
     let arguments = check_arguments(&tool, &action, limits, &mut found);
-    let cwd = check_cwd(&arguments, &mut found);
+    let cwd = check_path("cwd", &arguments, &mut found);
     check_nul(&arguments, &mut found);
     let home = Some(home).filter(|home| !home.is_empty());
     let base = Base { cwd: cwd.as_deref(), home };
@@ -120,9 +118,9 @@ fn template(tool: &Tool, arguments: &Value) -> Vec<Effect> {
     let target = || Target::Path(PathPattern::literal(path.as_bytes()));
     match tool.name() {
         // Which of the two it is depends on the machine.
-        "files.write" => [EffectKind::FileCreate, EffectKind::FileModify]
-            .map(|kind| Effect::new(kind, target()).at_least(0))
-            .into(),
+        "files.write" => {
+            [EffectKind::FileCreate, EffectKind::FileModify].map(|kind| Effect::new(kind, target()).at_least(0)).into()
+        }
         "files.delete" => vec![Effect::new(EffectKind::FileDelete, target())],
         _ => Vec::new(),
     }
@@ -138,11 +136,12 @@ impl Violations {
         if self.list.len() >= self.most {
             return;
         }
-        let fix = FixArguments { path: pointer.to_owned(), expected: expected.to_owned() };
+        let expected = &shorten(expected);
+        let fix = FixArguments { path: pointer.to_owned(), expected: expected.clone() };
         self.list.push(Violation {
             reason: reason.into(),
             pointer: pointer.to_owned(),
-            expected: expected.to_owned(),
+            expected: expected.clone(),
             found: shorten(found),
             remedy: Some(Remedy { kind: Some(remedy::Kind::FixArguments(fix)) }),
         });
@@ -154,7 +153,11 @@ impl Violations {
             1 => String::new(),
             count => format!(" (and {} more)", count - 1),
         };
-        let message = format!("{}: expected {}{more}", if first.pointer.is_empty() { "the action" } else { &first.pointer }, first.expected);
+        let message = format!(
+            "{}: expected {}{more}",
+            if first.pointer.is_empty() { "the action" } else { &first.pointer },
+            first.expected
+        );
         let error = reason::error(first.reason(), message).fix_arguments(&first.pointer, &first.expected);
         Err(error.violations(self.list))
     }
@@ -186,7 +189,12 @@ fn check_arguments(tool: &Tool, action: &Action, limits: &Limits, found: &mut Vi
     let arguments = match json::parse(text) {
         Ok(arguments) => arguments,
         Err(error) => {
-            found.add(Reason::MalformedJson, "/arguments", "one JSON object in which no key stands twice", &error.to_string());
+            found.add(
+                Reason::MalformedJson,
+                "/arguments",
+                "one JSON object in which no key stands twice",
+                &error.to_string(),
+            );
             return Value::Null;
         }
     };
@@ -197,28 +205,39 @@ fn check_arguments(tool: &Tool, action: &Action, limits: &Limits, found: &mut Vi
     arguments
 }
 
+/// One step of a JSON pointer (RFC 6901, section 3).
+fn escape_pointer(name: &str) -> String {
+    shorten(&name.replace('~', "~0").replace('/', "~1"))
+}
+
 /// Where a schema error is and what was expected there.
 fn explain(error: &ValidationError<'_>) -> (String, String) {
     let at = format!("/arguments{}", error.instance_path());
     match error.kind() {
         ValidationErrorKind::Required { property } => {
             let name = property.as_str().unwrap_or_default();
-            (format!("{at}/{name}"), "this argument, which is required".into())
+            (format!("{at}/{}", escape_pointer(name)), "this argument, which is required".into())
         }
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let name = unexpected.first().map_or("", String::as_str);
-            (format!("{at}/{name}"), format!("no argument of this name; remove {}", unexpected.join(", ")))
+            (
+                format!("{at}/{}", escape_pointer(name)),
+                format!("no argument of this name; remove {}", unexpected.join(", ")),
+            )
         }
         _ => (at, error.masked_with("it").to_string()),
     }
 }
 
-fn check_cwd(arguments: &Value, found: &mut Violations) -> Option<String> {
-    let cwd = arguments.get("cwd")?.as_str()?;
-    let normal = String::from_utf8(PathPattern::literal(cwd.as_bytes()).literal_root().to_vec()).ok()?;
-    let trimmed = if cwd.len() > 1 { cwd.trim_end_matches('/') } else { cwd };
+/// Where a path leads must not depend on who reads it: what is authorised lexically is what the host
+/// opens. Returns the normalised path.
+fn check_path(name: &str, arguments: &Value, found: &mut Violations) -> Option<String> {
+    let path = arguments.get(name)?.as_str()?;
+    let normal = String::from_utf8(normalise(path.as_bytes())).ok()?;
+    let trimmed = if path.len() > 1 { path.trim_end_matches('/') } else { path };
     if normal != trimmed {
-        found.add(Reason::InvalidArguments, "/arguments/cwd", &format!("a normalised absolute path, such as `{normal}`"), cwd);
+        let expected = format!("a normalised absolute path, such as `{}`", shorten(&normal));
+        found.add(Reason::InvalidArguments, &format!("/arguments/{name}"), &expected, path);
     }
     Some(normal)
 }
@@ -245,7 +264,12 @@ fn check_expectations(action: &Action, base: &Base<'_>, limits: &Limits, found: 
     let mut declared: Vec<Effect> = Vec::with_capacity(action.expect.len());
     for (index, expected) in action.expect.iter().enumerate() {
         if EffectKind::try_from(expected.kind).is_err() || expected.kind() == EffectKind::Unspecified {
-            found.add(Reason::InvalidEffect, &format!("/expect/{index}/kind"), "a kind such as `file.delete`", &expected.kind.to_string());
+            found.add(
+                Reason::InvalidEffect,
+                &format!("/expect/{index}/kind"),
+                "a kind such as `file.delete`",
+                &expected.kind.to_string(),
+            );
             continue;
         }
         match Effect::parse(expected, base) {
@@ -254,7 +278,13 @@ fn check_expectations(action: &Action, base: &Base<'_>, limits: &Limits, found: 
             }
             Ok(effect) => declared.push(effect),
             Err(error) => {
-                found.add(Reason::InvalidEffect, &format!("/expect/{index}/target"), &error.to_string(), &expected.target);
+                let field = if matches!(error, TargetError::Counts { .. }) { "min_count" } else { "target" };
+                found.add(
+                    Reason::InvalidEffect,
+                    &format!("/expect/{index}/{field}"),
+                    &error.to_string(),
+                    &expected.target,
+                );
             }
         }
     }

@@ -1,9 +1,18 @@
 //! The machine: confine, preview, commit, observe. Nothing here runs without a permit.
 
 pub mod admit;
+pub mod commit;
+pub mod daemon;
+pub mod differ;
 pub mod error;
+pub mod exec;
 pub mod fixture;
 pub mod native;
+pub mod probe;
+pub mod sandbox;
+pub mod spawner;
 
 pub use admit::Admitted;
+pub use daemon::Daemon;
 pub use error::Error;
+pub use spawner::Spawner;

@@ -5,18 +5,28 @@
 //! runtime holds a Python object or attaches to the interpreter.
 
 pub mod home;
+pub mod judge;
 pub mod queue;
 pub mod requests;
 
+mod client;
+mod machine;
 mod runtime;
+mod server;
 
 /// The module as Python sees it. `python/cmdop/_core.pyi` describes it and is checked against it.
 #[pyo3::pymodule(name = "_core")]
 mod core {
     #[pymodule_export]
+    use crate::client::Client;
+    #[pymodule_export]
     use crate::home::ForkedError;
     #[pymodule_export]
+    use crate::machine::{CoreError, die_with_parent, enter_fixture, start_logging};
+    #[pymodule_export]
     use crate::runtime::{ClosedError, Runtime, Statistics};
+    #[pymodule_export]
+    use crate::server::Server;
 
     /// Version of the core.
     #[pyo3::pyfunction]

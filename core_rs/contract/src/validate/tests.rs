@@ -47,7 +47,11 @@ fn all_violations_come_at_once_with_pointers_and_remedies() {
 #[test]
 fn relative_targets_start_at_the_working_directory() {
     let mut good = action("terminal.exec", r#"{"command":"rm -rf ./logs","cwd":"/srv/app/"}"#);
-    good.expect = vec![ExpectedEffect { kind: EffectKind::FileDelete.into(), target: "./logs".into(), ..ExpectedEffect::default() }];
+    good.expect = vec![ExpectedEffect {
+        kind: EffectKind::FileDelete.into(),
+        target: "./logs".into(),
+        ..ExpectedEffect::default()
+    }];
     let validated = check(good).expect("well formed");
     assert_eq!(validated.declared()[0].to_string(), "file.delete:/srv/app/logs");
     assert_eq!(validated.cwd(), Some("/srv/app"));
@@ -82,7 +86,40 @@ fn what_cannot_be_meant_is_refused() {
 #[test]
 fn the_same_effect_twice_is_refused() {
     let mut twice = action("terminal.exec", r#"{"command":"rm x","cwd":"/srv"}"#);
-    let effect = ExpectedEffect { kind: EffectKind::FileDelete.into(), target: "x".into(), ..ExpectedEffect::default() };
+    let effect =
+        ExpectedEffect { kind: EffectKind::FileDelete.into(), target: "x".into(), ..ExpectedEffect::default() };
     twice.expect = vec![effect.clone(), ExpectedEffect { target: "/srv/x".into(), ..effect }];
     assert_eq!(pointers(&check(twice).expect_err("twice")), ["/expect/1"]);
+}
+
+#[test]
+fn what_a_violation_shows_is_bounded_and_points_exactly() {
+    let name = "x".repeat(10_000);
+    let error = check(action("files.read", &format!(r#"{{"path":"/a","{name}":1,"a/~b":2}}"#))).expect_err("unknown");
+    assert!(
+        error.violations.iter().all(|it| it.expected.len() <= 200 && it.found.len() <= 200 && it.pointer.len() < 300)
+    );
+
+    let error = check(action("files.read", r#"{"path":"/a","a/~b":2}"#)).expect_err("unknown");
+    assert_eq!(pointers(&error), ["/arguments/a~1~0b"]);
+
+    let mut counts = action("terminal.exec", r#"{"command":"rm x","cwd":"/srv"}"#);
+    let kind = EffectKind::FileDelete.into();
+    counts.expect = vec![ExpectedEffect { kind, target: "x".into(), min_count: Some(2), max_count: Some(1) }];
+    assert_eq!(pointers(&check(counts).expect_err("counts")), ["/expect/0/min_count"]);
+}
+
+#[test]
+fn sizes_beyond_the_limits_are_refused() {
+    let limits = Limits::default();
+    let mut large = action("terminal.exec", r#"{"command":"ls","cwd":"/"}"#);
+    large.intent = "i".repeat(limits.intent_chars + 1);
+    large.expect = vec![ExpectedEffect::default(); limits.expected_effects + 1];
+    let idempotency_key = "k".repeat(limits.key_chars + 1);
+    let proposal = Proposal { action: Some(large), idempotency_key, ..Proposal::default() };
+    let error = validate(&Registry::builtin(), proposal, &limits, "/root").expect_err("too large");
+    assert_eq!(pointers(&error), ["/intent", "/idempotency_key", "/expect"]);
+
+    let deep = format!(r#"{{"command":{}1{}}}"#, "[".repeat(70), "]".repeat(70));
+    assert_eq!(check(action("terminal.exec", &deep)).expect_err("deep").reason(), Reason::MalformedJson);
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cmdop_contract::v1::{self, CallDecided, CallRefused, Decision, Prediction, Reason, event, server_to_host};
 use cmdop_contract::validate::{Validated, validate};
 use cmdop_contract::score;
-use cmdop_ledger::{Clearance, PermitRequest};
+use cmdop_ledger::{Clearance, Held, PermitRequest};
 use cmdop_policy::decide::{Ask, Decided, Facts, decide};
 
 use super::{Driver, internal};
@@ -116,7 +116,8 @@ impl Driver {
         let pending = std::mem::take(&mut self.pending);
         let ttl = self.gate.shared().options.approval_ttl;
         let proposal = self.call.proposal.clone().unwrap_or_default();
-        let held = self.gate.shared().ledger.hold(ask, &self.call.call_id, &proposal, ttl, pending).await;
+        let about = Held { call_id: &self.call.call_id, proposal: &proposal, diff: self.call.observation.as_ref() };
+        let held = self.gate.shared().ledger.hold(ask, about, ttl, pending).await;
         let event = held.map_err(|error| self.unrecorded(error))?;
         self.fold(&event)?;
         self.considered = None;

@@ -1,0 +1,299 @@
+//! Running a command in a private layer: its streams, its limits, its end.
+
+use std::collections::HashMap;
+use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use cmdop_contract::v1::{OutputStream, Reason};
+use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::unix::pipe;
+use tokio_util::sync::CancellationToken;
+
+use crate::sandbox::{Layer, plan, report};
+use crate::spawner::Spawner;
+use crate::{Admitted, Error};
+
+mod cgroup;
+
+/// Variables that every command gets; nothing of the daemon's own environment.
+const ENVIRONMENT: [(&str, &str); 5] = [
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("LANG", "C.UTF-8"),
+    ("SHELL", "/bin/bash"),
+    ("TERM", "dumb"),
+    // Private to the call and gone with it.
+    ("TMPDIR", "/dev/shm"),
+];
+/// Largest piece of output that is passed on at once.
+const PIECE: usize = 32 * 1024;
+
+/// A command and its bounds.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// A line for bash.
+    pub line: String,
+    /// Absolute working directory.
+    pub cwd: String,
+    /// Variables beside the clean default.
+    pub env: HashMap<String, String>,
+    /// Standard input; nothing if empty.
+    pub stdin: Vec<u8>,
+    /// Wall time after which everything is killed.
+    pub timeout: Duration,
+    /// Bytes that are kept of each stream, half of them head and half tail.
+    pub kept_bytes: usize,
+    /// Directories that the command finds empty: the daemon's own state.
+    pub hidden: Vec<PathBuf>,
+    /// Home directory.
+    pub home: String,
+    /// Its user's name.
+    pub user: String,
+}
+
+/// Why a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By this signal.
+    Signalled(i32),
+    /// It outlived its time and was killed with all its descendants.
+    TimedOut,
+    /// Somebody stopped it.
+    Cancelled,
+}
+
+/// What is kept of a stream.
+#[derive(Debug, Clone, Default)]
+pub struct Kept {
+    head: Vec<u8>,
+    tail: std::collections::VecDeque<u8>,
+    /// Bytes written in all.
+    pub total: u64,
+    most: usize,
+}
+
+impl Kept {
+    fn new(most: usize) -> Self {
+        Self { most: most.max(2), ..Self::default() }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.total += bytes.len() as u64;
+        let half = self.most / 2;
+        let (head, rest) = bytes.split_at(bytes.len().min(half.saturating_sub(self.head.len())));
+        self.head.extend_from_slice(head);
+        self.tail.extend(rest);
+        let excess = self.tail.len().saturating_sub(self.most - half);
+        self.tail.drain(..excess);
+    }
+
+    /// Was something left out?
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.total > (self.head.len() + self.tail.len()) as u64
+    }
+
+    /// Head and tail as text, with a line between them that says what is missing. Bytes that are
+    /// not UTF-8 are replaced.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let tail: Vec<u8> = self.tail.iter().copied().collect();
+        if !self.is_truncated() {
+            return String::from_utf8_lossy(&[&*self.head, &tail].concat()).into_owned();
+        }
+        let missing = self.total - (self.head.len() + tail.len()) as u64;
+        format!("{}\n[… {missing} bytes left out …]\n{}", String::from_utf8_lossy(&self.head), String::from_utf8_lossy(&tail))
+    }
+}
+
+/// What a command did, beside its effects.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// Why it ended.
+    pub end: End,
+    /// Its standard output.
+    pub stdout: Kept,
+    /// Its standard error.
+    pub stderr: Kept,
+    /// Wall time.
+    pub duration: Duration,
+}
+
+/// Runs a command in a layer. Nothing of the machine changes; `output` gets each piece as it comes.
+///
+/// When this returns every process of the command is dead and the layer is still. Dropping the
+/// future kills them, too.
+///
+/// # Errors
+/// PATH_NOT_FOUND for a missing working directory; PREVIEW_UNAVAILABLE if the private view cannot
+/// be made: the command did not run.
+pub async fn run(
+    spawner: &Spawner,
+    _admitted: &Admitted,
+    layer: &Layer,
+    command: &Command,
+    cancel: &CancellationToken,
+    mut output: impl FnMut(OutputStream, &[u8]),
+) -> Result<Finished, Error> {
+    let started = Instant::now();
+    let group = cgroup::Group::create(layer.dir());
+    let (control, mut streams) = spawn(spawner, layer, command, &group)?;
+    let (mut stdout, mut stderr) = (Kept::new(command.kept_bytes), Kept::new(command.kept_bytes));
+    let mut control = Some(control);
+    let deadline = tokio::time::sleep(command.timeout);
+    tokio::pin!(deadline);
+    let mut forced = None;
+    let (mut out, mut err) = (vec![0; PIECE], vec![0; PIECE]);
+    let mut open = [true, true];
+    let mut said: Option<Vec<u8>> = None;
+    while open[0] || open[1] || (said.is_none() && control.is_some()) {
+        tokio::select! {
+            read = streams.stdout.read(&mut out), if open[0] => open[0] = take(read, &out, |piece| {
+                stdout.push(piece);
+                output(OutputStream::Stdout, piece);
+            }),
+            read = streams.stderr.read(&mut err), if open[1] => open[1] = take(read, &err, |piece| {
+                stderr.push(piece);
+                output(OutputStream::Stderr, piece);
+            }),
+            report = hear(control.as_ref()), if said.is_none() && control.is_some() => said = Some(report),
+            () = &mut deadline, if forced.is_none() => {
+                forced = Some(End::TimedOut);
+                // The worker takes a closed control socket as the word to kill.
+                control.as_ref().map(|control| control.shutdown(std::net::Shutdown::Write));
+            }
+            () = cancel.cancelled(), if forced.is_none() => {
+                forced = Some(End::Cancelled);
+                control.as_ref().map(|control| control.shutdown(std::net::Shutdown::Write));
+            }
+        }
+    }
+    control.take();
+    let end = match forced {
+        Some(end) => end,
+        None => ended(&said.unwrap_or_default(), &command.cwd)?,
+    };
+    Ok(Finished { end, stdout, stderr, duration: started.elapsed() })
+}
+
+struct Control {
+    stream: std::os::unix::net::UnixStream,
+    ready: tokio::io::unix::AsyncFd<OwnedFd>,
+}
+
+impl Control {
+    fn shutdown(&self, how: std::net::Shutdown) {
+        let _ = self.stream.shutdown(how);
+    }
+}
+
+struct Streams {
+    stdout: pipe::Receiver,
+    stderr: pipe::Receiver,
+}
+
+fn spawn(spawner: &Spawner, layer: &Layer, command: &Command, group: &cgroup::Group) -> Result<(Control, Streams), Error> {
+    let doing = || Error::io("connect to the command");
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(doing())?;
+    let (stdout, stdout_tx) = std::io::pipe().map_err(doing())?;
+    let (stderr, stderr_tx) = std::io::pipe().map_err(doing())?;
+    let mut job = plan(layer, &command.hidden);
+    job.argv = ["/bin/bash", "--noprofile", "--norc", "-c", &command.line].map(|word| word.as_bytes().to_vec()).into();
+    job.cwd = command.cwd.clone().into_bytes();
+    job.env = environment(command);
+    job.cgroups = group.directories();
+    let descriptors = [OwnedFd::from(theirs), input(&command.stdin)?, stdout_tx.into(), stderr_tx.into()];
+    spawner.spawn(&job, &descriptors)?;
+    ours.set_nonblocking(true).map_err(doing())?;
+    let ready = ours.try_clone().map_err(doing())?;
+    let ready = tokio::io::unix::AsyncFd::register_with_interest(OwnedFd::from(ready), Interest::READABLE)
+        .map_err(|error| doing()(error.into()))?;
+    let receiver = |reader: std::io::PipeReader| pipe::Receiver::from_owned_fd(reader.into()).map_err(doing());
+    let streams = Streams { stdout: receiver(stdout)?, stderr: receiver(stderr)? };
+    Ok((Control { stream: ours, ready }, streams))
+}
+
+/// Standard input as an unlinked file, so that nobody has to keep writing while the command runs.
+fn input(bytes: &[u8]) -> Result<OwnedFd, Error> {
+    let doing = || Error::io("prepare standard input");
+    if bytes.is_empty() {
+        return Ok(std::fs::File::open("/dev/null").map_err(doing())?.into());
+    }
+    let memory = rustix::fs::memfd_create("stdin", rustix::fs::MemfdFlags::CLOEXEC).map_err(|errno| doing()(errno.into()))?;
+    let mut file = std::fs::File::from(memory);
+    file.write_all(bytes).and_then(|()| file.rewind()).map_err(doing())?;
+    Ok(file.into())
+}
+
+fn environment(command: &Command) -> Vec<Vec<u8>> {
+    let mut variables: HashMap<&str, &str> = ENVIRONMENT.into();
+    variables.extend([("HOME", &*command.home), ("USER", &*command.user), ("LOGNAME", &*command.user)]);
+    variables.extend(command.env.iter().map(|(name, value)| (&**name, &**value)));
+    let mut lines: Vec<_> = variables.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
+    lines.sort();
+    lines
+}
+
+/// Passes on what was read; false at the end of the stream.
+fn take(read: std::io::Result<usize>, buffer: &[u8], mut pass: impl FnMut(&[u8])) -> bool {
+    match read {
+        Ok(0) | Err(_) => false,
+        Ok(size) => {
+            pass(&buffer[..size]);
+            true
+        }
+    }
+}
+
+/// The report: everything that is said until the other side is gone.
+async fn hear(control: Option<&Control>) -> Vec<u8> {
+    let Some(control) = control else { return Vec::new() };
+    let mut heard = Vec::new();
+    loop {
+        let Ok(mut ready) = control.ready.readable().await else { return heard };
+        match (&control.stream).read_to_end(&mut heard) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => ready.clear_ready(),
+            _ => return heard,
+        }
+    }
+}
+
+fn ended(said: &[u8], cwd: &str) -> Result<End, Error> {
+    match said {
+        [report::EXITED, code] => Ok(End::Exited((*code).into())),
+        [report::SIGNALLED, signal] => Ok(End::Signalled((*signal).into())),
+        [report::NO_CWD, why @ ..] => {
+            let message = format!("the working directory `{cwd}` cannot be entered: {}", String::from_utf8_lossy(why));
+            Err(Error::fix(Reason::PathNotFound, message, "/arguments/cwd", "a directory that exists on the host"))
+        }
+        [report::FAILED, why @ ..] => {
+            let message = format!(
+                "this host cannot run commands on a private layer ({}), and never runs them unconfined; `cmdop doctor` says what is missing",
+                String::from_utf8_lossy(why)
+            );
+            Err(Error::use_tool(Reason::PreviewUnavailable, message, "files.read"))
+        }
+        _ => Err(Error::later(Reason::HostError, "the command's guard ended without a word; nothing was applied")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_and_tail_of_a_long_stream_are_kept() {
+        let mut kept = Kept::new(10);
+        for byte in b'a'..=b'z' {
+            kept.push(&[byte]);
+        }
+        assert_eq!(kept.text(), "abcde\n[… 16 bytes left out …]\nvwxyz");
+        let mut short = Kept::new(10);
+        short.push(b"0123456789");
+        assert!(!short.is_truncated());
+        assert_eq!(short.text(), "0123456789");
+    }
+}

@@ -1,0 +1,88 @@
+//! Which layer covers which part of the machine, and what of it the command finds empty.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+use crate::fixture::mounts;
+
+/// Kernel file systems, which the view makes anew.
+const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// How one mount of the machine appears to the command.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Cover {
+    /// Where it is mounted.
+    #[prost(bytes = "vec", tag = "1")]
+    pub path: Vec<u8>,
+    /// Private upper layer; empty if it is bound read-only.
+    #[prost(bytes = "vec", tag = "2")]
+    pub upper: Vec<u8>,
+    /// For the overlay's own use.
+    #[prost(bytes = "vec", tag = "3")]
+    pub work: Vec<u8>,
+}
+
+/// The private layer of one call on disk.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    dir: PathBuf,
+    covers: Vec<Cover>,
+}
+
+impl Layer {
+    /// Lays a layer out in an empty private directory: one upper per writable mount.
+    ///
+    /// # Errors
+    /// If the mounts cannot be listed or the directories not be made.
+    pub fn create(dir: &Path) -> Result<Self, Error> {
+        let mut covers = Vec::new();
+        for (number, mount) in mounts::visible()?.into_iter().enumerate() {
+            if KERNEL.iter().any(|kernel| mount.path.starts_with(kernel)) {
+                continue;
+            }
+            let is_root = mount.path == Path::new("/");
+            let mut cover = Cover { path: mount.path.as_os_str().as_bytes().to_vec(), ..Cover::default() };
+            if !mount.is_read_only || is_root {
+                let (upper, work) = (dir.join(format!("upper{number}")), dir.join(format!("work{number}")));
+                for made in [&upper, &work] {
+                    private(made)?;
+                }
+                cover.upper = upper.as_os_str().as_bytes().to_vec();
+                cover.work = work.as_os_str().as_bytes().to_vec();
+            }
+            covers.push(cover);
+        }
+        private(&dir.join("root"))?;
+        Ok(Self { dir: dir.into(), covers })
+    }
+
+    /// The directory it lies in.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// How the mounts of the machine appear.
+    #[must_use]
+    pub fn covers(&self) -> &[Cover] {
+        &self.covers
+    }
+}
+
+fn private(path: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new().mode(0o755).create(path).map_err(Error::io(format!("create {}", path.display())))
+}
+
+/// The job of a command in a layer; `hidden` directories appear empty.
+pub(crate) fn plan(layer: &Layer, hidden: &[PathBuf]) -> super::Job {
+    let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+    super::Job {
+        root: bytes(&layer.dir.join("root")),
+        covers: layer.covers.clone(),
+        hidden: hidden.iter().filter(|path| path.is_dir()).map(|path| bytes(path)).collect(),
+        ..super::Job::default()
+    }
+}

@@ -1,0 +1,46 @@
+//! What a process asks about itself and its machine, before any thread exists.
+
+use cmdop_contract::v1;
+use cmdop_host::fixture;
+use prost::Message;
+use pyo3::exceptions::{PyException, PyOSError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use pyo3::create_exception;
+use rustix::process::{Pid, Signal};
+use tracing_subscriber::EnvFilter;
+
+create_exception!(cmdop._core, CoreError, PyException, "Carries an encoded cmdop.v1.Error as its only argument.");
+
+/// Presents a directory tree at its place, to this process and its children; what lies beneath
+/// `keep` stays. Must run before this process has threads.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "Python's list becomes a vector anyway")]
+pub fn enter_fixture(py: Python<'_>, directory: &str, keep: Vec<String>) -> PyResult<()> {
+    fixture::enter(directory.as_ref(), &keep).map_err(|error| raise(py, error.into()))
+}
+
+/// Has the kernel kill this process when the thread that started it ends; ends it at once if
+/// `parent` is not its parent any more.
+#[pyfunction]
+pub fn die_with_parent(parent: i32) -> PyResult<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| PyOSError::new_err(error.to_string()))?;
+    // The parent may have ended before the kernel was told.
+    if rustix::process::getppid() != Pid::from_raw(parent) {
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// Writes the core's log to standard error, as directives like `warn,cmdop_gate=debug` say.
+#[pyfunction]
+pub fn start_logging(filter: &str) {
+    let filter = EnvFilter::try_from_env("CMDOP_LOG").unwrap_or_else(|_| EnvFilter::new(filter));
+    // A second call finds a subscriber and leaves it.
+    let _already = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+fn raise(py: Python<'_>, error: v1::Error) -> PyErr {
+    CoreError::new_err(PyBytes::new(py, &error.encode_to_vec()).unbind())
+}

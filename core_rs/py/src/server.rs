@@ -1,0 +1,116 @@
+//! `Server`: the ledger, the engine, the gate and the listener of one server process.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use cmdop_contract::tool::Registry;
+use cmdop_contract::v1::{self, JudgementReply, Reason, ServerConfig};
+use cmdop_gate::{Gate, Options};
+use cmdop_ledger::Ledger;
+use cmdop_link::server::{ServeOptions, bind, serve};
+use cmdop_policy::engine::Engine;
+use prost::Message;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::home::Homebound;
+use crate::judge::PythonJudge;
+use crate::requests::{Answer, Emitter};
+use crate::runtime::Runtime;
+
+/// A server. It lives as long as the request that `run` starts.
+#[pyclass(frozen, module = "cmdop._core")]
+pub struct Server {
+    runtime: Py<Runtime>,
+    inner: Homebound<Arc<Inner>>,
+}
+
+struct Inner {
+    config: ServerConfig,
+    judge: Arc<PythonJudge>,
+    drain: CancellationToken,
+    serving: OnceLock<Serving>,
+}
+
+struct Serving {
+    address: String,
+    permit_key: [u8; 32],
+}
+
+#[pymethods]
+impl Server {
+    /// Prepares a server; nothing is opened yet. `config` is an encoded `ServerConfig`.
+    #[new]
+    fn new(runtime: Py<Runtime>, config: &[u8]) -> PyResult<Self> {
+        let config = ServerConfig::decode(config).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let judge = Arc::new(PythonJudge::new(runtime.get().requests()?));
+        let inner = Inner { config, judge, drain: CancellationToken::new(), serving: OnceLock::new() };
+        Ok(Self { runtime, inner: Homebound::new(Arc::new(inner)) })
+    }
+
+    /// Opens the ledger, loads the policies and serves until it has drained. One empty item says
+    /// that calls are taken.
+    fn run(&self) -> PyResult<Option<u64>> {
+        let inner = Arc::clone(self.inner.get()?);
+        self.runtime.get().submit(|emitter| inner.run(emitter))
+    }
+
+    /// Where it listens, with the real port.
+    fn address(&self) -> PyResult<String> {
+        Ok(self.serving()?.address.clone())
+    }
+
+    /// Verifying key of its permits, 32 bytes.
+    fn permit_key<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &self.serving()?.permit_key))
+    }
+
+    /// Hands in an encoded `JudgementReply`. False if nobody waits for it any more.
+    fn answer(&self, reply: &[u8]) -> PyResult<bool> {
+        let reply = JudgementReply::decode(reply).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(self.inner.get()?.judge.answer(reply))
+    }
+
+    /// Takes no new calls from now on, and ends when those that run have ended.
+    fn drain(&self) -> PyResult<()> {
+        self.inner.get()?.drain.cancel();
+        Ok(())
+    }
+}
+
+impl Server {
+    fn serving(&self) -> PyResult<&Serving> {
+        self.inner.get()?.serving.get().ok_or_else(|| PyRuntimeError::new_err("the server does not listen yet"))
+    }
+}
+
+impl Inner {
+    async fn run(self: Arc<Self>, emitter: Emitter) -> Answer {
+        let config = &self.config;
+        let listener = bind(&config.listen).await?;
+        let address = listener.local_addr().map_err(|error| configuration(error.to_string()))?;
+        let engine = Engine::load(&config.policies).map_err(|error| configuration(error.to_string()))?;
+        let ledger = Ledger::open(config.data_dir.as_ref(), &cmdop_ledger::Options::default())?;
+        let permit_key = ledger.verifying_key();
+        let judge = Arc::clone(&self.judge);
+        let gate = Gate::start(Options::from(config), ledger, engine, Registry::builtin(), judge).await?;
+        let _already_set = self.serving.set(Serving { address: address.to_string(), permit_key });
+        if emitter.emit(Bytes::new()).await.is_err() {
+            return Ok(Bytes::new());
+        }
+        let drain = self.drain.clone();
+        serve(gate, ServeOptions::configured(listener, config), drain.cancelled_owned()).await?;
+        Ok(Bytes::new())
+    }
+}
+
+fn configuration(message: String) -> v1::Error {
+    v1::Error {
+        reason: Reason::InvalidConfiguration.into(),
+        message,
+        remedy: Some(v1::Remedy { kind: Some(v1::remedy::Kind::Stop(v1::Stop {})) }),
+        ..v1::Error::default()
+    }
+}
