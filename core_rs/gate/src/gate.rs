@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
-use crate::call::{Driver, Ticket, internal, is_over};
+use crate::call::{Driver, Ticket, internal};
 use crate::hosts::{Attachment, Hosts};
 use crate::judge::{Foresight, Judge};
 use crate::live::{Input, Live};

@@ -1,13 +1,13 @@
 //! Running a command in a private layer: its streams, its limits, its end.
 
 use std::collections::HashMap;
-use std::io::{Read, Seek, Write};
+use std::io::{Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cmdop_contract::v1::{OutputStream, Reason};
-use tokio::io::{AsyncReadExt, Interest};
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio_util::sync::CancellationToken;
 
@@ -142,14 +142,13 @@ pub async fn run(
     let group = cgroup::Group::create(layer.dir());
     let (control, mut streams) = spawn(spawner, layer, command, &group)?;
     let (mut stdout, mut stderr) = (Kept::new(command.kept_bytes), Kept::new(command.kept_bytes));
-    let mut control = Some(control);
     let deadline = tokio::time::sleep(command.timeout);
     tokio::pin!(deadline);
     let mut forced = None;
     let (mut out, mut err) = (vec![0; PIECE], vec![0; PIECE]);
     let mut open = [true, true];
-    let mut said: Option<Vec<u8>> = None;
-    while open[0] || open[1] || (said.is_none() && control.is_some()) {
+    let (mut said, mut speaks) = (Vec::new(), true);
+    while open[0] || open[1] || speaks {
         tokio::select! {
             read = streams.stdout.read(&mut out), if open[0] => open[0] = take(read, &out, |piece| {
                 stdout.push(piece);
@@ -159,34 +158,33 @@ pub async fn run(
                 stderr.push(piece);
                 output(OutputStream::Stderr, piece);
             }),
-            report = hear(control.as_ref()), if said.is_none() && control.is_some() => said = Some(report),
+            () = hear(&control, &mut said), if speaks => speaks = false,
             () = &mut deadline, if forced.is_none() => {
                 forced = Some(End::TimedOut);
                 // The worker takes a closed control socket as the word to kill.
-                control.as_ref().map(|control| control.shutdown(std::net::Shutdown::Write));
+                control.shutdown();
             }
             () = cancel.cancelled(), if forced.is_none() => {
                 forced = Some(End::Cancelled);
-                control.as_ref().map(|control| control.shutdown(std::net::Shutdown::Write));
+                control.shutdown();
             }
         }
     }
-    control.take();
     let end = match forced {
         Some(end) => end,
-        None => ended(&said.unwrap_or_default(), &command.cwd)?,
+        None => ended(&said, &command.cwd)?,
     };
     Ok(Finished { end, stdout, stderr, duration: started.elapsed() })
 }
 
 struct Control {
     stream: std::os::unix::net::UnixStream,
-    ready: tokio::io::unix::AsyncFd<OwnedFd>,
+    ready: tokio::net::UnixStream,
 }
 
 impl Control {
-    fn shutdown(&self, how: std::net::Shutdown) {
-        let _ = self.stream.shutdown(how);
+    fn shutdown(&self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
     }
 }
 
@@ -208,9 +206,7 @@ fn spawn(spawner: &Spawner, layer: &Layer, command: &Command, group: &cgroup::Gr
     let descriptors = [OwnedFd::from(theirs), input(&command.stdin)?, stdout_tx.into(), stderr_tx.into()];
     spawner.spawn(&job, &descriptors)?;
     ours.set_nonblocking(true).map_err(doing())?;
-    let ready = ours.try_clone().map_err(doing())?;
-    let ready = tokio::io::unix::AsyncFd::register_with_interest(OwnedFd::from(ready), Interest::READABLE)
-        .map_err(|error| doing()(error.into()))?;
+    let ready = tokio::net::UnixStream::from_std(ours.try_clone().map_err(doing())?).map_err(doing())?;
     let receiver = |reader: std::io::PipeReader| pipe::Receiver::from_owned_fd(reader.into()).map_err(doing());
     let streams = Streams { stdout: receiver(stdout)?, stderr: receiver(stderr)? };
     Ok((Control { stream: ours, ready }, streams))
@@ -248,15 +244,16 @@ fn take(read: std::io::Result<usize>, buffer: &[u8], mut pass: impl FnMut(&[u8])
     }
 }
 
-/// The report: everything that is said until the other side is gone.
-async fn hear(control: Option<&Control>) -> Vec<u8> {
-    let Some(control) = control else { return Vec::new() };
-    let mut heard = Vec::new();
+/// Adds to the report until the other side is gone. Cancel-safe: what was heard stays.
+async fn hear(control: &Control, heard: &mut Vec<u8>) {
     loop {
-        let Ok(mut ready) = control.ready.readable().await else { return heard };
-        match (&control.stream).read_to_end(&mut heard) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => ready.clear_ready(),
-            _ => return heard,
+        if control.ready.readable().await.is_err() {
+            return;
+        }
+        match control.ready.try_read_buf(heard) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Ok(read) if read > 0 => {}
+            _ => return,
         }
     }
 }

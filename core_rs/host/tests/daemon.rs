@@ -5,6 +5,8 @@ mod support;
 use std::fs;
 use std::future::Future;
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
@@ -13,7 +15,7 @@ use cmdop_contract::v1::{
     Acknowledge, CancelExecution, Discard, EffectKind, Execute, HostConfig, HostToServer, Inquire, Outcome, Permit,
     Reason, Report, ServerToHost, ServerWelcome, SignedPermit, Stage, host_to_server, server_to_host,
 };
-use cmdop_host::{Daemon, Spawner};
+use cmdop_host::{Daemon, Spawner, fixture};
 use serde_json::{Value, json};
 use support::cases::{self, Case};
 use support::{HOST, Server, permit, with_effects};
@@ -43,6 +45,7 @@ const CASES: &[Case] = &[
     ("output_streams_while_a_command_runs_and_a_cancel_ends_it", output_streams),
     ("a_command_that_fails_is_typed_and_holds_no_layer", failing_commands),
     ("a_command_sees_nothing_of_the_hosts_own_state", command_sees_no_state),
+    ("on_a_fixture_commands_change_the_fixture_and_nothing_else", on_a_fixture),
     ("a_second_daemon_on_the_same_state_is_refused", locked),
 ];
 
@@ -572,6 +575,46 @@ fn never_unconfined(directory: &Path) {
         assert!(!host.tree.join("touched").exists());
         link.stop().await;
     });
+}
+
+fn on_a_fixture(directory: &Path) {
+    if needs_root() {
+        return;
+    }
+    let fix = directory.join("fix");
+    for (path, content) in [("srv/app/logs/a.log", "old"), ("srv/app/data/app.db", "data"), ("logs/b.log", "x")] {
+        let path = fix.join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+        fs::write(path, content).expect("write");
+    }
+    let state = directory.join("state");
+    fs::DirBuilder::new().mode(0o700).create(&state).expect("directory");
+    let outside = fs::File::open(&fix).expect("the tree itself");
+    fixture::enter(&fix, &[state]).expect("enter");
+    on_runtime(directory, async |mut host: Host| {
+        host.tree = "/srv/app".into();
+        let mut link = host.start();
+        let clean = "rm -rf ./logs && mv data data.old && echo new > report && rm /etc/hostname";
+        let all = [EffectKind::FileCreate, EffectKind::FileModify, EffectKind::FileDelete];
+        let permit = with_effects(command(&host, "call", Stage::Preview, clean), &all, "/**");
+        let report = link.report_of(&permit).await;
+        let effects = &report.observation.as_ref().expect("an observation").effects;
+        let seen: Vec<_> = effects.iter().map(|effect| (effect.kind(), effect.target.as_str())).collect();
+        assert!(seen.contains(&(EffectKind::FileDelete, "/srv/app/logs")), "{seen:?}");
+        assert!(seen.contains(&(EffectKind::FileDelete, "/etc/hostname")), "{seen:?}");
+        assert!(Path::new("/srv/app/logs/a.log").exists() && Path::new("/etc/hostname").exists());
+        let report = link.report_of(&commit_of(permit, &report)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        assert!(!Path::new("/srv/app/logs").exists() && !Path::new("/etc/hostname").exists());
+        assert_eq!(fs::read_to_string("/srv/app/data.old/app.db").expect("read"), "data");
+        link.stop().await;
+    });
+    // Through a descriptor from before: the tree as the machine has it.
+    let tree = PathBuf::from(format!("/proc/self/fd/{}", outside.as_raw_fd()));
+    assert_eq!(fs::read_to_string(tree.join("srv/app/report")).expect("read"), "new\n");
+    assert!(!tree.join("srv/app/logs").exists() && tree.join("logs/b.log").exists());
+    let parent = rustix::process::getppid().expect("a parent").as_raw_nonzero();
+    assert!(PathBuf::from(format!("/proc/{parent}/root/etc/hostname")).exists(), "the machine lost a file");
 }
 
 fn command_sees_no_state(directory: &Path) {
