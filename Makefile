@@ -1,0 +1,53 @@
+# One command for each thing a developer does. `make build` makes what the others need.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+PYO3_PYTHON := $(BIN)/python
+export PYO3_PYTHON
+LIBDIR = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
+
+.PHONY: build format lint types test test-rust test-python regenerate demo clean
+
+$(VENV)/made: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --group dev
+	touch $@
+
+build: $(VENV)/made
+	$(BIN)/pip install --quiet --no-build-isolation --editable '.[grpc,otlp]'
+
+format: $(VENV)/made
+	cargo fmt --all
+	$(BIN)/ruff format python tests tools examples
+	$(BIN)/ruff check --fix python tests tools examples
+
+lint: $(VENV)/made
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	$(BIN)/ruff check python tests tools examples
+
+types: build
+	$(BIN)/pyright
+
+test: test-python test-rust
+
+# The core is built as it is for Python, so that both suites share one build.
+test-rust: build
+	LD_LIBRARY_PATH=$(LIBDIR) cargo test --workspace
+
+test-python: build
+	$(BIN)/python -m pytest -q
+
+# Writes everything that derives from proto/.
+regenerate: $(VENV)/made
+	CMDOP_REGENERATE=1 cargo test -p cmdop-contract --test generated
+	CMDOP_REGENERATE=1 cargo test -p cmdop-link --test generated
+	$(BIN)/python tools/regenerate.py
+
+demo: build
+	$(BIN)/python examples/demo.py
+
+clean:
+	rm -rf target $(VENV) python/cmdop/*.so
