@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
@@ -50,6 +50,7 @@ impl Layer {
                 for made in [&upper, &work] {
                     private(made)?;
                 }
+                look_alike(&upper, &mount.path)?;
                 cover.upper = upper.as_os_str().as_bytes().to_vec();
                 cover.work = work.as_os_str().as_bytes().to_vec();
             }
@@ -74,6 +75,18 @@ impl Layer {
 
 fn private(path: &Path) -> Result<(), Error> {
     fs::DirBuilder::new().mode(0o755).create(path).map_err(Error::io(format!("create {}", path.display())))
+}
+
+/// The top of an overlay has the mode and owner of its upper layer, so that takes the mount's own:
+/// else the command would see another directory, and the measurement a change.
+fn look_alike(upper: &Path, mount: &Path) -> Result<(), Error> {
+    let doing = || Error::io(format!("lay out the layer of {}", mount.display()));
+    let found = fs::symlink_metadata(mount).map_err(doing())?;
+    if !found.is_dir() {
+        return Ok(());
+    }
+    std::os::unix::fs::lchown(upper, Some(found.uid()), Some(found.gid())).map_err(doing())?;
+    fs::set_permissions(upper, found.permissions()).map_err(doing())
 }
 
 /// The job of a command in a layer; `hidden` directories appear empty.
