@@ -1,14 +1,13 @@
 //! `HostDaemon`: the daemon of one host and its link to a server.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use cmdop_contract::v1::{Event, HostConfig};
+use cmdop_contract::v1::{Event, Host, HostAttached, HostConfig, HostDetached, event};
+use cmdop_link::host::{Ends, LinkOptions, LinkState, attach};
 use parking_lot::Mutex;
 use prost::Message;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::home::Homebound;

@@ -10,6 +10,7 @@ pub mod queue;
 pub mod requests;
 
 mod client;
+mod host;
 mod machine;
 mod runtime;
 mod server;
@@ -22,7 +23,9 @@ mod core {
     #[pymodule_export]
     use crate::home::ForkedError;
     #[pymodule_export]
-    use crate::machine::{CoreError, die_with_parent, enter_fixture, start_logging};
+    use crate::host::HostDaemon;
+    #[pymodule_export]
+    use crate::machine::{CoreError, Spawner, die_with_parent, enter_fixture, probe, start_logging, start_spawner};
     #[pymodule_export]
     use crate::runtime::{ClosedError, Runtime, Statistics};
     #[pymodule_export]

@@ -2,8 +2,9 @@
 
 use cmdop_contract::v1;
 use cmdop_host::fixture;
+use parking_lot::Mutex;
 use prost::Message;
-use pyo3::exceptions::{PyException, PyOSError};
+use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use pyo3::create_exception;
@@ -11,6 +12,34 @@ use rustix::process::{Pid, Signal};
 use tracing_subscriber::EnvFilter;
 
 create_exception!(cmdop._core, CoreError, PyException, "Carries an encoded cmdop.v1.Error as its only argument.");
+
+/// The helper that spawns commands, until a daemon takes it.
+#[pyclass(frozen, module = "cmdop._core")]
+pub struct Spawner {
+    inner: Mutex<Option<cmdop_host::Spawner>>,
+}
+
+impl Spawner {
+    /// The helper, for the one daemon that it serves.
+    pub(crate) fn take(&self) -> PyResult<cmdop_host::Spawner> {
+        self.inner.lock().take().ok_or_else(|| PyRuntimeError::new_err("this spawner was taken by another daemon"))
+    }
+}
+
+/// Forks the helper that spawns commands. Must run before this process has threads.
+#[pyfunction]
+pub fn start_spawner(py: Python<'_>) -> PyResult<Spawner> {
+    let spawner = cmdop_host::Spawner::start().map_err(|error| raise(py, error.into()))?;
+    Ok(Spawner { inner: Mutex::new(Some(spawner)) })
+}
+
+/// What this machine can confine and observe: an encoded `Host` with its capabilities.
+#[pyfunction]
+pub fn probe(py: Python<'_>) -> Bound<'_, PyBytes> {
+    let capabilities = py.detach(cmdop_host::probe::probe);
+    let host = v1::Host { capabilities, ..v1::Host::default() };
+    PyBytes::new(py, &host.encode_to_vec())
+}
 
 /// Presents a directory tree at its place, to this process and its children; what lies beneath
 /// `keep` stays. Must run before this process has threads.
