@@ -7,7 +7,6 @@ the core's runtime and the event loop.
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -95,8 +94,8 @@ def run(options: HostOptions, attached: Callable[[bool, str], None]) -> None:
     config = options.to_proto()
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     if options.fixture is not None:
-        # What is still imported and written after this must be where it was.
-        keep = [options.state, Path(sys.prefix), Path(sys.base_prefix), Path(__file__).resolve().parents[1]]
+        # Only what the host writes must be where it was; the rest of the machine is seen through the fixture.
+        keep = [options.state]
         enter_fixture(options.fixture, keep)
     spawner = start_spawner()
     anyio.run(partial(_serve, config, spawner, attached), backend="trio")
