@@ -438,9 +438,7 @@ fn complete(proposal: &mut Proposal) {
 
 fn conflict(key: &str, earlier: &str) -> v1::Error {
     let message = format!("the key `{key}` belongs to call {earlier}, which is another action; use a new key");
-    let mut error: v1::Error = reason::error(Reason::KeyConflict, message).into();
-    error.call_id = earlier.to_owned();
-    error
+    reason::error(Reason::KeyConflict, message)
 }
 
 fn unknown_call(id: &str) -> v1::Error {

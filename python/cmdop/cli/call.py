@@ -29,7 +29,7 @@ def call(
     intent: str = "",
     key: str = "",
     agent: str | None = None,
-    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    from_: Annotated[str | None, Parameter(name="--from", allow_leading_hyphen=True)] = None,
     wait: Annotated[bool, Parameter(negative="")] = False,
     as_json: AsJson = False,
     server: Server = None,
