@@ -17,6 +17,34 @@
 //! }
 //! ```
 //!
+//! ```
+//! fn run(admitted: &cmdop_host::Admitted, layer: &std::path::Path) {
+//!     let _applied = cmdop_host::commit::commit(admitted, layer);
+//! }
+//! ```
+//!
+//! ```compile_fail,E0308
+//! fn run(admitted: &cmdop_contract::v1::Permit, layer: &std::path::Path) {
+//!     let _applied = cmdop_host::commit::commit(admitted, layer);
+//! }
+//! ```
+//!
+//! ```
+//! # use cmdop_host::{Spawner, exec::{self, Command}, sandbox::Layer};
+//! # use tokio_util::sync::CancellationToken as Stop;
+//! async fn run(spawner: &Spawner, admitted: &cmdop_host::Admitted, layer: &Layer, command: &Command, stop: &Stop) {
+//!     let _finished = exec::run(spawner, admitted, layer, command, stop, |_, _| {}).await;
+//! }
+//! ```
+//!
+//! ```compile_fail,E0308
+//! # use cmdop_host::{Spawner, exec::{self, Command}, sandbox::Layer};
+//! # use tokio_util::sync::CancellationToken as Stop;
+//! async fn run(spawner: &Spawner, admitted: &cmdop_contract::v1::Permit, layer: &Layer, command: &Command, stop: &Stop) {
+//!     let _finished = exec::run(spawner, admitted, layer, command, stop, |_, _| {}).await;
+//! }
+//! ```
+//!
 //! Reading what was admitted is free, and making one outside is impossible:
 //!
 //! ```

@@ -205,6 +205,22 @@ fn attributes(place: &Path, change: &Change) -> Result<(), Error> {
     Ok(())
 }
 
+/// Removes what a commit had staged that died before its intent. Nothing was changed by it.
+///
+/// # Errors
+/// If the saved difference cannot be read.
+pub fn abandon(dir: &Path, call_id: &str) -> Result<(), Error> {
+    let bytes = match fs::read(dir.join(DIFFERENCE)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        read => read.map_err(Error::io("read an interrupted commit"))?,
+    };
+    let read = Difference::decode(&*bytes);
+    let difference = read.map_err(|error| Error::io("read an interrupted commit")(std::io::Error::other(error)))?;
+    let staged = Staged { id: call_id };
+    difference.changes.iter().for_each(|change| staged.remove(change));
+    Ok(())
+}
+
 /// True if the layer of a directory was committed wholly.
 #[must_use]
 pub fn is_done(dir: &Path) -> bool {

@@ -46,11 +46,21 @@ const CASES: &[Case] = &[
     ("a_command_that_fails_is_typed_and_holds_no_layer", failing_commands),
     ("a_command_sees_nothing_of_the_hosts_own_state", command_sees_no_state),
     ("on_a_fixture_commands_change_the_fixture_and_nothing_else", on_a_fixture),
+    ("killed_while_it_commits_everything_or_nothing_is_applied_and_it_says_which", killed_while_committing),
     ("a_second_daemon_on_the_same_state_is_refused", locked),
 ];
 
 fn main() -> ExitCode {
-    cases::run(CASES, &[("delete until killed", delete_until_killed), ("settle", settle), ("full", full)])
+    cases::run(
+        CASES,
+        &[
+            ("delete until killed", delete_until_killed),
+            ("settle", settle),
+            ("full", full),
+            ("commit until killed", commit_until_killed),
+            ("settle commit", settle_commit),
+        ],
+    )
 }
 
 /// Runs a case with spawners made before there were threads, and an empty tree to work in.
@@ -615,6 +625,61 @@ fn on_a_fixture(directory: &Path) {
     assert!(!tree.join("srv/app/logs").exists() && tree.join("logs/b.log").exists());
     let parent = rustix::process::getppid().expect("a parent").as_raw_nonzero();
     assert!(PathBuf::from(format!("/proc/{parent}/root/etc/hostname")).exists(), "the machine lost a file");
+}
+
+const COMMITTED: usize = 150;
+
+fn many(host: &Host, stage: Stage) -> Permit {
+    command(host, "call", stage, &format!("for i in {{1..{COMMITTED}}}; do echo new > $i; done"))
+}
+
+/// The process that is killed.
+fn commit_until_killed(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let permit = many(&host, Stage::Preview);
+        let report = link.report_of(&permit).await;
+        link.sign_and_send(&commit_of(permit, &report)).await;
+        while !matches!(link.next().await, host_to_server::Kind::Started(_)) {}
+        println!("started");
+        std::future::pending::<()>().await;
+    });
+}
+
+/// Starts a daemon again and prints what became of the commit.
+fn settle_commit(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let permit_id = format!("{}-commit", many(&host, Stage::Preview).permit_id);
+        link.send(server_to_host::Kind::Inquire(Inquire { permit_id, call_id: "call".into() })).await;
+        println!("{:?}", link.report().await.outcome());
+        link.stop().await;
+    });
+}
+
+fn killed_while_committing(directory: &Path) {
+    if needs_root() {
+        return;
+    }
+    let mut outcomes = Vec::new();
+    for round in 0..10u64 {
+        let directory = directory.join(round.to_string());
+        fs::create_dir(&directory).expect("directory");
+        let mut child = cases::again("commit until killed", &directory).stdout(Stdio::piped()).spawn().expect("start");
+        let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+        assert!(lines.any(|line| line.is_ok_and(|line| line == "started")));
+        std::thread::sleep(Duration::from_millis(round * round * 20));
+        child.kill().and_then(|()| child.wait()).expect("kill");
+        let helper = cases::again("settle commit", &directory).stdout(Stdio::piped()).output().expect("start");
+        let outcome = String::from_utf8(helper.stdout).expect("text").trim().to_owned();
+        let files = fs::read_dir(directory.join("srv")).expect("list").count();
+        let expected = if outcome == "Applied" { COMMITTED } else { 0 };
+        assert!(matches!(&*outcome, "Applied" | "NotApplied"), "round {round}: {outcome}, {files} files");
+        assert_eq!(files, expected, "round {round}: {outcome}");
+        outcomes.push(outcome);
+    }
+    // Kills before and after the end were both met, or the test has shown nothing.
+    assert!(["Applied", "NotApplied"].iter().all(|met| outcomes.iter().any(|outcome| outcome == met)), "{outcomes:?}");
 }
 
 fn command_sees_no_state(directory: &Path) {

@@ -50,7 +50,11 @@ impl Terminal {
     pub(super) fn recover(&self, layers: &Layers, interrupted: &Interrupted) -> Option<Outcome> {
         let permit = interrupted.permit();
         let is_command = permit.action.as_ref().is_some_and(|action| action.tool == TOOL);
-        if is_command && permit.stage() == Stage::Commit { recovered(&layers.path(&permit.call_id)) } else { None }
+        if is_command && permit.stage() == Stage::Commit {
+            recovered(&layers.path(&permit.call_id), &permit.call_id)
+        } else {
+            None
+        }
     }
 
     /// Does what the permit says.
@@ -173,12 +177,17 @@ fn commit_layer(admitted: &Admitted, directory: &Path) -> Report {
 }
 
 /// What became of a commit that an earlier life left.
-fn recovered(directory: &Path) -> Option<Outcome> {
+fn recovered(directory: &Path, call_id: &str) -> Option<Outcome> {
     match commit::resume(directory) {
         Ok(true) => Some(Outcome::Applied),
         Ok(false) if commit::is_done(directory) => Some(Outcome::Applied),
         // The difference is there and no intent ever was: nothing was changed.
-        Ok(false) if directory.is_dir() => Some(Outcome::NotApplied),
+        Ok(false) if directory.is_dir() => {
+            if let Err(error) = commit::abandon(directory, call_id) {
+                tracing::warn!(call = call_id, %error, "what a commit had staged stays beside its places");
+            }
+            Some(Outcome::NotApplied)
+        }
         Ok(false) => None,
         Err(error) => {
             tracing::error!(%error, "an interrupted commit cannot be finished");
