@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 PYO3_PYTHON := $(BIN)/python
 export PYO3_PYTHON
+# The build backend is called by name.
+export PATH := $(BIN):$(PATH)
 LIBDIR = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
 
 .PHONY: build format lint types test test-rust test-python regenerate demo clean
