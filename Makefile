@@ -9,7 +9,7 @@ export PYO3_PYTHON
 export PATH := $(BIN):$(PATH)
 LIBDIR = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
 
-.PHONY: build format lint types test test-rust test-python regenerate demo clean
+.PHONY: build format lint types test test-rust test-python regenerate clean
 
 $(VENV)/made: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -47,9 +47,6 @@ regenerate: $(VENV)/made
 	CMDOP_REGENERATE=1 cargo test -p cmdop-contract --test generated
 	CMDOP_REGENERATE=1 cargo test -p cmdop-link --test generated
 	$(BIN)/python tools/regenerate.py
-
-demo: build
-	$(BIN)/python examples/demo.py
 
 clean:
 	rm -rf target $(VENV) python/cmdop/*.so
