@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use crate::spawner::Spawner;
 use crate::{Error, probe};
 use crate::admit::Keys;
-use crate::fixture;
 use crate::native::{self, Native};
 use layers::Layers;
 use terminal::Terminal;
@@ -68,9 +67,6 @@ impl Daemon {
         let mut hidden = vec![state];
         // What does not exist yet is hidden by the name it is given.
         hidden.extend(config.hidden.iter().map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.into())));
-        if !config.fixture.is_empty() {
-            hidden.push(PathBuf::from(fixture::STAGING));
-        }
         let max_running = or_default(config.max_running.into(), DEFAULT_MAX_RUNNING.into());
         let places = Semaphore::new(usize::try_from(max_running).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
         let host = describe(&config, probe::probe());

@@ -22,9 +22,6 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use crate::Error;
 use mounts::Mount;
 
-/// A private directory on the fixture's root: renames between it and the tree are atomic.
-pub const STAGING: &str = "/.cmdop";
-
 /// Devices that the fixture's own `/dev` offers.
 const DEVICES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
 
@@ -57,7 +54,6 @@ pub fn enter<P: AsRef<Path>>(directory: &Path, keep: &[P]) -> Result<(), Error> 
     }
     plan.hide_layers()?;
     plan.pivot()?;
-    let _ = fs::DirBuilder::new().mode(0o700).create(STAGING);
     // A working directory that the fixture does not show is no place to stay.
     back.map_or(Ok(()), |back| std::env::set_current_dir(back).or_else(|_| std::env::set_current_dir("/")))
         .map_err(Error::io("enter the fixture"))

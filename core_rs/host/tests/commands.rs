@@ -1,0 +1,286 @@
+//! Commands as a server meets them: previewed on a private layer, then committed exactly or not at all.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use cmdop_contract::v1::{
+    CancelExecution, EffectKind, Inquire, Outcome, Permit, Reason, Report, Stage, host_to_server, server_to_host,
+};
+use cmdop_host::fixture;
+use serde_json::{Value, json};
+use support::cases::{self, Case};
+use support::host::{Host, on_runtime, reason};
+use support::with_effects;
+
+const CASES: &[Case] = &[
+    ("a_command_never_runs_unconfined", never_unconfined),
+    ("a_command_is_previewed_then_exactly_that_is_committed", command_is_previewed),
+    ("a_commands_layer_survives_a_restart_of_the_daemon", command_layer_survives),
+    ("a_commit_over_a_changed_file_is_a_conflict", command_conflict),
+    ("output_streams_while_a_command_runs_and_a_cancel_ends_it", output_streams),
+    ("a_command_that_fails_is_typed_and_holds_no_layer", failing_commands),
+    ("a_command_sees_nothing_of_the_hosts_own_state", command_sees_no_state),
+    ("on_a_fixture_commands_change_the_fixture_and_nothing_else", on_a_fixture),
+    ("killed_while_it_commits_everything_or_nothing_is_applied_and_it_says_which", killed_while_committing),
+];
+
+fn main() -> ExitCode {
+    cases::run(CASES, &[("commit until killed", commit_until_killed), ("settle commit", settle_commit)])
+}
+
+fn command(host: &Host, call: &str, stage: Stage, line: &str) -> Permit {
+    let arguments = json!({"command": line, "cwd": host.tree, "timeout_s": 20});
+    host.permit(call, stage, "terminal.exec", &arguments)
+}
+
+/// The permit to commit what a preview reported.
+fn commit_of(mut preview: Permit, report: &Report) -> Permit {
+    preview.permit_id.push_str("-commit");
+    preview.stage = Stage::Commit.into();
+    preview.preview_digest = report.observation.as_ref().expect("an observation").digest.clone();
+    preview
+}
+
+fn told(report: &Report) -> Value {
+    let result = report.result.as_ref().expect("a result");
+    serde_json::from_str(&result.result_json).expect("a result is JSON")
+}
+
+fn needs_root() -> bool {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped, because a preview needs root");
+        return true;
+    }
+    false
+}
+
+fn command_is_previewed(directory: &Path) {
+    if needs_root() {
+        return;
+    }
+    on_runtime(directory, async |mut host: Host| {
+        fs::create_dir(host.tree.join("logs")).expect("directory");
+        fs::write(host.tree.join("logs/old.gz"), "old").expect("write");
+        fs::write(host.tree.join("keep"), "kept").expect("write");
+        let mut link = host.start();
+        let permit = command(&host, "call", Stage::Preview, "rm -rf ./logs && echo done");
+        let report = link.report_of(&permit).await;
+        assert_eq!((report.outcome(), report.layer_held), (Outcome::NotApplied, true), "{report:?}");
+        assert_eq!(told(&report)["stdout"], json!("done\n"));
+        let effects = &report.observation.as_ref().expect("an observation").effects;
+        assert_eq!((effects.len(), effects[0].kind(), effects[0].count), (1, EffectKind::FileDelete, 2));
+        assert!(host.tree.join("logs/old.gz").exists(), "a preview changes nothing");
+        let report = link.report_of(&commit_of(permit, &report)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        assert!(!host.tree.join("logs").exists() && host.tree.join("keep").exists());
+        link.stop().await;
+        assert_eq!(fs::read_dir(host.directory.join("state/layers")).expect("layers").count(), 0);
+    });
+}
+
+fn command_layer_survives(directory: &Path) {
+    if needs_root() {
+        return;
+    }
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let permit = command(&host, "call", Stage::Preview, "echo new > file");
+        let report = link.report_of(&permit).await;
+        link.stop().await;
+        let mut link = host.start();
+        let report = link.report_of(&commit_of(permit, &report)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        assert_eq!(host.content().as_deref(), Some("new\n"));
+        link.stop().await;
+    });
+}
+
+fn command_conflict(directory: &Path) {
+    if needs_root() {
+        return;
+    }
+    on_runtime(directory, async |mut host: Host| {
+        fs::write(host.tree.join("file"), "old").expect("write");
+        let mut link = host.start();
+        let permit = command(&host, "call", Stage::Preview, "echo new > file");
+        let report = link.report_of(&permit).await;
+        fs::write(host.tree.join("file"), "by somebody else").expect("write");
+        let report = link.report_of(&commit_of(permit, &report)).await;
+        assert_eq!((report.outcome(), reason(&report)), (Outcome::NotApplied, Reason::CommitConflict));
+        assert_eq!(host.content().as_deref(), Some("by somebody else"));
+        link.stop().await;
+    });
+}
+
+fn output_streams(directory: &Path) {
+    if needs_root() {
+        return;
+    }
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let wait = "echo first; echo second >&2; sleep 30";
+        link.sign_and_send(&command(&host, "call", Stage::Preview, wait)).await;
+        let mut said = String::new();
+        while !(said.contains("first") && said.contains("second")) {
+            match link.next().await {
+                host_to_server::Kind::Output(output) => said += &String::from_utf8(output.data).expect("text"),
+                host_to_server::Kind::Started(_) => {}
+                other => panic!("before the end: {other:?}"),
+            }
+        }
+        link.send(server_to_host::Kind::Cancel(CancelExecution { call_id: "call".into() })).await;
+        let report = link.report().await;
+        let error = report.result.as_ref().expect("a result").error.as_ref().expect("a failure");
+        assert_eq!((error.reason(), report.layer_held), (Reason::Cancelled, false));
+        link.stop().await;
+    });
+}
+
+fn failing_commands(directory: &Path) {
+    if needs_root() {
+        return;
+    }
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let report = link.report_of(&command(&host, "fails", Stage::Preview, "touch file; echo why >&2; exit 3")).await;
+        let error = report.result.as_ref().expect("a result").error.as_ref().expect("a failure");
+        assert_eq!((error.reason(), report.layer_held), (Reason::CommandFailed, false));
+        assert!(error.message.contains('3') && error.message.contains("why"), "{}", error.message);
+        let slow = json!({"command": "sleep 60", "cwd": host.tree, "timeout_s": 1});
+        let report = link.report_of(&host.permit("slow", Stage::Preview, "terminal.exec", &slow)).await;
+        let error = report.result.as_ref().expect("a result").error.as_ref().expect("a failure");
+        assert_eq!((error.reason(), told(&report)["timed_out"].clone()), (Reason::TimedOut, json!(true)));
+        let nowhere = json!({"command": "true", "cwd": host.tree.join("none")});
+        let report = link.report_of(&host.permit("nowhere", Stage::Preview, "terminal.exec", &nowhere)).await;
+        assert_eq!(reason(&report), Reason::PathNotFound);
+        let report = link.report_of(&command(&host, "looks", Stage::Preview, "ls /")).await;
+        assert!(report.result.as_ref().is_some_and(|result| result.ok) && !report.layer_held);
+        assert_eq!(fs::read_dir(host.directory.join("state/layers")).expect("layers").count(), 0);
+        link.stop().await;
+    });
+}
+
+fn never_unconfined(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let report = link.report_of(&command(&host, "call", Stage::Apply, "touch touched")).await;
+        assert_eq!((report.outcome(), reason(&report)), (Outcome::NotApplied, Reason::PreviewUnavailable));
+        assert!(!host.tree.join("touched").exists());
+        link.stop().await;
+    });
+}
+
+fn on_a_fixture(directory: &Path) {
+    if needs_root() {
+        return;
+    }
+    let fix = directory.join("fix");
+    for (path, content) in [("srv/app/logs/a.log", "old"), ("srv/app/data/app.db", "data"), ("logs/b.log", "x")] {
+        let path = fix.join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+        fs::write(path, content).expect("write");
+    }
+    let state = directory.join("state");
+    fs::DirBuilder::new().mode(0o700).create(&state).expect("directory");
+    let outside = fs::File::open(&fix).expect("the tree itself");
+    fixture::enter(&fix, &[state]).expect("enter");
+    on_runtime(directory, async |mut host: Host| {
+        host.tree = "/srv/app".into();
+        let mut link = host.start();
+        let clean = "rm -rf ./logs && mv data data.old && echo new > report && rm /etc/hostname";
+        let all = [EffectKind::FileCreate, EffectKind::FileModify, EffectKind::FileDelete];
+        let permit = with_effects(command(&host, "call", Stage::Preview, clean), &all, "/**");
+        let report = link.report_of(&permit).await;
+        let effects = &report.observation.as_ref().expect("an observation").effects;
+        let seen: Vec<_> = effects.iter().map(|effect| (effect.kind(), effect.target.as_str())).collect();
+        assert!(seen.contains(&(EffectKind::FileDelete, "/srv/app/logs")), "{seen:?}");
+        assert!(seen.contains(&(EffectKind::FileDelete, "/etc/hostname")), "{seen:?}");
+        assert!(Path::new("/srv/app/logs/a.log").exists() && Path::new("/etc/hostname").exists());
+        let report = link.report_of(&commit_of(permit, &report)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        assert!(!Path::new("/srv/app/logs").exists() && !Path::new("/etc/hostname").exists());
+        assert_eq!(fs::read_to_string("/srv/app/data.old/app.db").expect("read"), "data");
+        link.stop().await;
+    });
+    // Through a descriptor from before: the tree as the machine has it.
+    let tree = PathBuf::from(format!("/proc/self/fd/{}", outside.as_raw_fd()));
+    assert_eq!(fs::read_to_string(tree.join("srv/app/report")).expect("read"), "new\n");
+    assert!(!tree.join("srv/app/logs").exists() && tree.join("logs/b.log").exists());
+    let parent = rustix::process::getppid().expect("a parent").as_raw_nonzero();
+    assert!(PathBuf::from(format!("/proc/{parent}/root/etc/hostname")).exists(), "the machine lost a file");
+}
+
+const COMMITTED: usize = 150;
+
+fn many(host: &Host, stage: Stage) -> Permit {
+    command(host, "call", stage, &format!("for i in {{1..{COMMITTED}}}; do echo new > $i; done"))
+}
+
+/// The process that is killed.
+fn commit_until_killed(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let permit = many(&host, Stage::Preview);
+        let report = link.report_of(&permit).await;
+        link.sign_and_send(&commit_of(permit, &report)).await;
+        while !matches!(link.next().await, host_to_server::Kind::Started(_)) {}
+        println!("started");
+        std::future::pending::<()>().await;
+    });
+}
+
+/// Starts a daemon again and prints what became of the commit.
+fn settle_commit(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let permit_id = format!("{}-commit", many(&host, Stage::Preview).permit_id);
+        link.send(server_to_host::Kind::Inquire(Inquire { permit_id, call_id: "call".into() })).await;
+        println!("{:?}", link.report().await.outcome());
+        link.stop().await;
+    });
+}
+
+fn killed_while_committing(directory: &Path) {
+    if needs_root() {
+        return;
+    }
+    let mut outcomes = Vec::new();
+    for round in 0..10u64 {
+        let directory = directory.join(round.to_string());
+        fs::create_dir(&directory).expect("directory");
+        let mut child = cases::again("commit until killed", &directory).stdout(Stdio::piped()).spawn().expect("start");
+        let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+        assert!(lines.any(|line| line.is_ok_and(|line| line == "started")));
+        std::thread::sleep(Duration::from_millis(round * round * 20));
+        child.kill().and_then(|()| child.wait()).expect("kill");
+        let helper = cases::again("settle commit", &directory).stdout(Stdio::piped()).output().expect("start");
+        let outcome = String::from_utf8(helper.stdout).expect("text").trim().to_owned();
+        let files = fs::read_dir(directory.join("srv")).expect("list").count();
+        let expected = if outcome == "Applied" { COMMITTED } else { 0 };
+        assert!(matches!(&*outcome, "Applied" | "NotApplied"), "round {round}: {outcome}, {files} files");
+        assert_eq!(files, expected, "round {round}: {outcome}");
+        outcomes.push(outcome);
+    }
+    // Kills before and after the end were both met, or the test has shown nothing.
+    assert!(["Applied", "NotApplied"].iter().all(|met| outcomes.iter().any(|outcome| outcome == met)), "{outcomes:?}");
+}
+
+fn command_sees_no_state(directory: &Path) {
+    if needs_root() {
+        return;
+    }
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let line = format!("ls -A {}", host.directory.join("state").display());
+        let report = link.report_of(&command(&host, "call", Stage::Preview, &line)).await;
+        assert_eq!(told(&report)["stdout"], json!(""), "{report:?}");
+        link.stop().await;
+    });
+}
