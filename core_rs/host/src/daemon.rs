@@ -18,10 +18,10 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::spawner::Spawner;
-use crate::{Error, probe};
 use crate::admit::Keys;
 use crate::native::{self, Native};
+use crate::spawner::Spawner;
+use crate::{Error, probe};
 use layers::Layers;
 use terminal::Terminal;
 
