@@ -2,14 +2,14 @@
 /// An effect the agent declares before anything runs.
 ///
 /// Target grammar, by kind:
-///    file.*      a path, absolute or relative to the call's `cwd` argument. `*` and `?` match within
-///                one segment, `**` any number of segments; `dir/**` is `dir` and everything beneath.
-///                A backslash takes the next character literally, `\xHH` is one byte.
-///    process.*   a program name (`nginx`), or `pid:1234`; `*` matches any run of characters.
-///    service.*   a unit name; package.* a package name; deploy.* a deployment name; same wildcards.
-///    net.*       `host:port`; the host may be a name, an address, a CIDR block or `*`, the port a
-///                number, a range `8000-8099` or `*`.
-///    external    a name of the third party, such as `api.stripe.com/charges`.
+/// file.\*      a path, absolute or relative to the call's `cwd` argument. `*` and `?` match within
+/// one segment, `**` any number of segments; `dir/**` is `dir` and everything beneath.
+/// A backslash takes the next character literally, `\xHH` is one byte.
+/// process.\*   a program name (`nginx`), or `pid:1234`; `*` matches any run of characters.
+/// service.\*   a unit name; package.\* a package name; deploy.\* a deployment name; same wildcards.
+/// net.\*       `host:port`; the host may be a name, an address, a CIDR block or `*`, the port a
+/// number, a range `8000-8099` or `*`.
+/// external    a name of the third party, such as `api.stripe.com/charges`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExpectedEffect {
     #[prost(enumeration = "EffectKind", tag = "1")]
