@@ -16,7 +16,10 @@ def said(command: str, cwd: str = "/srv/app") -> set[str] | str:
     if judgement.unanalysable:
         return judgement.unanalysable
     effects = {
-        ("" if each.certain else "?") + v1.EffectKind.Name(each.kind)[12:].lower().replace("_", ".", 1) + ":" + each.target
+        ("" if each.certain else "?")
+        + v1.EffectKind.Name(each.kind)[12:].lower().replace("_", ".", 1)
+        + ":"
+        + each.target
         for each in judgement.effects
     }
     effects |= {"run:" + " ".join(each.argv) for each in judgement.invocations}

@@ -119,7 +119,8 @@ fn the_pure_crates_never_name_a_clock_a_file_a_socket_or_a_process() {
             let text = spoken(&std::fs::read_to_string(file).expect("source is text"));
             // Hostile text is read until a deadline, and what is not read by then is refused: there the
             // clock can only make an answer stricter.
-            let reads_text = file.components().any(|part| part.as_os_str() == "shell" || part.as_os_str() == "shell.rs");
+            let reads_text =
+                file.components().any(|part| part.as_os_str() == "shell" || part.as_os_str() == "shell.rs");
             let allowed = |word: &str| reads_text && word.contains("Instant");
             let found: Vec<_> = FORBIDDEN.iter().filter(|word| text.contains(**word) && !allowed(word)).collect();
             assert!(found.is_empty(), "{} names {found:?}", file.display());

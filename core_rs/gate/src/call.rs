@@ -82,7 +82,11 @@ impl Ticket {
         let seen = match waited {
             Ok(seen) => seen.clone(),
             // The driver is gone without a final word: the server stops.
-            Err(_) => return Err(reason::error(Reason::Draining, "the server is stopping; ask again with the same key").into()),
+            Err(_) => {
+                return Err(
+                    reason::error(Reason::Draining, "the server is stopping; ask again with the same key").into()
+                );
+            }
         };
         seen.failure.map_or(Ok(seen.call), Err)
     }

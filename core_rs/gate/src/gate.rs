@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cmdop_contract::reason;
 use cmdop_contract::tool::Registry;
-use cmdop_contract::v1::{self, Approval, Call, CallProposed, Event, Host, HostHello, Proposal, Reason, event, server_to_host};
+use cmdop_contract::v1::{
+    self, Approval, Call, CallProposed, Event, Host, HostHello, Proposal, Reason, event, server_to_host,
+};
 use cmdop_contract::validate::Limits;
 use cmdop_contract::{digest, fold};
 use cmdop_ledger::{Claim, Ledger};
@@ -104,7 +106,9 @@ impl Gate {
             return Err(reason::error(Reason::Draining, "the server is stopping; try again with the same key").into());
         }
         if self.shared.live.lock().len() >= self.shared.options.max_open_calls {
-            return Err(reason::error(Reason::LoadShed, "too many calls are open; try again later").retry_after(500).into());
+            return Err(reason::error(Reason::LoadShed, "too many calls are open; try again later")
+                .retry_after(500)
+                .into());
         }
         complete(&mut proposal);
         let call_id = new_id();
@@ -172,7 +176,11 @@ impl Gate {
     ///
     /// # Errors
     /// UNSUPPORTED_PROTOCOL, or PROTOCOL_VIOLATION if the name is empty or taken.
-    pub fn attach(&self, hello: HostHello, frames: mpsc::Sender<v1::ServerToHost>) -> Result<(Attachment, u32), v1::Error> {
+    pub fn attach(
+        &self,
+        hello: HostHello,
+        frames: mpsc::Sender<v1::ServerToHost>,
+    ) -> Result<(Attachment, u32), v1::Error> {
         Attachment::new(self.clone(), hello, frames)
     }
 

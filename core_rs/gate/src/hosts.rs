@@ -112,7 +112,11 @@ impl Attachment {
     ///
     /// # Errors
     /// UNSUPPORTED_PROTOCOL, or PROTOCOL_VIOLATION if the name is empty or taken.
-    pub(crate) fn new(gate: Gate, hello: HostHello, frames: mpsc::Sender<ServerToHost>) -> Result<(Self, u32), v1::Error> {
+    pub(crate) fn new(
+        gate: Gate,
+        hello: HostHello,
+        frames: mpsc::Sender<ServerToHost>,
+    ) -> Result<(Self, u32), v1::Error> {
         let protocol = crate::negotiate(hello.min_protocol, hello.max_protocol)?;
         let host = hello.host.unwrap_or_default();
         if host.name.is_empty() {

@@ -12,15 +12,21 @@ const INPUT_QUEUE: usize = 64;
 
 /// What can happen to a call from outside.
 pub(crate) enum Input {
-    Started { permit_id: String },
+    Started {
+        permit_id: String,
+    },
     Report(Box<v1::Report>),
-    Forgotten { permit_id: String },
+    Forgotten {
+        permit_id: String,
+    },
     /// Its host attached again.
     Attached,
     /// Its host went away.
     Detached,
     Decided(Box<Approval>),
-    Cancel { why: String },
+    Cancel {
+        why: String,
+    },
 }
 
 /// How far a call has come, as those who wait for it see it.
@@ -50,7 +56,8 @@ impl Live {
     pub(crate) fn new(call: &Arc<Call>) -> (Arc<Self>, Reins) {
         let (input_tx, input_rx) = mpsc::channel(INPUT_QUEUE);
         let (progress_tx, progress_rx) = watch::channel(Progress { call: call.clone(), failure: None });
-        let host = call.proposal.as_ref().and_then(|proposal| proposal.action.as_ref()).map(|action| action.host.clone());
+        let host =
+            call.proposal.as_ref().and_then(|proposal| proposal.action.as_ref()).map(|action| action.host.clone());
         let live = Self {
             call_id: call.call_id.clone(),
             host: host.unwrap_or_default(),

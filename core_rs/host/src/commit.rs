@@ -69,7 +69,8 @@ pub fn commit(admitted: &Admitted, dir: &Path) -> Result<Observation, Error> {
 pub fn resume(dir: &Path) -> Result<bool, Error> {
     let Ok(call_id) = fs::read_to_string(dir.join(INTENT)) else { return Ok(false) };
     let bytes = fs::read(dir.join(DIFFERENCE)).map_err(Error::io("read an interrupted commit"))?;
-    let difference = Difference::decode(&*bytes).map_err(|error| Error::io("read an interrupted commit")(std::io::Error::other(error)))?;
+    let difference = Difference::decode(&*bytes)
+        .map_err(|error| Error::io("read an interrupted commit")(std::io::Error::other(error)))?;
     apply(&difference.changes, &Staged { id: &call_id })?;
     finish(dir)?;
     Ok(true)
@@ -102,7 +103,8 @@ fn check_base(change: &Change) -> Result<(), Error> {
     if same {
         return Ok(());
     }
-    let message = format!("`{}` changed between preview and commit; nothing was applied; propose the call again", path.display());
+    let message =
+        format!("`{}` changed between preview and commit; nothing was applied; propose the call again", path.display());
     Err(Error::later(Reason::CommitConflict, message))
 }
 
@@ -141,9 +143,12 @@ fn stage(changes: &[Change], staged: &Staged<'_>) -> Result<(), Error> {
             std::os::unix::fs::symlink(fs::read_link(from).map_err(doing())?, &to).map_err(doing())?;
         } else if metadata.is_file() {
             let mut source = fs::File::open(from).map_err(doing())?;
-            let mut target = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to).map_err(doing())?;
+            let mut target =
+                fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to).map_err(doing())?;
             std::io::copy(&mut source, &mut target).map_err(doing())?;
-            target.set_times(fs::FileTimes::new().set_modified(metadata.modified().map_err(doing())?)).map_err(doing())?;
+            target
+                .set_times(fs::FileTimes::new().set_modified(metadata.modified().map_err(doing())?))
+                .map_err(doing())?;
             target.sync_all().map_err(doing())?;
         } else {
             let mode = rustix::fs::Mode::from_raw_mode(change.mode);
@@ -182,7 +187,9 @@ fn apply(changes: &[Change], staged: &Staged<'_>) -> Result<(), Error> {
     parents.sort_unstable();
     parents.dedup();
     for parent in parents.into_iter().filter(|parent| parent.is_dir()) {
-        fs::File::open(parent).and_then(|directory| directory.sync_all()).map_err(Error::io("make the commit durable"))?;
+        fs::File::open(parent)
+            .and_then(|directory| directory.sync_all())
+            .map_err(Error::io("make the commit durable"))?;
     }
     Ok(())
 }
@@ -234,7 +241,8 @@ fn finish(dir: &Path) -> Result<(), Error> {
 
 fn durable(file: &Path, bytes: &[u8]) -> Result<(), Error> {
     let doing = || Error::io(format!("write {}", file.display()));
-    let mut open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file).map_err(doing())?;
+    let mut open =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file).map_err(doing())?;
     open.write_all(bytes).and_then(|()| open.sync_all()).map_err(doing())?;
     let parent = file.parent().unwrap_or(Path::new("/"));
     fs::File::open(parent).and_then(|dir| dir.sync_all()).map_err(doing())

@@ -109,14 +109,21 @@ impl Walk {
         Ok(())
     }
 
-    fn entry(&mut self, upper: &Path, after: &fs::Metadata, place: &Path, before: Option<&fs::Metadata>) -> Result<(), Error> {
+    fn entry(
+        &mut self,
+        upper: &Path,
+        after: &fs::Metadata,
+        place: &Path,
+        before: Option<&fs::Metadata>,
+    ) -> Result<(), Error> {
         if after.file_type().is_char_device() && after.rdev() == 0 {
             return before.map_or(Ok(()), |_| self.deleted(place));
         }
         if after.file_type().is_char_device() || after.file_type().is_block_device() {
             self.unsupported.push(format!("{}: a device node", place.display()));
         }
-        if after.is_file() && (after.nlink() > 1 || before.is_some_and(|before| before.is_file() && before.nlink() > 1)) {
+        if after.is_file() && (after.nlink() > 1 || before.is_some_and(|before| before.is_file() && before.nlink() > 1))
+        {
             self.unsupported.push(format!("{}: a file with several names (hard links)", place.display()));
         }
         let same_type = before.is_some_and(|before| before.file_type() == after.file_type());
@@ -130,7 +137,13 @@ impl Walk {
         if after.is_dir() { self.directory(upper, place, false) } else { Ok(()) }
     }
 
-    fn changed(&mut self, upper: &Path, after: &fs::Metadata, place: &Path, before: &fs::Metadata) -> Result<(), Error> {
+    fn changed(
+        &mut self,
+        upper: &Path,
+        after: &fs::Metadata,
+        place: &Path,
+        before: &fs::Metadata,
+    ) -> Result<(), Error> {
         if foreign_attributes(upper) != foreign_attributes(place) {
             self.unsupported.push(format!("{}: extended attributes", place.display()));
         }
@@ -184,7 +197,8 @@ impl Walk {
     }
 
     fn attribute_effects(&mut self, after: &fs::Metadata, place: &Path, before: &fs::Metadata) -> bool {
-        let change = || FileChange { before: Some(shallow(before)), after: Some(shallow(after)), ..FileChange::default() };
+        let change =
+            || FileChange { before: Some(shallow(before)), after: Some(shallow(after)), ..FileChange::default() };
         let mode = after.mode() & 0o7777 != before.mode() & 0o7777 && !after.is_symlink();
         let owner = (after.uid(), after.gid()) != (before.uid(), before.gid());
         if mode {
@@ -202,10 +216,24 @@ impl Walk {
             return;
         }
         let target = escape(place.as_os_str().as_bytes());
-        self.effects.push(ObservedEffect { kind: kind.into(), target, count, bytes, reversible: true, file: Some(change) });
+        self.effects.push(ObservedEffect {
+            kind: kind.into(),
+            target,
+            count,
+            bytes,
+            reversible: true,
+            file: Some(change),
+        });
     }
 
-    fn step(&mut self, kind: Kind, place: &Path, before: Option<&fs::Metadata>, from: &Path, after: &fs::Metadata) -> Result<(), Error> {
+    fn step(
+        &mut self,
+        kind: Kind,
+        place: &Path,
+        before: Option<&fs::Metadata>,
+        from: &Path,
+        after: &fs::Metadata,
+    ) -> Result<(), Error> {
         self.changes.push(Change {
             path: place.as_os_str().as_bytes().to_vec(),
             base: before.map_or(Ok(Vec::new()), |_| base(place))?,
@@ -223,7 +251,8 @@ impl Walk {
         // What goes makes room for what comes; directories come before what is in them.
         self.changes.sort_by(|one, two| (one.kind, &one.path).cmp(&(two.kind, &two.path)));
         let digest = observation_digest(&self.effects);
-        let observation = Observation { effects: self.effects, digest, truncated: self.truncated, ..Observation::default() };
+        let observation =
+            Observation { effects: self.effects, digest, truncated: self.truncated, ..Observation::default() };
         Difference { observation: Some(observation), changes: self.changes, unsupported: self.unsupported }
     }
 }
@@ -339,7 +368,9 @@ fn foreign_attributes(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
     let size = rustix::fs::llistxattr(path, &mut names).unwrap_or(0);
     let mut found: Vec<_> = names[..size]
         .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty() && !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay."))
+        .filter(|name| {
+            !name.is_empty() && !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.")
+        })
         .map(|name| {
             let mut value = vec![0; 64 * 1024];
             let size = rustix::fs::lgetxattr(path, name, &mut value).unwrap_or(0);
@@ -350,4 +381,3 @@ fn foreign_attributes(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
     found.sort();
     found
 }
-

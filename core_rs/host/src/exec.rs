@@ -105,7 +105,11 @@ impl Kept {
             return String::from_utf8_lossy(&[&*self.head, &tail].concat()).into_owned();
         }
         let missing = self.total - (self.head.len() + tail.len()) as u64;
-        format!("{}\n[… {missing} bytes left out …]\n{}", String::from_utf8_lossy(&self.head), String::from_utf8_lossy(&tail))
+        format!(
+            "{}\n[… {missing} bytes left out …]\n{}",
+            String::from_utf8_lossy(&self.head),
+            String::from_utf8_lossy(&tail)
+        )
     }
 }
 
@@ -193,7 +197,12 @@ struct Streams {
     stderr: pipe::Receiver,
 }
 
-fn spawn(spawner: &Spawner, layer: &Layer, command: &Command, group: &cgroup::Group) -> Result<(Control, Streams), Error> {
+fn spawn(
+    spawner: &Spawner,
+    layer: &Layer,
+    command: &Command,
+    group: &cgroup::Group,
+) -> Result<(Control, Streams), Error> {
     let doing = || Error::io("connect to the command");
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(doing())?;
     let (stdout, stdout_tx) = std::io::pipe().map_err(doing())?;
@@ -218,7 +227,8 @@ fn input(bytes: &[u8]) -> Result<OwnedFd, Error> {
     if bytes.is_empty() {
         return Ok(std::fs::File::open("/dev/null").map_err(doing())?.into());
     }
-    let memory = rustix::fs::memfd_create("stdin", rustix::fs::MemfdFlags::CLOEXEC).map_err(|errno| doing()(errno.into()))?;
+    let memory =
+        rustix::fs::memfd_create("stdin", rustix::fs::MemfdFlags::CLOEXEC).map_err(|errno| doing()(errno.into()))?;
     let mut file = std::fs::File::from(memory);
     file.write_all(bytes).and_then(|()| file.rewind()).map_err(doing())?;
     Ok(file.into())

@@ -10,11 +10,13 @@ use cmdop_contract::v1::Capability;
 #[must_use]
 pub fn probe() -> Vec<Capability> {
     let root = rustix::process::geteuid().is_root();
-    let namespaces = root && in_child(|| {
-        let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-        // SAFETY: unshare with flags only, in a child that ends right after.
-        unsafe { libc::unshare(flags) == 0 }
-    });
+    let namespaces = root
+        && in_child(|| {
+            let flags =
+                libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+            // SAFETY: unshare with flags only, in a child that ends right after.
+            unsafe { libc::unshare(flags) == 0 }
+        });
     let overlay = std::fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("\toverlay"));
     let bash = Path::new("/bin/bash").exists();
     let openat2 = rustix::fs::openat2(
@@ -29,13 +31,17 @@ pub fn probe() -> Vec<Capability> {
         || std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").is_ok_and(|list| list.contains("pids"));
     let preview = root && namespaces && overlay && bash;
     vec![
-        capability("preview.overlay", preview, match (root, overlay, bash) {
-            (false, ..) => "run the host as root: making the private view needs CAP_SYS_ADMIN",
-            (_, false, _) => "load the overlay module: `modprobe overlay`",
-            (.., false) => "install bash at /bin/bash: commands are analysed as bash and run by it",
-            _ if !namespaces => "allow new namespaces to this process",
-            _ => "namespaces made and overlayfs present",
-        }),
+        capability(
+            "preview.overlay",
+            preview,
+            match (root, overlay, bash) {
+                (false, ..) => "run the host as root: making the private view needs CAP_SYS_ADMIN",
+                (_, false, _) => "load the overlay module: `modprobe overlay`",
+                (.., false) => "install bash at /bin/bash: commands are analysed as bash and run by it",
+                _ if !namespaces => "allow new namespaces to this process",
+                _ => "namespaces made and overlayfs present",
+            },
+        ),
         capability("isolate.pid", namespaces, "own pid namespace: nothing outlives the call"),
         capability("isolate.network", namespaces, "own network namespace: no network within a preview"),
         capability("native.openat2", openat2, "openat2(2), Linux 5.6"),

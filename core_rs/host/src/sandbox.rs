@@ -206,7 +206,9 @@ fn become_command(job: &Job, streams: [OwnedFd; 3], mut failed: UnixStream) -> !
 
 fn prepare_command(job: &Job, streams: &[OwnedFd; 3]) -> Result<(Vec<CString>, Vec<CString>), Failure> {
     let strings = |list: &[Vec<u8>]| -> Result<Vec<CString>, Failure> {
-        list.iter().map(|bytes| CString::new(bytes.clone()).map_err(|error| Failure::new("an argument", error))).collect()
+        list.iter()
+            .map(|bytes| CString::new(bytes.clone()).map_err(|error| Failure::new("an argument", error)))
+            .collect()
     };
     let (argv, env) = (strings(&job.argv)?, strings(&job.env)?);
     let cwd = CString::new(job.cwd.clone()).map_err(|error| Failure::new("the working directory", error))?;

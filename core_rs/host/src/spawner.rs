@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use prost::Message;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
 use crate::Error;
@@ -39,12 +39,15 @@ impl Spawner {
     pub fn start() -> Result<Self, Error> {
         let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
         if threads > 1 {
-            let busy = std::io::Error::other(format!("the process has {threads} threads; start the spawner before anything else"));
+            let busy = std::io::Error::other(format!(
+                "the process has {threads} threads; start the spawner before anything else"
+            ));
             return Err(Error::io("fork the spawner")(busy));
         }
         let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (ours, theirs) = pair.map_err(|errno| Error::io("make the spawner's socket")(errno.into()))?;
-        rustix::net::sockopt::set_socket_send_buffer_size(&ours, MAX_JOB_BYTES * 2).map_err(|errno| Error::io("size the spawner's socket")(errno.into()))?;
+        rustix::net::sockopt::set_socket_send_buffer_size(&ours, MAX_JOB_BYTES * 2)
+            .map_err(|errno| Error::io("size the spawner's socket")(errno.into()))?;
         // SAFETY: the process has a single thread, so the child may go on as an ordinary process.
         match unsafe { libc::fork() } {
             -1 => Err(Error::io("fork the spawner")(std::io::Error::last_os_error())),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use cmdop_contract::v1::{self, Approval, Call, Event, Host, Run, event::Kind};
 use cmdop_contract::fold;
+use cmdop_contract::v1::{self, Approval, Call, Event, Host, Run, event::Kind};
 use parking_lot::Mutex;
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -71,9 +71,8 @@ pub(crate) fn open(dir: &Path) -> Result<(Filler, Head), Error> {
         }
         usable(&path)
     })?;
-    let head = writer.query_row("SELECT position, hash FROM head", [], |row| {
-        Ok(Head { position: row.get(0)?, hash: row.get(1)? })
-    });
+    let head = writer
+        .query_row("SELECT position, hash FROM head", [], |row| Ok(Head { position: row.get(0)?, hash: row.get(1)? }));
     let head = head.optional()?.unwrap_or_default();
     Ok((Filler { path, writer }, head))
 }
@@ -147,7 +146,11 @@ fn fill(writer: &mut Connection, records: &[(Head, Vec<u8>)]) -> Result<(), Erro
 }
 
 fn add(db: &Connection, head: Head, payload: &[u8], event: &Event) -> Result<(), Error> {
-    db.prepare_cached("INSERT OR REPLACE INTO event VALUES (?1, ?2, ?3)")?.execute(params![head.position, event.subject, payload])?;
+    db.prepare_cached("INSERT OR REPLACE INTO event VALUES (?1, ?2, ?3)")?.execute(params![
+        head.position,
+        event.subject,
+        payload
+    ])?;
     if fold::is_of_call(event) {
         add_to_call(db, head, event)?;
     }
@@ -165,7 +168,8 @@ fn add(db: &Connection, head: Head, payload: &[u8], event: &Event) -> Result<(),
         })?,
         Some(Kind::HostAttached(attached)) => {
             let host = attached.host.clone().unwrap_or_default();
-            db.prepare_cached("INSERT OR REPLACE INTO host VALUES (?1, ?2)")?.execute(params![host.name, host.encode_to_vec()])?;
+            db.prepare_cached("INSERT OR REPLACE INTO host VALUES (?1, ?2)")?
+                .execute(params![host.name, host.encode_to_vec()])?;
         }
         _ => {}
     }
@@ -173,7 +177,8 @@ fn add(db: &Connection, head: Head, payload: &[u8], event: &Event) -> Result<(),
 }
 
 fn add_to_call(db: &Connection, head: Head, event: &Event) -> Result<(), Error> {
-    let stored = db.prepare_cached("SELECT document, position FROM call WHERE call_id = ?1")?
+    let stored = db
+        .prepare_cached("SELECT document, position FROM call WHERE call_id = ?1")?
         .query_row([&event.subject], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, u64>(1)?)))
         .optional()?;
     let position = stored.as_ref().map_or(head.position, |(_, position)| *position);
@@ -183,11 +188,21 @@ fn add_to_call(db: &Connection, head: Head, event: &Event) -> Result<(), Error> 
         return Ok(());
     }
     let actor = call.proposal.clone().unwrap_or_default().actor.unwrap_or_default();
-    db.prepare_cached("INSERT OR REPLACE INTO call VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute(params![call.call_id, position, call.state, actor.agent, actor.run, call.encode_to_vec()])?;
+    db.prepare_cached("INSERT OR REPLACE INTO call VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
+        call.call_id,
+        position,
+        call.state,
+        actor.agent,
+        actor.run,
+        call.encode_to_vec()
+    ])?;
     if let Some(approval) = call.approval.filter(|_| touches_approval(event)) {
         db.prepare_cached("INSERT OR REPLACE INTO approval VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
-            approval.approval_id, approval.call_id, approval.status, approval.created_at, approval.encode_to_vec()
+            approval.approval_id,
+            approval.call_id,
+            approval.status,
+            approval.created_at,
+            approval.encode_to_vec()
         ])?;
     }
     Ok(())
@@ -198,7 +213,11 @@ fn touches_approval(event: &Event) -> bool {
 }
 
 fn put_run(db: &Connection, run: Run) -> Result<(), Error> {
-    db.prepare_cached("INSERT OR REPLACE INTO run VALUES (?1, ?2, ?3)")?.execute(params![run.run_id, run.started_at, run.encode_to_vec()])?;
+    db.prepare_cached("INSERT OR REPLACE INTO run VALUES (?1, ?2, ?3)")?.execute(params![
+        run.run_id,
+        run.started_at,
+        run.encode_to_vec()
+    ])?;
     Ok(())
 }
 
@@ -250,7 +269,11 @@ impl Index {
         self.ask(after, move |db| query::approval(db, &approval_id)).await
     }
 
-    pub(crate) async fn approvals(&self, after: u64, request: v1::ListApprovalsRequest) -> Result<Vec<Approval>, Error> {
+    pub(crate) async fn approvals(
+        &self,
+        after: u64,
+        request: v1::ListApprovalsRequest,
+    ) -> Result<Vec<Approval>, Error> {
         self.ask(after, move |db| query::approvals(db, &request)).await
     }
 

@@ -15,13 +15,13 @@ use cmdop_contract::v1::{self, Approval, Call, Event, Host, Run};
 use parking_lot::Mutex;
 use prost::Message;
 
+use crate::Error;
 use crate::index::{self, Feed, Index};
 use crate::log::{Follower, Head, Log, Recovery};
 use crate::permit::Key;
-use crate::Error;
 
-use memory::Memory;
 pub use approvals::Held;
+use memory::Memory;
 pub use permits::{Clearance, Issued, PermitRequest};
 
 /// How a ledger is opened.
@@ -63,7 +63,11 @@ impl Ledger {
     /// [`Error::Broken`] with the place if the log is damaged or ends before what the index has
     /// seen; [`Error::Locked`] if another process has it.
     pub fn open(dir: &Path, _options: &Options) -> Result<Self, Error> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::io(format!("create {}", dir.display())))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(Error::io(format!("create {}", dir.display())))?;
         let key = Key::load(&dir.join("permit.key"))?;
         let (mut filler, indexed) = index::open(dir)?;
         let mut memory = Memory::default();

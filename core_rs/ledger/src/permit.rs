@@ -48,7 +48,8 @@ impl Key {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let seed: [u8; 32] = rand::random();
-                let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(doing())?;
+                let mut file =
+                    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(doing())?;
                 file.write_all(&seed).and_then(|()| file.sync_all()).map_err(doing())?;
                 Ok(Self(SigningKey::from_bytes(&seed)))
             }

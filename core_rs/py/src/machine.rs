@@ -4,10 +4,10 @@ use cmdop_contract::v1;
 use cmdop_host::fixture;
 use parking_lot::Mutex;
 use prost::Message;
+use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use pyo3::create_exception;
 use rustix::process::{Pid, Signal};
 use tracing_subscriber::EnvFilter;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use pyo3::create_exception;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use pyo3::create_exception;
 use tokio::runtime::{Builder, Handle};
 
 use crate::home::Homebound;

@@ -1,8 +1,8 @@
 """Agents: a model that proposes actions, and the loop that lets none of them run because it said so.
 
-    agent = Agent(name="janitor", instructions="Free disk space.", model=OpenAIResponses("gpt-5-mini"))
-    async with cmdop.Client(agent=agent.name) as client:
-        result = await run(agent, "The disk of /srv/app is full.", client=client)
+agent = Agent(name="janitor", instructions="Free disk space.", model=OpenAIResponses("gpt-5-mini"))
+async with cmdop.Client(agent=agent.name) as client:
+    result = await run(agent, "The disk of /srv/app is full.", client=client)
 """
 
 from cmdop.agent.agent import Agent, Limits

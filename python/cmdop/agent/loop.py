@@ -13,7 +13,16 @@ import anyio
 from cmdop import v1
 from cmdop.agent.agent import Agent
 from cmdop.agent.events import CallAnswered, CallHeld, RunEvent, RunFinished, TurnTaken
-from cmdop.agent.model import FunctionCall, FunctionResult, Item, ModelError, ModelRequest, ModelResponse, ModelText, UserText
+from cmdop.agent.model import (
+    FunctionCall,
+    FunctionResult,
+    Item,
+    ModelError,
+    ModelRequest,
+    ModelResponse,
+    ModelText,
+    UserText,
+)
 from cmdop.agent.offer import Offer
 from cmdop.client import Client
 from cmdop.document import call_document, error_document
@@ -59,7 +68,9 @@ async def run(
         ModelError: The model cannot be asked. The run is recorded as failed.
     """
     if client.agent != agent.name:
-        raise ValueError(f"the client acts as {client.agent!r}, not as {agent.name!r}; open Client(agent={agent.name!r})")
+        raise ValueError(
+            f"the client acts as {client.agent!r}, not as {agent.name!r}; open Client(agent={agent.name!r})"
+        )
     offered = [tool for tool in await client.tools.list() if tool.name in agent.tools]
     started = await client.runs.start(task, model=agent.model.name)
     loop = _Loop(agent, client, started, Offer(offered, hosts), observe or (lambda event: None))
@@ -117,7 +128,9 @@ class _Loop:
         request = ModelRequest(self.agent.instructions, tuple(self._items), self.offer.functions)
         began = time.monotonic_ns()
         response = await self.agent.model.respond(request)
-        new: list[dict[str, Any]] = [{"type": type(item).__name__} | asdict(item) for item in self._items[self._recorded :]]
+        new: list[dict[str, Any]] = [
+            {"type": type(item).__name__} | asdict(item) for item in self._items[self._recorded :]
+        ]
         if turn == 1:
             new.insert(0, {"type": "Instructions", "text": self.agent.instructions})
         recorded = v1.ModelTurn(

@@ -33,7 +33,10 @@ _EXPECT: dict[str, Any] = {
         "properties": {
             "kind": {"type": "string", "enum": [kind for kind in KINDS if kind not in _LOOKS]},
             "target": {"type": "string"},
-            "min_count": {"type": ["integer", "null"], "description": "At least so often; null means 1, 0 means it may happen."},
+            "min_count": {
+                "type": ["integer", "null"],
+                "description": "At least so often; null means 1, 0 means it may happen.",
+            },
             "max_count": {"type": ["integer", "null"], "description": "At most so often; null means no limit."},
         },
     },

@@ -41,7 +41,9 @@ def model_from_environment() -> Model | None:
 
 
 class _OpenAI:
-    def __init__(self, name: str, *, api_key: str | None = None, base_url: str | None = None, timeout_s: float = 120) -> None:
+    def __init__(
+        self, name: str, *, api_key: str | None = None, base_url: str | None = None, timeout_s: float = 120
+    ) -> None:
         self._name = name
         self._api_key = api_key
         self._base_url = base_url
@@ -56,7 +58,9 @@ class _OpenAI:
     async def _client(self) -> AsyncIterator[openai.AsyncOpenAI]:
         """A client for one turn: it belongs to the event loop that opened it."""
         try:
-            async with openai.AsyncOpenAI(api_key=self._api_key, base_url=self._base_url, timeout=self._timeout_s) as client:
+            async with openai.AsyncOpenAI(
+                api_key=self._api_key, base_url=self._base_url, timeout=self._timeout_s
+            ) as client:
                 yield client
         except openai.APIStatusError as error:
             raise ModelError(f"{self._name} answered {error.status_code}: {error.message}") from error
@@ -92,7 +96,11 @@ class OpenAIResponses(_OpenAI):
             raise ModelError(f"{self._name} ended its answer in the middle")
         return ModelResponse(
             text=final.output_text,
-            calls=tuple(FunctionCall(item.call_id, item.name, item.arguments) for item in final.output if item.type == "function_call"),
+            calls=tuple(
+                FunctionCall(item.call_id, item.name, item.arguments)
+                for item in final.output
+                if item.type == "function_call"
+            ),
             input_tokens=final.usage.input_tokens if final.usage else 0,
             output_tokens=final.usage.output_tokens if final.usage else 0,
         )
@@ -182,5 +190,10 @@ def _messages(request: ModelRequest) -> list[dict[str, Any]]:
 
 
 def _chat_tool(function: Function) -> dict[str, Any]:
-    described = {"name": function.name, "description": function.description, "parameters": function.parameters, "strict": True}
+    described = {
+        "name": function.name,
+        "description": function.description,
+        "parameters": function.parameters,
+        "strict": True,
+    }
     return {"type": "function", "function": described}

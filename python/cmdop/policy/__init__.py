@@ -16,9 +16,6 @@ knows is unanalysable, and so is a function that raises: a prediction never gues
 favour.
 """
 
-from cmdop.policy.invocation import Invocation, Options, Parsed, Word
-from cmdop.policy.levels import load_levels
-from cmdop.policy.vocabulary import Vocabulary, command, judge, vocabulary, vocabulary_version
 from cmdop.policy.effects import (
     Nested,
     Predicted,
@@ -38,6 +35,9 @@ from cmdop.policy.effects import (
     signal,
     write,
 )
+from cmdop.policy.invocation import Invocation, Options, Parsed, Word
+from cmdop.policy.levels import load_levels
+from cmdop.policy.vocabulary import Vocabulary, command, judge, vocabulary, vocabulary_version
 
 __all__ = [
     "Invocation",

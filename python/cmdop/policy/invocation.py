@@ -16,7 +16,7 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 32 or m[0] == "\x7f" else "\\" + m[0], text)
 
 
-class Unanalysable(Exception):  # noqa: N818  (an answer, not an error)
+class Unanalysable(Exception):
     """Nobody can say what an invocation does; the argument says why."""
 
 

@@ -60,7 +60,9 @@ class Vocabulary:
         command = self._commands.get(call.program)
         if command is None:
             return v1.Judgement(unanalysable=f"nobody knows what `{call.program}` does")
-        if "/" in call.argv[0].text and not call.argv[0].text.startswith(("/bin/", "/usr/bin/", "/sbin/", "/usr/sbin/")):
+        if "/" in call.argv[0].text and not call.argv[0].text.startswith(
+            ("/bin/", "/usr/bin/", "/sbin/", "/usr/sbin/")
+        ):
             return v1.Judgement(unanalysable=f"`{call.argv[0].text}` is not the system's `{call.program}`")
         try:
             return _judgement(command(call), call)
@@ -90,7 +92,9 @@ def _judgement(effects: Iterable[Predicted | Nested], call: Invocation) -> v1.Ju
                     source=" ".join(word.text for word in argv),
                 )
             case Nested():
-                judgement.scripts.add(command=each.command, cwd=call.cwd if each.cwd is None else each.cwd, env=dict(call.env))
+                judgement.scripts.add(
+                    command=each.command, cwd=call.cwd if each.cwd is None else each.cwd, env=dict(call.env)
+                )
     return judgement
 
 

@@ -42,7 +42,9 @@ def trace_tree(trace: v1.Trace) -> Tree:
 
 def _call(root: Tree, call: v1.Call, events: list[dict[str, Any]]) -> None:
     document = call_document(call)
-    branch = root.add(Text(f"{document['tool']} on {document['host']}  {document['outcome'] or document['state']}", style="bold"))
+    branch = root.add(
+        Text(f"{document['tool']} on {document['host']}  {document['outcome'] or document['state']}", style="bold")
+    )
     _fields(branch, document, ("call_id", "intent", "arguments"))
     steps = branch.add(Text("steps"))
     for event in events:

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use cmdop_contract::score;
 use cmdop_contract::v1::{self, CallDecided, CallRefused, Decision, Prediction, Reason, event, server_to_host};
 use cmdop_contract::validate::{Validated, validate};
-use cmdop_contract::score;
 use cmdop_ledger::{Clearance, Held, PermitRequest};
 use cmdop_policy::decide::{Ask, Decided, Facts, decide};
 

@@ -104,7 +104,9 @@ impl Driver {
         let result = self.call.result.clone().unwrap_or_default();
         if !result.ok {
             self.discard();
-            let failed = || reason::error(Reason::CommandFailed, "the command failed in its preview; nothing was applied").into();
+            let failed = || {
+                reason::error(Reason::CommandFailed, "the command failed in its preview; nothing was applied").into()
+            };
             return self.settle(Outcome::NotApplied, None, Some(result.error.unwrap_or_else(failed))).await;
         }
         if let Err(error) = self.consider().await {
@@ -179,8 +181,7 @@ impl Driver {
         if let Some(error) = &mut error {
             error.call_id.clone_from(&self.call.call_id);
         }
-        let settled =
-            CallSettled { outcome: outcome.into(), report, side_effects, score: Some(score), error };
+        let settled = CallSettled { outcome: outcome.into(), report, side_effects, score: Some(score), error };
         self.record(event::Kind::CallSettled(settled))?;
         self.flush().await
     }
@@ -193,7 +194,11 @@ impl Driver {
     }
 
     fn declared(&self) -> Result<Vec<Effect>, v1::Error> {
-        self.call.declared.iter().map(|expected| Effect::parse(expected, &Default::default()).map_err(|error| internal(&error.to_string()))).collect()
+        self.call
+            .declared
+            .iter()
+            .map(|expected| Effect::parse(expected, &Default::default()).map_err(|error| internal(&error.to_string())))
+            .collect()
     }
 
     fn side_effects(&self, observation: &v1::Observation) -> Vec<v1::SideEffect> {

@@ -10,8 +10,10 @@ const MAX_PROCESSES: u32 = 1_024;
 const MAX_MEMORY: u64 = 4 << 30;
 
 /// Version 1 hierarchies (cgroups(7)); on version 2 both controllers share one directory.
-const V1: [(&str, &str, u64); 2] =
-    [("/sys/fs/cgroup/pids", "pids.max", MAX_PROCESSES as u64), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", MAX_MEMORY)];
+const V1: [(&str, &str, u64); 2] = [
+    ("/sys/fs/cgroup/pids", "pids.max", MAX_PROCESSES as u64),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", MAX_MEMORY),
+];
 const V2: [(&str, u64); 2] = [("pids.max", MAX_PROCESSES as u64), ("memory.max", MAX_MEMORY)];
 
 /// The groups of one command; they go with it.

@@ -10,13 +10,13 @@ use super::Failure;
 
 /// Capabilities that root's ordinary file work needs; it all happens in the private layer.
 const KEPT: [u32; 8] = [
-    0, // CHOWN
-    1, // DAC_OVERRIDE
-    3, // FOWNER
-    4, // FSETID
-    5, // KILL, within the pid namespace
-    6, // SETGID
-    7, // SETUID
+    0,  // CHOWN
+    1,  // DAC_OVERRIDE
+    3,  // FOWNER
+    4,  // FSETID
+    5,  // KILL, within the pid namespace
+    6,  // SETGID
+    7,  // SETUID
     10, // NET_BIND_SERVICE, within the network namespace
 ];
 const LAST_CAPABILITY: u32 = 63;
@@ -147,7 +147,12 @@ fn filters() -> Result<Vec<BpfProgram>, Failure> {
 
 fn flag(argument: u8, flag: libc::c_int) -> Result<SeccompRule, seccompiler::BackendError> {
     let flag = u64::from(flag.unsigned_abs());
-    SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(flag), flag)?])
+    SeccompRule::new(vec![SeccompCondition::new(
+        argument,
+        SeccompCmpArgLen::Qword,
+        SeccompCmpOp::MaskedEq(flag),
+        flag,
+    )?])
 }
 
 fn check(result: libc::c_int, what: &str) -> Result<(), Failure> {

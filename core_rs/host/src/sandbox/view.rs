@@ -5,19 +5,26 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
+};
 
 use super::{Cover, Failure, Job};
 
 /// Devices that hold no state and reach nothing.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
-const LINKS: [(&str, &str); 4] =
-    [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
+const LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
 
 /// Builds the view on the job's root directory, in the worker's own mount namespace.
 pub(super) fn mount_all(job: &Job) -> Result<(), Failure> {
     let root = path(&job.root);
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).map_err(|error| Failure::new("keep mounts private", error))?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(|error| Failure::new("keep mounts private", error))?;
     for cover in &job.covers {
         mount_cover(root, cover)?;
     }
@@ -43,7 +50,8 @@ fn mount_cover(root: &Path, cover: &Cover) -> Result<(), Failure> {
             b",redirect_dir=nofollow,metacopy=off,index=off\0",
         ]
         .concat();
-        let options = std::ffi::CString::from_vec_with_nul(options).map_err(|error| Failure::new(from.display(), error))?;
+        let options =
+            std::ffi::CString::from_vec_with_nul(options).map_err(|error| Failure::new(from.display(), error))?;
         let mounted = mount("cmdop-preview", &place, "overlay", MountFlags::NODEV, Some(options.as_c_str()));
         match mounted {
             Ok(()) => return Ok(()),
@@ -61,7 +69,10 @@ fn mount_cover(root: &Path, cover: &Cover) -> Result<(), Failure> {
 fn devices(root: &Path) -> Result<(), Failure> {
     let dev = root.join("dev");
     tmpfs(&dev, MountFlags::NOEXEC, c"size=64k,mode=755")?;
-    let failed = |what: &Path| { let what = what.display().to_string(); move |error: std::io::Error| Failure::new(format!("make {what}"), error) };
+    let failed = |what: &Path| {
+        let what = what.display().to_string();
+        move |error: std::io::Error| Failure::new(format!("make {what}"), error)
+    };
     for name in DEVICES {
         let place = dev.join(name);
         fs::write(&place, "").map_err(failed(&place))?;
@@ -97,7 +108,8 @@ fn tmpfs(place: &Path, flags: MountFlags, options: &std::ffi::CStr) -> Result<()
 }
 
 fn mount_fs(kind: &str, place: &Path, flags: MountFlags, options: &std::ffi::CStr) -> Result<(), Failure> {
-    mount(kind, place, kind, flags, Some(options)).map_err(|error| Failure::new(format!("mount {kind} on {}", place.display()), error))
+    mount(kind, place, kind, flags, Some(options))
+        .map_err(|error| Failure::new(format!("mount {kind} on {}", place.display()), error))
 }
 
 fn path(bytes: &[u8]) -> &Path {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use cmdop_contract::v1::{
-    Approval, ApprovalStatus, Call, CallState, Event, Host, ListApprovalsRequest, ListCallsRequest, Run, Trace, event::Kind,
+    Approval, ApprovalStatus, Call, CallState, Event, Host, ListApprovalsRequest, ListCallsRequest, Run, Trace,
+    event::Kind,
 };
 use prost::Message;
 use rusqlite::types::Value;
@@ -27,7 +28,10 @@ pub(super) fn calls(db: &Connection, request: &ListCallsRequest) -> Result<Vec<C
         filter.add("agent = ?", Value::Text(request.agent.clone()));
     }
     if !request.before_call_id.is_empty() {
-        filter.add("position < (SELECT position FROM call WHERE call_id = ?)", Value::Text(request.before_call_id.clone()));
+        filter.add(
+            "position < (SELECT position FROM call WHERE call_id = ?)",
+            Value::Text(request.before_call_id.clone()),
+        );
     }
     filter.add_any("state", &request.states);
     filter.run(db, "call", "position DESC", request.limit)
@@ -35,7 +39,8 @@ pub(super) fn calls(db: &Connection, request: &ListCallsRequest) -> Result<Vec<C
 
 pub(super) fn open_calls(db: &Connection) -> Result<Vec<Call>, Error> {
     let settled = [CallState::Applied as i32, CallState::NotApplied as i32];
-    let sql = format!("SELECT document FROM call WHERE state NOT IN ({}, {}) ORDER BY position", settled[0], settled[1]);
+    let sql =
+        format!("SELECT document FROM call WHERE state NOT IN ({}, {}) ORDER BY position", settled[0], settled[1]);
     many(db, &sql, Vec::new())
 }
 
@@ -68,7 +73,8 @@ pub(super) fn hosts(db: &Connection) -> Result<Vec<Host>, Error> {
 /// The trace of a run with all its calls, or of a call with the model turn that asked for it.
 pub(super) fn trace(db: &Connection, id: &str) -> Result<Option<Trace>, Error> {
     if let Some(run) = run(db, id)? {
-        let calls: Vec<Call> = many(db, "SELECT document FROM call WHERE run = ?1 ORDER BY position", vec![Value::Text(id.into())])?;
+        let calls: Vec<Call> =
+            many(db, "SELECT document FROM call WHERE run = ?1 ORDER BY position", vec![Value::Text(id.into())])?;
         let mut events = events(db, id)?;
         for call in &calls {
             events.extend(self::events(db, &call.call_id)?);
@@ -81,7 +87,9 @@ pub(super) fn trace(db: &Connection, id: &str) -> Result<Option<Trace>, Error> {
     let run_id = proposal.actor.unwrap_or_default().run;
     let run = run(db, &run_id)?;
     if run.is_some() {
-        events.extend(self::events(db, &run_id)?.into_iter().filter(|(_, event)| asked_for(event, &proposal.model_call_id)));
+        events.extend(
+            self::events(db, &run_id)?.into_iter().filter(|(_, event)| asked_for(event, &proposal.model_call_id)),
+        );
     }
     Ok(Some(Trace { run, calls: vec![call], events: events.into_values().collect() }))
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cmdop_contract::v1::{
-    Approval, ApprovalDecided, ApprovalDecision, ApprovalStatus, ApprovalSubject, ApprovalVerdict, CallHeld, DecideApprovalRequest, Event,
-    Observation, Proposal, Reason, event::Kind,
+    Approval, ApprovalDecided, ApprovalDecision, ApprovalStatus, ApprovalSubject, ApprovalVerdict, CallHeld,
+    DecideApprovalRequest, Event, Observation, Proposal, Reason, event::Kind,
 };
 use cmdop_policy::decide::Ask;
 use prost::Message;
@@ -71,7 +71,10 @@ impl Ledger {
             _ => return Err(Error::typed(Reason::InvalidAction, "the verdict is approve, reject or terminate")),
         };
         if request.approver.trim().is_empty() {
-            return Err(Error::typed(Reason::InvalidAction, "an approval needs the name of who decides, in `approver`"));
+            return Err(Error::typed(
+                Reason::InvalidAction,
+                "an approval needs the name of who decides, in `approver`",
+            ));
         }
         let decision = ApprovalDecision {
             verdict: request.verdict,
@@ -84,7 +87,9 @@ impl Ledger {
             // A settled call's approvals are known to the index alone.
             Err(Error::Typed(error)) if error.reason() == Reason::UnknownApproval => {
                 return Err(match self.approval(&request.approval_id).await? {
-                    Some(_) => Error::typed(Reason::ApprovalNotPending, "the approval was decided, used or expired already"),
+                    Some(_) => {
+                        Error::typed(Reason::ApprovalNotPending, "the approval was decided, used or expired already")
+                    }
                     None => Error::Typed(error),
                 });
             }
@@ -94,7 +99,12 @@ impl Ledger {
         Ok(approval)
     }
 
-    fn decide_in_memory(&self, request: &DecideApprovalRequest, status: ApprovalStatus, decision: &ApprovalDecision) -> Result<Approval, Error> {
+    fn decide_in_memory(
+        &self,
+        request: &DecideApprovalRequest,
+        status: ApprovalStatus,
+        decision: &ApprovalDecision,
+    ) -> Result<Approval, Error> {
         let mut memory = self.inner.memory.lock();
         let unknown = || Error::typed(Reason::UnknownApproval, format!("no approval `{}`", request.approval_id));
         let approval = memory.approvals.get_mut(&request.approval_id).ok_or_else(unknown)?;
@@ -105,7 +115,10 @@ impl Ledger {
             return Err(Error::typed(Reason::ApprovalNotPending, "the approval's time is over; silence was a refusal"));
         }
         if request.digest != approval.digest {
-            let message = format!("you decided on the digest `{}`, but it is `{}`: look at it again", request.digest, approval.digest);
+            let message = format!(
+                "you decided on the digest `{}`, but it is `{}`: look at it again",
+                request.digest, approval.digest
+            );
             return Err(Error::typed(Reason::ApprovalVoid, message));
         }
         let requester = approval.requester.clone().unwrap_or_default();

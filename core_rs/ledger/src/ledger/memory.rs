@@ -52,7 +52,11 @@ impl Memory {
                 self.approvals.entry(approval.approval_id.clone()).or_insert(approval);
             }
             Some(Kind::ApprovalDecided(decided)) => {
-                if let Some(approval) = self.approvals.get_mut(&decided.approval_id).filter(|it| it.status != i32::from(ApprovalStatus::Used)) {
+                if let Some(approval) = self
+                    .approvals
+                    .get_mut(&decided.approval_id)
+                    .filter(|it| it.status != i32::from(ApprovalStatus::Used))
+                {
                     approval.status = decided.status;
                     approval.decision.clone_from(&decided.decision);
                 }
@@ -67,7 +71,8 @@ impl Memory {
             }
             Some(Kind::CallRefused(_)) => self.close(&event.subject, true),
             Some(Kind::CallSettled(settled)) if settled.outcome() != Outcome::Unknown => {
-                let again = settled.outcome() == Outcome::NotApplied && settled.error.as_ref().is_some_and(may_come_again);
+                let again =
+                    settled.outcome() == Outcome::NotApplied && settled.error.as_ref().is_some_and(may_come_again);
                 self.close(&event.subject, again);
             }
             _ => {}

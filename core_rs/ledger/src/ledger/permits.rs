@@ -78,11 +78,17 @@ impl Ledger {
     /// # Errors
     /// APPROVAL_VOID or APPROVAL_NOT_PENDING if the approval does not answer this question now;
     /// [`Error::Poisoned`]. No permit exists then.
-    pub async fn permit(&self, clearance: Clearance, request: PermitRequest, before: Vec<Event>) -> Result<Issued, Error> {
+    pub async fn permit(
+        &self,
+        clearance: Clearance,
+        request: PermitRequest,
+        before: Vec<Event>,
+    ) -> Result<Issued, Error> {
         let permit = content(&clearance, request)?;
         self.take(&clearance, &permit)?;
         let intent = CallPermitted { permit: Some(permit.clone()), approval_id: clearance.approval_id().into() };
-        let event = Event { at: permit.issued_at, subject: permit.call_id.clone(), kind: Some(Kind::CallPermitted(intent)) };
+        let event =
+            Event { at: permit.issued_at, subject: permit.call_id.clone(), kind: Some(Kind::CallPermitted(intent)) };
         let payloads = before.iter().chain([&event]).map(Message::encode_to_vec).collect();
         self.inner.log.append(payloads).await?;
         let mut memory = self.inner.memory.lock();
@@ -99,7 +105,10 @@ impl Ledger {
             let unknown = || Error::typed(Reason::ApprovalNotPending, "the approval is not one of an open call");
             let approval = memory.approvals.get_mut(approval_id).ok_or_else(unknown)?;
             if approval.status() != ApprovalStatus::Approved {
-                return Err(Error::typed(Reason::ApprovalNotPending, "the approval was not given, or was used already"));
+                return Err(Error::typed(
+                    Reason::ApprovalNotPending,
+                    "the approval was not given, or was used already",
+                ));
             }
             if approval.digest != ask.digest() || approval.call_id != permit.call_id {
                 return Err(Error::typed(Reason::ApprovalVoid, "what was approved is not what would happen now"));

@@ -74,7 +74,11 @@ impl Segment<'_> {
             match frame(&self.bytes[at..]) {
                 Ok((before, payload)) => {
                     if before != self.head.hash {
-                        return Err(self.broken(at, "its hash of the record before is another; records are missing, changed or reordered".into()));
+                        return Err(self.broken(
+                            at,
+                            "its hash of the record before is another; records are missing, changed or reordered"
+                                .into(),
+                        ));
                     }
                     self.head = self.head.after(payload);
                     visit(self.head, payload)?;
@@ -83,7 +87,9 @@ impl Segment<'_> {
                 Err(why) if !self.is_last => return Err(self.broken(at, why)),
                 // Unreadable to the end: torn. Something readable behind it: damage.
                 Err(why) => match self.next_readable(at + 1) {
-                    Some(later) => return Err(self.broken(at, format!("{why}, yet a record can be read at byte {later}"))),
+                    Some(later) => {
+                        return Err(self.broken(at, format!("{why}, yet a record can be read at byte {later}")));
+                    }
                     None => return Ok(at),
                 },
             }
@@ -106,7 +112,8 @@ impl Segment<'_> {
     }
 
     fn next_readable(&self, from: usize) -> Option<usize> {
-        (from..self.bytes.len().saturating_sub(FRAME)).find(|at| frame(&self.bytes[*at..]).is_ok_and(|(_, payload)| !payload.is_empty()))
+        (from..self.bytes.len().saturating_sub(FRAME))
+            .find(|at| frame(&self.bytes[*at..]).is_ok_and(|(_, payload)| !payload.is_empty()))
     }
 
     fn broken(&self, offset: usize, why: String) -> Error {

@@ -36,7 +36,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn open(dir: &Path, scanned: Scanned, follower: Follower, durable: Arc<AtomicU64>) -> Result<Self, Error> {
+    pub(super) fn open(
+        dir: &Path,
+        scanned: Scanned,
+        follower: Follower,
+        durable: Arc<AtomicU64>,
+    ) -> Result<Self, Error> {
         let Scanned { head, last, .. } = scanned;
         // A segment whose header was torn is empty and is begun again under its own name.
         let (file, length) = match last.filter(|(_, length)| *length > 0) {

@@ -24,8 +24,38 @@ def into(target: str, source: Word) -> str:
 # --- only look -------------------------------------------------------------------------------
 
 
-@command("true", "false", ":", "pwd", "echo", "printf", "date", "whoami", "id", "groups", "hostname", "uname", "arch", "nproc")
-@command("basename", "dirname", "seq", "sleep", "yes", "expr", "which", "type", "uptime", "tty", "locale", "getconf", "[", "test")
+@command(
+    "true",
+    "false",
+    ":",
+    "pwd",
+    "echo",
+    "printf",
+    "date",
+    "whoami",
+    "id",
+    "groups",
+    "hostname",
+    "uname",
+    "arch",
+    "nproc",
+)
+@command(
+    "basename",
+    "dirname",
+    "seq",
+    "sleep",
+    "yes",
+    "expr",
+    "which",
+    "type",
+    "uptime",
+    "tty",
+    "locale",
+    "getconf",
+    "[",
+    "test",
+)
 def nothing(call: Invocation) -> Effects:
     """Prints or computes; what it says of files (`test -f`) is a look at names only."""
     if call.program == "printf" and any(word.text == "-v" for word in call.words):
@@ -38,20 +68,38 @@ def nothing(call: Invocation) -> Effects:
 
 
 _READERS = {
-    "cat": Options("AbeEnstTuv", long=("show-all", "number", "number-nonblank", "squeeze-blank", "show-ends", "show-tabs")),
+    "cat": Options(
+        "AbeEnstTuv", long=("show-all", "number", "number-nonblank", "squeeze-blank", "show-ends", "show-tabs")
+    ),
     "tac": Options("b", "s", ("before", "separator=")),
     "nl": Options("p", "bdfhilnsvw"),
     "head": Options("qvz0123456789", "nc", ("lines=", "bytes=", "quiet", "verbose")),
-    "tail": Options("fFqvz0123456789", "ncs", ("lines=", "bytes=", "follow?", "quiet", "verbose", "pid=", "retry", "sleep-interval=")),
+    "tail": Options(
+        "fFqvz0123456789",
+        "ncs",
+        ("lines=", "bytes=", "follow?", "quiet", "verbose", "pid=", "retry", "sleep-interval="),
+    ),
     "wc": Options("clmwL", "", ("bytes", "chars", "lines", "words", "max-line-length", "total=")),
     "md5sum": Options("bctwz", "", ("check", "binary", "text", "quiet", "status", "tag", "ignore-missing")),
     "stat": Options("fLt", "c", ("format=", "printf=", "file-system", "dereference", "terse")),
-    "file": Options("bhikLNrsSvzZ0", "eFfm", ("brief", "mime", "mime-type", "mime-encoding", "no-dereference", "dereference")),
-    "readlink": Options("femnqsvz", "", ("canonicalize", "canonicalize-existing", "canonicalize-missing", "no-newline")),
-    "realpath": Options("emLPqsz", "", ("canonicalize-existing", "canonicalize-missing", "relative-to=", "relative-base=", "no-symlinks")),
+    "file": Options(
+        "bhikLNrsSvzZ0", "eFfm", ("brief", "mime", "mime-type", "mime-encoding", "no-dereference", "dereference")
+    ),
+    "readlink": Options(
+        "femnqsvz", "", ("canonicalize", "canonicalize-existing", "canonicalize-missing", "no-newline")
+    ),
+    "realpath": Options(
+        "emLPqsz",
+        "",
+        ("canonicalize-existing", "canonicalize-missing", "relative-to=", "relative-base=", "no-symlinks"),
+    ),
     "cmp": Options("bls", "in", ("print-bytes", "verbose", "quiet", "silent", "bytes=")),
     "comm": Options("123z", "", ("check-order", "nocheck-order", "output-delimiter=", "total")),
-    "cut": Options("nsz", "bcdf", ("bytes=", "characters=", "delimiter=", "fields=", "complement", "only-delimited", "output-delimiter=")),
+    "cut": Options(
+        "nsz",
+        "bcdf",
+        ("bytes=", "characters=", "delimiter=", "fields=", "complement", "only-delimited", "output-delimiter="),
+    ),
     "paste": Options("sz", "d", ("serial", "delimiters=")),
     "fold": Options("bs", "w", ("bytes", "spaces", "width=")),
     "column": Options("tnxeJLd", "csoNHRTWO", ("table", "separator=", "output-separator=", "json")),
@@ -60,7 +108,22 @@ _READERS = {
     "hexdump": Options("bcdoxvC", "nsef"),
     "strings": Options("afw", "net", ("all", "bytes=", "radix=", "encoding=")),
     "zcat": Options("fv"),
-    "jq": Options("ncrjaSCMesR", "", ("raw-output", "compact-output", "null-input", "slurp", "exit-status", "sort-keys", "raw-input", "tab", "color-output", "monochrome-output")),
+    "jq": Options(
+        "ncrjaSCMesR",
+        "",
+        (
+            "raw-output",
+            "compact-output",
+            "null-input",
+            "slurp",
+            "exit-status",
+            "sort-keys",
+            "raw-input",
+            "tab",
+            "color-output",
+            "monochrome-output",
+        ),
+    ),
 }
 for _digest in ("sha1sum", "sha224sum", "sha256sum", "sha384sum", "sha512sum", "b2sum", "cksum"):
     _READERS[_digest] = _READERS["md5sum"]
@@ -76,7 +139,12 @@ def reader(call: Invocation) -> Effects:
     for word in operands:
         if word.text != "-":
             yield read(call.path(word))
-    if parsed.has("c", "check") and call.program in ("md5sum", "cksum", "b2sum") or call.program.startswith("sha") and parsed.has("c", "check"):
+    if (
+        (parsed.has("c", "check")
+        and call.program in ("md5sum", "cksum", "b2sum"))
+        or (call.program.startswith("sha")
+        and parsed.has("c", "check"))
+    ):
         raise Unanalysable("which files a check list names is not known")
 
 
@@ -130,7 +198,9 @@ def ls(call: Invocation) -> Effects:
 def du(call: Invocation) -> Effects:
     """Walks trees."""
     if call.program == "tree":
-        parsed = call.parse(Options("adflxhspugDFrtcUCnAS", "LPI", ("dirsfirst", "noreport", "filelimit=", "prune", "du")))
+        parsed = call.parse(
+            Options("adflxhspugDFrtcUCnAS", "LPI", ("dirsfirst", "noreport", "filelimit=", "prune", "du"))
+        )
     else:
         long = ("all", "apparent-size", "block-size=", "bytes", "total", "max-depth=", "human-readable", "si", "summarize",
                 "threshold=", "time?", "exclude=", "one-file-system", "separate-dirs", "inodes", "null")  # fmt: skip
@@ -157,7 +227,9 @@ def sorted_text(call: Invocation) -> Effects:
             yield from write(call.path(word))
         operands = parsed.operands
     elif call.program == "uniq":
-        parsed = call.parse(Options("cdDuiz", "fsw", ("count", "repeated", "unique", "ignore-case", "skip-fields=", "skip-chars=")))
+        parsed = call.parse(
+            Options("cdDuiz", "fsw", ("count", "repeated", "unique", "ignore-case", "skip-fields=", "skip-chars="))
+        )
         operands = parsed.operands[:1]
         for word in parsed.operands[1:]:
             yield from write(call.path(word))
@@ -196,17 +268,22 @@ def find(call: Invocation) -> Effects:
 
 
 _FIND_VALUED = frozenset(
-    "-name -iname -path -ipath -wholename -regex -iregex -type -xtype -size -mtime -atime -ctime -mmin -amin -cmin "
-    "-newer -anewer -cnewer -maxdepth -mindepth -user -group -uid -gid -perm -links -inum -samefile -fstype "
-    "-printf -regextype -used -newermt".split()
+    ["-name", "-iname", "-path", "-ipath", "-wholename", "-regex", "-iregex", "-type", "-xtype", "-size", "-mtime", "-atime", "-ctime", "-mmin", "-amin", "-cmin", "-newer", "-anewer", "-cnewer", "-maxdepth", "-mindepth", "-user", "-group", "-uid", "-gid", "-perm", "-links", "-inum", "-samefile", "-fstype", "-printf", "-regextype", "-used", "-newermt"]
 )
 _FIND_PLAIN = frozenset(
-    "-print -print0 -ls -prune -quit -empty -depth -d -mount -xdev -true -false -not -a -and -o -or -readable "
-    "-writable -executable -nouser -nogroup -follow -daystart ( ) ! , -noleaf -warn -nowarn".split()
+    ["-print", "-print0", "-ls", "-prune", "-quit", "-empty", "-depth", "-d", "-mount", "-xdev", "-true", "-false", "-not", "-a", "-and", "-o", "-or", "-readable", "-writable", "-executable", "-nouser", "-nogroup", "-follow", "-daystart", "(", ")", "!", ",", "-noleaf", "-warn", "-nowarn"]
 )
 
 
-_FIND_FILTERS = _FIND_VALUED - {"-printf", "-maxdepth"} | {"-empty", "-readable", "-writable", "-executable", "-prune", "!", "-not"}
+_FIND_FILTERS = _FIND_VALUED - {"-printf", "-maxdepth"} | {
+    "-empty",
+    "-readable",
+    "-writable",
+    "-executable",
+    "-prune",
+    "!",
+    "-not",
+}
 
 
 def _find_actions(call: Invocation, words: list[Word], regions: list[str], *, certain: bool) -> Effects:
@@ -244,7 +321,16 @@ def _no_braces(word: Word) -> Word:
 @command("rm", "unlink", "shred")
 def rm(call: Invocation) -> Effects:
     """Deletes."""
-    long = ("force", "interactive?", "one-file-system", "no-preserve-root", "preserve-root?", "recursive", "dir", "verbose")
+    long = (
+        "force",
+        "interactive?",
+        "one-file-system",
+        "no-preserve-root",
+        "preserve-root?",
+        "recursive",
+        "dir",
+        "verbose",
+    )
     parsed = call.parse(Options("fiIrRdvuzn", "", long))
     for word in parsed.operands:
         yield delete(call.path(word))
@@ -333,7 +419,13 @@ def mv(call: Invocation) -> Effects:
 @command("ln")
 def ln(call: Invocation) -> Effects:
     """Creates links; with -f it replaces what is there."""
-    parsed = call.parse(Options("bdfFinLPrsTv", "St", ("symbolic", "force", "relative", "no-dereference", "target-directory=", "no-target-directory", "verbose")))
+    parsed = call.parse(
+        Options(
+            "bdfFinLPrsTv",
+            "St",
+            ("symbolic", "force", "relative", "no-dereference", "target-directory=", "no-target-directory", "verbose"),
+        )
+    )
     if not parsed.has("s", "symbolic"):
         raise Unanalysable("a hard link gives a file a second name that no region shows")
     operands = parsed.operands if len(parsed.operands) > 1 else (*parsed.operands, Word("."))
@@ -346,7 +438,11 @@ def ln(call: Invocation) -> Effects:
 @command("chmod")
 def change_mode(call: Invocation) -> Effects:
     """Changes permission bits."""
-    words = [word for word in call.words if word.text not in ("-R", "--recursive", "-v", "-c", "-f", "--verbose", "--changes", "--silent", "--quiet")]
+    words = [
+        word
+        for word in call.words
+        if word.text not in ("-R", "--recursive", "-v", "-c", "-f", "--verbose", "--changes", "--silent", "--quiet")
+    ]
     tree = any(word.text in ("-R", "--recursive") for word in call.words)
     if any(word.text.startswith("--") for word in words):
         raise Unanalysable("an option of chmod is not known")
@@ -358,7 +454,13 @@ def change_mode(call: Invocation) -> Effects:
 @command("chown", "chgrp")
 def change_owner(call: Invocation) -> Effects:
     """Changes owner or group."""
-    parsed = call.parse(Options("cfhRvHLP", "", ("changes", "silent", "quiet", "no-dereference", "dereference", "recursive", "verbose", "preserve-root")))
+    parsed = call.parse(
+        Options(
+            "cfhRvHLP",
+            "",
+            ("changes", "silent", "quiet", "no-dereference", "dereference", "recursive", "verbose", "preserve-root"),
+        )
+    )
     tree = parsed.has("R", "recursive")
     for word in parsed.operands[1:]:
         path = call.path(word)
@@ -407,7 +509,27 @@ def mktemp(call: Invocation) -> Effects:
 @command("gzip", "gunzip", "bzip2", "xz", "zstd")
 def compress(call: Invocation) -> Effects:
     """Replaces each file by its compressed or plain form."""
-    parsed = call.parse(Options("cdfklnNqrtv0123456789", "S", ("stdout", "to-stdout", "decompress", "uncompress", "force", "keep", "list", "test", "fast", "best", "verbose", "quiet", "recursive")))
+    parsed = call.parse(
+        Options(
+            "cdfklnNqrtv0123456789",
+            "S",
+            (
+                "stdout",
+                "to-stdout",
+                "decompress",
+                "uncompress",
+                "force",
+                "keep",
+                "list",
+                "test",
+                "fast",
+                "best",
+                "verbose",
+                "quiet",
+                "recursive",
+            ),
+        )
+    )
     if parsed.has("r", "recursive"):
         raise Unanalysable("which files of a tree it replaces is not known")
     for word in parsed.operands:
@@ -424,7 +546,25 @@ def compress(call: Invocation) -> Effects:
 @command("sed")
 def sed(call: Invocation) -> Effects:
     """Reads operands; -i rewrites them. Scripts that write or execute are not analysed."""
-    parsed = call.parse(Options("nErsuz", "efl", ("quiet", "silent", "expression=", "file=", "in-place?", "regexp-extended", "separate", "null-data", "line-length=")) if not _in_place(call) else _SED_IN_PLACE)
+    parsed = call.parse(
+        Options(
+            "nErsuz",
+            "efl",
+            (
+                "quiet",
+                "silent",
+                "expression=",
+                "file=",
+                "in-place?",
+                "regexp-extended",
+                "separate",
+                "null-data",
+                "line-length=",
+            ),
+        )
+        if not _in_place(call)
+        else _SED_IN_PLACE
+    )
     if parsed.has("f", "file"):
         raise Unanalysable("the script is in a file")
     scripts = [word.text for word in parsed.values("e", "expression")]
@@ -447,7 +587,11 @@ def _in_place(call: Invocation) -> bool:
     return any(word.text.startswith(("-i", "--in-place", "-ni", "-Ei", "-ri", "-nEi")) for word in call.words)
 
 
-_SED_IN_PLACE = Options("nErsuzi", "efl", ("quiet", "silent", "expression=", "file=", "in-place?", "regexp-extended", "separate", "null-data"))
+_SED_IN_PLACE = Options(
+    "nErsuzi",
+    "efl",
+    ("quiet", "silent", "expression=", "file=", "in-place?", "regexp-extended", "separate", "null-data"),
+)
 
 _ADDRESS = r"(?:\d+|\$|/(?:[^/\\\n]|\\.)*/I?)(?:,(?:\+?\d+|\$|/(?:[^/\\\n]|\\.)*/I?))?\s*!?\s*"
 _COMMAND = r"(?:[pdqDPNn=hHgGx]|s([/|#,@])(?:(?!\1)[^\\\n]|\\.)*\1(?:(?!\1)[^\\\n]|\\.)*\1[gpiI0-9]*|y/(?:[^/\\\n]|\\.)*/(?:[^/\\\n]|\\.)*/)"

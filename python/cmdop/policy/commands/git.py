@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from cmdop.policy.commands.files import beneath
 from cmdop.policy.effects import Effects, connect, create, delete, effect, modify, read, write
 from cmdop.policy.invocation import Invocation, Options, Unanalysable, Word
 from cmdop.policy.vocabulary import command
-from cmdop.policy.commands.files import beneath
 
 _LOOKS = frozenset(
-    "status log diff show blame shortlog describe rev-parse rev-list ls-files ls-tree cat-file grep "
-    "name-rev merge-base whatchanged count-objects check-ignore check-attr for-each-ref show-ref var version help".split()
+    ["status", "log", "diff", "show", "blame", "shortlog", "describe", "rev-parse", "rev-list", "ls-files", "ls-tree", "cat-file", "grep", "name-rev", "merge-base", "whatchanged", "count-objects", "check-ignore", "check-attr", "for-each-ref", "show-ref", "var", "version", "help"]
 )
-_RUNS_CODE = ("--ext-diff", "--textconv", "--output", "--upload-pack", "--receive-pack", "--exec", "-O", "--open-files-in-pager")
+_RUNS_CODE = (
+    "--ext-diff",
+    "--textconv",
+    "--output",
+    "--upload-pack",
+    "--receive-pack",
+    "--exec",
+    "-O",
+    "--open-files-in-pager",
+)
 """Options of harmless commands that run programs or write files."""
 
 
@@ -51,7 +59,9 @@ def _global_options(call: Invocation) -> tuple[str, tuple[Word, ...]]:
 def _only_lists(verb: str, texts: list[str]) -> bool:
     match verb:
         case "branch" | "tag":
-            return all(text in ("-a", "-r", "-v", "-vv", "-l", "--list", "--all", "--show-current", "-n") for text in texts)
+            return all(
+                text in ("-a", "-r", "-v", "-vv", "-l", "--list", "--all", "--show-current", "-n") for text in texts
+            )
         case "stash" | "worktree" | "submodule" | "reflog" | "notes":
             return texts[:1] in ([], ["list"], ["show"], ["status"]) and not (verb == "stash" and not texts)
         case "remote":
@@ -82,7 +92,10 @@ def _reset(call: Invocation, tree: str, texts: list[str]) -> Effects:
 
 
 def _clean(call: Invocation, tree: str, texts: list[str]) -> Effects:
-    if not any(text in ("-n", "--dry-run") or text.startswith("-") and not text.startswith("--") and "n" in text for text in texts):
+    if not any(
+        text in ("-n", "--dry-run") or (text.startswith("-") and not text.startswith("--") and "n" in text)
+        for text in texts
+    ):
         yield delete(tree, certain=False)
 
 
@@ -104,7 +117,10 @@ def _pull(call: Invocation, tree: str, texts: list[str]) -> Effects:
 
 def _push(call: Invocation, tree: str, texts: list[str]) -> Effects:
     yield connect("*:*")
-    rewrites = any(text in ("--force", "-f", "--mirror", "--delete", "-d", "--prune") or text.startswith(("--force", "+", ":")) for text in texts)
+    rewrites = any(
+        text in ("--force", "-f", "--mirror", "--delete", "-d", "--prune") or text.startswith(("--force", "+", ":"))
+        for text in texts
+    )
     yield effect("external", "git-remote/rewrite-history" if rewrites else "git-remote/push")
 
 

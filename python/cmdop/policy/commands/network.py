@@ -50,7 +50,13 @@ def curl(call: Invocation) -> Effects:
             yield from write(call.path(word))
     if parsed.has("O", "remote-name"):
         yield from write(call.path(Word("*", globbed=True)))
-    yield from _uploads(call, [word.text for word in parsed.values("d", "data", "data-binary", "F", "form", "json", "data-urlencode", "H", "header")])
+    yield from _uploads(
+        call,
+        [
+            word.text
+            for word in parsed.values("d", "data", "data-binary", "F", "form", "json", "data-urlencode", "H", "header")
+        ],
+    )
     for word in parsed.values("T", "upload-file"):
         yield read(call.path(word))
 
@@ -65,7 +71,26 @@ def _uploads(call: Invocation, bodies: list[str]) -> Effects:
 @command("wget")
 def wget(call: Invocation) -> Effects:
     """Connects to each URL and writes what it gets."""
-    parsed = call.parse(Options("qcNvSd46", "OPtTUo", ("quiet", "output-document=", "directory-prefix=", "tries=", "timeout=", "user-agent=", "no-verbose", "spider", "header=", "continue", "show-progress", "no-check-certificate")))
+    parsed = call.parse(
+        Options(
+            "qcNvSd46",
+            "OPtTUo",
+            (
+                "quiet",
+                "output-document=",
+                "directory-prefix=",
+                "tries=",
+                "timeout=",
+                "user-agent=",
+                "no-verbose",
+                "spider",
+                "header=",
+                "continue",
+                "show-progress",
+                "no-check-certificate",
+            ),
+        )
+    )
     for word in parsed.operands:
         yield connect(endpoint(word.text))
     yield connect("*:*", certain=False)
@@ -89,7 +114,13 @@ def interfaces(call: Invocation) -> Effects:
     """Shows interfaces and sockets; anything else changes them."""
     words = [word.text for word in call.words if not word.text.startswith("-")]
     changing = {"add", "del", "delete", "set", "change", "replace", "flush", "up", "down", "netns", "exec"}
-    if call.program in ("ip", "ifconfig") and changing.intersection(words) or call.program == "ifconfig" and len(words) > 1 or "-K" in [word.text for word in call.words]:
+    if (
+        (call.program in ("ip", "ifconfig")
+        and changing.intersection(words))
+        or (call.program == "ifconfig"
+        and len(words) > 1)
+        or "-K" in [word.text for word in call.words]
+    ):
         raise Unanalysable(f"{call.program} changes the network")
     yield from ()
 

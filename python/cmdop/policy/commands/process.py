@@ -52,7 +52,18 @@ def services(call: Invocation) -> Effects:
     if not words:
         return
     verb, units = words[0].text, words[1:]
-    if verb in ("status", "show", "cat", "is-active", "is-enabled", "is-failed", "list-units", "list-unit-files", "list-timers", "list-dependencies"):
+    if verb in (
+        "status",
+        "show",
+        "cat",
+        "is-active",
+        "is-enabled",
+        "is-failed",
+        "list-units",
+        "list-unit-files",
+        "list-timers",
+        "list-dependencies",
+    ):
         yield look()
     elif verb in ("start", "stop", "restart", "reload"):
         for unit in units:
@@ -64,7 +75,25 @@ def services(call: Invocation) -> Effects:
 @command("journalctl", "dmesg")
 def logs(call: Invocation) -> Effects:
     """Reads the journal."""
-    if any(word.text.startswith(("--vacuum", "--rotate", "--flush", "--sync", "-C", "-c", "--clear", "--read-clear", "-D", "-E", "--update-catalog", "--setup-keys")) for word in call.words):
+    if any(
+        word.text.startswith(
+            (
+                "--vacuum",
+                "--rotate",
+                "--flush",
+                "--sync",
+                "-C",
+                "-c",
+                "--clear",
+                "--read-clear",
+                "-D",
+                "-E",
+                "--update-catalog",
+                "--setup-keys",
+            )
+        )
+        for word in call.words
+    ):
         raise Unanalysable("it changes the journal")
     yield read("/var/log/**", certain=False)
 
@@ -103,7 +132,9 @@ def wrapper(call: Invocation) -> Effects:
 @command("timeout")
 def timeout(call: Invocation) -> Effects:
     """Runs a command with a time limit."""
-    words = _after(call, Options("v", "ks", ("preserve-status", "foreground", "kill-after=", "signal=", "verbose"), permute=False))
+    words = _after(
+        call, Options("v", "ks", ("preserve-status", "foreground", "kill-after=", "signal=", "verbose"), permute=False)
+    )
     yield run(words[1:])
 
 
@@ -120,8 +151,7 @@ def env(call: Invocation) -> Effects:
 
 
 _EXECUTION_VARIABLES = frozenset(
-    "PATH BASH_ENV ENV IFS SHELL PERL5OPT PERL5LIB RUBYOPT RUBYLIB NODE_OPTIONS PAGER EDITOR VISUAL MANPAGER LESSOPEN "
-    "PROMPT_COMMAND SHELLOPTS BASHOPTS".split()
+    ["PATH", "BASH_ENV", "ENV", "IFS", "SHELL", "PERL5OPT", "PERL5LIB", "RUBYOPT", "RUBYLIB", "NODE_OPTIONS", "PAGER", "EDITOR", "VISUAL", "MANPAGER", "LESSOPEN", "PROMPT_COMMAND", "SHELLOPTS", "BASHOPTS"]
 )
 
 
@@ -150,11 +180,20 @@ def shell(call: Invocation) -> Effects:
 @command("xargs")
 def xargs(call: Invocation) -> Effects:
     """Runs a command with words from standard input, which may be any words."""
-    parsed = call.parse(Options("0rtpxo", "adEeIiLlnPs", ("null", "no-run-if-empty", "max-args=", "max-procs=", "delimiter=", "replace?", "verbose"), permute=False))
+    parsed = call.parse(
+        Options(
+            "0rtpxo",
+            "adEeIiLlnPs",
+            ("null", "no-run-if-empty", "max-args=", "max-procs=", "delimiter=", "replace?", "verbose"),
+            permute=False,
+        )
+    )
     words = parsed.operands or (Word("echo"),)
     if call.stdin is None or call.stdin_unknown or parsed.has("a", "I", "i", "0", "d", "replace", "null", "delimiter"):
         if words[0].text in ("echo", "cat", "grep", "wc", "head", "tail", "ls", "file", "stat", "basename", "dirname"):
-            yield run((*words, Word("/**", globbed=True)) if words[0].text not in ("echo", "basename", "dirname") else words)
+            yield run(
+                (*words, Word("/**", globbed=True)) if words[0].text not in ("echo", "basename", "dirname") else words
+            )
             return
         raise Unanalysable("which words xargs passes on is not known")
     if any(char in call.stdin for char in "'\"\\"):
@@ -167,7 +206,9 @@ def privilege(call: Invocation) -> Effects:
     """Runs a command as somebody or somewhere else."""
     if call.program not in ("sudo", "doas"):
         raise Unanalysable(f"{call.program} changes who or where the command is")
-    words = _after(call, Options("nEHSk", "ug", ("non-interactive", "preserve-env?", "user=", "group=", "set-home"), permute=False))
+    words = _after(
+        call, Options("nEHSk", "ug", ("non-interactive", "preserve-env?", "user=", "group=", "set-home"), permute=False)
+    )
     if words and "=" in words[0].text:
         raise Unanalysable("sudo sets variables")
     yield run(words)
