@@ -44,6 +44,7 @@ def up(
         permit_key=directory / "server" / "permit.pub",
         state=directory / "host",
         name=host,
+        hidden=[directory],
         workspaces=_workspaces(workspace, fixture),
         fixture=None if fixture is None else fixture.absolute(),
     )
@@ -100,6 +101,7 @@ def host_join(
     workspace: Annotated[list[str] | None, Parameter(negative="")] = None,
     label: Annotated[list[str] | None, Parameter(negative="")] = None,
     fixture: Path | None = None,
+    hide: Annotated[list[Path] | None, Parameter(negative="")] = None,
 ) -> int:
     """Run a host on this machine and keep it attached to a server. SIGTERM drains it.
 
@@ -110,6 +112,7 @@ def host_join(
         workspace: A directory in which agents may change things. Repeat it for more.
         label: NAME=VALUE, for policies to speak about. Repeat it for more.
         fixture: A directory tree presented at its place in the file system.
+        hide: A directory that no tool may see, such as the data of a server on this machine. Repeat it for more.
     """
     from cmdop.host.process import run
 
@@ -121,6 +124,7 @@ def host_join(
         name=name or socket.gethostname(),
         workspaces=_workspaces(workspace, fixture),
         labels=labels,
+        hidden=[path.absolute() for path in hide or []],
         fixture=None if fixture is None else fixture.absolute(),
     )
 

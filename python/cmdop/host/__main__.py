@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--permit-key", type=Path, required=True)
     parser.add_argument("--workspace", action="append", default=[])
+    parser.add_argument("--hide", type=Path, action="append", default=[])
     parser.add_argument("--fixture", type=Path)
     parser.add_argument("--parent", type=int)
     told = parser.parse_args()
@@ -31,6 +32,7 @@ def main() -> int:
         permit_key=told.permit_key,
         workspaces=told.workspace,
         fixture=told.fixture,
+        hidden=told.hide,
         parent=told.parent,
     )
     try:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import anyio
 
@@ -18,6 +19,9 @@ from cmdop import v1
 from cmdop._bridge import CoreHost, Spawner, die_with_parent, enter_fixture, start_logging, start_spawner
 from cmdop.drain import drain_on_signal
 from cmdop.errors import InvalidConfigurationError
+
+OWN_PATH_LABEL: Final = "cmdop.path."
+"""Labels of this form tell the policy floor which directories are cmdop's own."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class HostOptions:
     """For policies to speak about."""
     fixture: Path | None = None
     """A directory tree presented at its place in the file system."""
+    hidden: Sequence[Path] = ()
+    """Directories beside `state` that no tool sees and no policy lets change: a server's data, with its key."""
     parent: int | None = None
     """Process that this one ends with."""
 
@@ -45,19 +51,25 @@ class HostOptions:
         """As the core takes it.
 
         Raises:
-            InvalidConfigurationError: A workspace is not absolute, or the key cannot be read.
+            InvalidConfigurationError: A workspace is not absolute, a label is reserved, or the key cannot be read.
         """
         relative = [path for path in self.workspaces if not path.startswith("/")]
         if relative:
             raise InvalidConfigurationError(f"workspaces must be absolute paths; {', '.join(relative)} is not")
+        reserved = [name for name in self.labels if name.startswith(OWN_PATH_LABEL)]
+        if reserved:
+            raise InvalidConfigurationError(f"labels `{OWN_PATH_LABEL}…` are cmdop's own; rename {', '.join(reserved)}")
+        # The host keeps tools from these directories; by the labels policy knows them, too, and says why.
+        own = {f"{OWN_PATH_LABEL}{number}": str(path) for number, path in enumerate((self.state, *self.hidden))}
         return v1.HostConfig(
             name=self.name,
             server=self.server,
             state_dir=str(self.state),
             permit_key=read_key(self.permit_key),
             workspaces=self.workspaces,
-            labels=self.labels,
+            labels={**self.labels, **own},
             fixture="" if self.fixture is None else str(self.fixture),
+            hidden=[str(path) for path in self.hidden],
         )
 
 

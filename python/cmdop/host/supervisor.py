@@ -81,6 +81,8 @@ def _command(options: HostOptions) -> list[str]:
     command += ["--state", str(options.state), "--permit-key", str(options.permit_key), "--parent", str(os.getpid())]
     for path in options.workspaces:
         command += ["--workspace", path]
+    for path in options.hidden:
+        command += ["--hide", str(path)]
     if options.fixture is not None:
         command += ["--fixture", str(options.fixture)]
     return command
