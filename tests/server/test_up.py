@@ -27,8 +27,12 @@ def host_process(up: Up) -> int:
 def wait_for_end(pid: int, deadline_s: float = 20) -> None:
     """Waits until a process is gone; it need not be our child."""
     end = time.monotonic() + deadline_s
-    while Path(f"/proc/{pid}/stat").exists():
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+    while True:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        if stat.rpartition(")")[2].split()[0] == "Z":
             return
         assert time.monotonic() < end, f"process {pid} did not end"
         time.sleep(0.02)
