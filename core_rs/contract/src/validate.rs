@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jsonschema::ValidationError;
-use jsonschema::error::ValidationErrorKind;
+use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
 
 use crate::effect::{Base, Effect, Target};
@@ -117,9 +117,11 @@ fn template(tool: &Tool, arguments: &Value) -> Vec<Effect> {
     let Some(path) = arguments.get("path").and_then(Value::as_str) else { return Vec::new() };
     let target = || Target::Path(PathPattern::literal(path.as_bytes()));
     match tool.name() {
-        // Which of the two it is depends on the machine.
+        // Which of them it is depends on the machine.
         "files.write" => {
-            [EffectKind::FileCreate, EffectKind::FileModify].map(|kind| Effect::new(kind, target()).at_least(0)).into()
+            let mode = arguments.get("mode").map(|_| EffectKind::FileChmod);
+            let kinds = [EffectKind::FileCreate, EffectKind::FileModify].into_iter().chain(mode);
+            kinds.map(|kind| Effect::new(kind, target()).at_least(0)).collect()
         }
         "files.delete" => vec![Effect::new(EffectKind::FileDelete, target())],
         _ => Vec::new(),
@@ -225,8 +227,28 @@ fn explain(error: &ValidationError<'_>) -> (String, String) {
                 format!("no argument of this name; remove {}", unexpected.join(", ")),
             )
         }
-        _ => (at, error.masked_with("it").to_string()),
+        kind => (at, expectation(kind).unwrap_or_else(|| format!("that {}", error.masked_with("it")))),
     }
+}
+
+/// The common rules of a schema as what a value should have been.
+fn expectation(kind: &ValidationErrorKind) -> Option<String> {
+    Some(match kind {
+        ValidationErrorKind::Type { kind: TypeKind::Single(one) } => format!("a value of type {one}"),
+        ValidationErrorKind::Type { kind: TypeKind::Multiple(many) } => {
+            let names: Vec<_> = many.iter().map(|one| one.to_string()).collect();
+            format!("a value of type {}", names.join(" or "))
+        }
+        ValidationErrorKind::Pattern { pattern } => format!("text that matches `{pattern}`"),
+        ValidationErrorKind::Enum { options } => format!("one of {options}"),
+        ValidationErrorKind::Minimum { limit } => format!("at least {limit}"),
+        ValidationErrorKind::Maximum { limit } => format!("at most {limit}"),
+        ValidationErrorKind::MinLength { limit } => format!("at least {limit} characters"),
+        ValidationErrorKind::MaxLength { limit } => format!("at most {limit} characters"),
+        ValidationErrorKind::MaxItems { limit } => format!("at most {limit} items"),
+        ValidationErrorKind::MaxProperties { limit } => format!("at most {limit} entries"),
+        _ => return None,
+    })
 }
 
 /// Where a path leads must not depend on who reads it: what is authorised lexically is what the host
@@ -237,7 +259,10 @@ fn check_path(name: &str, arguments: &Value, found: &mut Violations) -> Option<S
     let trimmed = if path.len() > 1 { path.trim_end_matches('/') } else { path };
     if normal != trimmed {
         let expected = format!("a normalised absolute path, such as `{}`", shorten(&normal));
-        found.add(Reason::InvalidArguments, &format!("/arguments/{name}"), &expected, path);
+        let pointer = format!("/arguments/{name}");
+        // The schema may have said the same less helpfully.
+        found.list.retain(|violation| violation.pointer != pointer);
+        found.add(Reason::InvalidArguments, &pointer, &expected, path);
     }
     Some(normal)
 }

@@ -123,3 +123,24 @@ fn sizes_beyond_the_limits_are_refused() {
     let deep = format!(r#"{{"command":{}1{}}}"#, "[".repeat(70), "]".repeat(70));
     assert_eq!(check(action("terminal.exec", &deep)).expect_err("deep").reason(), Reason::MalformedJson);
 }
+
+#[test]
+fn what_was_expected_reads_as_an_instruction() {
+    let error =
+        check(action("terminal.exec", r#"{"command":"ls","cwd":"srv/app","timeout_s":"5"}"#)).expect_err("wrong");
+    let said: Vec<_> = error.violations.iter().map(|one| (one.pointer.as_str(), one.expected.as_str())).collect();
+    let cwd = ("/arguments/cwd", "a normalised absolute path, such as `/srv/app`");
+    assert_eq!(said, [("/arguments/timeout_s", "a value of type integer"), cwd]);
+}
+
+#[test]
+fn writing_with_a_mode_declares_the_change_of_mode() {
+    let kinds = |arguments: &str| {
+        let validated = check(action("files.write", arguments)).expect("well formed");
+        validated.declared().iter().map(|effect| effect.kind).collect::<Vec<_>>()
+    };
+    let written = [EffectKind::FileCreate, EffectKind::FileModify];
+    assert_eq!(kinds(r#"{"path":"/x","content":""}"#), written);
+    let with_mode = [EffectKind::FileCreate, EffectKind::FileModify, EffectKind::FileChmod];
+    assert_eq!(kinds(r#"{"path":"/x","content":"","mode":"0600"}"#), with_mode);
+}

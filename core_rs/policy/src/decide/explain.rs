@@ -30,10 +30,9 @@ fn texts(findings: &[&Finding]) -> String {
     list(&findings.iter().map(|finding| finding.text()).collect::<Vec<_>>())
 }
 
-/// `policy `x` forbids file.delete:/etc: reason remedy`, for the first policy.
+/// `policy `x` forbids file.delete:/etc: reason`, for the first policy; its remedy has a place of its own.
 pub(super) fn rule(policy: &PolicyRef, verb: &str) -> String {
-    let remedy = if policy.remedy.is_empty() { String::new() } else { format!(" {}", policy.remedy) };
-    format!("policy `{}` {verb} {}: {}{remedy}", policy.id, policy.effect, policy.reason)
+    format!("policy `{}` {verb} {}: {}", policy.id, policy.effect, policy.reason)
 }
 
 pub(super) fn forbidden(findings: &[&Finding], facts: &Facts<'_>) -> Error {
@@ -114,8 +113,11 @@ fn doubt(finding: &Finding) -> Option<String> {
     if class(finding.kind) == EffectClass::Look || finding.is_clear() {
         return None;
     }
-    let verdict = if finding.verdict.is_allowed() { finding.uncertain.as_ref()? } else { &finding.verdict };
-    let said = match verdict {
+    if finding.verdict.is_allowed() {
+        finding.uncertain.as_ref()?;
+        return Some(format!("what exactly {} reaches is seen only when it runs", finding.text()));
+    }
+    let said = match &finding.verdict {
         Verdict::Held(by) => rule(by.first()?, "holds"),
         Verdict::Forbidden(by) => rule(by.first()?, "would forbid"),
         _ => format!("no policy permits all of {}", finding.text()),

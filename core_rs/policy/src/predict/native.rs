@@ -12,11 +12,15 @@ pub(super) fn predict(validated: &Validated) -> Prediction {
     };
     let pattern = PathPattern::literal(path.as_bytes());
     let recursive = validated.arguments().get("recursive").and_then(serde_json::Value::as_bool) == Some(true);
+    let write: &[EffectKind] = match validated.arguments().get("mode") {
+        None => &[EffectKind::FileCreate, EffectKind::FileModify],
+        Some(_) => &[EffectKind::FileCreate, EffectKind::FileModify, EffectKind::FileChmod],
+    };
     let (kinds, certain, pattern): (&[EffectKind], bool, PathPattern) = match tool {
         "files.read" => (&[EffectKind::FileRead], true, pattern),
         "files.list" => (&[EffectKind::FileRead], true, if recursive { pattern.tree() } else { pattern }),
-        // Which of the two it is depends on whether the file is there.
-        "files.write" => (&[EffectKind::FileCreate, EffectKind::FileModify], false, pattern),
+        // Which of them it is depends on the file that is there.
+        "files.write" => (write, false, pattern),
         "files.delete" => (&[EffectKind::FileDelete], true, pattern),
         _ => return unknown(tool),
     };
