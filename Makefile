@@ -9,7 +9,7 @@ export PYO3_PYTHON
 export PATH := $(BIN):$(PATH)
 LIBDIR = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
 
-.PHONY: build format lint types test test-rust test-python regenerate clean
+.PHONY: build demo format lint types test test-rust test-python regenerate clean
 
 $(VENV)/made: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,10 @@ test-rust: build
 
 test-python: build
 	$(BIN)/python -m pytest -q
+
+# Shows the loop on a fixture. ASK=1 lets you decide what is held.
+demo: build
+	$(BIN)/python examples/demo.py $(if $(ASK),--ask)
 
 # Writes everything that derives from proto/.
 regenerate: $(VENV)/made

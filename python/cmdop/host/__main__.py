@@ -6,6 +6,8 @@ It prints `attached` and `detached WHY` on standard output, a line each, for its
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -44,7 +46,10 @@ def main() -> int:
 
 
 def _report(is_attached: bool, why: str) -> None:
-    print("attached" if is_attached else f"detached {why}".replace("\n", " "), flush=True)
+    line = "attached" if is_attached else f"detached {why}".replace("\n", " ")
+    # A parent that drains this host no longer listens. Unbuffered, so that nothing is left for exit.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 if __name__ == "__main__":
