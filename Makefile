@@ -9,7 +9,7 @@ export PYO3_PYTHON
 export PATH := $(BIN):$(PATH)
 LIBDIR = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
 
-.PHONY: build demo format lint types test test-rust test-python regenerate clean
+.PHONY: build demo bench format lint types test test-rust test-python regenerate clean
 
 $(VENV)/made: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,13 +22,13 @@ build: $(VENV)/made
 
 format: $(VENV)/made
 	cargo fmt --all
-	$(BIN)/ruff format python tests tools examples
-	$(BIN)/ruff check --fix python tests tools examples
+	$(BIN)/ruff format python tests tools examples bench
+	$(BIN)/ruff check --fix python tests tools examples bench
 
 lint: $(VENV)/made
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	$(BIN)/ruff check python tests tools examples
+	$(BIN)/ruff check python tests tools examples bench
 
 types: build
 	$(BIN)/pyright
@@ -45,6 +45,12 @@ test-python: build
 # Shows the loop on a fixture. ASK=1 lets you decide what is held.
 demo: build
 	$(BIN)/python examples/demo.py $(if $(ASK),--ask)
+
+# Figures side by side with their baselines and floors; a few minutes. ARGUMENTS="--rounds 1" is quick.
+bench: build
+	$(BIN)/pip install --quiet --group bench
+	cargo build --release -p cmdop-bench
+	$(BIN)/python bench/run.py $(ARGUMENTS)
 
 # Writes everything that derives from proto/.
 regenerate: $(VENV)/made

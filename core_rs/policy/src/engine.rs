@@ -21,7 +21,8 @@ use slice::Slices;
 
 const SCHEMA: &str = include_str!("cedar/cmdop.cedarschema");
 const FLOOR: &str = include_str!("cedar/floor.cedar");
-const WORKSPACE: &str = include_str!("cedar/workspace.cedar");
+/// The policy that is used where no files are given. Files of one's own replace it; add it to them to keep it.
+pub const DEFAULT_POLICY: &str = include_str!("cedar/workspace.cedar");
 
 /// Ids of the floor's policies begin with this, and no other policy's may.
 const FLOOR_PREFIX: &str = "floor.";

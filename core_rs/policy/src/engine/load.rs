@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::check::{Checked, check};
 use super::slice::Slices;
-use super::{Engine, Error, FLOOR, FLOOR_PREFIX, SCHEMA, WORKSPACE};
+use super::{DEFAULT_POLICY, Engine, Error, FLOOR, FLOOR_PREFIX, SCHEMA};
 use crate::classes;
 use crate::decide::hex;
 use crate::points::Anchors;
@@ -43,7 +43,7 @@ pub(super) fn load(files: &[PolicyFile]) -> Result<Engine, Error> {
     let mut sources = vec![Source { name: "floor.cedar", text: FLOOR, is_floor: true }];
     sources.extend(files.iter().map(|file| Source { name: &file.name, text: &file.text, is_floor: false }));
     if files.is_empty() {
-        sources.push(Source { name: "workspace.cedar", text: WORKSPACE, is_floor: false });
+        sources.push(Source { name: "workspace.cedar", text: DEFAULT_POLICY, is_floor: false });
     }
     let mut anchors = Anchors::shipped();
     let mut rules = BTreeMap::new();

@@ -1,0 +1,146 @@
+//! The pure parts of the path, one at a time and in one thread: validation, prediction, decision.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use cmdop_contract::tool::Registry;
+use cmdop_contract::v1::{Action, Actor, AutonomyLevel, Host, PolicyFile, Prediction, Proposal};
+use cmdop_contract::validate::{Limits, Validated, validate};
+use cmdop_policy::decide::{Decided, Facts, decide};
+use cmdop_policy::engine::Engine;
+use cmdop_policy::predict::{Predictor, Step};
+use prost::Message as _;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::Fallible;
+use crate::contracts::{AGENT, DISTINCT, HOST, document, proposal};
+
+/// Prints microseconds for one of each.
+pub(crate) fn run(seconds: f64) -> Fallible<()> {
+    let span = Duration::from_secs_f64(seconds);
+    let registry = Registry::builtin();
+    let wire: Vec<Vec<u8>> = (0..DISTINCT).map(|number| proposal(number, "k".into()).0.encode_to_vec()).collect();
+    let documents: Vec<Vec<u8>> = (0..DISTINCT).map(|number| document(number, "k").0).collect();
+    let validation = each(span, |turn| {
+        let proposal = Proposal::decode(&*wire[turn % DISTINCT]).expect("encoded above");
+        black_box(validate(&registry, proposal, &Limits::default(), "/root").is_ok());
+    });
+    let typed = each(span, |turn| {
+        black_box(serde_json::from_slice::<Typed<'_>>(&documents[turn % DISTINCT]).is_ok());
+    });
+    let shell = shell(&registry);
+    let prediction = each(span, |_| {
+        black_box(Predictor::start(&shell, "/root"));
+    });
+    println!(
+        "{}",
+        json!({
+            "validation_us": validation, "typed_serde_us": typed, "shell_resolution_us": prediction,
+            "decision_us": decision(&registry, span, 0)?, "decision_1000_us": decision(&registry, span, 1_000)?,
+        })
+    );
+    Ok(())
+}
+
+/// Mean microseconds of an act, repeated for a span. Clocks are read once in 64.
+fn each(span: Duration, mut act: impl FnMut(usize)) -> f64 {
+    (0..256).for_each(&mut act);
+    let (started, mut turns) = (Instant::now(), 0);
+    while started.elapsed() < span {
+        (turns..turns + 64).for_each(&mut act);
+        turns += 64;
+    }
+    started.elapsed().as_secs_f64() * 1e6 / turns as f64
+}
+
+/// What a hand-written, unvalidated struct would cost: the floor of reading the document at all.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "only the reading is measured")]
+struct Typed<'a> {
+    tool: &'a str,
+    host: &'a str,
+    intent: &'a str,
+    arguments: Arguments<'a>,
+    expect: Vec<Expect<'a>>,
+    idempotency_key: &'a str,
+    agent: &'a str,
+    user: &'a str,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "only the reading is measured")]
+struct Arguments<'a> {
+    path: &'a str,
+    content: Option<&'a str>,
+    if_exists: Option<&'a str>,
+    recursive: Option<bool>,
+    offset: Option<u64>,
+    limit: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "only the reading is measured")]
+struct Expect<'a> {
+    kind: &'a str,
+    target: &'a str,
+}
+
+fn shell(registry: &Registry) -> Validated {
+    let command = r#"cd /srv/app && for f in logs/*.gz; do rm -f "$f"; done && tar czf /tmp/a.tgz data | tee out.log"#;
+    let action = Action {
+        tool: "terminal.exec".into(),
+        host: HOST.into(),
+        intent: "measure".into(),
+        arguments_json: json!({"command": command, "cwd": "/srv/app"}).to_string(),
+        expect: Vec::new(),
+    };
+    valid(registry, action)
+}
+
+fn valid(registry: &Registry, action: Action) -> Validated {
+    let proposal = Proposal { action: Some(action), ..Proposal::default() };
+    validate(registry, proposal, &Limits::default(), "/root").expect("a valid contract")
+}
+
+/// One whole decision about `files.delete` by an agent: predicted and declared effect, each at all
+/// its points, the agent's and the user's rights, beneath the shipped policies and some more.
+fn decision(registry: &Registry, span: Duration, more: usize) -> Fallible<f64> {
+    let mut files = Vec::new();
+    if more > 0 {
+        let shipped = cmdop_policy::engine::DEFAULT_POLICY;
+        let rule = |n: usize| {
+            format!(
+                "@id(\"team.{n}\")\n@reason(\"Team {n} works there.\")\npermit (principal == Agent::\"team-{n}\", \
+                 action == Action::\"file.modify\", resource in Path::\"/data/{n}\");\n"
+            )
+        };
+        let text: String = (0..more).map(rule).collect();
+        files = vec![
+            PolicyFile { name: "default.cedar".into(), text: shipped.into() },
+            PolicyFile { name: "teams.cedar".into(), text },
+        ];
+    }
+    let engine = Engine::load(&files)?;
+    let action = Action {
+        tool: "files.delete".into(),
+        host: HOST.into(),
+        intent: "measure".into(),
+        arguments_json: json!({"path": "/srv/app/logs/old.log"}).to_string(),
+        expect: Vec::new(),
+    };
+    let validated = valid(registry, action);
+    let Step::Done(prediction) = Predictor::start(&validated, "/root") else { return Err("not a native tool".into()) };
+    let actor = Actor { user: "ada".into(), agent: AGENT.into(), ..Actor::default() };
+    let host = Host { name: HOST.into(), workspaces: vec!["/srv/app".into()], ..Host::default() };
+    let facts = Facts { actor: &actor, level: Some(AutonomyLevel::Auto), host: &host };
+    let go = |prediction: &Prediction| matches!(decide(&engine, &validated, prediction, &facts), Decided::Go(_));
+    if !go(&prediction) {
+        return Err("the decision is not the one that is measured".into());
+    }
+    Ok(each(span, |_| {
+        black_box(go(&prediction));
+    }))
+}
