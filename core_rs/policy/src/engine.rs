@@ -11,12 +11,14 @@ use crate::points::Anchors;
 mod ask;
 mod check;
 mod load;
+mod memory;
 mod name;
 mod slice;
 
 pub(crate) use ask::{Inquiry, Verdict};
 pub(crate) use name::{Group, Subject, effect_text, path_uid, uid};
 
+use memory::Memory;
 use slice::Slices;
 
 const SCHEMA: &str = include_str!("cedar/cmdop.cedarschema");
@@ -65,6 +67,7 @@ pub struct Engine {
     /// Every action with its groups. Without these a forbid on a group would silently do nothing.
     actions: Entities,
     slices: Slices,
+    memory: Memory,
     rules: BTreeMap<String, Arc<Rule>>,
     anchors: Anchors,
     version: String,

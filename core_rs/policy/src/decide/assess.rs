@@ -75,12 +75,12 @@ impl<'a> Assessment<'a> {
         validated: &Validated,
         prediction: &Prediction,
         observed: usize,
-        facts: &Facts<'_>,
+        facts: &Facts<'a>,
     ) -> Result<Self, String> {
         let declared = validated.declared();
         let tool = validated.tool().name();
         let effects = observed.max(declared.len() + prediction.effects.len());
-        let inquiry = Inquiry::new(engine, facts, tool, effects)?;
+        let inquiry = Inquiry::new(engine, facts, tool, effects);
         let mut assessment = Self { findings: Vec::new(), inquiry, classes: Classes::of(facts.host) };
         let mut known = Known::new();
         for effect in &prediction.effects {

@@ -1,10 +1,13 @@
 //! One question to Cedar, and every answer that is not a clear yes told apart.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use cedar_policy::{Context, Decision, Entities, Entity, EntityUid, Request, Response, RestrictedExpression};
 use cmdop_contract::v1::{AutonomyLevel, EffectKind, PolicyRef};
 
+use super::memory::{Answer, Answers, recall, remember};
 use super::name::action_uid;
 use super::slice::Place;
 use super::{Engine, Group, uid};
@@ -81,6 +84,17 @@ struct Principal {
 /// One call's questions: who asks, on which host, with which tool.
 pub(crate) struct Inquiry<'a> {
     engine: &'a Engine,
+    facts: Facts<'a>,
+    tool: String,
+    effects: usize,
+    /// What calls like this one were answered before.
+    answers: Arc<Answers>,
+    /// Made for the first question that was not answered before.
+    prepared: OnceCell<Result<Prepared, String>>,
+}
+
+/// A call in Cedar's terms.
+struct Prepared {
     /// The user, and the agent if one acts: an agent's rights are the lesser of the two.
     principals: Vec<Principal>,
     /// Actions, principals and the host.
@@ -88,18 +102,17 @@ pub(crate) struct Inquiry<'a> {
     pairs: Vec<(String, RestrictedExpression)>,
 }
 
-impl<'a> Inquiry<'a> {
-    /// # Errors
-    /// If Cedar refuses an entity; nothing is then allowed.
-    pub(crate) fn new(engine: &'a Engine, facts: &Facts<'_>, tool: &str, effects: usize) -> Result<Self, String> {
+impl Prepared {
+    fn new(inquiry: &Inquiry<'_>) -> Result<Self, String> {
+        let facts = &inquiry.facts;
         let user = uid("User", &facts.actor.user);
         let host = uid("Host", &facts.host.name);
         let mut principals = vec![Principal { uid: user.clone(), groups: vec![Group::Users.uid()] }];
         let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
         let tenant = if facts.actor.tenant.is_empty() { "local" } else { &facts.actor.tenant };
-        let effects = i64::try_from(effects).unwrap_or(i64::MAX);
+        let effects = i64::try_from(inquiry.effects).unwrap_or(i64::MAX);
         let mut pairs = vec![
-            ("tool".to_owned(), text(tool)),
+            ("tool".to_owned(), text(&inquiry.tool)),
             ("host".to_owned(), RestrictedExpression::new_entity_uid(host.clone())),
             ("tenant".to_owned(), text(tenant)),
             ("user".to_owned(), RestrictedExpression::new_entity_uid(user)),
@@ -116,34 +129,64 @@ impl<'a> Inquiry<'a> {
         let people = principals
             .iter()
             .map(|principal| Entity::new_no_attrs(principal.uid.clone(), principal.groups.iter().cloned().collect()));
-        let base =
-            engine.actions.clone().add_entities(people.chain([host]), None).map_err(|error| error.to_string())?;
-        Ok(Self { engine, principals, base, pairs })
+        let actions = inquiry.engine.actions.clone();
+        let base = actions.add_entities(people.chain([host]), None).map_err(|error| error.to_string())?;
+        Ok(Self { principals, base, pairs })
+    }
+}
+
+impl<'a> Inquiry<'a> {
+    pub(crate) fn new(engine: &'a Engine, facts: &Facts<'a>, tool: &str, effects: usize) -> Self {
+        let answers = engine.memory.answers(facts, level_name(facts.effective_level()), tool, effects);
+        Self { engine, facts: *facts, tool: tool.to_owned(), effects, answers, prepared: OnceCell::new() }
     }
 
     /// The worst answer of all principals about one point.
     pub(crate) fn ask(&self, kind: EffectKind, point: &Point, count: Option<u64>, observed: bool) -> Verdict {
-        self.try_ask(kind, point, count, observed).unwrap_or_else(Verdict::Failed)
+        let question = self.engine.memory.question(kind, point, count, observed);
+        if let Some(answer) = recall(&self.answers, &question) {
+            return self.said(&answer, kind, &point.text);
+        }
+        match self.try_ask(kind, point, count, observed) {
+            Ok(answer) => {
+                let verdict = self.said(&answer, kind, &point.text);
+                remember(&self.answers, question, answer);
+                verdict
+            }
+            Err(why) => Verdict::Failed(why),
+        }
     }
 
-    fn try_ask(&self, kind: EffectKind, point: &Point, count: Option<u64>, observed: bool) -> Result<Verdict, String> {
+    /// An answer about a point, with the policies' own words.
+    fn said(&self, answer: &Answer, kind: EffectKind, target: &str) -> Verdict {
+        let words = |ids: &[String]| ids.iter().map(|id| self.engine.reference(id, kind, target)).collect();
+        match answer {
+            Answer::Allowed(by) => Verdict::Allowed(words(by)),
+            Answer::Held(by) => Verdict::Held(words(by)),
+            Answer::NotPermitted => Verdict::NotPermitted,
+            Answer::Forbidden(by) => Verdict::Forbidden(words(by)),
+        }
+    }
+
+    fn try_ask(&self, kind: EffectKind, point: &Point, count: Option<u64>, observed: bool) -> Result<Answer, String> {
+        let prepared = self.prepared.get_or_init(|| Prepared::new(self)).as_ref().map_err(Clone::clone)?;
         let parents: HashSet<EntityUid> = point.parents.iter().cloned().collect();
         let resource = Entity::new_no_attrs(point.uid.clone(), parents);
-        let entities = self.base.clone().add_entities([resource], None).map_err(|error| error.to_string())?;
+        let entities = prepared.base.clone().add_entities([resource], None).map_err(|error| error.to_string())?;
         let count = count.map(|count| RestrictedExpression::new_long(i64::try_from(count).unwrap_or(i64::MAX)));
-        let pairs = self
+        let pairs = prepared
             .pairs
             .iter()
             .cloned()
             .chain([("observed".to_owned(), RestrictedExpression::new_bool(observed))])
             .chain(count.map(|count| ("count".to_owned(), count)));
         let context = Context::from_pairs(pairs).map_err(|error| error.to_string())?;
-        let mut worst: Option<Verdict> = None;
-        for principal in &self.principals {
-            let verdict = self.ask_for(principal, kind, point, context.clone(), &entities)?;
+        let mut worst: Option<Answer> = None;
+        for principal in &prepared.principals {
+            let answer = self.ask_for(principal, kind, point, context.clone(), &entities)?;
             worst = Some(match worst {
-                Some(so_far) => so_far.worst(verdict),
-                None => verdict,
+                Some(so_far) => so_far.worst(answer),
+                None => answer,
             });
         }
         worst.ok_or_else(|| "nobody asks".to_owned())
@@ -156,7 +199,7 @@ impl<'a> Inquiry<'a> {
         point: &Point,
         context: Context,
         entities: &Entities,
-    ) -> Result<Verdict, String> {
+    ) -> Result<Answer, String> {
         let action = action_uid(kind);
         let who = Place { uid: &principal.uid, ancestors: &principal.groups };
         let what = Place { uid: &point.uid, ancestors: &point.parents };
@@ -165,39 +208,39 @@ impl<'a> Inquiry<'a> {
             Request::new(principal.uid.clone(), action, point.uid.clone(), context, Some(&self.engine.schema))
                 .map_err(|error| error.to_string())?;
         let response = self.engine.authorizer.is_authorized(&request, &slice.all, entities);
-        let reasons = self.reasons(&response, kind, &point.text)?;
+        let ids = reasons(&response)?;
         if response.decision() == Decision::Allow {
-            return Ok(Verdict::Allowed(reasons));
+            return Ok(Answer::Allowed(ids.into()));
         }
-        if reasons.is_empty() {
-            return Ok(Verdict::NotPermitted);
+        if ids.is_empty() {
+            return Ok(Answer::NotPermitted);
         }
-        let (held, hard): (Vec<_>, Vec<_>) = reasons.into_iter().partition(|policy| self.holds(&policy.id));
+        let (held, hard): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| self.holds(id));
         if !hard.is_empty() {
-            return Ok(Verdict::Forbidden(hard));
+            return Ok(Answer::Forbidden(hard.into()));
         }
         // Cedar names the forbids only: an approval must not cover what nobody permitted.
         let alone = self.engine.authorizer.is_authorized(&request, &slice.permits, entities);
-        self.reasons(&alone, kind, &point.text)?;
-        Ok(if alone.decision() == Decision::Allow { Verdict::Held(held) } else { Verdict::NotPermitted })
-    }
-
-    /// The policies that decided. Any error of evaluation makes the answer void, because Cedar
-    /// skips a forbid that errors.
-    fn reasons(&self, response: &Response, kind: EffectKind, target: &str) -> Result<Vec<PolicyRef>, String> {
-        if let Some(error) = response.diagnostics().errors().next() {
-            return Err(error.to_string());
-        }
-        let ids = response.diagnostics().reason().map(AsRef::as_ref);
-        let mut reasons: Vec<_> = ids.map(|id: &str| self.engine.reference(id, kind, target)).collect();
-        // The order of a hash table would make equal decisions look different.
-        reasons.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(reasons)
+        reasons(&alone)?;
+        Ok(if alone.decision() == Decision::Allow { Answer::Held(held.into()) } else { Answer::NotPermitted })
     }
 
     fn holds(&self, id: &str) -> bool {
         self.engine.rules.get(id).is_some_and(|rule| rule.holds)
     }
+}
+
+/// Ids of the policies that decided. Any error of evaluation makes the answer void, because Cedar
+/// skips a forbid that errors.
+fn reasons(response: &Response) -> Result<Vec<String>, String> {
+    if let Some(error) = response.diagnostics().errors().next() {
+        return Err(error.to_string());
+    }
+    let ids = response.diagnostics().reason().map(AsRef::<str>::as_ref);
+    let mut ids: Vec<String> = ids.map(str::to_owned).collect();
+    // The order of a hash table would make equal decisions look different.
+    ids.sort();
+    Ok(ids)
 }
 
 fn level_name(level: Option<AutonomyLevel>) -> &'static str {

@@ -9,6 +9,7 @@ use miette::Diagnostic;
 use sha2::{Digest, Sha256};
 
 use super::check::{Checked, check};
+use super::memory::Memory;
 use super::slice::Slices;
 use super::{DEFAULT_POLICY, Engine, Error, FLOOR, FLOOR_PREFIX, SCHEMA};
 use crate::classes;
@@ -68,9 +69,10 @@ pub(super) fn load(files: &[PolicyFile]) -> Result<Engine, Error> {
     }
     validate(&schema, &sources, &placed)?;
     let actions = schema.action_entities().expect("the shipped schema's actions form no cycle: a test loads it");
+    let memory = Memory::of(placed.iter().map(|placed| &placed.policy));
     let slices = Slices::new(placed.into_iter().map(|placed| placed.policy).collect(), &actions);
     let version = version(&sources);
-    Ok(Engine { schema, authorizer: Authorizer::new(), actions, slices, rules, anchors, version, warnings })
+    Ok(Engine { schema, authorizer: Authorizer::new(), actions, slices, memory, rules, anchors, version, warnings })
 }
 
 /// The policies of a file with their offsets, in order.
