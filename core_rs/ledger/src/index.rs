@@ -1,5 +1,6 @@
 //! The SQLite index: filled from the log off the commit path, it answers queries and can be rebuilt.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -132,12 +133,14 @@ fn run(mut writer: Connection, queue: &Receiver<(Head, Vec<u8>)>, reached: &watc
 
 fn fill(writer: &mut Connection, records: &[(Head, Vec<u8>)]) -> Result<(), Error> {
     let transaction = writer.transaction()?;
+    let mut touched = Touched::default();
     for (head, payload) in records {
         // What cannot be read is still counted: the log holds it, and nothing can be said about it.
         if let Ok(event) = Event::decode(&**payload) {
-            add(&transaction, *head, payload, &event)?;
+            add(&transaction, *head, payload, &event, &mut touched)?;
         }
     }
+    touched.write(&transaction)?;
     if let Some((head, _)) = records.last() {
         transaction.execute("DELETE FROM head", [])?;
         transaction.execute("INSERT INTO head VALUES (?1, ?2)", params![head.position, head.hash])?;
@@ -145,14 +148,46 @@ fn fill(writer: &mut Connection, records: &[(Head, Vec<u8>)]) -> Result<(), Erro
     Ok(transaction.commit()?)
 }
 
-fn add(db: &Connection, head: Head, payload: &[u8], event: &Event) -> Result<(), Error> {
+/// Calls that a batch of records changed, and where each began: a call's document is read and
+/// written once a batch, however many of its events are in it.
+#[derive(Default)]
+struct Touched {
+    calls: HashMap<String, (Call, u64)>,
+}
+
+impl Touched {
+    fn call(&mut self, db: &Connection, head: Head, call_id: &str) -> Result<&mut Call, Error> {
+        if !self.calls.contains_key(call_id) {
+            let stored = db
+                .prepare_cached("SELECT document, position FROM call WHERE call_id = ?1")?
+                .query_row([call_id], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, u64>(1)?)))
+                .optional()?;
+            let position = stored.as_ref().map_or(head.position, |(_, position)| *position);
+            let call = stored.and_then(|(bytes, _)| Call::decode(&*bytes).ok()).unwrap_or_default();
+            self.calls.insert(call_id.to_owned(), (call, position));
+        }
+        Ok(&mut self.calls.get_mut(call_id).expect("inserted above").0)
+    }
+
+    fn write(self, db: &Connection) -> Result<(), Error> {
+        let mut insert = db.prepare_cached("INSERT OR REPLACE INTO call VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        for (call, position) in self.calls.into_values().filter(|(call, _)| !call.call_id.is_empty()) {
+            let actor = call.proposal.as_ref().and_then(|proposal| proposal.actor.as_ref());
+            let (agent, run) = actor.map_or(("", ""), |actor| (&actor.agent, &actor.run));
+            insert.execute(params![call.call_id, position, call.state, agent, run, call.encode_to_vec()])?;
+        }
+        Ok(())
+    }
+}
+
+fn add(db: &Connection, head: Head, payload: &[u8], event: &Event, touched: &mut Touched) -> Result<(), Error> {
     db.prepare_cached("INSERT OR REPLACE INTO event VALUES (?1, ?2, ?3)")?.execute(params![
         head.position,
         event.subject,
         payload
     ])?;
     if fold::is_of_call(event) {
-        add_to_call(db, head, event)?;
+        add_to_call(db, head, event, touched)?;
     }
     match &event.kind {
         Some(Kind::RunStarted(started)) => put_run(db, started.run.clone().unwrap_or_default())?,
@@ -176,27 +211,13 @@ fn add(db: &Connection, head: Head, payload: &[u8], event: &Event) -> Result<(),
     Ok(())
 }
 
-fn add_to_call(db: &Connection, head: Head, event: &Event) -> Result<(), Error> {
-    let stored = db
-        .prepare_cached("SELECT document, position FROM call WHERE call_id = ?1")?
-        .query_row([&event.subject], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, u64>(1)?)))
-        .optional()?;
-    let position = stored.as_ref().map_or(head.position, |(_, position)| *position);
-    let mut call = stored.and_then(|(bytes, _)| Call::decode(&*bytes).ok()).unwrap_or_default();
-    if let Err(error) = fold::apply(&mut call, event) {
+fn add_to_call(db: &Connection, head: Head, event: &Event, touched: &mut Touched) -> Result<(), Error> {
+    let call = touched.call(db, head, &event.subject)?;
+    if let Err(error) = fold::apply(call, event) {
         tracing::error!(call = %event.subject, %error, "a recorded event does not fit its call");
         return Ok(());
     }
-    let actor = call.proposal.clone().unwrap_or_default().actor.unwrap_or_default();
-    db.prepare_cached("INSERT OR REPLACE INTO call VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
-        call.call_id,
-        position,
-        call.state,
-        actor.agent,
-        actor.run,
-        call.encode_to_vec()
-    ])?;
-    if let Some(approval) = call.approval.filter(|_| touches_approval(event)) {
+    if let Some(approval) = call.approval.as_ref().filter(|_| touches_approval(event)) {
         db.prepare_cached("INSERT OR REPLACE INTO approval VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
             approval.approval_id,
             approval.call_id,
