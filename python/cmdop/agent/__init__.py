@@ -17,6 +17,7 @@ from cmdop.agent.model import (
     ModelRequest,
     ModelResponse,
     ModelText,
+    Reasoning,
     UserText,
 )
 from cmdop.agent.offer import Offer
@@ -35,6 +36,7 @@ __all__ = [
     "ModelResponse",
     "ModelText",
     "Offer",
+    "Reasoning",
     "RunEvent",
     "RunFinished",
     "RunResult",

@@ -5,31 +5,55 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
 from cmdop import v1
 from cmdop.agent.agent import Agent
 from cmdop.agent.events import CallAnswered, CallHeld, RunEvent, RunFinished, TurnTaken
-from cmdop.agent.model import (
-    FunctionCall,
-    FunctionResult,
-    Item,
-    ModelError,
-    ModelRequest,
-    ModelResponse,
-    ModelText,
-    UserText,
-)
+from cmdop.agent.model import FunctionCall, FunctionResult, Item, ModelError, ModelRequest, ModelResponse, UserText
 from cmdop.agent.offer import Offer
+from cmdop.agent.told import told_of_call, told_of_error
 from cmdop.client import Client
-from cmdop.document import call_document, error_document
-from cmdop.errors import BY_REASON, CmdopError, MalformedCallError, RefusedError
+from cmdop.errors import (
+    BY_REASON,
+    BridgeClosedError,
+    BridgeForkedError,
+    CmdopError,
+    DrainingError,
+    LedgerCorruptError,
+    MalformedCallError,
+    RefusedError,
+    StorageError,
+    UnreachableError,
+    reason_name,
+)
 
 Observer = Callable[[RunEvent], None]
 """Is told what happens in a run, as it happens."""
+
+CLOSING_S: Final = 10.0
+"""How long a run that was cancelled or failed may take to stop its calls and to be recorded."""
+
+AWAY_S: Final = 60.0
+"""How long a server may be away while a call waits for a person."""
+
+_HELD = frozenset({v1.CallState.CALL_STATE_HELD, v1.CallState.CALL_STATE_DIFF_HELD})
+_OPEN = (
+    v1.CallState.CALL_STATE_PROPOSED,
+    v1.CallState.CALL_STATE_HELD,
+    v1.CallState.CALL_STATE_PERMITTED,
+    v1.CallState.CALL_STATE_RUNNING,
+    v1.CallState.CALL_STATE_PREVIEWED,
+    v1.CallState.CALL_STATE_DIFF_HELD,
+    v1.CallState.CALL_STATE_COMMITTING,
+)
+
+_HOPELESS = (UnreachableError, DrainingError, StorageError, LedgerCorruptError, BridgeClosedError, BridgeForkedError)
+"""Errors that end a run: no other call would fare better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +78,8 @@ async def run(
 
     Every call goes through the whole loop: a held one waits for its person, a refused one goes back
     to the model with its remedy. Turns and calls are recorded; `client.traces.get(result.run.run_id)`
-    reads them back.
+    reads them back. A run that ends otherwise, cancelled included, is recorded as failed, and what it
+    had begun is stopped: a held call is rejected, a running one killed.
 
     Args:
         agent: Who works.
@@ -63,28 +88,56 @@ async def run(
         hosts: Where it may act; the first is the default.
         observe: Is told each turn and call.
 
+    Returns:
+        What came of it. A limit, a person who ends the run and a model that refuses the task are no
+        exceptions: `run.status` and `run.why` say so.
+
     Raises:
-        ServiceError: The server cannot be reached.
-        ModelError: The model cannot be asked. The run is recorded as failed.
+        ValueError: The agent and the client do not fit, or a tool of the agent is not registered.
+        ServiceError: The server cannot be reached or takes no calls.
+        ModelError: The model cannot be asked, or its answer is none. The run is recorded as failed.
     """
     if client.agent != agent.name:
         raise ValueError(
             f"the client acts as {client.agent!r}, not as {agent.name!r}; open Client(agent={agent.name!r})"
         )
-    offered = [tool for tool in await client.tools.list() if tool.name in agent.tools]
+    offer = Offer(await _tools(agent, client), hosts)
     started = await client.runs.start(task, model=agent.model.name)
-    loop = _Loop(agent, client, started, Offer(offered, hosts), observe or (lambda event: None))
-    status, why = v1.RunStatus.RUN_STATUS_FAILED, "cancelled"
+    loop = _Loop(agent, client, started, offer, observe or (lambda event: None))
     try:
         status, why = await loop.work(task)
-    except ModelError as error:
-        why = str(error)
+    except BaseException as error:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSING_S), suppress(CmdopError):
+            await loop.close(v1.RunStatus.RUN_STATUS_FAILED, _why(error))
+        if isinstance(error, ModelError):
+            error.run_id = started.run_id
         raise
-    finally:
-        with anyio.CancelScope(shield=True), anyio.move_on_after(5):
-            finished = await client.runs.finish(started.run_id, status, final_output=loop.output, why=why)
+    finished = await loop.close(status, why)
     loop.observe(RunFinished(finished))
     return RunResult(finished, loop.output, tuple(loop.calls))
+
+
+async def _tools(agent: Agent, client: Client) -> list[v1.ToolContract]:
+    registered = {tool.name: tool for tool in await client.tools.list()}
+    missing = [name for name in agent.tools if name not in registered]
+    if missing:
+        raise ValueError(f"no tool is called {', '.join(missing)}; the server has {', '.join(sorted(registered))}")
+    return [registered[name] for name in agent.tools]
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, Exception):
+        return str(error) or type(error).__name__
+    return "cancelled"
+
+
+class _Ended(Exception):
+    """The run is over, wherever in it that was found out."""
+
+    def __init__(self, status: v1.RunStatus, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+        self.why = why
 
 
 class _Loop:
@@ -100,96 +153,133 @@ class _Loop:
         self._recorded = 0
         self._proposed = 0
         self._denials = 0
-        self._waited_s = 0.0
+        self._deadline = anyio.current_time() + agent.limits.time_s
         self._to_mend: dict[str, int] = {}
 
     async def work(self, task: str) -> tuple[v1.RunStatus, str]:
-        limits, began = self.agent.limits, anyio.current_time()
         self._items.append(UserText(task))
-        for turn in range(1, limits.turns + 1):
-            if anyio.current_time() - began - self._waited_s > limits.time_s:
-                return v1.RunStatus.RUN_STATUS_LIMITED, f"no answer within {limits.time_s:g} s"
-            response = await self._turn(turn)
-            if not response.calls:
-                self.output = response.text
-                return v1.RunStatus.RUN_STATUS_FINISHED, ""
-            for asked in response.calls:
-                if self._proposed >= limits.calls:
-                    return v1.RunStatus.RUN_STATUS_LIMITED, f"no answer within {limits.calls} calls"
-                answer = await self._act(asked)
-                self._items.append(FunctionResult(asked.id, json.dumps(answer, ensure_ascii=False)))
-                if self._terminated():
-                    return v1.RunStatus.RUN_STATUS_TERMINATED, "a person ended the run"
-                if self._denials >= limits.denials_in_row:
-                    return v1.RunStatus.RUN_STATUS_LIMITED, f"refused {self._denials} times in a row"
-        return v1.RunStatus.RUN_STATUS_LIMITED, f"no answer within {limits.turns} turns"
+        try:
+            for turn in range(1, self.agent.limits.turns + 1):
+                response = await self._turn(turn)
+                if response.refusal:
+                    self.output = response.refusal
+                    return v1.RunStatus.RUN_STATUS_FAILED, f"the model refused: {response.refusal}"
+                if not response.calls:
+                    self.output = response.text
+                    return v1.RunStatus.RUN_STATUS_FINISHED, ""
+                for asked in response.calls:
+                    await self._answer(asked)
+        except _Ended as ended:
+            return ended.status, ended.why
+        return v1.RunStatus.RUN_STATUS_LIMITED, f"no answer within {self.agent.limits.turns} turns"
+
+    async def close(self, status: v1.RunStatus, why: str) -> v1.Run:
+        """Stops what still goes on, and records the end."""
+        if status != v1.RunStatus.RUN_STATUS_FINISHED:
+            for call in await self.client.calls.list(run=self.run.run_id, states=_OPEN):
+                await self.client.calls.cancel(call.call_id, why="its run is over")
+                with anyio.move_on_after(CLOSING_S / 2):
+                    call = await self.client.calls.settled(call.call_id)
+                self.calls.append(call)
+        return await self.client.runs.finish(self.run.run_id, status, final_output=self.output, why=why)
 
     async def _turn(self, turn: int) -> ModelResponse:
         request = ModelRequest(self.agent.instructions, tuple(self._items), self.offer.functions)
         began = time.monotonic_ns()
-        response = await self.agent.model.respond(request)
-        new: list[dict[str, Any]] = [
-            {"type": type(item).__name__} | asdict(item) for item in self._items[self._recorded :]
-        ]
+        response: ModelResponse | None = None
+        with anyio.CancelScope(deadline=self._deadline):
+            response = await self.agent.model.respond(request)
+        if response is None:
+            raise self._out_of_time()
+        prompt = [_entry(item) for item in self._items[self._recorded :]]
         if turn == 1:
-            new.insert(0, {"type": "Instructions", "text": self.agent.instructions})
+            prompt.insert(0, {"type": "Instructions", "text": self.agent.instructions})
         recorded = v1.ModelTurn(
             run_id=self.run.run_id,
             turn=turn,
             model=self.agent.model.name,
-            prompt_json=json.dumps(new, ensure_ascii=False),
-            response_json=json.dumps(asdict(response), ensure_ascii=False),
+            prompt_json=_json(prompt),
+            response_json=_json(asdict(response) | {"said": [_entry(item) for item in response.said]}),
             input_tokens=response.input_tokens,
             output_tokens=response.output_tokens,
             duration_ns=time.monotonic_ns() - began,
             model_call_ids=[call.id for call in response.calls],
         )
         await self.client.runs.record_turn(recorded)
-        if response.text:
-            self._items.append(ModelText(response.text))
-        self._items.extend(response.calls)
+        if not (response.text or response.calls or response.refusal):
+            raise ModelError(f"{self.agent.model.name} answered with nothing")
+        self._items.extend(response.items)
         self._recorded = len(self._items)
         self.observe(TurnTaken(turn, response))
         return response
 
-    async def _act(self, asked: FunctionCall) -> dict[str, Any]:
-        """Proposes what the model asked for and says what became of it, as the model hears it."""
+    async def _answer(self, asked: FunctionCall) -> None:
+        """Proposes what the model asked for, and lets it hear what became of it."""
+        limits = self.agent.limits
+        if self._proposed >= limits.calls:
+            raise _Ended(v1.RunStatus.RUN_STATUS_LIMITED, f"no answer within {limits.calls} calls")
         self._proposed += 1
-        action = self.offer.action(asked)
+        action = self.offer.unread(asked)
+        call: v1.Call | None = None
+        try:
+            action = self.offer.action(asked)
+            call = await self._propose(action, asked)
+            error, told = call.error if call.HasField("error") else None, told_of_call(call)
+            self.calls.append(call)
+        except _HOPELESS:
+            raise
+        except CmdopError as raised:
+            error, told = raised.proto, told_of_error(raised.proto)
+            if raised.call_id:
+                self.calls.append(await self.client.calls.get(raised.call_id))
+        self._note(action, error)
+        self.observe(CallAnswered(asked, action, call, error))
+        self._items.append(FunctionResult(asked.id, told))
+        if call is not None and call.approval.decision.verdict == v1.ApprovalVerdict.APPROVAL_VERDICT_TERMINATE:
+            raise _Ended(v1.RunStatus.RUN_STATUS_TERMINATED, "a person ended the run")
+        if self._denials >= limits.denials_in_row:
+            raise _Ended(v1.RunStatus.RUN_STATUS_LIMITED, f"refused {self._denials} times in a row")
+
+    async def _propose(self, action: v1.Action, asked: FunctionCall) -> v1.Call:
         proposal = v1.Proposal(
             action=action,
             actor=self.run.actor,
             author_attempt=1 + self._to_mend.get(action.tool, 0),
             model_call_id=asked.id,
         )
-        try:
+        call: v1.Call | None = None
+        with anyio.CancelScope(deadline=self._deadline):
             call = await self.client.calls.submit(proposal)
-            if call.state in (v1.CallState.CALL_STATE_HELD, v1.CallState.CALL_STATE_DIFF_HELD):
-                call = await self._wait_for_person(call)
-        except (MalformedCallError, RefusedError) as error:
-            if error.call_id:
-                self.calls.append(await self.client.calls.get(error.call_id))
-            self._note(action, error.proto)
-            self.observe(CallAnswered(asked, action, None, error.proto))
-            return {"error": error_document(error.proto)}
-        except CmdopError as error:
-            # The host or the server has a problem that mending the call does not solve.
-            self._note(action, error.proto)
-            self.observe(CallAnswered(asked, action, None, error.proto))
-            return {"error": error_document(error.proto)}
-        error = call.error if call.HasField("error") else None
-        self.calls.append(call)
-        self._note(action, error)
-        self.observe(CallAnswered(asked, action, call, error))
-        return _told(call)
+        if call is None:
+            raise self._out_of_time()
+        return await self._wait_for_person(call) if call.state in _HELD else call
 
     async def _wait_for_person(self, call: v1.Call) -> v1.Call:
         began = anyio.current_time()
-        while call.state in (v1.CallState.CALL_STATE_HELD, v1.CallState.CALL_STATE_DIFF_HELD):
+        while call.state in _HELD:
             self.observe(CallHeld(call))
-            call = await self.client.calls.settled(call.call_id, beyond_approval=call.approval.approval_id)
-        self._waited_s += anyio.current_time() - began
+            call = await self._decided(call)
+        self._deadline += anyio.current_time() - began
         return call
+
+    async def _decided(self, call: v1.Call) -> v1.Call:
+        """The call after its approval, across restarts of the server: people take longer than those."""
+        away_since: float | None = None
+        while True:
+            asked_at = anyio.current_time()
+            try:
+                return await self.client.calls.settled(call.call_id, beyond_approval=call.approval.approval_id)
+            except UnreachableError:
+                now = anyio.current_time()
+                # A question that was open for long found the server there.
+                if away_since is None or now - asked_at > AWAY_S / 2:
+                    away_since = now
+                if now - away_since > AWAY_S:
+                    raise
+            await anyio.sleep(0.5)
+
+    def _out_of_time(self) -> _Ended:
+        return _Ended(v1.RunStatus.RUN_STATUS_LIMITED, f"no answer within {self.agent.limits.time_s:g} s")
 
     def _note(self, action: v1.Action, error: v1.Error | None) -> None:
         """Counts attempts at mending a call, and refusals in a row."""
@@ -197,20 +287,17 @@ class _Loop:
             self._denials = 0
             self._to_mend.pop(action.tool, None)
             return
-        name = v1.Reason.Name(error.reason).removeprefix("REASON_")
-        kind = BY_REASON.get(name, CmdopError)
+        kind = BY_REASON.get(reason_name(error.reason), CmdopError)
         if issubclass(kind, RefusedError):
             self._denials += 1
         if issubclass(kind, MalformedCallError):
             self._to_mend[action.tool] = self._to_mend.get(action.tool, 0) + 1
 
-    def _terminated(self) -> bool:
-        last = self.calls[-1] if self.calls else v1.Call()
-        return last.approval.decision.verdict == v1.ApprovalVerdict.APPROVAL_VERDICT_TERMINATE
+
+def _entry(item: Item) -> dict[str, Any]:
+    return {"type": type(item).__name__} | asdict(item)
 
 
-def _told(call: v1.Call) -> dict[str, Any]:
-    """What a model hears of a call: the facts, not who approved it under which policy."""
-    document = call_document(call)
-    kept = ("outcome", "result", "observed", "side_effects", "error")
-    return {key: document[key] for key in kept if document.get(key)}
+def _json(value: Any) -> str:
+    # Half a surrogate pair can stand in a text of Python, but not in one of a message.
+    return json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()

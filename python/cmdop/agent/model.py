@@ -10,6 +10,9 @@ from typing import Any, Protocol, TypeAlias
 class ModelError(Exception):
     """The model could not be asked, or answered something that is no answer."""
 
+    run_id: str = ""
+    """The run that it ended; empty outside of one."""
+
 
 @dataclass(frozen=True, slots=True)
 class UserText:
@@ -23,6 +26,8 @@ class ModelText:
     """What the model said in words."""
 
     text: str
+    phase: str = ""
+    """The provider's word for what it is, if it has one: it wants it back with the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,15 @@ class FunctionResult:
     """JSON text."""
 
 
-Item: TypeAlias = UserText | ModelText | FunctionCall | FunctionResult
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What the model thought, in a form that only its provider reads: sent back as it came."""
+
+    data: str
+    """JSON text of the provider's own item."""
+
+
+Item: TypeAlias = UserText | ModelText | FunctionCall | FunctionResult | Reasoning
 """One entry of a conversation."""
 
 
@@ -74,8 +87,20 @@ class ModelResponse:
 
     text: str = ""
     calls: tuple[FunctionCall, ...] = ()
+    refusal: str = ""
+    """Why the model will not answer, in its own words; such an answer has no calls."""
     input_tokens: int = 0
     output_tokens: int = 0
+    said: tuple[Item, ...] = ()
+    """The same with what goes back to the provider, in its order. Left out, text and then calls."""
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The answer as entries of the conversation."""
+        if self.said:
+            return self.said
+        words = self.text or self.refusal
+        return (*((ModelText(words),) if words else ()), *self.calls)
 
 
 OnText: TypeAlias = Callable[[str], None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -50,7 +51,10 @@ def run(
     from cmdop.agent import run as run_agent
     from cmdop.agent.openai import model_from_environment
 
-    model = model_from_environment()
+    try:
+        model = model_from_environment()
+    except ModelError as error:
+        return usage_error(str(error), as_json=as_json)
     if model is None:
         return usage_error(
             "no model is configured: set OPENAI_API_KEY (and CMDOP_MODEL, OPENAI_BASE_URL)", as_json=as_json
@@ -63,12 +67,19 @@ def run(
             result = await run_agent(worker, task, client=client, hosts=tuple(host or ("local",)), observe=observe)
         except ModelError as error:
             print(f"cmdop: the model cannot be asked: {error}", file=sys.stderr)
+            if as_json:
+                calls = await client.calls.list(run=error.run_id)
+                _print_run(await client.runs.get(error.run_id), calls[::-1])
             return ExitCode.FAILED
         if as_json:
-            print_json(run_document(result.run) | {"calls": [call_document(call) for call in result.calls]})
+            _print_run(result.run, result.calls)
         return _STATUS_CODES.get(result.run.status, ExitCode.FAILED)
 
     return with_client(act, as_json=as_json, server=server, user=user, agent=agent)
+
+
+def _print_run(finished: v1.Run, calls: Sequence[v1.Call]) -> None:
+    print_json(run_document(finished) | {"calls": [call_document(call) for call in calls]})
 
 
 _STATUS_CODES = {
