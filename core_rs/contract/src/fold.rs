@@ -198,7 +198,7 @@ fn input(kind: &Kind) -> Result<Input, Error> {
 
 /// Keeps what a report measured. A commit reports no output of its own: the preview's stays, and so
 /// does its observation if the commit changed nothing.
-fn take(call: &mut Call, report: Option<&Report>) {
+pub fn take(call: &mut Call, report: Option<&Report>) {
     let Some(report) = report else { return };
     if report.stage() != Stage::Commit && report.result.is_some() {
         call.result.clone_from(&report.result);
