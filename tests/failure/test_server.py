@@ -1,0 +1,224 @@
+"""What is lost when something dies, fills up or is damaged: nothing that was acknowledged, and nothing runs twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.live import Up, make_fixture, start_up
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.skipif(os.geteuid() != 0, reason="commands need root to preview")]
+
+READ = ("call", "files.read", "--host", "local", "--arg", "path=/logs/system.log")
+
+
+def until(holds: Callable[[], bool], deadline_s: float = 30) -> None:
+    """Waits until something that must happen soon has happened."""
+    end = time.monotonic() + deadline_s
+    while not holds():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def started(up: Up, *arguments: str) -> subprocess.Popen[bytes]:
+    """A command line against it that goes on in the background."""
+    command = [sys.executable, "-m", "cmdop", *arguments, "--json", "--server", up.address]
+    environment = os.environ | {"CMDOP_USER": "tester"}
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+
+
+def calls(up: Up) -> list[dict[str, Any]]:
+    """Every call of the server."""
+    code, found = up.call("calls", "list")
+    assert code == 0
+    listed: list[dict[str, Any]] = json.loads(json.dumps(found))
+    return listed
+
+
+def kinds(up: Up, call_id: str) -> list[str]:
+    """What was recorded about a call, in order."""
+    code, trace = up.call("trace", "show", call_id)
+    assert code == 0
+    return [event["kind"] for event in trace["events"]]
+
+
+def running_call(up: Up) -> str:
+    """Id of the one call whose command runs now."""
+    going = ("permitted", "running")
+    until(lambda: any(call["state"] in going for call in calls(up)))
+    return str(next(call["call_id"] for call in calls(up) if call["state"] in going))
+
+
+SLOW = (
+    "call", "terminal.exec", "--host", "local", "--arg", "command=sleep 2; rm -f logs/app.log", "--arg", "cwd=/srv/app",
+    "--expect", "file.delete:/srv/app/logs/app.log", "--key", "slow",
+)  # fmt: skip
+
+
+def test_a_server_killed_between_intent_and_result_goes_on_and_runs_nothing_twice(tmp_path: Path) -> None:
+    fixture = make_fixture(tmp_path / "fixture")
+    up = start_up(tmp_path / "data", fixture)
+    client = started(up, *SLOW)
+    call_id = running_call(up)
+    up.stop(signal.SIGKILL)
+    client.kill()
+    client.wait()
+    up = start_up(tmp_path / "data", fixture)
+    try:
+        until(lambda: up.call("calls", "show", call_id)[1]["outcome"] is not None)
+        _, settled = up.call("calls", "show", call_id)
+        is_there = (fixture / "srv/app/logs/app.log").exists()
+        assert (settled["outcome"], is_there) in (("applied", False), ("not_applied", True)), settled
+        assert kinds(up, call_id).count("call_permitted") <= 2, "one permit for the preview, one for the commit"
+        # The same key never starts it again: it answers with the call that has it.
+        _, again = up.call(*SLOW)
+        assert again["call_id"] == call_id
+    finally:
+        up.stop()
+
+
+def test_what_is_held_survives_a_kill_and_can_still_be_approved(tmp_path: Path) -> None:
+    fixture = make_fixture(tmp_path / "fixture")
+    up = start_up(tmp_path / "data", fixture)
+    remove = ("--arg", "command=rm -f logs/app.log", "--arg", "cwd=/srv/app", "--intent", "make room")
+    expect = ("--expect", "file.delete:/srv/app/logs/app.log", "--agent", "janitor")
+    code, held = up.call("call", "terminal.exec", "--host", "local", *remove, *expect)
+    assert (code, held["outcome"]) == (4, None)
+    up.stop(signal.SIGKILL)
+    up = start_up(tmp_path / "data", fixture)
+    try:
+        code, approved = up.call("approvals", "approve", held["approval_id"])
+        assert (code, approved["call"]["outcome"]) == (0, "applied"), approved
+        assert not (fixture / "srv/app/logs/app.log").exists()
+    finally:
+        up.stop()
+
+
+def test_a_call_whose_client_is_gone_settles_all_the_same(fresh_up: Up) -> None:
+    client = started(fresh_up, *SLOW)
+    call_id = running_call(fresh_up)
+    client.kill()
+    client.wait()
+    until(lambda: fresh_up.call("calls", "show", call_id)[1]["outcome"] is not None)
+    assert fresh_up.call("calls", "show", call_id)[1]["outcome"] == "applied"
+    assert not (fresh_up.fixture / "srv/app/logs/app.log").exists()
+
+
+def segment(data: Path) -> Path:
+    """The only segment of a young ledger."""
+    (only,) = (data / "server/log").glob("*.log")
+    return only
+
+
+def refused(data: Path, fixture: Path) -> subprocess.CompletedProcess[str]:
+    """A start that must fail."""
+    command = [sys.executable, "-m", "cmdop", "up", "--data", str(data), "--listen", "127.0.0.1:0"]
+    return subprocess.run(
+        [*command, "--fixture", str(fixture)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_flipped_byte_of_the_ledger_stops_the_start_and_is_named(tmp_path: Path) -> None:
+    fixture = make_fixture(tmp_path / "fixture")
+    up = start_up(tmp_path / "data", fixture)
+    up.call(*READ)
+    up.stop()
+    path = segment(tmp_path / "data")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    done = refused(tmp_path / "data", fixture)
+    assert done.returncode not in (0, None)
+    assert path.name in done.stderr, done.stderr
+
+
+def test_a_ledger_that_lost_acknowledged_records_stops_the_start(tmp_path: Path) -> None:
+    fixture = make_fixture(tmp_path / "fixture")
+    up = start_up(tmp_path / "data", fixture)
+    up.call(*READ)
+    up.stop()
+    path = segment(tmp_path / "data")
+    path.write_bytes(path.read_bytes()[:-100])
+    done = refused(tmp_path / "data", fixture)
+    assert done.returncode not in (0, None)
+    assert "acknowledged" in done.stderr, done.stderr
+
+
+def test_a_torn_tail_is_cut_and_an_index_that_is_gone_is_made_anew(tmp_path: Path) -> None:
+    fixture = make_fixture(tmp_path / "fixture")
+    up = start_up(tmp_path / "data", fixture)
+    _, call = up.call(*READ)
+    up.stop()
+    # What a process leaves that dies while it appends: half a record that nobody was told about.
+    with segment(tmp_path / "data").open("ab") as log:
+        log.write(b"\x40\x00\x00\x00half")
+    for file in (tmp_path / "data/server").glob("index.db*"):
+        file.unlink()
+    up = start_up(tmp_path / "data", fixture)
+    try:
+        code, found = up.call("calls", "show", call["call_id"])
+        assert (code, found["outcome"]) == (0, "applied")
+        with sqlite3.connect(tmp_path / "data/server/index.db") as index:
+            assert index.execute("SELECT count(*) FROM call").fetchone() == (1,)
+        index.close()
+    finally:
+        up.stop()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few megabytes."""
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m,mode=700", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_on_a_full_disk_nothing_runs_and_nothing_acknowledged_is_lost(small_disk: Path, tmp_path: Path) -> None:
+    fixture = make_fixture(tmp_path / "fixture")
+    up = start_up(small_disk / "data", fixture)
+    code, before = up.call(*READ)
+    assert code == 0
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as full:
+        while True:
+            try:
+                if not full.write(bytes(4096)):
+                    break
+            except OSError:
+                break
+    delete = ("call", "files.delete", "--host", "local", "--arg", "path=/srv/app/logs/app.log")
+    reasons = [up.call(*delete, "--key", f"full-{number}")[1]["error"]["reason"] for number in range(40)]
+    # The last page of a file may still take a few records; once it cannot, it says so for good.
+    assert reasons[-1] == "STORAGE_ERROR", reasons
+    up.stop(signal.SIGKILL)
+    filler.unlink()
+    up = start_up(small_disk / "data", fixture)
+    try:
+        code, found = up.call("calls", "show", before["call_id"])
+        assert (code, found["outcome"]) == (0, "applied")
+    finally:
+        up.stop()
+
+
+def test_an_argument_that_is_too_large_names_the_limit(up: Up) -> None:
+    proposal = {
+        "tool": "files.write",
+        "host": "local",
+        "intent": "x",
+        "arguments": {"path": "/srv/app/x", "content": "x" * (1 << 20)},
+    }
+    code, call = up.call("call", "--from", "-", stdin=json.dumps(proposal))
+    assert code == 2
+    assert call["error"]["reason"] == "ARGUMENTS_TOO_LARGE"
+    assert "1048576" in call["error"]["message"]
