@@ -15,7 +15,7 @@ use cmdop_contract::{fold, reason};
 use tokio::sync::watch;
 
 use crate::gate::{Gate, now};
-use crate::live::{Live, Progress, Reins};
+use crate::live::{Input, Live, Progress, Reins};
 use crate::output::OutputReader;
 use decide::Considered;
 
@@ -107,8 +107,14 @@ pub(crate) struct Driver {
     /// Reports to acknowledge once `pending` is durable.
     unacknowledged: Vec<String>,
     considered: Option<Box<Considered>>,
-    /// The permit that this life handed to the host. One from an earlier life is inquired about.
+    /// The permit that this life handed to the host, or asked it about.
     dispatched: Option<String>,
+    /// The permit that the host said it started.
+    started: Option<String>,
+    /// The host reported that it cannot tell the outcome, and that is recorded.
+    evidence: bool,
+    /// Why someone wants this call to stop. It holds until the call is settled.
+    cancelled: Option<String>,
 }
 
 impl Driver {
@@ -122,6 +128,9 @@ impl Driver {
             unacknowledged: Vec::new(),
             considered: None,
             dispatched: None,
+            started: None,
+            evidence: false,
+            cancelled: None,
         }
     }
 
@@ -165,12 +174,39 @@ impl Driver {
 
     /// Makes everything recorded durable, then tells everyone.
     async fn flush(&mut self) -> Result<(), v1::Error> {
+        self.store().await?;
+        self.tell();
+        Ok(())
+    }
+
+    async fn store(&mut self) -> Result<(), v1::Error> {
         let pending = std::mem::take(&mut self.pending);
         if !pending.is_empty() {
             self.gate.shared().ledger.append(pending).await.map_err(|error| self.unrecorded(error))?;
         }
-        self.tell();
         Ok(())
+    }
+
+    /// Why the call is to stop, if someone asked for it by now. Nothing else that waits in the queue
+    /// matters while no permit is out: whoever asks does so right before one is made.
+    fn stop_asked(&mut self) -> Option<v1::Error> {
+        while let Ok(input) = self.reins.inputs.try_recv() {
+            if let Input::Cancel { why } = input {
+                self.cancelled = Some(why);
+            }
+        }
+        let why = self.cancelled.as_ref()?;
+        let message = format!("cancelled before anything was applied: {why}");
+        Some(reason::error(Reason::Cancelled, message).into())
+    }
+
+    /// Acknowledges a report that came again, if it is one whose permit this call is done with.
+    fn acknowledge_earlier(&self, permit_id: String) {
+        if self.call.permits.iter().any(|permit| permit.permit_id == permit_id) {
+            self.gate.acknowledge(&self.live.host, permit_id);
+        } else {
+            tracing::warn!(call = %self.call.call_id, permit = %permit_id, "a report for a permit that the call never had");
+        }
     }
 
     /// Publishes the state and acknowledges reports, now that both are durable.

@@ -11,7 +11,7 @@ use cmdop_contract::v1::{
     self, Approval, Call, CallProposed, Event, Host, HostHello, Proposal, Reason, event, server_to_host,
 };
 use cmdop_contract::validate::Limits;
-use cmdop_contract::{digest, fold};
+use cmdop_contract::{digest, fold, life};
 use cmdop_ledger::{Claim, Ledger};
 use cmdop_policy::engine::Engine;
 use parking_lot::Mutex;
@@ -84,7 +84,7 @@ impl Gate {
         let gate = Self { shared: Arc::new(shared) };
         gate.shared.hosts.remember(gate.shared.ledger.hosts().await?);
         for call in gate.shared.ledger.open_calls().await? {
-            gate.drive(call, None);
+            gate.drive(&mut gate.shared.live.lock(), call, None);
         }
         let started = v1::ServerStarted {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -105,25 +105,30 @@ impl Gate {
         if self.shared.draining.load(Ordering::Relaxed) {
             return Err(reason::error(Reason::Draining, "the server is stopping; try again with the same key").into());
         }
-        if self.shared.live.lock().len() >= self.shared.options.max_open_calls {
-            return Err(reason::error(Reason::LoadShed, "too many calls are open; try again later")
-                .retry_after(500)
-                .into());
-        }
         complete(&mut proposal);
         let call_id = new_id();
         let action_digest = digest::action_digest(&proposal.action.clone().unwrap_or_default());
         let tenant = proposal.actor.as_ref().map(|actor| actor.tenant.clone()).unwrap_or_default();
-        match self.shared.ledger.claim(&tenant, &proposal.idempotency_key, &action_digest, &call_id) {
-            Claim::New => {}
-            Claim::Same(earlier) => return self.join(&earlier).await,
-            Claim::Conflict(earlier) => return Err(conflict(&proposal.idempotency_key, &earlier)),
-        }
-        let proposed = CallProposed { proposal: Some(proposal), action_digest };
-        let event = Event { at: now(), subject: call_id, kind: Some(event::Kind::CallProposed(proposed)) };
+        let key = proposal.idempotency_key.clone();
+        let proposed = CallProposed { proposal: Some(proposal), action_digest: action_digest.clone() };
+        let event = Event { at: now(), subject: call_id.clone(), kind: Some(event::Kind::CallProposed(proposed)) };
         let mut call = Call::default();
         fold::apply(&mut call, &event).map_err(|error| internal(&error.to_string()))?;
-        Ok(self.drive(call, Some(event)))
+        let earlier = {
+            // One lock over claim and driver: whoever finds the key taken finds its call, too.
+            let mut live = self.shared.live.lock();
+            if live.len() >= self.shared.options.max_open_calls {
+                return Err(reason::error(Reason::LoadShed, "too many calls are open; try again later")
+                    .retry_after(500)
+                    .into());
+            }
+            match self.shared.ledger.claim(&tenant, &key, &action_digest, &call_id) {
+                Claim::New => return Ok(self.drive(&mut live, call, Some(event))),
+                Claim::Same(earlier) => earlier,
+                Claim::Conflict(earlier) => return Err(conflict(&key, &earlier)),
+            }
+        };
+        self.follow(&earlier).await
     }
 
     /// Proposes and waits: until the call is settled or held, or with `for_decision` only until it
@@ -339,19 +344,14 @@ impl Gate {
         &self.shared
     }
 
-    fn drive(&self, call: Call, proposed: Option<Event>) -> Ticket {
+    fn drive(&self, open: &mut HashMap<String, Arc<Live>>, call: Call, proposed: Option<Event>) -> Ticket {
         let (live, reins) = Live::new(&Arc::new(call.clone()));
-        self.shared.live.lock().insert(call.call_id.clone(), live.clone());
+        open.insert(call.call_id.clone(), live.clone());
         let driver = Driver::new(self.clone(), live.clone(), reins, call, proposed);
         let mut drivers = self.shared.drivers.lock();
         while drivers.try_join_next().is_some() {}
         drivers.spawn(driver.run());
         Ticket::follow(live)
-    }
-
-    /// Joins the call that has the key already.
-    async fn join(&self, call_id: &str) -> Result<Ticket, v1::Error> {
-        self.follow(call_id).await
     }
 
     fn live(&self, call_id: &str) -> Option<Arc<Live>> {
@@ -370,6 +370,28 @@ impl Gate {
     pub(crate) async fn notify(&self, call_id: &str, input: Input) -> bool {
         let Some(live) = self.live(call_id) else { return false };
         live.inputs.send(input).await.is_ok()
+    }
+
+    /// Hands what a host says to the driver of one of its own calls. False if there is none.
+    pub(crate) async fn notify_from(&self, host: &str, call_id: &str, input: Input) -> bool {
+        let Some(live) = self.live(call_id).filter(|live| live.host == host) else { return false };
+        live.inputs.send(input).await.is_ok()
+    }
+
+    /// Answers a report that no driver waits for. Only what the ledger knows to be over is
+    /// acknowledged: a call whose driver failed still needs the report in its next life.
+    pub(crate) async fn answer_late(&self, host: &str, report: &v1::Report) {
+        let Ok(Some(call)) = self.shared.ledger.call(&report.call_id).await else { return };
+        let own = call.permits.iter().any(|permit| permit.permit_id == report.permit_id && permit.host == host);
+        if !own || !life::is_final(call.state()) {
+            tracing::warn!(host, call = %report.call_id, "a report that belongs to no settled call of this host");
+            return;
+        }
+        if report.layer_held {
+            let discard = v1::Discard { call_id: report.call_id.clone() };
+            let _ = self.shared.hosts.send(host, server_to_host::Kind::Discard(discard));
+        }
+        self.acknowledge(host, report.permit_id.clone());
     }
 
     pub(crate) async fn notify_host_calls(&self, host: &str, input: impl Fn() -> Input) {
@@ -396,13 +418,27 @@ impl Gate {
         let _ = self.shared.approvals.send(approval);
     }
 
-    /// Expires what is due and tells the drivers, the caller's own included.
-    pub(crate) async fn expire_approvals(&self) -> Result<(), v1::Error> {
+    /// Expires what is due, tells the other drivers, and returns the caller's own approval as it is now.
+    pub(crate) async fn expire_approvals(&self, own: &str) -> Result<Option<Approval>, v1::Error> {
+        let mut found = None;
         for approval in self.shared.ledger.expire_due(now()).await? {
             self.announce(approval.clone());
-            self.notify(&approval.call_id, Input::Decided(Box::new(approval.clone()))).await;
+            if approval.approval_id == own {
+                found = Some(approval);
+                continue;
+            }
+            // No driver waits for room in another's queue, or its own: they could wait for each other.
+            let gate = self.clone();
+            self.shared.drivers.lock().spawn(async move {
+                let call_id = approval.call_id.clone();
+                gate.notify(&call_id, Input::Decided(Box::new(approval))).await;
+            });
         }
-        Ok(())
+        match found {
+            Some(approval) => Ok(Some(approval)),
+            // A person or another driver was faster.
+            None => Ok(self.shared.ledger.approval(own).await?),
+        }
     }
 
     pub(crate) fn note_host_attached(&self, host: Host) {
@@ -446,7 +482,7 @@ fn complete(proposal: &mut Proposal) {
 
 fn conflict(key: &str, earlier: &str) -> v1::Error {
     let message = format!("the key `{key}` belongs to call {earlier}, which is another action; use a new key");
-    reason::error(Reason::KeyConflict, message)
+    v1::Error { call_id: earlier.to_owned(), ..reason::error(Reason::KeyConflict, message) }
 }
 
 fn unknown_call(id: &str) -> v1::Error {

@@ -75,6 +75,17 @@ impl Hosts {
         Ok(id)
     }
 
+    /// Does this link still carry the host?
+    fn is_current(&self, name: &str, id: u64) -> bool {
+        let known = self.known.lock();
+        known.get(name).and_then(|known| known.link.as_ref()).is_some_and(|link| link.id == id)
+    }
+
+    /// Is there a way to the host now? One that drains still reports.
+    pub(crate) fn is_linked(&self, name: &str) -> bool {
+        self.known.lock().get(name).is_some_and(|known| known.link.is_some())
+    }
+
     /// Forgets a link. False if a newer one has taken its place.
     fn unlink(&self, name: &str, id: u64) -> bool {
         let mut known = self.known.lock();
@@ -139,25 +150,29 @@ impl Attachment {
         self.gate.notify_host_calls(&self.name, || Input::Attached).await;
     }
 
-    /// Takes a frame that came from the host.
+    /// Takes a frame that came from the host. A host speaks for its own calls only, and only while
+    /// nobody else has its name.
     pub async fn frame(&self, frame: HostToServer) {
         use host_to_server::Kind;
+        if !self.gate.shared().hosts.is_current(&self.name, self.link) {
+            return;
+        }
+        let (host, gate) = (&self.name, &self.gate);
         match frame.kind {
-            Some(Kind::Started(started)) => {
-                self.gate.notify(&started.call_id, Input::Started { permit_id: started.permit_id }).await;
+            Some(Kind::Started(v1::Started { permit_id, call_id })) => {
+                gate.notify_from(host, &call_id, Input::Started { permit_id }).await;
             }
-            Some(Kind::Output(output)) => self.gate.push_output(&self.name, output),
+            Some(Kind::Output(output)) => gate.push_output(host, output),
             Some(Kind::Report(report)) => {
-                let (call_id, permit_id) = (report.call_id.clone(), report.permit_id.clone());
-                if !self.gate.notify(&call_id, Input::Report(Box::new(report))).await {
-                    // The call was settled in an earlier life: its report is durable already.
-                    self.gate.acknowledge(&self.name, permit_id);
+                let call_id = report.call_id.clone();
+                if !gate.notify_from(host, &call_id, Input::Report(Box::new(report.clone()))).await {
+                    gate.answer_late(host, &report).await;
                 }
             }
-            Some(Kind::Forgotten(forgotten)) => {
-                self.gate.notify(&forgotten.call_id, Input::Forgotten { permit_id: forgotten.permit_id }).await;
+            Some(Kind::Forgotten(v1::Forgotten { permit_id, call_id })) => {
+                gate.notify_from(host, &call_id, Input::Forgotten { permit_id }).await;
             }
-            Some(Kind::Draining(_)) => self.gate.shared().hosts.drain(&self.name, self.link),
+            Some(Kind::Draining(_)) => gate.shared().hosts.drain(host, self.link),
             Some(Kind::Hello(_) | Kind::Heartbeat(_)) | None => {}
         }
     }

@@ -69,26 +69,33 @@ impl Foresight {
         if let Some(prediction) = self.remembered.lock().get(&key) {
             return Ok(prediction.clone());
         }
-        let prediction = tokio::time::timeout(self.deadline, self.converse(step, home))
+        let (prediction, complete) = tokio::time::timeout(self.deadline, self.converse(step, home))
             .await
             .unwrap_or_else(|_| Err(unanswered("no answer came in time")))?;
-        self.remembered.lock().put(key, prediction.clone());
+        // What was left unanswered may be answered the next time.
+        if complete {
+            self.remembered.lock().put(key, prediction.clone());
+        }
         Ok(prediction)
     }
 
-    async fn converse(&self, mut step: Step, home: &str) -> Result<Prediction, v1::Error> {
+    /// The prediction, and whether every question was answered.
+    async fn converse(&self, mut step: Step, home: &str) -> Result<(Prediction, bool), v1::Error> {
+        let mut complete = true;
         loop {
             let (predictor, invocations) = match step {
                 Step::Judge(predictor, invocations) => (predictor, invocations),
                 Step::Done(mut prediction) => {
                     prediction.vocabulary_version.clone_from(&self.vocabulary_version);
-                    return Ok(prediction);
+                    return Ok((prediction, complete));
                 }
                 Step::Malformed(error) => return Err(error),
             };
+            let asked = invocations.len();
             let id = self.next_id.fetch_add(1, Ordering::Relaxed);
             let request = JudgementRequest { id, invocations, home: home.to_owned() };
             let reply = self.judge.judge(request).await.ok_or_else(|| unanswered("it is not running"))?;
+            complete &= reply.judgements.len() >= asked;
             step = predictor.answer(reply.judgements);
         }
     }

@@ -30,8 +30,9 @@ const MESSAGE_BYTES: usize = 512;
 /// How tonic says that a message is over the limit. Held to by a test with a real message.
 const TOO_LARGE: &str = "decoded message length too large: found ";
 
-/// The status that tells this error. Violations that do not fit into metadata are left out, and
-/// the message says so; a session stream carries all of them.
+/// The status that tells this error. What does not fit into metadata is left out, and the message says
+/// so and which call keeps the whole; a session stream carries all of it. The limit is the clients':
+/// grpcio refuses a response whose metadata is over 8 KiB, and the caller would get no reason at all.
 #[must_use]
 pub fn from_error(error: &v1::Error) -> Status {
     let reason = Reason::try_from(error.reason).unwrap_or(Reason::Unspecified);
@@ -96,7 +97,8 @@ fn fitting(error: &v1::Error, code: Code, reason: &str) -> Bytes {
     let mut short = error.clone();
     while !short.violations.is_empty() {
         short.violations.truncate(short.violations.len() / 2);
-        short.message = format!("{} ({} of {all} violations are shown here)", error.message, short.violations.len());
+        let kept = short.violations.len();
+        short.message = format!("{} ({kept} of {all} violations are shown here{})", error.message, where_all(error));
         let bytes = details(&short, code, reason);
         if bytes.len() <= DETAILS_BYTES {
             return bytes.into();
@@ -104,13 +106,18 @@ fn fitting(error: &v1::Error, code: Code, reason: &str) -> Bytes {
     }
     // What remains is an endless message, remedy or list of policies.
     short.policies.truncate(1);
-    short.message = shortened(&error.message, MESSAGE_BYTES);
+    short.message = format!("{} (cut to fit here{})", shortened(&error.message, MESSAGE_BYTES), where_all(error));
     let bytes = details(&short, code, reason);
     if bytes.len() <= DETAILS_BYTES {
         return bytes.into();
     }
     let bare = v1::Error { policies: Vec::new(), remedy: None, ..short };
     details(&bare, code, reason).into()
+}
+
+/// Where the whole error is: its call, if it has one, keeps it.
+fn where_all(error: &v1::Error) -> String {
+    if error.call_id.is_empty() { String::new() } else { format!("; call {} has all of it", error.call_id) }
 }
 
 fn details(error: &v1::Error, code: Code, reason: &str) -> Vec<u8> {
@@ -223,7 +230,13 @@ mod tests {
         endless.message = "ü".repeat(50_000);
         let got = to_error(&from_error(&endless));
         assert_eq!(got.reason(), Reason::UndeclaredEffect);
-        assert!(got.message.len() < 600);
+        assert!(got.message.len() < 600 && got.message.contains("cut to fit here"), "{}", got.message);
+
+        let mut many = v1::Error { call_id: "c7".into(), ..error(Reason::PolicyDenied) };
+        many.policies = vec![v1::PolicyRef { reason: "x".repeat(500), ..v1::PolicyRef::default() }; 64];
+        let got = to_error(&from_error(&many));
+        assert_eq!((got.policies.len(), &*got.call_id), (1, "c7"));
+        assert!(got.message.contains("call c7 has all of it"), "{}", got.message);
     }
 
     #[test]

@@ -16,7 +16,7 @@ from cmdop.cli.session import AsJson, Server, User, print_json, reported, usage_
 from cmdop.client import Client
 from cmdop.document import action_from_document, call_document, error_document, expected_effect, parse_expect
 from cmdop.document.read import proposal_from_document
-from cmdop.errors import CmdopError, MalformedCallError, MalformedJsonError, UnknownToolError
+from cmdop.errors import CmdopError, KeyConflictError, MalformedCallError, MalformedJsonError, UnknownToolError
 
 
 def call(
@@ -91,7 +91,8 @@ async def _send(client: Client, proposal: v1.Proposal, *, wait: bool, as_json: b
 
 
 async def _refused(client: Client, proposal: v1.Proposal, error: CmdopError) -> dict[str, Any]:
-    if error.call_id:
+    # A key conflict names the call that has the key, which is another action.
+    if error.call_id and not isinstance(error, KeyConflictError):
         return call_document(await client.calls.get(error.call_id))
     return call_document(v1.Call(proposal=proposal)) | {"call_id": None, "error": error_document(error.proto)}
 

@@ -103,15 +103,19 @@ impl Driver {
         let valid = !score::is_malformed(error.reason());
         let score = score::refused(valid);
         self.record(event::Kind::CallRefused(CallRefused { error: Some(error.clone()), score: Some(score) }))?;
-        self.flush().await?;
-        if self.call.decision.is_none() {
-            self.publish(Some(error));
-        }
+        self.store().await?;
+        // Told once: who waits must not see the end without its reason.
+        let failed = self.call.decision.is_none();
+        self.publish(failed.then_some(error));
         Ok(())
     }
 
     /// Holds the call for a person.
     pub(super) async fn hold(&mut self, ask: Ask) -> Result<(), v1::Error> {
+        if let Some(stop) = self.stop_asked() {
+            self.discard();
+            return self.settle(v1::Outcome::NotApplied, None, Some(stop)).await;
+        }
         // A person may take hours: what was considered by then is stale.
         let pending = std::mem::take(&mut self.pending);
         let ttl = self.gate.shared().options.approval_ttl;
@@ -130,6 +134,10 @@ impl Driver {
 
     /// Makes everything durable and a permit with it, then hands the permit to the host.
     pub(super) async fn permit(&mut self, clearance: Clearance) -> Result<(), v1::Error> {
+        if let Some(stop) = self.stop_asked() {
+            self.discard();
+            return self.settle(v1::Outcome::NotApplied, None, Some(stop)).await;
+        }
         let proposal = self.call.proposal.clone().unwrap_or_default();
         let request = PermitRequest {
             call_id: self.call.call_id.clone(),
@@ -138,8 +146,16 @@ impl Driver {
             ttl: self.gate.shared().options.permit_ttl,
         };
         let pending = std::mem::take(&mut self.pending);
-        let issued = self.gate.shared().ledger.permit(clearance, request, pending).await;
-        let issued = issued.map_err(|error| self.unrecorded(error))?;
+        let nothing_lost = pending.is_empty();
+        let issued = match self.gate.shared().ledger.permit(clearance, request, pending).await {
+            Ok(issued) => issued,
+            // The approval does not hold any more: no permit, and that is an outcome.
+            Err(cmdop_ledger::Error::Typed(error)) if nothing_lost => {
+                self.discard();
+                return self.settle(v1::Outcome::NotApplied, None, Some(*error)).await;
+            }
+            Err(error) => return Err(self.unrecorded(error)),
+        };
         self.fold(&issued.event)?;
         let permit_id = self.call.permits.last().map(|permit| permit.permit_id.clone());
         self.tell();

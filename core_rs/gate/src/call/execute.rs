@@ -2,9 +2,10 @@
 
 use cmdop_contract::effect::Effect;
 use cmdop_contract::v1::{
-    self, CallPreviewed, CallSettled, CallStarted, CallState, Outcome, Reason, Report, Stage, event, server_to_host,
+    self, Call, CallPreviewed, CallSettled, CallStarted, CallState, Outcome, Reason, Report, Stage, event,
+    server_to_host,
 };
-use cmdop_contract::{reason, score};
+use cmdop_contract::{fold, reason, score};
 use cmdop_ledger::Clearance;
 use cmdop_policy::decide::{DiffDecided, Facts, decide_observed};
 use tokio::time::Instant;
@@ -18,8 +19,10 @@ impl Driver {
         let permit = self.call.permits.last().cloned().ok_or_else(|| internal("permitted without a permit"))?;
         let unknown = self.call.state() == CallState::Unknown;
         let mut gone_until = None;
-        if self.dispatched.as_deref() != Some(&permit.permit_id) && !self.inquire(&permit) {
-            gone_until = Some(Instant::now() + self.gate.shared().options.host_grace);
+        if self.dispatched.as_deref() != Some(&permit.permit_id) {
+            gone_until = if self.inquire(&permit) { None } else { Some(self.grace()) };
+            // Asked once on each link: a host that cannot tell would answer the same for ever.
+            self.dispatched = Some(permit.permit_id.clone());
         }
         loop {
             // An unknown outcome waits for its host for as long as it takes.
@@ -28,26 +31,21 @@ impl Driver {
             tokio::select! {
                 input = self.reins.inputs.recv() => match input {
                     Some(Input::Report(report)) if report.permit_id == permit.permit_id => {
-                        return self.take(*report).await;
+                        return self.take(*report, &permit).await;
                     }
-                    Some(Input::Report(stale)) => self.gate.acknowledge(&self.live.host, stale.permit_id),
+                    Some(Input::Report(stale)) => self.acknowledge_earlier(stale.permit_id),
                     Some(Input::Forgotten { permit_id }) if permit_id == permit.permit_id => {
-                        let error = reason::error(Reason::HostError, "the host never started the call; nothing was applied");
-                        return self.settle(Outcome::NotApplied, None, Some(error.into())).await;
+                        return self.forgotten(&permit).await;
                     }
-                    Some(Input::Started { permit_id }) if permit_id == permit.permit_id => {
-                        if matches!(self.call.state(), CallState::Permitted | CallState::Committing) {
-                            self.record(event::Kind::CallStarted(CallStarted { permit_id }))?;
-                            self.publish(None);
-                        }
-                    }
-                    Some(Input::Detached) => {
-                        gone_until.get_or_insert_with(|| Instant::now() + self.gate.shared().options.host_grace);
+                    Some(Input::Started { permit_id }) if permit_id == permit.permit_id => self.note_start(permit_id)?,
+                    // The news may be late, and the host back already.
+                    Some(Input::Detached) if !self.gate.shared().hosts.is_linked(&self.live.host) => {
+                        gone_until.get_or_insert(self.grace());
                     }
                     Some(Input::Attached) => gone_until = if self.inquire(&permit) { None } else { gone_until },
-                    Some(Input::Cancel { .. }) => {
-                        let cancel = v1::CancelExecution { call_id: self.call.call_id.clone() };
-                        let _ = self.send(server_to_host::Kind::Cancel(cancel));
+                    Some(Input::Cancel { why }) => {
+                        self.cancelled = Some(why);
+                        self.cancel_host();
                     }
                     Some(_) => {}
                     None => return Err(internal("the server is stopping")),
@@ -57,10 +55,54 @@ impl Driver {
         }
     }
 
+    fn grace(&self) -> Instant {
+        Instant::now() + self.gate.shared().options.host_grace
+    }
+
+    /// Notes that the host started. It may say so more than once.
+    fn note_start(&mut self, permit_id: String) -> Result<(), v1::Error> {
+        if self.started.as_ref() == Some(&permit_id) {
+            return Ok(());
+        }
+        self.started = Some(permit_id.clone());
+        if matches!(self.call.state(), CallState::Permitted | CallState::Committing) {
+            self.record(event::Kind::CallStarted(CallStarted { permit_id }))?;
+            self.publish(None);
+        }
+        Ok(())
+    }
+
+    fn cancel_host(&self) {
+        let cancel = v1::CancelExecution { call_id: self.call.call_id.clone() };
+        // A host that is away is told when it is back.
+        let _ = self.send(server_to_host::Kind::Cancel(cancel));
+    }
+
+    /// The host knows nothing of the permit. Unless it spoke of it before, it never started.
+    async fn forgotten(&mut self, permit: &v1::Permit) -> Result<(), v1::Error> {
+        let spoke = self.started.as_deref() == Some(&permit.permit_id)
+            || matches!(self.call.state(), CallState::Running)
+            || self.evidence;
+        if !spoke || permit.stage() == Stage::Preview {
+            let error = reason::error(Reason::HostError, "the host never started the call; nothing was applied");
+            return self.settle(Outcome::NotApplied, None, Some(error.into())).await;
+        }
+        if self.call.state() == CallState::Unknown {
+            return Ok(());
+        }
+        let message = "the host started this and then lost its own record of it; look at the machine";
+        let error = reason::error(Reason::OutcomeUnknown, message).reconcile(&self.call.call_id);
+        self.settle(Outcome::Unknown, None, Some(error.into())).await
+    }
+
     /// Asks the host what became of a permit. False if the host is away.
     fn inquire(&self, permit: &v1::Permit) -> bool {
         let inquire = v1::Inquire { permit_id: permit.permit_id.clone(), call_id: self.call.call_id.clone() };
-        self.send(server_to_host::Kind::Inquire(inquire)).is_ok()
+        let asked = self.send(server_to_host::Kind::Inquire(inquire)).is_ok();
+        if asked && self.cancelled.is_some() {
+            self.cancel_host();
+        }
+        asked
     }
 
     /// The host stayed away. A preview changed nothing; anything else nobody can tell.
@@ -77,26 +119,45 @@ impl Driver {
     }
 
     /// Takes the report about the current permit.
-    async fn take(&mut self, report: Report) -> Result<(), v1::Error> {
-        self.unacknowledged.push(report.permit_id.clone());
-        if let Some(error) = report.error.clone() {
-            let outcome = match report.outcome() {
-                Outcome::Unspecified => Outcome::NotApplied,
-                outcome => outcome,
-            };
-            return self.settle(outcome, Some(report), Some(error)).await;
+    async fn take(&mut self, report: Report, permit: &v1::Permit) -> Result<(), v1::Error> {
+        let unknown = self.call.state() == CallState::Unknown;
+        let claims_effects = permit.stage() == Stage::Preview && report.outcome() == Outcome::Applied;
+        if report.stage() != permit.stage() || claims_effects {
+            return self.distrust(&report, permit).await;
         }
-        if report.stage() == Stage::Preview {
+        let outcome = match report.outcome() {
+            Outcome::Unspecified if report.error.is_some() => Outcome::NotApplied,
+            Outcome::Unspecified => Outcome::Unknown,
+            outcome => outcome,
+        };
+        if unknown && outcome == Outcome::Unknown && self.evidence {
+            // It says again that it cannot tell, and that is durable.
+            self.gate.acknowledge(&self.live.host, report.permit_id);
+            return Ok(());
+        }
+        self.unacknowledged.push(report.permit_id.clone());
+        if report.stage() == Stage::Preview && report.error.is_none() && !unknown {
             let observation = report.observation.clone().unwrap_or_default();
             let beyond = self.side_effects(&observation);
             return self.record(event::Kind::CallPreviewed(CallPreviewed { report: Some(report), beyond }));
         }
-        let outcome = match report.outcome() {
-            Outcome::Unspecified => Outcome::Unknown,
-            outcome => outcome,
-        };
-        let error = report.result.as_ref().and_then(|result| result.error.clone());
+        self.evidence |= outcome == Outcome::Unknown;
+        let failed = || report.result.as_ref().and_then(|result| result.error.clone());
+        let error = report.error.clone().or_else(failed);
         self.settle(outcome, Some(report), error).await
+    }
+
+    /// A report that contradicts its permit says nothing that can be relied on, and is not acknowledged.
+    async fn distrust(&mut self, report: &Report, permit: &v1::Permit) -> Result<(), v1::Error> {
+        if self.call.state() == CallState::Unknown {
+            return Ok(());
+        }
+        let (stage, outcome) = (report.stage().as_str_name(), report.outcome().as_str_name());
+        let message = format!("the host reported {stage} {outcome} for a permit of {}", permit.stage().as_str_name());
+        // In a preview the permit allowed no effects, so only a host that claims some casts doubt.
+        let harmless = permit.stage() == Stage::Preview && report.outcome() != Outcome::Applied;
+        let outcome = if harmless { Outcome::NotApplied } else { Outcome::Unknown };
+        self.settle(outcome, None, Some(reason::error(Reason::HostError, message).into())).await
     }
 
     /// PREVIEWED: compares what the host measured with declaration, permit and policy.
@@ -115,12 +176,12 @@ impl Driver {
         }
         match self.judge_observed()? {
             DiffDecided::Nothing => {
-                let missing = self.unmet_expectation();
+                let missing = self.unmet_in_preview();
                 let outcome = if missing.is_some() { Outcome::NotApplied } else { Outcome::Applied };
                 self.discard();
                 self.settle(outcome, None, missing).await
             }
-            DiffDecided::Commit(grant) => match self.unmet_expectation() {
+            DiffDecided::Commit(grant) => match self.unmet_in_preview() {
                 None => self.permit(Clearance::Granted(grant)).await,
                 // Nobody looks at this diff: what does not do as it said is not applied.
                 missing => {
@@ -158,22 +219,15 @@ impl Driver {
         report: Option<Report>,
         error: Option<v1::Error>,
     ) -> Result<(), v1::Error> {
-        let observed = report.as_ref().and_then(|report| report.observation.clone());
-        if let Some(observed) = observed.clone().filter(|_| outcome != Outcome::NotApplied) {
-            self.call.observation = Some(observed);
-        }
-        if let Some(result) = report.as_ref().and_then(|report| report.result.clone()) {
-            self.call.result = Some(result);
-        }
-        let observation = self.call.observation.clone().unwrap_or_default();
+        let (observation, result) = self.as_folded(report.as_ref());
         let side_effects = self.side_effects(&observation);
-        let ran = self.call.result.is_some();
-        let error = error.or_else(|| (outcome == Outcome::Applied).then(|| self.unmet_expectation()).flatten());
+        let unmet = || self.unmet_expectation(&observation, &result.clone().unwrap_or_default());
+        let error = error.or_else(|| (outcome == Outcome::Applied).then(unmet).flatten());
         let author_attempt = self.call.proposal.as_ref().map_or(1, |proposal| proposal.author_attempt);
         let score = score::score(&score::Evidence {
             valid: true,
             first_attempt: author_attempt <= 1,
-            success: ran.then_some(outcome == Outcome::Applied && error.is_none()),
+            success: result.is_some().then_some(outcome == Outcome::Applied && error.is_none()),
             side_effects: &side_effects,
             observation: &observation,
         });
@@ -186,11 +240,23 @@ impl Driver {
         self.flush().await
     }
 
-    fn unmet_expectation(&self) -> Option<v1::Error> {
-        let declared = self.declared().ok()?;
+    /// Observation and result as the call's document will have them once this report is folded in.
+    fn as_folded(&self, report: Option<&Report>) -> (v1::Observation, Option<v1::ToolResult>) {
+        let mut call = Call { observation: self.call.observation.clone(), ..Call::default() };
+        call.result.clone_from(&self.call.result);
+        fold::take(&mut call, report);
+        (call.observation.unwrap_or_default(), call.result)
+    }
+
+    /// What was declared and did not come true in the preview.
+    fn unmet_in_preview(&self) -> Option<v1::Error> {
         let observation = self.call.observation.clone().unwrap_or_default();
-        let result = self.call.result.clone().unwrap_or_default();
-        score::check_success(&declared, &observation, &result).err()
+        self.unmet_expectation(&observation, &self.call.result.clone().unwrap_or_default())
+    }
+
+    fn unmet_expectation(&self, observation: &v1::Observation, result: &v1::ToolResult) -> Option<v1::Error> {
+        let declared = self.declared().ok()?;
+        score::check_success(&declared, observation, result).err()
     }
 
     fn declared(&self) -> Result<Vec<Effect>, v1::Error> {

@@ -11,10 +11,14 @@ use super::Driver;
 use crate::gate::now;
 use crate::live::Input;
 
+/// Time between two looks at an approval that is being decided at its last moment.
+const AGAIN: Duration = Duration::from_millis(20);
+
 impl Driver {
     /// HELD and DIFF_HELD: waits for the verdict. Silence is a refusal.
     pub(super) async fn await_person(&mut self) -> Result<(), v1::Error> {
         let mut approval = self.call.approval.clone().unwrap_or_default();
+        let mut least = Duration::ZERO;
         loop {
             match approval.status() {
                 ApprovalStatus::Pending => {}
@@ -29,11 +33,18 @@ impl Driver {
                         self.call.approval = Some(approval.clone());
                     }
                     Some(Input::Cancel { why }) => return self.cancel_held(&approval, &why).await,
-                    Some(Input::Report(report)) => self.gate.acknowledge(&self.live.host, report.permit_id),
+                    Some(Input::Report(report)) => self.acknowledge_earlier(report.permit_id),
                     Some(_) => {}
                     None => return Err(super::internal("the server is stopping")),
                 },
-                () = tokio::time::sleep(left) => self.gate.expire_approvals().await?,
+                () = tokio::time::sleep(left.max(least)) => {
+                    if let Some(now) = self.gate.expire_approvals(&approval.approval_id).await? {
+                        approval = now;
+                        self.call.approval = Some(approval.clone());
+                    }
+                    // Whoever decides it at this very moment is not durable yet.
+                    least = AGAIN;
+                }
             }
         }
     }
@@ -94,6 +105,7 @@ impl Driver {
         let decided = self.gate.shared().ledger.decide_approval(request).await;
         // Somebody else was faster: then their verdict is on its way to this driver's queue.
         if let Ok(approval) = decided {
+            self.call.approval = Some(approval.clone());
             self.gate.announce(approval);
         }
         self.discard();
@@ -117,7 +129,12 @@ impl Driver {
             let Err(error) = attached else { return Ok(()) };
             tokio::select! {
                 input = self.reins.inputs.recv() => match input {
-                    Some(Input::Report(report)) => self.gate.acknowledge(&self.live.host, report.permit_id),
+                    Some(Input::Report(report)) => self.acknowledge_earlier(report.permit_id),
+                    Some(Input::Cancel { why }) => {
+                        // No permit will be made: there is nobody to wait for.
+                        self.cancelled = Some(why);
+                        return Ok(());
+                    }
                     Some(_) => {}
                     None => return Err(error),
                 },
