@@ -9,6 +9,7 @@ from cmdop.agent.agent import Agent, Limits
 from cmdop.agent.events import CallAnswered, CallHeld, RunEvent, RunFinished, TurnTaken
 from cmdop.agent.loop import RunResult, run
 from cmdop.agent.model import (
+    Function,
     FunctionCall,
     FunctionResult,
     Item,
@@ -26,6 +27,7 @@ __all__ = [
     "Agent",
     "CallAnswered",
     "CallHeld",
+    "Function",
     "FunctionCall",
     "FunctionResult",
     "Item",
