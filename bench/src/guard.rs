@@ -3,7 +3,7 @@
 
 use cmdop_contract::digest::observation_digest;
 use cmdop_contract::v1::{
-    self, EffectKind, HostHello, HostToServer, ObservedEffect, Outcome, Permit, Report, ServerToHost, Started,
+    self, EffectKind, HostHello, HostToServer, ObservedEffect, Outcome, Permit, Report, ServerToHost, Stage, Started,
     ToolResult, host_to_server, server_to_host,
 };
 use cmdop_link::host::{Ends, LinkOptions, LinkState, attach};
@@ -54,14 +54,15 @@ fn replies(permit: &Permit) -> [host_to_server::Kind; 2] {
     let action = permit.action.clone().unwrap_or_default();
     let (effects, result) = outcome(&action, permit);
     let observation = v1::Observation { digest: observation_digest(&effects), effects, ..Default::default() };
+    let previewed = permit.stage() == Stage::Preview;
     let report = Report {
         permit_id: permit.permit_id.clone(),
         call_id: permit.call_id.clone(),
         stage: permit.stage,
-        outcome: Outcome::Applied.into(),
+        outcome: if previewed { Outcome::NotApplied } else { Outcome::Applied }.into(),
         result: Some(ToolResult { ok: true, result_json: result.into(), ..ToolResult::default() }),
         observation: Some(observation),
-        layer_held: false,
+        layer_held: previewed,
         error: None,
     };
     [host_to_server::Kind::Started(started), host_to_server::Kind::Report(report)]

@@ -16,7 +16,7 @@ use crate::proto::host_link_server::HostLink;
 use crate::status;
 
 /// Frames that may wait for a host before it counts as gone.
-const FRAMES: usize = 1_024;
+const FRAMES: usize = 16_384;
 
 #[tonic::async_trait]
 impl HostLink for Context {
