@@ -7,7 +7,7 @@ async with cmdop.Client(agent=agent.name) as client:
 
 from cmdop.agent.agent import Agent, Limits
 from cmdop.agent.events import CallAnswered, CallHeld, RunEvent, RunFinished, TurnTaken
-from cmdop.agent.loop import RunResult, run
+from cmdop.agent.loop import Observer, RunResult, run
 from cmdop.agent.model import (
     Function,
     FunctionCall,
@@ -37,6 +37,7 @@ __all__ = [
     "ModelRequest",
     "ModelResponse",
     "ModelText",
+    "Observer",
     "Offer",
     "Reasoning",
     "RunEvent",

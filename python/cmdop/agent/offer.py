@@ -51,6 +51,8 @@ _EXPECT: Schema = {
 _OWN = frozenset({"intent", "expect", "host"})
 """Properties of every function that are no arguments of its tool."""
 
+_UNREAD = "unknown: what the model wrote cannot be read"
+
 
 class Offer:
     """The functions for some tools on some hosts.
@@ -108,7 +110,8 @@ class Offer:
         """What stands for a function call that no action could be made of: its text as it came."""
         tool = self._tools.get(asked.name)
         name = tool.name if tool else asked.name
-        return v1.Action(tool=name, host=self._hosts[0], arguments_json=asked.arguments)
+        # Its intent is somewhere in the text: that it has none is not what is to be mended.
+        return v1.Action(tool=name, host=self._hosts[0], intent=_UNREAD, arguments_json=asked.arguments)
 
     def _read(self, tool: v1.ToolContract, fields: dict[str, Any]) -> v1.Action:
         own = {key: fields.pop(key) for key in _OWN & fields.keys() if key != "host" or len(self._hosts) > 1}

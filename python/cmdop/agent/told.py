@@ -20,7 +20,7 @@ _KEPT = ("outcome", "result", "observed", "unobserved", "side_effects", "error")
 
 
 def told_of_call(call: v1.Call) -> str:
-    """A settled call as JSON text: not who approved it, nor under which policy."""
+    """A settled call as JSON text: what it did, not how it was decided."""
     document = call_document(call)
     kept = {key: document[key] for key in _KEPT if document.get(key)}
     if call.HasField("error"):
@@ -51,7 +51,7 @@ def _error(error: v1.Error) -> dict[str, Any]:
 
 def _place(pointer: str) -> str:
     # A function has its arguments beside intent and expect; the action has them one level deeper.
-    return pointer.removeprefix("/arguments") if pointer.startswith("/arguments/") else pointer
+    return pointer.removeprefix("/arguments") if (pointer + "/").startswith("/arguments/") else pointer
 
 
 def _bounded(document: dict[str, Any]) -> str:
