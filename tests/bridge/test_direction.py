@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 RUST = Path(__file__).parents[2] / "core_rs"
-CALLS = re.compile(r"\.call0\(|\.call1\(|\.call\(\(|call_method|PyModule::import|py\.import|\.getattr\(|py\.run\(|py\.eval\(")
+CALLS = re.compile(
+    r"\.call0\(|\.call1\(|\.call\(\(|call_method|PyModule::import|py\.import|\.getattr\(|py\.run\(|py\.eval\("
+)
 
 
 def test_no_crate_but_the_bridge_knows_python() -> None:
