@@ -18,6 +18,7 @@ from cmdop.agent.model import (
     ModelRequest,
     ModelResponse,
     ModelText,
+    OnText,
     Reasoning,
     UserText,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "ModelText",
     "Observer",
     "Offer",
+    "OnText",
     "Reasoning",
     "RunEvent",
     "RunFinished",

@@ -108,11 +108,13 @@ async def run(
         status, why = await loop.work(task)
     except BaseException as error:
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSING_S), suppress(CmdopError):
-            await loop.close(v1.RunStatus.RUN_STATUS_FAILED, _why(error))
+            # The tasks of the run's own client may have been cancelled together with the run.
+            async with Client(client.address, user=client.user, agent=client.agent) as closing:
+                await loop.close(closing, v1.RunStatus.RUN_STATUS_FAILED, _why(error))
         if isinstance(error, ModelError):
             error.run_id = started.run_id
         raise
-    finished = await loop.close(status, why)
+    finished = await loop.close(client, status, why)
     loop.observe(RunFinished(finished))
     return RunResult(finished, loop.output, tuple(loop.calls))
 
@@ -173,15 +175,15 @@ class _Loop:
             return ended.status, ended.why
         return v1.RunStatus.RUN_STATUS_LIMITED, f"no answer within {self.agent.limits.turns} turns"
 
-    async def close(self, status: v1.RunStatus, why: str) -> v1.Run:
+    async def close(self, client: Client, status: v1.RunStatus, why: str) -> v1.Run:
         """Stops what still goes on, and records the end."""
         if status != v1.RunStatus.RUN_STATUS_FINISHED:
-            for call in await self.client.calls.list(run=self.run.run_id, states=_OPEN):
-                await self.client.calls.cancel(call.call_id, why="its run is over")
+            for call in await client.calls.list(run=self.run.run_id, states=_OPEN):
+                await client.calls.cancel(call.call_id, why="its run is over")
                 with anyio.move_on_after(CLOSING_S / 2):
-                    call = await self.client.calls.settled(call.call_id)
+                    call = await client.calls.settled(call.call_id)
                 self.calls.append(call)
-        return await self.client.runs.finish(self.run.run_id, status, final_output=self.output, why=why)
+        return await client.runs.finish(self.run.run_id, status, final_output=self.output, why=why)
 
     async def _turn(self, turn: int) -> ModelResponse:
         request = ModelRequest(self.agent.instructions, tuple(self._items), self.offer.functions)
