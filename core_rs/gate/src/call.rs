@@ -83,9 +83,7 @@ impl Ticket {
             Ok(seen) => seen.clone(),
             // The driver is gone without a final word: the server stops.
             Err(_) => {
-                return Err(
-                    reason::error(Reason::Draining, "the server is stopping; ask again with the same key").into()
-                );
+                return Err(reason::error(Reason::Draining, "the server is stopping; ask again with the same key"));
             }
         };
         seen.failure.map_or(Ok(seen.call), Err)
@@ -197,12 +195,14 @@ impl Driver {
         }
         let why = self.cancelled.as_ref()?;
         let message = format!("cancelled before anything was applied: {why}");
-        Some(reason::error(Reason::Cancelled, message).into())
+        Some(reason::error(Reason::Cancelled, message))
     }
 
     /// Acknowledges a report that came again, if it is one whose permit this call is done with.
     fn acknowledge_earlier(&self, permit_id: String) {
-        if self.call.permits.iter().any(|permit| permit.permit_id == permit_id) {
+        if self.unacknowledged.contains(&permit_id) {
+            // It is, as soon as what it said is durable.
+        } else if self.call.permits.iter().any(|permit| permit.permit_id == permit_id) {
             self.gate.acknowledge(&self.live.host, permit_id);
         } else {
             tracing::warn!(call = %self.call.call_id, permit = %permit_id, "a report for a permit that the call never had");
@@ -211,10 +211,10 @@ impl Driver {
 
     /// Publishes the state and acknowledges reports, now that both are durable.
     fn tell(&mut self) {
+        self.publish(None);
         for permit_id in std::mem::take(&mut self.unacknowledged) {
             self.gate.acknowledge(&self.live.host, permit_id);
         }
-        self.publish(None);
     }
 
     fn publish(&self, failure: Option<v1::Error>) {
@@ -232,8 +232,7 @@ impl Driver {
             error = reason::error(
                 Reason::OutcomeUnknown,
                 format!("the host was told to act, but its answer could not be recorded: {}", error.message),
-            )
-            .into();
+            );
         }
         error.call_id.clone_from(&self.call.call_id);
         error
@@ -241,5 +240,5 @@ impl Driver {
 }
 
 pub(crate) fn internal(message: &str) -> v1::Error {
-    reason::error(Reason::Internal, message).into()
+    reason::error(Reason::Internal, message)
 }

@@ -1,5 +1,7 @@
 //! The handle that everything outside talks to, and what all drivers share.
 
+mod runs;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +17,7 @@ use cmdop_contract::{digest, fold, life};
 use cmdop_ledger::{Claim, Ledger};
 use cmdop_policy::engine::Engine;
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::call::{Driver, Ticket, internal};
@@ -103,7 +105,7 @@ impl Gate {
     /// DRAINING, LOAD_SHED, KEY_CONFLICT. What is wrong with the action comes through the ticket.
     pub async fn submit(&self, mut proposal: Proposal) -> Result<Ticket, v1::Error> {
         if self.shared.draining.load(Ordering::Relaxed) {
-            return Err(reason::error(Reason::Draining, "the server is stopping; try again with the same key").into());
+            return Err(reason::error(Reason::Draining, "the server is stopping; try again with the same key"));
         }
         complete(&mut proposal);
         let call_id = new_id();
@@ -118,9 +120,9 @@ impl Gate {
             // One lock over claim and driver: whoever finds the key taken finds its call, too.
             let mut live = self.shared.live.lock();
             if live.len() >= self.shared.options.max_open_calls {
-                return Err(reason::error(Reason::LoadShed, "too many calls are open; try again later")
-                    .retry_after(500)
-                    .into());
+                return Err(
+                    reason::error(Reason::LoadShed, "too many calls are open; try again later").retry_after(500)
+                );
             }
             match self.shared.ledger.claim(&tenant, &key, &action_digest, &call_id) {
                 Claim::New => return Ok(self.drive(&mut live, call, Some(event))),
@@ -215,7 +217,7 @@ impl Gate {
     /// UNKNOWN_APPROVAL.
     pub async fn approval(&self, approval_id: &str) -> Result<Approval, v1::Error> {
         let found = self.shared.ledger.approval(approval_id).await?;
-        found.ok_or_else(|| reason::error(Reason::UnknownApproval, format!("no approval `{approval_id}`")).into())
+        found.ok_or_else(|| reason::error(Reason::UnknownApproval, format!("no approval `{approval_id}`")))
     }
 
     /// Approvals, newest first.
@@ -237,74 +239,18 @@ impl Gate {
     /// # Errors
     /// UNKNOWN_APPROVAL, APPROVAL_NOT_PENDING, APPROVAL_VOID for another digest.
     pub async fn decide_approval(&self, request: v1::DecideApprovalRequest) -> Result<Approval, v1::Error> {
-        let approval = self.shared.ledger.decide_approval(request).await?;
-        self.announce(approval.clone());
-        self.notify(&approval.call_id, Input::Decided(Box::new(approval.clone()))).await;
-        Ok(approval)
-    }
-
-    /// Opens a run.
-    ///
-    /// # Errors
-    /// What the ledger says.
-    pub async fn start_run(&self, request: v1::StartRunRequest) -> Result<v1::Run, v1::Error> {
-        let run_id = new_id();
-        let mut actor = request.actor.unwrap_or_default();
-        actor.run.clone_from(&run_id);
-        let run = v1::Run {
-            run_id: run_id.clone(),
-            actor: Some(actor),
-            task: request.task,
-            model: request.model,
-            status: v1::RunStatus::Running.into(),
-            started_at: now(),
-            ..v1::Run::default()
-        };
-        self.append(run_id, event::Kind::RunStarted(v1::RunStarted { run: Some(run.clone()) })).await?;
-        Ok(run)
-    }
-
-    /// Records one exchange with a model.
-    ///
-    /// # Errors
-    /// UNKNOWN_RUN.
-    pub async fn record_turn(&self, turn: v1::ModelTurn) -> Result<(), v1::Error> {
-        self.run(&turn.run_id).await?;
-        self.append(turn.run_id.clone(), event::Kind::TurnRecorded(v1::TurnRecorded { turn: Some(turn) })).await
-    }
-
-    /// Closes a run.
-    ///
-    /// # Errors
-    /// UNKNOWN_RUN.
-    pub async fn finish_run(&self, request: v1::FinishRunRequest) -> Result<v1::Run, v1::Error> {
-        self.run(&request.run_id).await?;
-        let run_id = request.run_id.clone();
-        let finished = v1::RunFinished {
-            run_id: request.run_id,
-            status: request.status,
-            final_output: request.final_output,
-            why: request.why,
-        };
-        self.append(run_id.clone(), event::Kind::RunFinished(finished)).await?;
-        self.run(&run_id).await
-    }
-
-    /// One run.
-    ///
-    /// # Errors
-    /// UNKNOWN_RUN.
-    pub async fn run(&self, run_id: &str) -> Result<v1::Run, v1::Error> {
-        let found = self.shared.ledger.run(run_id).await?;
-        found.ok_or_else(|| reason::error(Reason::UnknownRun, format!("no run `{run_id}`")).into())
-    }
-
-    /// Runs, newest first.
-    ///
-    /// # Errors
-    /// What the ledger says.
-    pub async fn runs(&self, limit: u32) -> Result<Vec<v1::Run>, v1::Error> {
-        Ok(self.shared.ledger.runs(limit).await?)
+        let (gate, (tell, told)) = (self.clone(), oneshot::channel());
+        // Whoever decides may be gone a moment later; what they decided still reaches the call.
+        self.shared.drivers.lock().spawn(async move {
+            let decided = gate.shared.ledger.decide_approval(request).await;
+            if let Ok(approval) = &decided {
+                gate.announce(approval.clone());
+                gate.notify(&approval.call_id, Input::Decided(Box::new(approval.clone()))).await;
+            }
+            let _ = tell.send(decided);
+        });
+        let stopping = || reason::error(Reason::Draining, "the server is stopping; look at the approval again");
+        Ok(told.await.map_err(|_| stopping())??)
     }
 
     /// Everything recorded about a call or a run.
@@ -486,7 +432,7 @@ fn conflict(key: &str, earlier: &str) -> v1::Error {
 }
 
 fn unknown_call(id: &str) -> v1::Error {
-    reason::error(Reason::UnknownCall, format!("no call or run `{id}` is recorded")).into()
+    reason::error(Reason::UnknownCall, format!("no call or run `{id}` is recorded"))
 }
 
 fn new_id() -> String {

@@ -67,7 +67,7 @@ impl Hosts {
             && !link.frames.is_closed()
         {
             let message = format!("a host named `{}` is attached already; give this one another name", host.name);
-            return Err(reason::error(Reason::ProtocolViolation, message).into());
+            return Err(reason::error(Reason::ProtocolViolation, message));
         }
         let id = self.next_link.fetch_add(1, Ordering::Relaxed);
         host.attached = true;
@@ -103,12 +103,12 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> v1::Error
     let known: Vec<_> = known.map(String::as_str).collect();
     let expected = if known.is_empty() { "a host that has attached; none has yet".into() } else { known.join(", ") };
     let message = format!("no host named `{name}` has ever attached; known hosts: {expected}");
-    reason::error(Reason::UnknownHost, message).fix_arguments("/host", &expected).into()
+    reason::error(Reason::UnknownHost, message).fix_arguments("/host", &expected)
 }
 
 fn gone(name: &str) -> v1::Error {
     let message = format!("host `{name}` is not attached, so nothing was sent to it; start its daemon or try again");
-    reason::error(Reason::HostUnavailable, message).into()
+    reason::error(Reason::HostUnavailable, message)
 }
 
 /// A host's presence. Dropping it detaches the host.
@@ -131,7 +131,7 @@ impl Attachment {
         let protocol = crate::negotiate(hello.min_protocol, hello.max_protocol)?;
         let host = hello.host.unwrap_or_default();
         if host.name.is_empty() {
-            return Err(reason::error(Reason::ProtocolViolation, "a host must say its name").into());
+            return Err(reason::error(Reason::ProtocolViolation, "a host must say its name"));
         }
         let name = host.name.clone();
         let link = gate.shared().hosts.link(host.clone(), frames)?;

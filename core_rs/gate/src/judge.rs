@@ -103,7 +103,7 @@ impl Foresight {
 
 fn unanswered(why: &str) -> v1::Error {
     let message = format!("the command vocabulary could not be asked ({why}), so nothing runs; try again");
-    reason::error(Reason::PredictionFailed, message).into()
+    reason::error(Reason::PredictionFailed, message)
 }
 
 /// What a prediction depends on, besides the code: the arguments, the home, the vocabulary.

@@ -38,6 +38,5 @@ pub fn negotiate(min: u32, max: u32) -> Result<u32, cmdop_contract::v1::Error> {
             PROTOCOL.start(),
             PROTOCOL.end()
         ),
-    )
-    .into())
+    ))
 }

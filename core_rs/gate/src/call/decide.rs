@@ -125,10 +125,11 @@ impl Driver {
         let event = held.map_err(|error| self.unrecorded(error))?;
         self.fold(&event)?;
         self.considered = None;
-        self.tell();
+        // Watchers hear of the question before anyone can learn from the call that there is one.
         if let Some(approval) = self.call.approval.clone() {
             self.gate.announce(approval);
         }
+        self.tell();
         Ok(())
     }
 
@@ -172,6 +173,6 @@ impl Driver {
     /// Ends a held call whose approval no longer fits.
     pub(super) async fn void(&mut self, why: &str) -> Result<(), v1::Error> {
         let error = cmdop_contract::reason::error(Reason::ApprovalVoid, why);
-        self.settle(v1::Outcome::NotApplied, None, Some(error.into())).await
+        self.settle(v1::Outcome::NotApplied, None, Some(error)).await
     }
 }

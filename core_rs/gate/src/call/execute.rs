@@ -85,14 +85,14 @@ impl Driver {
             || self.evidence;
         if !spoke || permit.stage() == Stage::Preview {
             let error = reason::error(Reason::HostError, "the host never started the call; nothing was applied");
-            return self.settle(Outcome::NotApplied, None, Some(error.into())).await;
+            return self.settle(Outcome::NotApplied, None, Some(error)).await;
         }
         if self.call.state() == CallState::Unknown {
             return Ok(());
         }
         let message = "the host started this and then lost its own record of it; look at the machine";
         let error = reason::error(Reason::OutcomeUnknown, message).reconcile(&self.call.call_id);
-        self.settle(Outcome::Unknown, None, Some(error.into())).await
+        self.settle(Outcome::Unknown, None, Some(error)).await
     }
 
     /// Asks the host what became of a permit. False if the host is away.
@@ -110,12 +110,12 @@ impl Driver {
         if permit.stage() == Stage::Preview {
             let message = "the host went away during the preview; nothing was applied";
             let error = reason::error(Reason::HostUnavailable, message);
-            return self.settle(Outcome::NotApplied, None, Some(error.into())).await;
+            return self.settle(Outcome::NotApplied, None, Some(error)).await;
         }
         let message = "the host went away while it acted, and nobody can tell how far it came; \
                        it will be asked when it attaches again";
         let error = reason::error(Reason::OutcomeUnknown, message).reconcile(&self.call.call_id);
-        self.settle(Outcome::Unknown, None, Some(error.into())).await
+        self.settle(Outcome::Unknown, None, Some(error)).await
     }
 
     /// Takes the report about the current permit.
@@ -157,7 +157,7 @@ impl Driver {
         // In a preview the permit allowed no effects, so only a host that claims some casts doubt.
         let harmless = permit.stage() == Stage::Preview && report.outcome() != Outcome::Applied;
         let outcome = if harmless { Outcome::NotApplied } else { Outcome::Unknown };
-        self.settle(outcome, None, Some(reason::error(Reason::HostError, message).into())).await
+        self.settle(outcome, None, Some(reason::error(Reason::HostError, message))).await
     }
 
     /// PREVIEWED: compares what the host measured with declaration, permit and policy.
@@ -165,9 +165,8 @@ impl Driver {
         let result = self.call.result.clone().unwrap_or_default();
         if !result.ok {
             self.discard();
-            let failed = || {
-                reason::error(Reason::CommandFailed, "the command failed in its preview; nothing was applied").into()
-            };
+            let failed =
+                || reason::error(Reason::CommandFailed, "the command failed in its preview; nothing was applied");
             return self.settle(Outcome::NotApplied, None, Some(result.error.unwrap_or_else(failed))).await;
         }
         if let Err(error) = self.consider().await {
@@ -182,7 +181,10 @@ impl Driver {
                 self.settle(outcome, None, missing).await
             }
             DiffDecided::Commit(grant) => match self.unmet_in_preview() {
-                None => self.permit(Clearance::Granted(grant)).await,
+                None => match self.await_attached().await {
+                    Ok(()) => self.permit(Clearance::Granted(grant)).await,
+                    Err(error) => self.settle(Outcome::NotApplied, None, Some(error)).await,
+                },
                 // Nobody looks at this diff: what does not do as it said is not applied.
                 missing => {
                     self.discard();
@@ -193,7 +195,7 @@ impl Driver {
             DiffDecided::Shadow => {
                 self.discard();
                 let message = "the agent's level is `shadow`: this is what it would have done; nothing was applied";
-                self.settle(Outcome::NotApplied, None, Some(reason::error(Reason::ShadowOnly, message).into())).await
+                self.settle(Outcome::NotApplied, None, Some(reason::error(Reason::ShadowOnly, message))).await
             }
             DiffDecided::Refuse(refusal) => {
                 self.discard();

@@ -32,7 +32,11 @@ impl Driver {
                         approval = *decided;
                         self.call.approval = Some(approval.clone());
                     }
-                    Some(Input::Cancel { why }) => return self.cancel_held(&approval, &why).await,
+                    Some(Input::Cancel { why }) => {
+                        if self.cancel_held(&approval, why).await? {
+                            return Ok(());
+                        }
+                    }
                     Some(Input::Report(report)) => self.acknowledge_earlier(report.permit_id),
                     Some(_) => {}
                     None => return Err(super::internal("the server is stopping")),
@@ -91,26 +95,34 @@ impl Driver {
             _ => (Reason::ApprovalVoid, "the approval no longer holds; propose the call again".into()),
         };
         self.discard();
-        self.settle(Outcome::NotApplied, None, Some(reason::error(why, message).into())).await
+        self.settle(Outcome::NotApplied, None, Some(reason::error(why, message))).await
     }
 
-    async fn cancel_held(&mut self, approval: &Approval, why: &str) -> Result<(), v1::Error> {
+    /// Rejects what is held. False if somebody else was faster: their verdict comes through the queue
+    /// once it is durable, and nothing is settled before it.
+    async fn cancel_held(&mut self, approval: &Approval, why: String) -> Result<bool, v1::Error> {
         let request = v1::DecideApprovalRequest {
             approval_id: approval.approval_id.clone(),
             verdict: ApprovalVerdict::Reject.into(),
             approver: "cancelled".into(),
-            comment: why.into(),
+            comment: why.clone(),
             digest: approval.digest.clone(),
         };
-        let decided = self.gate.shared().ledger.decide_approval(request).await;
-        // Somebody else was faster: then their verdict is on its way to this driver's queue.
-        if let Ok(approval) = decided {
-            self.call.approval = Some(approval.clone());
-            self.gate.announce(approval);
+        match self.gate.shared().ledger.decide_approval(request).await {
+            Ok(approval) => {
+                self.call.approval = Some(approval.clone());
+                self.gate.announce(approval);
+            }
+            Err(cmdop_ledger::Error::Typed(_)) => {
+                self.cancelled = Some(why);
+                return Ok(false);
+            }
+            Err(error) => return Err(self.unrecorded(error)),
         }
         self.discard();
         let error = reason::error(Reason::Cancelled, format!("cancelled while held: {why}"));
-        self.settle(Outcome::NotApplied, None, Some(error.into())).await
+        self.settle(Outcome::NotApplied, None, Some(error)).await?;
+        Ok(true)
     }
 
     /// Lets the host throw the private layer away. If it is not there now, its retention does.
@@ -122,7 +134,7 @@ impl Driver {
     }
 
     /// Waits for the host within its grace.
-    async fn await_attached(&mut self) -> Result<(), v1::Error> {
+    pub(super) async fn await_attached(&mut self) -> Result<(), v1::Error> {
         let deadline = tokio::time::Instant::now() + self.gate.shared().options.host_grace;
         loop {
             let attached = self.gate.shared().hosts.attached(&self.live.host);

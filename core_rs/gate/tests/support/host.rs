@@ -140,7 +140,7 @@ pub fn report(permit: &Permit, observation: Observation) -> Report {
 
 /// What a host reports that failed.
 pub fn failure(permit: &Permit, outcome: Outcome, why: Reason) -> Report {
-    let error = reason::error(why, "the host says why").into();
+    let error = reason::error(why, "the host says why");
     Report {
         outcome: outcome.into(),
         result: None,

@@ -175,6 +175,7 @@ impl Life {
             call = within(waiting) => call.expect("held"),
             preview = host.execute() => {
                 host.report_created(&preview).await;
+                host.acknowledged(&preview).await;
                 within(ticket.held_or_settled()).await.expect("held")
             }
         };

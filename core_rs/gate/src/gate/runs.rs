@@ -1,0 +1,72 @@
+//! Runs: what an agent does for one task, and its exchanges with a model.
+
+use cmdop_contract::reason;
+use cmdop_contract::v1::{self, Reason, event};
+
+use super::{Gate, new_id, now};
+
+impl Gate {
+    /// Opens a run.
+    ///
+    /// # Errors
+    /// What the ledger says.
+    pub async fn start_run(&self, request: v1::StartRunRequest) -> Result<v1::Run, v1::Error> {
+        let run_id = new_id();
+        let mut actor = request.actor.unwrap_or_default();
+        actor.run.clone_from(&run_id);
+        let run = v1::Run {
+            run_id: run_id.clone(),
+            actor: Some(actor),
+            task: request.task,
+            model: request.model,
+            status: v1::RunStatus::Running.into(),
+            started_at: now(),
+            ..v1::Run::default()
+        };
+        self.append(run_id, event::Kind::RunStarted(v1::RunStarted { run: Some(run.clone()) })).await?;
+        Ok(run)
+    }
+
+    /// Records one exchange with a model.
+    ///
+    /// # Errors
+    /// UNKNOWN_RUN.
+    pub async fn record_turn(&self, turn: v1::ModelTurn) -> Result<(), v1::Error> {
+        self.run(&turn.run_id).await?;
+        self.append(turn.run_id.clone(), event::Kind::TurnRecorded(v1::TurnRecorded { turn: Some(turn) })).await
+    }
+
+    /// Closes a run.
+    ///
+    /// # Errors
+    /// UNKNOWN_RUN.
+    pub async fn finish_run(&self, request: v1::FinishRunRequest) -> Result<v1::Run, v1::Error> {
+        self.run(&request.run_id).await?;
+        let run_id = request.run_id.clone();
+        let finished = v1::RunFinished {
+            run_id: request.run_id,
+            status: request.status,
+            final_output: request.final_output,
+            why: request.why,
+        };
+        self.append(run_id.clone(), event::Kind::RunFinished(finished)).await?;
+        self.run(&run_id).await
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// UNKNOWN_RUN.
+    pub async fn run(&self, run_id: &str) -> Result<v1::Run, v1::Error> {
+        let found = self.shared.ledger.run(run_id).await?;
+        found.ok_or_else(|| reason::error(Reason::UnknownRun, format!("no run `{run_id}`")))
+    }
+
+    /// Runs, newest first.
+    ///
+    /// # Errors
+    /// What the ledger says.
+    pub async fn runs(&self, limit: u32) -> Result<Vec<v1::Run>, v1::Error> {
+        Ok(self.shared.ledger.runs(limit).await?)
+    }
+}

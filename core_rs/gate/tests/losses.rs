@@ -1,0 +1,293 @@
+//! Hosts that go away before, during and after; callers that do; a server that drains.
+
+mod support;
+
+use std::time::Duration;
+
+use cmdop_contract::v1::{ApprovalVerdict, CallState, HostToServer, Outcome, Reason, host_to_server};
+use support::{HostEnd, Life, failure, read, read_secret, touch, until, within, write};
+
+const SOON: Duration = Duration::from_millis(50);
+
+#[test]
+fn a_call_for_a_host_that_is_not_there_is_refused() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let unknown = within(life.gate.propose(read("k"), false)).await.expect_err("never attached");
+        assert_eq!(unknown.reason(), Reason::UnknownHost);
+        drop(HostEnd::attach(&life).await);
+        let away = within(life.gate.propose(read("k"), false)).await.expect_err("away");
+        assert_eq!(away.reason(), Reason::HostUnavailable);
+    });
+}
+
+#[test]
+fn a_host_that_drains_gets_no_new_call_and_its_reports_still_count() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let mut ticket = life.gate.submit(write("", "k")).await.expect("taken");
+        let permit = host.execute().await;
+        host.send(host_to_server::Kind::Draining(cmdop_contract::v1::HostDraining {})).await;
+        let refused = within(life.gate.propose(read("k2"), false)).await.expect_err("draining");
+        assert_eq!(refused.reason(), Reason::HostUnavailable);
+        host.report_created(&permit).await;
+        assert_eq!(life.settled(&mut ticket).await.state(), CallState::Applied);
+    });
+}
+
+#[test]
+fn a_host_that_does_not_read_is_as_good_as_away() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let (frames, _unread) = tokio::sync::mpsc::channel(1);
+        let (_attachment, _) = life.gate.attach(support::hello("web"), frames).expect("attached");
+        let _first = life.gate.submit(write("", "k1")).await.expect("taken");
+        let mut calls = Vec::new();
+        for key in ["k2", "k3"] {
+            let mut ticket = life.gate.submit(write("", key)).await.expect("taken");
+            let _ = tokio::time::timeout(SOON * 10, ticket.settled_or_unknown()).await;
+            calls.push(ticket.now());
+        }
+        let refused: Vec<_> = calls.iter().filter(|call| call.state() == CallState::NotApplied).collect();
+        assert!(!refused.is_empty());
+        for call in refused {
+            assert_eq!(call.error.clone().expect("why").reason(), Reason::HostUnavailable);
+        }
+    });
+}
+
+#[test]
+fn a_host_lost_in_a_preview_leaves_the_machine_as_it_was() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::with(&dir, |setup| setup.options.host_grace = SOON);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let mut ticket = life.gate.submit(touch("auto", "k")).await.expect("taken");
+        let preview = host.execute().await;
+        host.started(&preview).await;
+        drop(host);
+        let call = life.settled(&mut ticket).await;
+        assert_eq!((call.state(), call.error.expect("why").reason()), (CallState::NotApplied, Reason::HostUnavailable));
+        // It comes back with a layer that nobody wants any more.
+        until(async || life.gate.open_calls() == 0).await;
+        let mut host = HostEnd::attach(&life).await;
+        host.report_created(&preview).await;
+        host.told_to("discard", &preview.call_id).await;
+        host.acknowledged(&preview).await;
+    });
+}
+
+#[test]
+fn a_host_lost_while_it_acts_makes_the_outcome_unknown_until_it_reports() {
+    for commits in [false, true] {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let life = Life::with(&dir, |setup| setup.options.host_grace = SOON);
+        life.run(async {
+            let mut host = HostEnd::attach(&life).await;
+            let proposal = if commits { touch("auto", "k") } else { write("", "k") };
+            let mut ticket = life.gate.submit(proposal).await.expect("taken");
+            let mut permit = host.execute().await;
+            if commits {
+                host.report_created(&permit).await;
+                host.acknowledged(&permit).await;
+                permit = host.execute().await;
+            }
+            drop(host);
+            let call = life.settled(&mut ticket).await;
+            assert_eq!((call.state(), call.outcome(), call.settled_at), (CallState::Unknown, Outcome::Unknown, 0));
+            assert_eq!(call.error.expect("why").reason(), Reason::OutcomeUnknown);
+            let mut host = HostEnd::attach(&life).await;
+            host.inquired(&permit).await;
+            host.report_created(&permit).await;
+            host.acknowledged(&permit).await;
+            let call = within(life.gate.call(&permit.call_id)).await.expect("there");
+            assert_eq!((call.state(), call.outcome()), (CallState::Applied, Outcome::Applied));
+            life.permits_are_single(&permit.call_id).await;
+        });
+    }
+}
+
+#[test]
+fn a_host_that_is_back_within_its_grace_is_asked_and_goes_on() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let mut ticket = life.gate.submit(write("", "k")).await.expect("taken");
+        let permit = host.execute().await;
+        drop(host);
+        let mut host = HostEnd::attach(&life).await;
+        host.inquired(&permit).await;
+        host.report_created(&permit).await;
+        assert_eq!(life.settled(&mut ticket).await.state(), CallState::Applied);
+        host.acknowledged(&permit).await;
+        assert!(host.got_no_permit(), "it was asked, not told again");
+    });
+}
+
+#[test]
+fn a_host_that_never_got_the_permit_says_so_and_nothing_was_applied() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let mut ticket = life.gate.submit(write("", "k")).await.expect("taken");
+        let permit = host.execute().await;
+        drop(host);
+        let mut host = HostEnd::attach(&life).await;
+        host.inquired(&permit).await;
+        host.forgotten(&permit).await;
+        let call = life.settled(&mut ticket).await;
+        assert_eq!((call.state(), call.error.expect("why").reason()), (CallState::NotApplied, Reason::HostError));
+    });
+}
+
+#[test]
+fn news_that_a_host_left_which_comes_after_it_is_back_gives_up_nothing() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::with(&dir, |setup| setup.options.host_grace = SOON);
+    life.run(async {
+        for round in 0..20 {
+            let mut host = HostEnd::attach(&life).await;
+            let mut ticket = life.gate.submit(write("", &format!("k{round}"))).await.expect("taken");
+            let permit = host.execute().await;
+            // Detaching is told by a task of its own: it may overtake, or be overtaken.
+            drop(host);
+            let mut host = HostEnd::attach(&life).await;
+            host.inquired(&permit).await;
+            let given_up = tokio::time::timeout(SOON * 3, ticket.settled_or_unknown()).await;
+            assert!(given_up.is_err(), "the host is there: {:?}", given_up.map(|call| call.map(|call| call.state())));
+            host.report_created(&permit).await;
+            assert_eq!(life.settled(&mut ticket).await.state(), CallState::Applied);
+        }
+    });
+}
+
+#[test]
+fn an_approved_call_waits_for_its_host_for_the_grace_and_no_longer() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::with(&dir, |setup| setup.options.host_grace = SOON);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let (mut ticket, held) = life.held(write("asker", "k"), &mut host).await;
+        drop(host);
+        within(life.decide(&held, ApprovalVerdict::Approve)).await.expect("decided");
+        let call = life.settled(&mut ticket).await;
+        assert_eq!((call.state(), call.error.expect("why").reason()), (CallState::NotApplied, Reason::HostUnavailable));
+        assert_eq!(call.permits.len(), 1);
+    });
+}
+
+#[test]
+fn a_caller_that_goes_away_leaves_the_call_to_its_end() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let asked = tokio::time::timeout(SOON, life.gate.propose(write("", "k"), true)).await;
+        assert!(asked.is_err(), "the caller gave up");
+        let permit = host.execute().await;
+        host.report_created(&permit).await;
+        host.acknowledged(&permit).await;
+        let call = within(life.gate.call(&permit.call_id)).await.expect("there");
+        assert_eq!(call.state(), CallState::Applied);
+    });
+}
+
+#[test]
+fn a_person_who_goes_away_at_once_has_still_decided() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let (mut ticket, held) = life.held(write("asker", "k"), &mut host).await;
+        host.waiting();
+        // As when a connection breaks between the request and its answer: polled once, then dropped.
+        let _ = tokio::time::timeout(Duration::ZERO, life.decide(&held, ApprovalVerdict::Approve)).await;
+        let commit = host.execute().await;
+        host.report_created(&commit).await;
+        assert_eq!(life.settled(&mut ticket).await.state(), CallState::Applied);
+    });
+}
+
+#[test]
+fn a_drain_takes_nothing_new_lets_what_works_end_and_leaves_what_is_held() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    let held = life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let (_, held) = life.held(read_secret("k1"), &mut host).await;
+        let mut ticket = life.gate.submit(write("", "k2")).await.expect("taken");
+        let permit = host.execute().await;
+        let gate = life.gate.clone();
+        let drained = tokio::spawn(async move { gate.drain(Duration::from_secs(20)).await });
+        let refused = async || life.gate.submit(support::proposal("", "", "no.tool", "{}")).await.err();
+        until(async || refused().await.is_some_and(|error| error.reason() == Reason::Draining)).await;
+        host.report_created(&permit).await;
+        assert_eq!(life.settled(&mut ticket).await.state(), CallState::Applied);
+        within(drained).await.expect("drained");
+        held
+    });
+    life.crash();
+    let life = Life::begin(&dir);
+    life.run(async {
+        let call = within(life.gate.call(&held.call_id)).await.expect("there");
+        assert_eq!((call.state(), life.gate.open_calls()), (CallState::Held, 1));
+    });
+}
+
+#[test]
+fn a_watcher_that_lags_sees_the_last_state_and_the_end() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let mut ticket = life.gate.submit(touch("auto", "k")).await.expect("taken");
+        let mut lagging = within(life.gate.follow(&ticket.call_id())).await.expect("followed");
+        let mut output = lagging.output(0).expect("open");
+        let preview = host.execute().await;
+        for sequence in 1..=1_000 {
+            let output = cmdop_contract::v1::Output {
+                call_id: preview.call_id.clone(),
+                sequence,
+                data: vec![b'x'; 1_024],
+                ..Default::default()
+            };
+            within(host.attachment.frame(HostToServer { kind: Some(host_to_server::Kind::Output(output)) })).await;
+        }
+        host.report(failure(&preview, Outcome::NotApplied, Reason::CommandFailed)).await;
+        let call = life.settled(&mut ticket).await;
+        assert_eq!(within(lagging.changed()).await.expect("the last state").state(), call.state());
+        assert!(within(lagging.changed()).await.is_none(), "and nothing after it");
+        let (mut read, mut dropped) = (0, 0);
+        while let Some(piece) = output.ready() {
+            read += piece.data.len() as u64;
+            dropped += piece.dropped;
+        }
+        assert_eq!(read + dropped, 1_000 * 1_024, "every byte is there or counted as missing");
+        assert!(dropped > 0 && read > 0);
+    });
+}
+
+#[test]
+fn a_call_over_the_limit_of_open_calls_is_shed_and_spends_no_key() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::with(&dir, |setup| setup.options.max_open_calls = 1);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let mut ticket = life.gate.submit(write("", "k1")).await.expect("taken");
+        let permit = host.execute().await;
+        let shed = life.gate.submit(write("", "k2")).await.err().expect("too many");
+        assert_eq!(shed.reason(), Reason::LoadShed);
+        host.report_created(&permit).await;
+        host.acknowledged(&permit).await;
+        life.settled(&mut ticket).await;
+        until(async || life.gate.open_calls() == 0).await;
+        life.gate.submit(write("", "k2")).await.expect("there is room, and the key is free");
+        host.execute().await;
+    });
+}
