@@ -261,3 +261,43 @@ async fn a_call_too_large_for_a_frame_is_told_as_such_and_its_stream_goes_on() {
     }
     server.drained().await;
 }
+
+#[tokio::test]
+async fn a_frame_that_is_no_protobuf_ends_its_stream_with_a_reason_and_no_other() {
+    let server = Server::start().await;
+    let mut neighbour = RawSessions::welcomed(&server).await;
+    let mut grpc = tonic::client::Grpc::new(server.channel().await);
+    within(grpc.ready()).await.expect("ready");
+    // Its first field is text where a frame has a number.
+    let garbage = v1::CancelCallRequest { call_id: "x".into(), why: String::new() };
+    let codec = tonic_prost::ProstCodec::<v1::CancelCallRequest, v1::ServerFrame>::default();
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static("/cmdop.v1.Sessions/Connect");
+    let request = tonic::Request::new(futures::stream::iter([garbage]).chain(futures::stream::pending()));
+    let mut inbound = within(grpc.streaming(request, path, codec)).await.expect("stream").into_inner();
+    let frame = within(inbound.message()).await.expect("a last word").expect("a frame");
+    let Some(server_frame::Kind::Closed(closed)) = frame.kind else { panic!("{frame:?}") };
+    assert_eq!(closed.error.expect("a reason").reason(), Reason::ProtocolViolation);
+    assert!(within(inbound.message()).await.is_err(), "and the stream is over");
+    neighbour.open(1, 0);
+    assert_eq!(neighbour.next().await.session, 1);
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn credits_beyond_what_can_be_counted_are_no_end_of_them() {
+    let server = Server::start().await;
+    let host = FakeHost::attach(&server.address, "web").await.obey();
+    let mut stream = RawSessions::welcomed(&server).await;
+    stream.open(1, u32::MAX);
+    stream.next().await;
+    for _ in 0..3 {
+        stream.send(1, client_frame::Kind::Grant(v1::GrantCredits { credits: u32::MAX }));
+    }
+    for request_id in 1..=3 {
+        stream.propose(1, request_id, read("web", &request_id.to_string()));
+        let frame = stream.next().await;
+        assert!(matches!(frame.kind, Some(server_frame::Kind::Update(_))), "{frame:?}");
+    }
+    host.abort();
+    server.drained().await;
+}
