@@ -176,6 +176,11 @@ impl PathPattern {
         &self.root
     }
 
+    /// Names that every path of the region has, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.segments.iter().filter_map(Segment::as_literal)
+    }
+
     /// True if the region is exactly one path.
     #[must_use]
     pub fn is_literal(&self) -> bool {

@@ -12,6 +12,7 @@ use cmdop_contract::v1::Host;
 
 use crate::engine::uid;
 
+mod lookup;
 mod patterns;
 
 use patterns::{
@@ -190,9 +191,10 @@ impl Classes {
 
     /// Classes of one path.
     pub(crate) fn of_path(&self, path: &[u8], wanted: impl Fn(Class) -> bool) -> Vec<Class> {
+        let shipped = lookup::classes_of(path);
         let holds = |class: &Class| match class {
             Class::WorkspaceRoot => self.workspaces.roots.iter().any(|root| root == path),
-            _ => self.patterns(*class).any(|pattern| pattern.covers(path)),
+            _ => shipped.contains(class) || self.here(*class).iter().any(|pattern| pattern.covers(path)),
         };
         Class::ALL.into_iter().filter(|class| wanted(*class)).filter(holds).collect()
     }
@@ -224,12 +226,16 @@ impl Classes {
     }
 
     fn patterns(&self, class: Class) -> impl Iterator<Item = &PathPattern> {
-        let here = match class {
-            Class::Workspace => self.workspaces.patterns.as_slice(),
-            Class::Cmdop | Class::Secrets => self.own.patterns.as_slice(),
+        SHIPPED[class as usize].patterns.iter().chain(self.here(class))
+    }
+
+    /// Patterns of this host alone.
+    fn here(&self, class: Class) -> &[PathPattern] {
+        match class {
+            Class::Workspace => &self.workspaces.patterns,
+            Class::Cmdop | Class::Secrets => &self.own.patterns,
             _ => &[],
-        };
-        SHIPPED[class as usize].patterns.iter().chain(here)
+        }
     }
 }
 
@@ -263,6 +269,5 @@ pub const LISTS_NOTABLE: &str = "observe.notable";
 pub fn is_notable(path: &[u8]) -> bool {
     let classes =
         [Class::Credentials, Class::Secrets, Class::Cmdop, Class::Persistence, Class::Database, Class::Repository];
-    let holds = |pattern: &PathPattern| pattern.covers(path);
-    classes.into_iter().any(|class| SHIPPED[class as usize].patterns.iter().any(holds))
+    lookup::classes_of(path).iter().any(|class| classes.contains(class))
 }

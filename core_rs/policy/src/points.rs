@@ -114,7 +114,7 @@ impl Anchors {
 }
 
 /// `path`, its parent, and so on up to `/`.
-fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::successors(Some(path), |path| {
         if *path == b"/" {
             return None;
