@@ -2,7 +2,9 @@
 
 use crate::life::{Input, NotInTable, is_final, next};
 use crate::reason;
-use crate::v1::{ApprovalStatus, Call, CallState, Event, Outcome, Reason, Report, Stage, event::Kind};
+use crate::v1::{
+    ApprovalStatus, Call, CallState, Event, Observation, Outcome, Reason, Report, Stage, ToolResult, event::Kind,
+};
 
 /// Why an event does not belong to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -196,17 +198,24 @@ fn input(kind: &Kind) -> Result<Input, Error> {
     })
 }
 
-/// Keeps what a report measured. A commit reports no output of its own: the preview's stays, and so
-/// does its observation if the commit changed nothing.
-pub fn take(call: &mut Call, report: Option<&Report>) {
-    let Some(report) = report else { return };
-    if report.stage() != Stage::Commit && report.result.is_some() {
-        call.result.clone_from(&report.result);
+/// Keeps what a report measured.
+fn take(call: &mut Call, report: Option<&Report>) {
+    let (result, observation) = report.map_or((None, None), measured);
+    if result.is_some() {
+        call.result = result.cloned();
     }
-    let nothing_committed = report.stage() == Stage::Commit && report.outcome() == Outcome::NotApplied;
-    if report.observation.is_some() && !nothing_committed {
-        call.observation.clone_from(&report.observation);
+    if observation.is_some() {
+        call.observation = observation.cloned();
     }
+}
+
+/// What a report brings to its call. A commit reports no output of its own: the preview's stays, and
+/// so does its observation if the commit changed nothing.
+#[must_use]
+pub fn measured(report: &Report) -> (Option<&ToolResult>, Option<&Observation>) {
+    let commit = report.stage() == Stage::Commit;
+    let nothing_committed = commit && report.outcome() == Outcome::NotApplied;
+    (report.result.as_ref().filter(|_| !commit), report.observation.as_ref().filter(|_| !nothing_committed))
 }
 
 #[cfg(test)]
@@ -214,7 +223,7 @@ mod tests {
     use super::*;
     use crate::v1::{
         Approval, ApprovalDecided, CallHeld, CallPermitted, CallPreviewed, CallProposed, CallSettled, CallStarted,
-        Observation, Permit, Proposal,
+        Permit, Proposal,
     };
 
     fn event(kind: Kind) -> Event {

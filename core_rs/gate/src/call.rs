@@ -26,13 +26,20 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    pub(crate) fn follow(live: Arc<Live>) -> Self {
+    /// A ticket for whoever waits for an end.
+    pub(crate) fn wait(live: Arc<Live>) -> Self {
         Self { progress: live.progress.clone(), live: Some(live) }
+    }
+
+    /// A ticket for whoever wants every step.
+    pub(crate) fn follow(live: Arc<Live>) -> Self {
+        live.watch();
+        Self::wait(live)
     }
 
     /// A ticket for a call that is settled already.
     pub(crate) fn settled(call: Call) -> Self {
-        let (_, progress) = watch::channel(Progress { call: Arc::new(call), failure: None });
+        let (_, progress) = watch::channel(Progress { call: Arc::new(call), running: false, failure: None });
         Self { progress, live: None }
     }
 
@@ -45,7 +52,7 @@ impl Ticket {
     /// The call as it is now.
     #[must_use]
     pub fn now(&self) -> Arc<Call> {
-        self.progress.borrow().call.clone()
+        self.progress.borrow().document()
     }
 
     /// Its output from a sequence number on; `None` once the call is settled.
@@ -59,7 +66,7 @@ impl Ticket {
     /// # Errors
     /// Why the call could not be taken or recorded.
     pub async fn held_or_settled(&mut self) -> Result<Arc<Call>, v1::Error> {
-        self.until(|state| is_over(state) || matches!(state, CallState::Held | CallState::DiffHeld)).await
+        self.until(|state| is_over(state) || is_held(state)).await
     }
 
     /// Waits until the call is settled or unknown.
@@ -72,22 +79,29 @@ impl Ticket {
 
     /// Waits for the next change; `None` when nothing more will come.
     pub async fn changed(&mut self) -> Option<Arc<Call>> {
-        self.live.as_ref()?;
+        self.live.as_ref()?.watch();
         self.progress.changed().await.ok()?;
-        Some(self.progress.borrow_and_update().call.clone())
+        Some(self.progress.borrow_and_update().document())
     }
 
     async fn until(&mut self, reached: impl Fn(CallState) -> bool) -> Result<Arc<Call>, v1::Error> {
-        let waited = self.progress.wait_for(|seen| seen.failure.is_some() || reached(seen.call.state())).await;
+        let waited = self.progress.wait_for(|seen| seen.failure.is_some() || reached(seen.state())).await;
         let seen = match waited {
-            Ok(seen) => seen.clone(),
+            Ok(seen) => Progress::clone(&seen),
             // The driver is gone without a final word: the server stops.
             Err(_) => {
                 return Err(reason::error(Reason::Draining, "the server is stopping; ask again with the same key"));
             }
         };
-        seen.failure.map_or(Ok(seen.call), Err)
+        match seen.failure {
+            Some(failure) => Err(failure),
+            None => Ok(seen.document()),
+        }
     }
+}
+
+fn is_held(state: CallState) -> bool {
+    matches!(state, CallState::Held | CallState::DiffHeld)
 }
 
 pub(crate) fn is_over(state: CallState) -> bool {
@@ -99,7 +113,10 @@ pub(crate) struct Driver {
     gate: Gate,
     live: Arc<Live>,
     reins: Reins,
-    call: Call,
+    /// The document is copied only when it changes after someone was shown it.
+    call: Arc<Call>,
+    /// The host's note that it started, which waits for the next change of the document.
+    begun: Option<Event>,
     /// What happened and is not durable yet, in order.
     pending: Vec<Event>,
     /// Reports to acknowledge once `pending` is durable.
@@ -116,12 +133,13 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(gate: Gate, live: Arc<Live>, reins: Reins, call: Call, proposed: Option<Event>) -> Self {
+    pub(crate) fn new(gate: Gate, live: Arc<Live>, reins: Reins, call: Arc<Call>, proposed: Option<Event>) -> Self {
         Self {
             gate,
             live,
             reins,
             call,
+            begun: None,
             pending: proposed.into_iter().collect(),
             unacknowledged: Vec::new(),
             considered: None,
@@ -160,14 +178,24 @@ impl Driver {
 
     /// Notes what happened. It becomes durable with the next [`Self::flush`] or permit.
     fn record(&mut self, kind: event::Kind) -> Result<(), v1::Error> {
-        let event = Event { at: now(), subject: self.call.call_id.clone(), kind: Some(kind) };
+        let event = self.event(kind);
         self.fold(&event)?;
         self.pending.push(event);
         Ok(())
     }
 
+    fn event(&self, kind: event::Kind) -> Event {
+        Event { at: now(), subject: self.call.call_id.clone(), kind: Some(kind) }
+    }
+
     fn fold(&mut self, event: &Event) -> Result<(), v1::Error> {
-        fold::apply(&mut self.call, event).map_err(|error| internal(&error.to_string()))
+        let call = Arc::make_mut(&mut self.call);
+        let begun = self.begun.take();
+        begun
+            .iter()
+            .chain([event])
+            .try_for_each(|event| fold::apply(call, event))
+            .map_err(|error| internal(&error.to_string()))
     }
 
     /// Makes everything recorded durable, then tells everyone.
@@ -218,7 +246,13 @@ impl Driver {
     }
 
     fn publish(&self, failure: Option<v1::Error>) {
-        self.reins.progress.send_replace(Progress { call: Arc::new(self.call.clone()), failure });
+        let progress = Progress { call: self.call.clone(), running: self.begun.is_some(), failure };
+        self.reins.progress.send_if_modified(|seen| {
+            *seen = progress;
+            // Nobody is woken for a step that none of them waits for.
+            let waited_for = seen.failure.is_some() || is_over(seen.state()) || is_held(seen.state());
+            waited_for || self.live.is_watched()
+        });
     }
 
     fn send(&self, frame: server_to_host::Kind) -> Result<(), v1::Error> {

@@ -201,7 +201,7 @@ impl Gate {
     ///
     /// # Errors
     /// UNKNOWN_HOST.
-    pub fn host(&self, name: &str) -> Result<Host, v1::Error> {
+    pub fn host(&self, name: &str) -> Result<Arc<Host>, v1::Error> {
         self.shared.hosts.get(name)
     }
 
@@ -269,7 +269,7 @@ impl Gate {
         let all = async {
             for live in working {
                 // An error is an end, too.
-                let _ = Ticket::follow(live).held_or_settled().await;
+                let _ = Ticket::wait(live).held_or_settled().await;
             }
         };
         if tokio::time::timeout(deadline, all).await.is_err() {
@@ -291,13 +291,14 @@ impl Gate {
     }
 
     fn drive(&self, open: &mut HashMap<String, Arc<Live>>, call: Call, proposed: Option<Event>) -> Ticket {
-        let (live, reins) = Live::new(&Arc::new(call.clone()));
+        let call = Arc::new(call);
+        let (live, reins) = Live::new(call.clone());
         open.insert(call.call_id.clone(), live.clone());
         let driver = Driver::new(self.clone(), live.clone(), reins, call, proposed);
         let mut drivers = self.shared.drivers.lock();
         while drivers.try_join_next().is_some() {}
         drivers.spawn(driver.run());
-        Ticket::follow(live)
+        Ticket::wait(live)
     }
 
     fn live(&self, call_id: &str) -> Option<Arc<Live>> {
@@ -318,10 +319,10 @@ impl Gate {
         live.inputs.send(input).await.is_ok()
     }
 
-    /// Hands what a host says to the driver of one of its own calls. False if there is none.
-    pub(crate) async fn notify_from(&self, host: &str, call_id: &str, input: Input) -> bool {
-        let Some(live) = self.live(call_id).filter(|live| live.host == host) else { return false };
-        live.inputs.send(input).await.is_ok()
+    /// Hands what a host says to the driver of one of its own calls. Gives it back if there is none.
+    pub(crate) async fn notify_from(&self, host: &str, call_id: &str, input: Input) -> Result<(), Input> {
+        let Some(live) = self.live(call_id).filter(|live| live.host == host) else { return Err(input) };
+        live.inputs.send(input).await.map_err(|unsent| unsent.0)
     }
 
     /// Answers a report that no driver waits for. Only what the ledger knows to be over is

@@ -1,6 +1,7 @@
 //! Hosts that attached: what they said they can do, and the way to them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cmdop_contract::reason;
@@ -19,7 +20,7 @@ pub(crate) struct Hosts {
 }
 
 struct Known {
-    host: Host,
+    host: Arc<Host>,
     link: Option<Link>,
 }
 
@@ -34,21 +35,21 @@ impl Hosts {
         let mut known = self.known.lock();
         for mut host in hosts {
             host.attached = false;
-            known.entry(host.name.clone()).or_insert(Known { host, link: None });
+            known.entry(host.name.clone()).or_insert(Known { host: Arc::new(host), link: None });
         }
     }
 
     pub(crate) fn list(&self) -> Vec<Host> {
-        self.known.lock().values().map(|known| known.host.clone()).collect()
+        self.known.lock().values().map(|known| Host::clone(&known.host)).collect()
     }
 
-    pub(crate) fn get(&self, name: &str) -> Result<Host, v1::Error> {
+    pub(crate) fn get(&self, name: &str) -> Result<Arc<Host>, v1::Error> {
         let known = self.known.lock();
         known.get(name).map(|known| known.host.clone()).ok_or_else(|| unknown(name, known.keys()))
     }
 
     /// The host if it is attached.
-    pub(crate) fn attached(&self, name: &str) -> Result<Host, v1::Error> {
+    pub(crate) fn attached(&self, name: &str) -> Result<Arc<Host>, v1::Error> {
         let host = self.get(name)?;
         if host.attached { Ok(host) } else { Err(gone(name)) }
     }
@@ -71,7 +72,7 @@ impl Hosts {
         }
         let id = self.next_link.fetch_add(1, Ordering::Relaxed);
         host.attached = true;
-        known.insert(host.name.clone(), Known { host, link: Some(Link { id, frames }) });
+        known.insert(host.name.clone(), Known { host: Arc::new(host), link: Some(Link { id, frames }) });
         Ok(id)
     }
 
@@ -94,7 +95,7 @@ impl Hosts {
             return false;
         }
         entry.link = None;
-        entry.host.attached = false;
+        Arc::make_mut(&mut entry.host).attached = false;
         true
     }
 }
@@ -160,17 +161,18 @@ impl Attachment {
         let (host, gate) = (&self.name, &self.gate);
         match frame.kind {
             Some(Kind::Started(v1::Started { permit_id, call_id })) => {
-                gate.notify_from(host, &call_id, Input::Started { permit_id }).await;
+                let _ = gate.notify_from(host, &call_id, Input::Started { permit_id }).await;
             }
             Some(Kind::Output(output)) => gate.push_output(host, output),
             Some(Kind::Report(report)) => {
                 let call_id = report.call_id.clone();
-                if !gate.notify_from(host, &call_id, Input::Report(Box::new(report.clone()))).await {
+                let told = gate.notify_from(host, &call_id, Input::Report(Box::new(report))).await;
+                if let Err(Input::Report(report)) = told {
                     gate.answer_late(host, &report).await;
                 }
             }
             Some(Kind::Forgotten(v1::Forgotten { permit_id, call_id })) => {
-                gate.notify_from(host, &call_id, Input::Forgotten { permit_id }).await;
+                let _ = gate.notify_from(host, &call_id, Input::Forgotten { permit_id }).await;
             }
             Some(Kind::Draining(_)) => gate.shared().hosts.drain(host, self.link),
             Some(Kind::Hello(_) | Kind::Heartbeat(_)) | None => {}
@@ -185,7 +187,7 @@ impl Hosts {
         if let Some(entry) = known.get_mut(name)
             && entry.link.as_ref().is_some_and(|link| link.id == id)
         {
-            entry.host.attached = false;
+            Arc::make_mut(&mut entry.host).attached = false;
         }
     }
 }

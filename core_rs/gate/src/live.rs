@@ -1,8 +1,9 @@
 //! Calls that are not settled: how others reach their drivers and follow them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use cmdop_contract::v1::{self, Approval, Call};
+use cmdop_contract::v1::{self, Approval, Call, CallState};
 use tokio::sync::{mpsc, watch};
 
 use crate::output::OutputHub;
@@ -33,6 +34,9 @@ pub(crate) enum Input {
 #[derive(Clone)]
 pub(crate) struct Progress {
     pub(crate) call: Arc<Call>,
+    /// The host started since. This changes nothing of a call but its state, and most calls are over
+    /// before anyone looks: the document is not made anew for it.
+    pub(crate) running: bool,
     /// Set if the call could not be taken, or could not be recorded.
     pub(crate) failure: Option<v1::Error>,
 }
@@ -44,6 +48,8 @@ pub(crate) struct Live {
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) progress: watch::Receiver<Progress>,
     pub(crate) output: OutputHub,
+    /// Someone wants to hear of every step, not only of the ends that most wait for.
+    watched: AtomicBool,
 }
 
 /// The inside of a driver.
@@ -53,9 +59,9 @@ pub(crate) struct Reins {
 }
 
 impl Live {
-    pub(crate) fn new(call: &Arc<Call>) -> (Arc<Self>, Reins) {
+    pub(crate) fn new(call: Arc<Call>) -> (Arc<Self>, Reins) {
         let (input_tx, input_rx) = mpsc::channel(INPUT_QUEUE);
-        let (progress_tx, progress_rx) = watch::channel(Progress { call: call.clone(), failure: None });
+        let (progress_tx, progress_rx) = watch::channel(Progress { call: call.clone(), running: false, failure: None });
         let host =
             call.proposal.as_ref().and_then(|proposal| proposal.action.as_ref()).map(|action| action.host.clone());
         let live = Self {
@@ -64,7 +70,35 @@ impl Live {
             inputs: input_tx,
             progress: progress_rx,
             output: OutputHub::new(),
+            watched: AtomicBool::new(false),
         };
         (Arc::new(live), Reins { inputs: input_rx, progress: progress_tx })
+    }
+
+    /// From now on every step is told to who follows.
+    pub(crate) fn watch(&self) {
+        self.watched.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Acquire)
+    }
+}
+
+impl Progress {
+    pub(crate) fn state(&self) -> CallState {
+        match self.call.state() {
+            CallState::Permitted if self.running => CallState::Running,
+            state => state,
+        }
+    }
+
+    /// The call's document as of now.
+    pub(crate) fn document(&self) -> Arc<Call> {
+        let state = self.state();
+        if state == self.call.state() {
+            return self.call.clone();
+        }
+        Arc::new(Call { state: state.into(), ..Call::clone(&self.call) })
     }
 }

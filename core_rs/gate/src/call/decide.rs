@@ -1,5 +1,6 @@
 //! From proposal to permit: validate, predict, decide, and then run, hold or refuse.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cmdop_contract::score;
@@ -14,7 +15,7 @@ use super::{Driver, internal};
 pub(super) struct Considered {
     pub(super) validated: Validated,
     pub(super) prediction: Prediction,
-    pub(super) host: v1::Host,
+    pub(super) host: Arc<v1::Host>,
     validate_time: Duration,
     predict_time: Duration,
 }

@@ -2,8 +2,8 @@
 
 use cmdop_contract::effect::Effect;
 use cmdop_contract::v1::{
-    self, Call, CallPreviewed, CallSettled, CallStarted, CallState, Outcome, Reason, Report, Stage, event,
-    server_to_host,
+    self, CallPreviewed, CallSettled, CallStarted, CallState, Observation, Outcome, Reason, Report, Stage, ToolResult,
+    event, server_to_host,
 };
 use cmdop_contract::{fold, reason, score};
 use cmdop_ledger::Clearance;
@@ -13,10 +13,21 @@ use tokio::time::Instant;
 use super::{Driver, internal};
 use crate::live::Input;
 
+/// What nobody measured.
+static NOTHING: Observation =
+    Observation { effects: Vec::new(), unobserved: Vec::new(), digest: String::new(), truncated: false };
+
+/// What the host was told to do.
+struct Ordered {
+    permit_id: String,
+    stage: Stage,
+}
+
 impl Driver {
     /// PERMITTED, RUNNING, COMMITTING and UNKNOWN: waits for the host's report.
     pub(super) async fn await_host(&mut self) -> Result<(), v1::Error> {
-        let permit = self.call.permits.last().cloned().ok_or_else(|| internal("permitted without a permit"))?;
+        let permit = self.call.permits.last().ok_or_else(|| internal("permitted without a permit"))?;
+        let permit = Ordered { permit_id: permit.permit_id.clone(), stage: permit.stage() };
         let unknown = self.call.state() == CallState::Unknown;
         let mut gone_until = None;
         if self.dispatched.as_deref() != Some(&permit.permit_id) {
@@ -66,7 +77,9 @@ impl Driver {
         }
         self.started = Some(permit_id.clone());
         if matches!(self.call.state(), CallState::Permitted | CallState::Committing) {
-            self.record(event::Kind::CallStarted(CallStarted { permit_id }))?;
+            let event = self.event(event::Kind::CallStarted(CallStarted { permit_id }));
+            self.pending.push(event.clone());
+            self.begun = Some(event);
             self.publish(None);
         }
         Ok(())
@@ -79,11 +92,11 @@ impl Driver {
     }
 
     /// The host knows nothing of the permit. Unless it spoke of it before, it never started.
-    async fn forgotten(&mut self, permit: &v1::Permit) -> Result<(), v1::Error> {
+    async fn forgotten(&mut self, permit: &Ordered) -> Result<(), v1::Error> {
         let spoke = self.started.as_deref() == Some(&permit.permit_id)
             || matches!(self.call.state(), CallState::Running)
             || self.evidence;
-        if !spoke || permit.stage() == Stage::Preview {
+        if !spoke || permit.stage == Stage::Preview {
             let error = reason::error(Reason::HostError, "the host never started the call; nothing was applied");
             return self.settle(Outcome::NotApplied, None, Some(error)).await;
         }
@@ -96,7 +109,7 @@ impl Driver {
     }
 
     /// Asks the host what became of a permit. False if the host is away.
-    fn inquire(&self, permit: &v1::Permit) -> bool {
+    fn inquire(&self, permit: &Ordered) -> bool {
         let inquire = v1::Inquire { permit_id: permit.permit_id.clone(), call_id: self.call.call_id.clone() };
         let asked = self.send(server_to_host::Kind::Inquire(inquire)).is_ok();
         if asked && self.cancelled.is_some() {
@@ -106,8 +119,8 @@ impl Driver {
     }
 
     /// The host stayed away. A preview changed nothing; anything else nobody can tell.
-    async fn give_up(&mut self, permit: &v1::Permit) -> Result<(), v1::Error> {
-        if permit.stage() == Stage::Preview {
+    async fn give_up(&mut self, permit: &Ordered) -> Result<(), v1::Error> {
+        if permit.stage == Stage::Preview {
             let message = "the host went away during the preview; nothing was applied";
             let error = reason::error(Reason::HostUnavailable, message);
             return self.settle(Outcome::NotApplied, None, Some(error)).await;
@@ -119,10 +132,10 @@ impl Driver {
     }
 
     /// Takes the report about the current permit.
-    async fn take(&mut self, report: Report, permit: &v1::Permit) -> Result<(), v1::Error> {
+    async fn take(&mut self, report: Report, permit: &Ordered) -> Result<(), v1::Error> {
         let unknown = self.call.state() == CallState::Unknown;
-        let claims_effects = permit.stage() == Stage::Preview && report.outcome() == Outcome::Applied;
-        if report.stage() != permit.stage() || claims_effects {
+        let claims_effects = permit.stage == Stage::Preview && report.outcome() == Outcome::Applied;
+        if report.stage() != permit.stage || claims_effects {
             return self.distrust(&report, permit).await;
         }
         let outcome = match report.outcome() {
@@ -137,8 +150,7 @@ impl Driver {
         }
         self.unacknowledged.push(report.permit_id.clone());
         if report.stage() == Stage::Preview && report.error.is_none() && !unknown {
-            let observation = report.observation.clone().unwrap_or_default();
-            let beyond = self.side_effects(&observation);
+            let beyond = self.side_effects(report.observation.as_ref());
             return self.record(event::Kind::CallPreviewed(CallPreviewed { report: Some(report), beyond }));
         }
         self.evidence |= outcome == Outcome::Unknown;
@@ -148,26 +160,26 @@ impl Driver {
     }
 
     /// A report that contradicts its permit says nothing that can be relied on, and is not acknowledged.
-    async fn distrust(&mut self, report: &Report, permit: &v1::Permit) -> Result<(), v1::Error> {
+    async fn distrust(&mut self, report: &Report, permit: &Ordered) -> Result<(), v1::Error> {
         if self.call.state() == CallState::Unknown {
             return Ok(());
         }
         let (stage, outcome) = (report.stage().as_str_name(), report.outcome().as_str_name());
-        let message = format!("the host reported {stage} {outcome} for a permit of {}", permit.stage().as_str_name());
+        let message = format!("the host reported {stage} {outcome} for a permit of {}", permit.stage.as_str_name());
         // In a preview the permit allowed no effects, so only a host that claims some casts doubt.
-        let harmless = permit.stage() == Stage::Preview && report.outcome() != Outcome::Applied;
+        let harmless = permit.stage == Stage::Preview && report.outcome() != Outcome::Applied;
         let outcome = if harmless { Outcome::NotApplied } else { Outcome::Unknown };
         self.settle(outcome, None, Some(reason::error(Reason::HostError, message))).await
     }
 
     /// PREVIEWED: compares what the host measured with declaration, permit and policy.
     pub(super) async fn compare(&mut self) -> Result<(), v1::Error> {
-        let result = self.call.result.clone().unwrap_or_default();
-        if !result.ok {
+        if self.call.result.as_ref().is_none_or(|result| !result.ok) {
             self.discard();
             let failed =
                 || reason::error(Reason::CommandFailed, "the command failed in its preview; nothing was applied");
-            return self.settle(Outcome::NotApplied, None, Some(result.error.unwrap_or_else(failed))).await;
+            let error = self.call.result.as_ref().and_then(|result| result.error.clone()).unwrap_or_else(failed);
+            return self.settle(Outcome::NotApplied, None, Some(error)).await;
         }
         if let Err(error) = self.consider().await {
             self.discard();
@@ -210,8 +222,8 @@ impl Driver {
         let actor = considered.validated.proposal().actor.clone().unwrap_or_default();
         let shared = self.gate.shared();
         let facts = Facts { actor: &actor, level: shared.options.level(&actor.agent), host: &considered.host };
-        let observation = self.call.observation.clone().unwrap_or_default();
-        Ok(decide_observed(&shared.engine, &considered.validated, &considered.prediction, &observation, &facts))
+        let observation = self.call.observation.as_ref().unwrap_or(&NOTHING);
+        Ok(decide_observed(&shared.engine, &considered.validated, &considered.prediction, observation, &facts))
     }
 
     /// Records the outcome with its score, durably, and tells everyone.
@@ -221,9 +233,9 @@ impl Driver {
         report: Option<Report>,
         error: Option<v1::Error>,
     ) -> Result<(), v1::Error> {
-        let (observation, result) = self.as_folded(report.as_ref());
-        let side_effects = self.side_effects(&observation);
-        let unmet = || self.unmet_expectation(&observation, &result.clone().unwrap_or_default());
+        let (result, observation) = self.as_folded(report.as_ref());
+        let side_effects = self.side_effects(observation);
+        let unmet = || self.unmet_expectation(result, observation);
         let error = error.or_else(|| (outcome == Outcome::Applied).then(unmet).flatten());
         let author_attempt = self.call.proposal.as_ref().map_or(1, |proposal| proposal.author_attempt);
         let score = score::score(&score::Evidence {
@@ -231,7 +243,7 @@ impl Driver {
             first_attempt: author_attempt <= 1,
             success: result.is_some().then_some(outcome == Outcome::Applied && error.is_none()),
             side_effects: &side_effects,
-            observation: &observation,
+            observation: observation.unwrap_or(&NOTHING),
         });
         let mut error = error;
         if let Some(error) = &mut error {
@@ -242,23 +254,21 @@ impl Driver {
         self.flush().await
     }
 
-    /// Observation and result as the call's document will have them once this report is folded in.
-    fn as_folded(&self, report: Option<&Report>) -> (v1::Observation, Option<v1::ToolResult>) {
-        let mut call = Call { observation: self.call.observation.clone(), ..Call::default() };
-        call.result.clone_from(&self.call.result);
-        fold::take(&mut call, report);
-        (call.observation.unwrap_or_default(), call.result)
+    /// Result and observation as the call's document will have them once this report is folded in.
+    fn as_folded<'a>(&'a self, report: Option<&'a Report>) -> (Option<&'a ToolResult>, Option<&'a Observation>) {
+        let (result, observation) = report.map_or((None, None), fold::measured);
+        (result.or(self.call.result.as_ref()), observation.or(self.call.observation.as_ref()))
     }
 
     /// What was declared and did not come true in the preview.
     fn unmet_in_preview(&self) -> Option<v1::Error> {
-        let observation = self.call.observation.clone().unwrap_or_default();
-        self.unmet_expectation(&observation, &self.call.result.clone().unwrap_or_default())
+        self.unmet_expectation(self.call.result.as_ref(), self.call.observation.as_ref())
     }
 
-    fn unmet_expectation(&self, observation: &v1::Observation, result: &v1::ToolResult) -> Option<v1::Error> {
+    fn unmet_expectation(&self, result: Option<&ToolResult>, observation: Option<&Observation>) -> Option<v1::Error> {
         let declared = self.declared().ok()?;
-        score::check_success(&declared, observation, result).err()
+        let none = ToolResult::default();
+        score::check_success(&declared, observation.unwrap_or(&NOTHING), result.unwrap_or(&none)).err()
     }
 
     fn declared(&self) -> Result<Vec<Effect>, v1::Error> {
@@ -269,8 +279,8 @@ impl Driver {
             .collect()
     }
 
-    fn side_effects(&self, observation: &v1::Observation) -> Vec<v1::SideEffect> {
+    fn side_effects(&self, observation: Option<&Observation>) -> Vec<v1::SideEffect> {
         let permitted = self.call.decision.as_ref().map_or(&[][..], |decision| &decision.permitted);
-        score::side_effects(permitted, observation)
+        score::side_effects(permitted, observation.unwrap_or(&NOTHING))
     }
 }

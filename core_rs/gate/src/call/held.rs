@@ -1,5 +1,6 @@
 //! Waiting for a person, and going on with exactly what was approved.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cmdop_contract::reason;
@@ -30,7 +31,7 @@ impl Driver {
                 input = self.reins.inputs.recv() => match input {
                     Some(Input::Decided(decided)) if decided.approval_id == approval.approval_id => {
                         approval = *decided;
-                        self.call.approval = Some(approval.clone());
+                        Arc::make_mut(&mut self.call).approval = Some(approval.clone());
                     }
                     Some(Input::Cancel { why }) => {
                         if self.cancel_held(&approval, why).await? {
@@ -44,7 +45,7 @@ impl Driver {
                 () = tokio::time::sleep(left.max(least)) => {
                     if let Some(now) = self.gate.expire_approvals(&approval.approval_id).await? {
                         approval = now;
-                        self.call.approval = Some(approval.clone());
+                        Arc::make_mut(&mut self.call).approval = Some(approval.clone());
                     }
                     // Whoever decides it at this very moment is not durable yet.
                     least = AGAIN;
@@ -110,7 +111,7 @@ impl Driver {
         };
         match self.gate.shared().ledger.decide_approval(request).await {
             Ok(approval) => {
-                self.call.approval = Some(approval.clone());
+                Arc::make_mut(&mut self.call).approval = Some(approval.clone());
                 self.gate.announce(approval);
             }
             Err(cmdop_ledger::Error::Typed(_)) => {

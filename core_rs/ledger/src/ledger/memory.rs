@@ -42,8 +42,9 @@ impl Memory {
     pub(super) fn note(&mut self, event: &Event) {
         match &event.kind {
             Some(Kind::CallProposed(proposed)) => {
-                let proposal = proposed.proposal.clone().unwrap_or_default();
-                let place = (proposal.actor.unwrap_or_default().tenant, proposal.idempotency_key);
+                let proposal = proposed.proposal.as_ref();
+                let tenant = proposal.and_then(|it| it.actor.as_ref()).map_or("", |actor| &actor.tenant);
+                let place = (tenant.to_owned(), proposal.map_or("", |it| &it.idempotency_key).to_owned());
                 self.keys.insert(place.clone(), (proposed.action_digest.clone(), event.subject.clone()));
                 self.key_of.insert(event.subject.clone(), place);
             }

@@ -27,6 +27,7 @@ impl Hosts for Context {
     }
 
     async fn get(&self, request: Request<v1::GetHostRequest>) -> Result<Response<v1::Host>, Status> {
-        self.gate.host(&request.get_ref().name).map(Response::new).map_err(refused)
+        let host = self.gate.host(&request.get_ref().name).map_err(refused)?;
+        Ok(Response::new(v1::Host::clone(&host)))
     }
 }
