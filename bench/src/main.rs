@@ -14,6 +14,10 @@ use std::error::Error;
 
 use tokio::runtime::{Builder, Runtime};
 
+// As the core for Python has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What any part may fail with: a benchmark that fails says so and measures nothing.
 pub(crate) type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 

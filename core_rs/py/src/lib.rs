@@ -15,6 +15,11 @@ mod machine;
 mod runtime;
 mod server;
 
+// What a call allocates on one thread of the runtime is often freed on another, which costs the
+// system's allocator a fifth of a call's processor time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The module as Python sees it. `python/cmdop/_core.pyi` describes it and is checked against it.
 #[pyo3::pymodule(name = "_core")]
 mod core {
