@@ -7,9 +7,11 @@ PYO3_PYTHON := $(BIN)/python
 export PYO3_PYTHON
 # The build backend is called by name.
 export PATH := $(BIN):$(PATH)
+# Rooms of the package that people import.
+ROOMS := agent client document errors policy testing trace
 LIBDIR = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
 
-.PHONY: build demo bench format lint types test test-rust test-python regenerate clean
+.PHONY: build demo bench format lint types test test-rust test-python docs regenerate clean
 
 $(VENV)/made: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -28,7 +30,9 @@ format: $(VENV)/made
 lint: $(VENV)/made
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	$(BIN)/ruff format --check python tests tools examples bench
 	$(BIN)/ruff check python tests tools examples bench
+	$(BIN)/lint-imports
 
 types: build
 	$(BIN)/pyright
@@ -41,6 +45,11 @@ test-rust: build
 
 test-python: build
 	$(BIN)/python -m pytest -q
+
+# The reference, for who reads or extends: target/doc/cmdop_contract/index.html, target/doc/python/index.html.
+docs: build
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	$(BIN)/pdoc --output-directory target/doc/python --docformat google $(addprefix cmdop.,$(ROOMS))
 
 # Shows the loop on a fixture. ASK=1 lets you decide what is held.
 demo: build

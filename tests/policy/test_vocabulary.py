@@ -53,6 +53,7 @@ KNOWN = {
     "systemctl restart nginx": {"service.restart:nginx"},
     "systemctl status nginx": {"process.inspect:*"},
     "echo hello": set[str](),
+    "python3 --version": set[str](),
     "rm a*b": {"file.delete:/srv/app/a\\*b"},
 }
 

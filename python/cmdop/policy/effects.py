@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cmdop import v1
+from cmdop.document.words import parse_kind
 from cmdop.policy.invocation import Unanalysable, Word
 
 
@@ -36,7 +37,7 @@ Effects = Iterator[Predicted | Nested]
 
 def effect(kind: str, target: str, *, certain: bool = True) -> Predicted:
     """An effect by the text of its kind, such as ``service.stop``."""
-    return Predicted(v1.EffectKind.Value("EFFECT_KIND_" + kind.replace(".", "_", 1).upper()), target, certain)
+    return Predicted(parse_kind(kind), target, certain)
 
 
 def read(path: str, *, certain: bool = True) -> Predicted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -51,4 +51,4 @@ def load_levels(path: Path) -> Levels:
 
 
 def _number(level: Level) -> v1.AutonomyLevel:
-    return v1.AutonomyLevel.Value("AUTONOMY_LEVEL_" + level.upper())
+    return cast("v1.AutonomyLevel", v1.AutonomyLevel.Value("AUTONOMY_LEVEL_" + level.upper()))

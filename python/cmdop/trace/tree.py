@@ -33,7 +33,7 @@ def trace_tree(trace: v1.Trace) -> Tree:
     root = Tree(Text(title, style="bold"))
     for event in trace_document(trace)["events"]:
         if event["kind"].startswith(("turn_", "run_")):
-            line = root.add(_line(_STEPS.get(event["kind"], event["kind"]), event))
+            line = root.add(_line(event))
             _fields(line, event["content"].get("turn", {}), ("model", "prompt_json", "response_json"))
     for call in trace.calls:
         _call(root, call, [event for event in trace_document(trace)["events"] if event["subject"] == call.call_id])
@@ -48,8 +48,8 @@ def _call(root: Tree, call: v1.Call, events: list[dict[str, Any]]) -> None:
     _fields(branch, document, ("call_id", "intent", "arguments"))
     steps = branch.add(Text("steps"))
     for event in events:
-        steps.add(_line(_STEPS.get(event["kind"], event["kind"]), event))
-    decision = document.get("decision") or {}
+        steps.add(_line(event))
+    decision: dict[str, Any] = document.get("decision") or {}
     if decision:
         line = branch.add(Text(f"decision: {decision['effect']}  {decision['reason']}"))
         _fields(line, decision, ("policies", "stage", "level", "policy_version"))
@@ -62,13 +62,14 @@ def _call(root: Tree, call: v1.Call, events: list[dict[str, Any]]) -> None:
 
 
 def _effect(effect: dict[str, Any]) -> str:
-    inner = effect.get("effect") if isinstance(effect.get("effect"), dict) else effect
+    inner: dict[str, Any] = effect["effect"] if isinstance(effect.get("effect"), dict) else effect
     extra = "  ".join(f"{key} {effect[key]}" for key in ("count", "severity", "why") if effect.get(key))
     return f"{inner['kind']}:{inner['target']}  {extra}".rstrip()
 
 
-def _line(name: str, event: dict[str, Any]) -> Text:
-    return Text.assemble((name, "cyan"), f"  {event['at']}  +{event['after_ms']} ms")
+def _line(event: dict[str, Any]) -> Text:
+    kind: str = event["kind"]
+    return Text.assemble((_STEPS.get(kind, kind), "cyan"), f"  {event['at']}  +{event['after_ms']} ms")
 
 
 def _fields(branch: Tree, values: dict[str, Any], names: tuple[str, ...]) -> None:

@@ -151,7 +151,26 @@ def env(call: Invocation) -> Effects:
 
 
 _EXECUTION_VARIABLES = frozenset(
-    ["PATH", "BASH_ENV", "ENV", "IFS", "SHELL", "PERL5OPT", "PERL5LIB", "RUBYOPT", "RUBYLIB", "NODE_OPTIONS", "PAGER", "EDITOR", "VISUAL", "MANPAGER", "LESSOPEN", "PROMPT_COMMAND", "SHELLOPTS", "BASHOPTS"]
+    [
+        "PATH",
+        "BASH_ENV",
+        "ENV",
+        "IFS",
+        "SHELL",
+        "PERL5OPT",
+        "PERL5LIB",
+        "RUBYOPT",
+        "RUBYLIB",
+        "NODE_OPTIONS",
+        "PAGER",
+        "EDITOR",
+        "VISUAL",
+        "MANPAGER",
+        "LESSOPEN",
+        "PROMPT_COMMAND",
+        "SHELLOPTS",
+        "BASHOPTS",
+    ]
 )
 
 
@@ -218,5 +237,5 @@ def privilege(call: Invocation) -> Effects:
 def interpreter(call: Invocation) -> Effects:
     """Runs a program in another language, unless it only says its version."""
     if [word.text for word in call.words] in (["--version"], ["-V"], ["-v"]):
-        return
+        return iter(())
     raise Unanalysable(f"a {call.program} program may do anything")
