@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use cmdop_contract::fold;
 use cmdop_contract::v1::{self, Approval, Call, Event, Host, Run, event::Kind};
@@ -19,19 +19,22 @@ use crate::log::Head;
 mod query;
 
 /// Changes when the tables do; another number means that the index is made anew.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// Durable records that may wait for the index. Beyond it the log waits: disk space is finite, too.
 const BACKLOG: usize = 65_536;
 /// How long a read waits for the index to catch up.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long records are gathered while nobody reads: most calls are over by then, and written once.
+const LULL: Duration = Duration::from_millis(50);
+/// Records written in one transaction at most.
+const BATCH: usize = 4_096;
 
 const SCHEMA: &str = "
 CREATE TABLE head (position INTEGER NOT NULL, hash BLOB NOT NULL);
 CREATE TABLE event (position INTEGER PRIMARY KEY, subject TEXT NOT NULL, body BLOB NOT NULL);
 CREATE INDEX event_subject ON event (subject, position);
-CREATE TABLE call (call_id TEXT PRIMARY KEY, position INTEGER NOT NULL, state INTEGER NOT NULL, agent TEXT NOT NULL, run TEXT NOT NULL, document BLOB NOT NULL) WITHOUT ROWID;
-CREATE INDEX call_position ON call (position);
-CREATE INDEX call_run ON call (run, position);
+CREATE TABLE call (position INTEGER PRIMARY KEY, call_id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, agent TEXT NOT NULL, run TEXT NOT NULL, document BLOB NOT NULL);
+CREATE INDEX call_run ON call (run, position) WHERE run <> '';
 CREATE TABLE approval (approval_id TEXT PRIMARY KEY, call_id TEXT NOT NULL, status INTEGER NOT NULL, created_at INTEGER NOT NULL, document BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX approval_call ON approval (call_id);
 CREATE INDEX approval_status ON approval (status, created_at);
@@ -45,18 +48,26 @@ pub struct Index {
     path: PathBuf,
     readers: Arc<Mutex<Vec<Connection>>>,
     reached: watch::Receiver<u64>,
+    queue: SyncSender<Fed>,
 }
 
 /// The side that the log fills.
 pub(crate) struct Feed {
-    records: SyncSender<(Head, Vec<u8>)>,
+    queue: SyncSender<Fed>,
+}
+
+/// What the index's thread is told.
+enum Fed {
+    Record(Head, Vec<u8>),
+    /// Somebody waits for what was recorded.
+    Wanted,
 }
 
 impl Feed {
     /// Hands over a durable record. Waits if the index is far behind.
     pub(crate) fn record(&self, head: Head, payload: &[u8]) {
         // The index's thread has ended: reads say so, and the log goes on being the truth.
-        let _ = self.records.send((head, payload.to_vec()));
+        let _ = self.queue.send(Fed::Record(head, payload.to_vec()));
     }
 }
 
@@ -80,7 +91,12 @@ pub(crate) fn open(dir: &Path) -> Result<(Filler, Head), Error> {
 
 fn usable(path: &Path) -> Result<Connection, Error> {
     let connection = Connection::open(path)?;
-    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;")?;
+    // 64 MiB of pages in memory, and 32 MiB of log between checkpoints: else a busy server reads and
+    // writes the same pages over and over.
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;
+         PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 8192;",
+    )?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version == 0 {
         connection.execute_batch(SCHEMA)?;
@@ -106,21 +122,19 @@ impl Filler {
 
     /// Starts the thread that follows the log.
     pub(crate) fn follow(self, head: Head) -> Result<(Index, Feed), Error> {
-        let (records, queue) = sync_channel(BACKLOG);
+        let (queue, fed) = sync_channel(BACKLOG);
         let (reached_tx, reached) = watch::channel(head.position);
         let writer = self.writer;
         std::thread::Builder::new()
             .name("ledger-index".into())
-            .spawn(move || run(writer, &queue, &reached_tx))
+            .spawn(move || run(writer, &fed, &reached_tx))
             .map_err(Error::io("start the index's thread"))?;
-        Ok((Index { path: self.path, readers: Arc::default(), reached }, Feed { records }))
+        Ok((Index { path: self.path, readers: Arc::default(), reached, queue: queue.clone() }, Feed { queue }))
     }
 }
 
-fn run(mut writer: Connection, queue: &Receiver<(Head, Vec<u8>)>, reached: &watch::Sender<u64>) {
-    while let Ok(first) = queue.recv() {
-        let mut records = vec![first];
-        records.extend(queue.try_iter().take(4_096));
+fn run(mut writer: Connection, fed: &Receiver<Fed>, reached: &watch::Sender<u64>) {
+    while let Some(records) = gather(fed) {
         if let Err(error) = fill(&mut writer, &records) {
             tracing::error!(%error, "the index stops; the log goes on, and a restart catches up");
             return;
@@ -129,6 +143,30 @@ fn run(mut writer: Connection, queue: &Receiver<(Head, Vec<u8>)>, reached: &watc
             reached.send_replace(head.position);
         }
     }
+}
+
+/// The next records to write together; `None` once nobody feeds any more and all are written.
+fn gather(fed: &Receiver<Fed>) -> Option<Vec<(Head, Vec<u8>)>> {
+    let mut records = Vec::new();
+    let mut until: Option<Instant> = None;
+    while records.len() < BATCH {
+        let next = match until {
+            None => fed.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(until) => fed.recv_timeout(until.saturating_duration_since(Instant::now())),
+        };
+        match next {
+            Ok(Fed::Record(head, payload)) => {
+                until = until.or_else(|| Some(Instant::now() + LULL));
+                records.push((head, payload));
+            }
+            // What is in the queue by now is all that a read can wait for.
+            Ok(Fed::Wanted) => until = until.map(|_| Instant::now()),
+            Err(RecvTimeoutError::Timeout) => break,
+            Err(RecvTimeoutError::Disconnected) if records.is_empty() => return None,
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    Some(records)
 }
 
 fn fill(writer: &mut Connection, records: &[(Head, Vec<u8>)]) -> Result<(), Error> {
@@ -170,11 +208,14 @@ impl Touched {
     }
 
     fn write(self, db: &Connection) -> Result<(), Error> {
-        let mut insert = db.prepare_cached("INSERT OR REPLACE INTO call VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        let mut put = db.prepare_cached(
+            "INSERT INTO call VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (position) DO UPDATE SET state = excluded.state, document = excluded.document",
+        )?;
         for (call, position) in self.calls.into_values().filter(|(call, _)| !call.call_id.is_empty()) {
             let actor = call.proposal.as_ref().and_then(|proposal| proposal.actor.as_ref());
             let (agent, run) = actor.map_or(("", ""), |actor| (&actor.agent, &actor.run));
-            insert.execute(params![call.call_id, position, call.state, agent, run, call.encode_to_vec()])?;
+            put.execute(params![position, call.call_id, call.state, agent, run, call.encode_to_vec()])?;
         }
         Ok(())
     }
@@ -258,6 +299,10 @@ impl Index {
         question: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let mut reached = self.reached.clone();
+        if *reached.borrow() < position {
+            // A full queue means that the thread does not rest anyway.
+            let _ = self.queue.try_send(Fed::Wanted);
+        }
         let waited = tokio::time::timeout(PATIENCE, reached.wait_for(|reached| *reached >= position)).await;
         waited.map_err(|_| Error::Behind)?.map_err(|_| Error::Behind)?;
         let index = self.clone();

@@ -22,7 +22,7 @@ pub(super) fn call(db: &Connection, call_id: &str) -> Result<Option<Call>, Error
 pub(super) fn calls(db: &Connection, request: &ListCallsRequest) -> Result<Vec<Call>, Error> {
     let mut filter = Filter::default();
     if !request.run.is_empty() {
-        filter.add("run = ?", Value::Text(request.run.clone()));
+        filter.add("run = ? AND run <> ''", Value::Text(request.run.clone()));
     }
     if !request.agent.is_empty() {
         filter.add("agent = ?", Value::Text(request.agent.clone()));
@@ -73,8 +73,11 @@ pub(super) fn hosts(db: &Connection) -> Result<Vec<Host>, Error> {
 /// The trace of a run with all its calls, or of a call with the model turn that asked for it.
 pub(super) fn trace(db: &Connection, id: &str) -> Result<Option<Trace>, Error> {
     if let Some(run) = run(db, id)? {
-        let calls: Vec<Call> =
-            many(db, "SELECT document FROM call WHERE run = ?1 ORDER BY position", vec![Value::Text(id.into())])?;
+        let calls: Vec<Call> = many(
+            db,
+            "SELECT document FROM call WHERE run = ?1 AND run <> '' ORDER BY position",
+            vec![Value::Text(id.into())],
+        )?;
         let mut events = events(db, id)?;
         for call in &calls {
             events.extend(self::events(db, &call.call_id)?);
