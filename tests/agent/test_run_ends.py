@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -224,7 +225,20 @@ def restartable(tmp_path: Path) -> Iterator[Restartable]:
     server.up.stop()
 
 
-async def test_a_wait_for_a_person_outlasts_a_restart_of_the_server(restartable: Restartable) -> None:
+@contextmanager
+def other_mounts(directory: Path) -> Iterator[None]:
+    """Takes the device numbers that an ended fixture freed, so that the next one gets others."""
+    places = [directory / str(number) for number in range(8)]
+    for place in places:
+        place.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", *places], check=True)
+
+
+async def test_a_wait_for_a_person_outlasts_a_restart_of_the_server(restartable: Restartable, tmp_path: Path) -> None:
     place = make_place(restartable.up)
     model = ScriptedModel([place.exec("rm a.log", "a.log"), Say("Deleted.")])
     held = anyio.Event()
@@ -243,10 +257,11 @@ async def test_a_wait_for_a_person_outlasts_a_restart_of_the_server(restartable:
             tasks.start_soon(agent)
             await held.wait()
             restartable.up.stop(signal.SIGKILL)
-            await anyio.to_thread.run_sync(restartable.start)
-            async with Client(restartable.address) as client:
-                (approval,) = await client.approvals.list()
-                await client.approvals.approve(approval)
+            with other_mounts(tmp_path / "mounts"):
+                await anyio.to_thread.run_sync(restartable.start)
+                async with Client(restartable.address) as client:
+                    (approval,) = await client.approvals.list()
+                    await client.approvals.approve(approval)
     assert [call.outcome for call in runs[0].calls] == [v1.Outcome.OUTCOME_APPLIED], runs[0].calls
     assert runs[0].output == "Deleted."
     assert "a.log" not in place.files()

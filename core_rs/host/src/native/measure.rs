@@ -70,10 +70,11 @@ impl Stamp {
         }
     }
 
-    /// Feeds all of it, or all but the time that a rename moves, into a digest.
+    /// Feeds all of it, or all but the time that a rename moves, into a digest. Not the device's number:
+    /// an overlay, and so a fixture, gets another at each mount.
     pub(crate) fn digest_into(&self, digest: &mut Sha256, with_ctime: bool) {
         let ctime = if with_ctime { self.ctime } else { (0, 0) };
-        for part in [self.dev, self.ino, self.nlink, self.size, u64::from(self.mode)] {
+        for part in [self.ino, self.nlink, self.size, u64::from(self.mode)] {
             digest.update(part.to_le_bytes());
         }
         for part in [i64::from(self.uid), i64::from(self.gid), self.mtime.0, self.mtime.1, ctime.0, ctime.1] {
