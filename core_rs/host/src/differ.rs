@@ -2,6 +2,7 @@
 //!
 //! Cost grows with what changed. A file that was touched but is as before is no effect.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -9,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use cmdop_contract::digest::observation_digest;
 use cmdop_contract::path::escape;
-use cmdop_contract::v1::{EffectKind, FileChange, FileState, FileType, Observation, ObservedEffect};
+use cmdop_contract::v1::{EffectKind, FileAttribute, FileChange, FileState, FileType, Observation, ObservedEffect};
 
 use crate::Error;
 use crate::journal::MAX_BYTES;
-use crate::journal::attributes::Attributes;
+use crate::journal::attributes::{Attributes, Xattr};
+use crate::journal::look;
 use crate::journal::stamp::{Extent, Standing};
 use crate::native::beneath::Root;
 use crate::native::measure::{self, Stamp};
@@ -45,6 +47,9 @@ pub(crate) struct Change {
     /// Of times: those before.
     #[prost(message, optional, tag = "7")]
     pub(crate) before: Option<Attributes>,
+    /// What `linked` was when the difference was measured.
+    #[prost(message, optional, tag = "8")]
+    pub(crate) linked_standing: Option<Standing>,
 }
 
 /// What a change is.
@@ -91,6 +96,7 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
         // The top itself: its mode may change, too.
         walk.attributes(&upper, &upper.symlink_metadata().map_err(Error::io("measure the layer"))?, &lower)?;
     }
+    walk.link()?;
     Ok(walk.finish())
 }
 
@@ -102,6 +108,16 @@ struct Walk {
     truncated: bool,
     /// Bytes that a commit would keep for its undo.
     kept_bytes: u64,
+    /// Names of each inode of the layer that has several, by its device and inode.
+    links: BTreeMap<(u64, u64), Names>,
+}
+
+/// Names of one inode of the layer.
+#[derive(Default)]
+struct Names {
+    nlink: u64,
+    /// Each with whether something was there before.
+    places: Vec<(PathBuf, bool)>,
 }
 
 impl Walk {
@@ -113,6 +129,7 @@ impl Walk {
             unsupported: Vec::new(),
             truncated: false,
             kept_bytes: 0,
+            links: BTreeMap::new(),
         })
     }
 
@@ -149,9 +166,13 @@ impl Walk {
         if after.file_type().is_char_device() || after.file_type().is_block_device() {
             self.unsupported.push(format!("{}: a device node", place.display()));
         }
-        if after.is_file() && (after.nlink() > 1 || before.is_some_and(|before| before.is_file() && before.nlink() > 1))
-        {
+        let is_linked = before.is_some_and(|before| before.is_file() && before.nlink() > 1);
+        if after.is_file() && is_linked {
             self.unsupported.push(format!("{}: a file with several names (hard links)", place.display()));
+        } else if !after.is_dir() && after.nlink() > 1 {
+            let names = self.links.entry((after.dev(), after.ino())).or_default();
+            names.nlink = after.nlink();
+            names.places.push((place.to_owned(), before.is_some()));
         }
         let same_type = before.is_some_and(|before| before.file_type() == after.file_type());
         if let (Some(before), true) = (before, same_type) {
@@ -171,9 +192,6 @@ impl Walk {
         place: &Path,
         before: &fs::Metadata,
     ) -> Result<(), Error> {
-        if foreign_attributes(upper) != foreign_attributes(place) {
-            self.unsupported.push(format!("{}: extended attributes", place.display()));
-        }
         if after.is_dir() {
             self.directory(upper, place, true)?;
             self.times(upper, place)?;
@@ -193,7 +211,7 @@ impl Walk {
             self.note(EffectKind::FileModify, place, 1, bytes, change);
             self.step(Kind::Place, place, true, upper)?;
             self.kept_bytes += before.len();
-            self.attribute_effects(after, place, before);
+            self.attribute_effects(upper, after, place, before, true);
             return Ok(());
         }
         self.attributes(upper, after, place)
@@ -248,7 +266,7 @@ impl Walk {
     fn attributes(&mut self, upper: &Path, after: &fs::Metadata, place: &Path) -> Result<(), Error> {
         let Ok(before) = place.symlink_metadata() else { return Ok(()) };
         // The top of a layer is the root itself only if nothing has a name for it.
-        if self.attribute_effects(after, place, &before) {
+        if self.attribute_effects(upper, after, place, &before, false) {
             if place == Path::new("/") {
                 self.unsupported.push("/: mode or owner of the root itself".to_owned());
                 return Ok(());
@@ -258,18 +276,31 @@ impl Walk {
         Ok(())
     }
 
-    fn attribute_effects(&mut self, after: &fs::Metadata, place: &Path, before: &fs::Metadata) -> bool {
-        let change =
-            || FileChange { before: Some(shallow(before)), after: Some(shallow(after)), ..FileChange::default() };
-        let mode = after.mode() & 0o7777 != before.mode() & 0o7777 && !after.is_symlink();
-        let owner = (after.uid(), after.gid()) != (before.uid(), before.gid());
-        if mode {
-            self.note(EffectKind::FileChmod, place, 1, 0, change());
+    /// True if there are any. Of what is modified anyhow that is not said again.
+    fn attribute_effects(
+        &mut self,
+        upper: &Path,
+        after: &fs::Metadata,
+        place: &Path,
+        before: &fs::Metadata,
+        is_modified: bool,
+    ) -> bool {
+        let state =
+            |path: &Path, metadata: &fs::Metadata| FileState { xattrs: foreign_attributes(path), ..shallow(metadata) };
+        let (old, new) = (state(place, before), state(upper, after));
+        let access = look::access_xattrs(&old) != look::access_xattrs(&new);
+        let content = look::other_xattrs(&old) != look::other_xattrs(&new) && !is_modified;
+        let mode = old.mode != new.mode && !after.is_symlink();
+        let owner = (old.uid, old.gid) != (new.uid, new.gid);
+        let change = || FileChange { before: Some(old.clone()), after: Some(new.clone()), ..FileChange::default() };
+        for (kind, is_met) in
+            [(EffectKind::FileModify, content), (EffectKind::FileChmod, mode || access), (EffectKind::FileChown, owner)]
+        {
+            if is_met {
+                self.note(kind, place, 1, 0, change());
+            }
         }
-        if owner {
-            self.note(EffectKind::FileChown, place, 1, 0, change());
-        }
-        mode || owner
+        mode || owner || access || content
     }
 
     fn note(&mut self, kind: EffectKind, place: &Path, count: u64, bytes: u64, change: FileChange) {
@@ -300,6 +331,42 @@ impl Walk {
         Ok(())
     }
 
+    /// Gives new names of one file one inode again, or refuses what cannot be told for certain.
+    fn link(&mut self) -> Result<(), Error> {
+        for names in std::mem::take(&mut self.links).into_values() {
+            let first = &names.places[0].0;
+            let mut refuse = |why: &str| self.unsupported.push(format!("{}: {why} (hard links)", first.display()));
+            if names.places.len() as u64 != names.nlink {
+                refuse("a file with names elsewhere");
+                continue;
+            }
+            let changes = |place: &Path| self.changes.iter().find(|it| it.path == place.as_os_str().as_bytes());
+            let is_placed = |place: &Path| changes(place).is_some_and(|it| it.kind() == Kind::Place);
+            let stays: Vec<_> = names.places.iter().filter(|(place, _)| !is_placed(place)).collect();
+            if stays.iter().any(|(place, was_there)| !was_there || changes(place).is_some()) || stays.len() > 1 {
+                refuse("a file that gets a further name and changes besides");
+                continue;
+            }
+            let stays = stays.first().map(|(place, _)| place.clone());
+            let standing = stays.as_deref().map(|place| self.standing(place, Extent::Itself)).transpose()?;
+            let other = stays.clone().unwrap_or_else(|| first.clone());
+            for (place, _) in names.places.iter().filter(|(place, _)| *place != other) {
+                let target = escape(place.as_os_str().as_bytes());
+                let of_place = self.effects.iter_mut().filter(|it| it.target == target);
+                for file in of_place.filter_map(|effect| effect.file.as_mut()) {
+                    file.linked = escape(other.as_os_str().as_bytes());
+                }
+                if let Some(standing) = &standing {
+                    for change in self.changes.iter_mut().filter(|it| it.path == place.as_os_str().as_bytes()) {
+                        change.linked = other.as_os_str().as_bytes().to_vec();
+                        change.linked_standing = Some(standing.clone());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn finish(mut self) -> Difference {
         self.effects.sort_by(|one, two| (&one.target, one.kind).cmp(&(&two.target, two.kind)));
         // Directories come before what is in them.
@@ -327,7 +394,7 @@ fn shallow(metadata: &fs::Metadata) -> FileState {
 }
 
 fn state(path: &Path, metadata: &fs::Metadata) -> Result<FileState, Error> {
-    let mut state = shallow(metadata);
+    let mut state = FileState { xattrs: foreign_attributes(path), ..shallow(metadata) };
     match state.r#type() {
         FileType::Regular => {
             let mut file = fs::File::open(path).map_err(Error::io(format!("read {}", path.display())))?;
@@ -360,22 +427,21 @@ fn is_opaque(upper: &Path) -> bool {
         .any(|name| matches!(rustix::fs::lgetxattr(upper, *name, &mut value), Ok(1) if value[0] == b'y'))
 }
 
-/// Extended attributes that are not the overlay's own, with their values.
-fn foreign_attributes(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// Extended attributes that are not the overlay's own, as they are reported.
+fn foreign_attributes(path: &Path) -> Vec<FileAttribute> {
     let mut names = vec![0; 64 * 1024];
     let size = rustix::fs::llistxattr(path, &mut names).unwrap_or(0);
+    let is_own = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
     let mut found: Vec<_> = names[..size]
         .split(|byte| *byte == 0)
-        .filter(|name| {
-            !name.is_empty() && !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.")
-        })
+        .filter(|name| !name.is_empty() && !is_own(name))
         .map(|name| {
             let mut value = vec![0; 64 * 1024];
             let size = rustix::fs::lgetxattr(path, name, &mut value).unwrap_or(0);
             value.truncate(size);
-            (name.to_vec(), value)
+            look::shown(&Xattr { name: name.to_vec(), value: Some(value) })
         })
         .collect();
-    found.sort();
+    found.sort_by(|one, two| one.name.cmp(&two.name));
     found
 }

@@ -43,6 +43,7 @@ pub(crate) use draft::{Draft, Slot};
 use record::{Kind, Record};
 pub use retention::MAX_BYTES;
 use run::Run;
+pub(crate) use run::conflict;
 use stamp::{Extent, Standing};
 pub(crate) use undo::Undo;
 

@@ -23,6 +23,7 @@ const CASES: &[Case] = &[
     ("a_command_never_runs_unconfined", never_unconfined),
     ("a_command_is_previewed_then_exactly_that_is_committed", command_is_previewed),
     ("a_committed_command_is_undone_to_the_old_inodes", command_is_undone),
+    ("hard_links_and_attributes_are_committed_as_they_were_previewed_or_refused", links_and_attributes),
     ("a_commands_layer_survives_a_restart_of_the_daemon", command_layer_survives),
     ("a_commit_over_a_changed_file_is_a_conflict", command_conflict),
     ("output_streams_while_a_command_runs_and_a_cancel_ends_it", output_streams),
@@ -133,6 +134,48 @@ fn command_is_undone(directory: &Path) {
         assert_eq!(report.observation, plan.observation);
         assert_eq!(seen(), before);
         assert!(!host.tree.join("made").exists());
+        link.stop().await;
+    });
+}
+
+fn links_and_attributes(directory: &Path) {
+    if needs_root() {
+        return;
+    }
+    on_runtime(directory, async |mut host: Host| {
+        for path in ["one", "base", "shared"] {
+            fs::write(host.tree.join(path), path).expect("write");
+        }
+        fs::hard_link(host.tree.join("shared"), host.tree.join("shared2")).expect("link");
+        let every = format!("{}/**", host.tree.display());
+        let mut link = host.start();
+        let set = "import os; os.setxattr('one', 'user.cmdop', b'x')";
+        let line = format!("echo n > new; ln new new2; mkdir d; ln new d/new3; ln base base2; python3 -c \"{set}\"");
+        let permit = with_effects(command(&host, "call", Stage::Preview, &line), &ALL, &every);
+        let preview = link.report_of(&permit).await;
+        let effects = &preview.observation.as_ref().expect("an observation").effects;
+        let modified = effects.iter().find(|effect| effect.target.ends_with("/one")).expect("an attribute is seen");
+        let change = modified.file.as_ref().expect("a change");
+        let names = |state: &Option<cmdop_contract::v1::FileState>| state.as_ref().expect("a state").xattrs.len();
+        assert_eq!((modified.kind(), names(&change.before) + 1), (EffectKind::FileModify, names(&change.after)));
+        let report = link.report_of(&commit_of(permit, &preview)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        let inode = |path: &str| fs::metadata(host.tree.join(path)).expect("it is there").ino();
+        assert!(inode("new") == inode("new2") && inode("new") == inode("d/new3"));
+        assert!(inode("base") == inode("base2"));
+        let mut value = [0; 8];
+        assert_eq!(rustix::fs::getxattr(host.tree.join("one"), "user.cmdop", &mut value), Ok(1));
+        let undo =
+            with_effects(host.permit("undo", Stage::Preview, "files.undo", &json!({"call": "call"})), &ALL, &every);
+        let plan = link.report_of(&undo).await;
+        assert_eq!(link.report_of(&commit_of(undo, &plan)).await.outcome(), Outcome::Applied, "{plan:?}");
+        assert!(rustix::fs::getxattr(host.tree.join("one"), "user.cmdop", &mut value).is_err());
+        assert_eq!(fs::read_dir(&host.tree).expect("list").count(), 4);
+        // Writing to one of two names would have to change the other.
+        let permit = with_effects(command(&host, "linked", Stage::Preview, "echo more >> shared"), &ALL, &every);
+        let preview = link.report_of(&permit).await;
+        let report = link.report_of(&commit_of(permit, &preview)).await;
+        assert_eq!((report.outcome(), reason(&report)), (Outcome::NotApplied, Reason::UnsupportedChange));
         link.stop().await;
     });
 }

@@ -147,9 +147,7 @@ class Calls:
         request = v1.WatchCallRequest(call_id=call_id, output_from=output_from)
         return self._connection.stream("Calls/Watch", request, v1.CallUpdate)
 
-    async def undo(
-        self, call_id: str, *, intent: str = "", key: str | None = None, wait: bool = False
-    ) -> v1.Call:
+    async def undo(self, call_id: str, *, intent: str = "", key: str | None = None, wait: bool = False) -> v1.Call:
         """Proposes to take back what a call changed on files of its host, and waits as `propose` does.
 
         The declaration is the inverse of what the host observed of that call. Everything must still be

@@ -11,8 +11,8 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::Error;
 use crate::differ::Change;
-use crate::journal::Draft;
 use crate::journal::attributes::{Attributes, xattr_changes, xattrs};
+use crate::journal::{Draft, conflict};
 use crate::native::beneath::{hold_child, refused};
 use crate::native::measure::Stamp;
 
@@ -47,6 +47,10 @@ impl Stager {
         if !change.linked.is_empty() {
             // A further name of what stays where it is.
             let spot = draft.spot(&change.linked)?;
+            let is_same = change.linked_standing.as_ref().map_or(Ok(false), |standing| standing.is_same(&spot))?;
+            if !is_same {
+                return Err(conflict(&change.linked));
+            }
             let done = rustix::fs::linkat(&spot.parent, &*spot.name, CWD, to, rustix::fs::AtFlags::empty());
             return done.map_err(|errno| doing()(errno.into()));
         }

@@ -274,7 +274,7 @@ fn refused(errno: Errno, op: &Op) -> Error {
 }
 
 /// `COMMIT_CONFLICT` about one path.
-pub(super) fn conflict(path: &[u8]) -> Error {
+pub(crate) fn conflict(path: &[u8]) -> Error {
     let message =
         format!("`{}` is no longer as it was measured; nothing was applied; propose the call again", show(path));
     Error::later(Reason::CommitConflict, message)
