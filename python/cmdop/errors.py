@@ -459,6 +459,14 @@ class HostError(ExecutionError):
     grpc_code: ClassVar[int] = 13
 
 
+class NotRestorableError(ExecutionError):
+    """What the call changed can no longer be undone; nothing was restored."""
+
+    reason: ClassVar[str] = "NOT_RESTORABLE"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 9
+
+
 class UnsupportedProtocolError(ServiceError):
     """No protocol version is spoken by both sides."""
 
@@ -593,6 +601,7 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         HostStorageFullError,
         OutcomeUnknownError,
         HostError,
+        NotRestorableError,
         UnsupportedProtocolError,
         FrameTooLargeError,
         ProtocolViolationError,

@@ -49,6 +49,24 @@ def test_a_call_that_only_looks_is_done(up: Up) -> None:
     assert call["side_effects"] == []
 
 
+def test_a_delete_is_undone_once_and_said_so(up: Up) -> None:
+    path = new_file(up)
+    code, call = up.call(
+        *("call", "terminal.exec", "--host", "local", "--arg", f"command=rm {path}", "--arg", "cwd=/srv/app"),
+        *("--arg", "timeout_s=20", "--expect", f"file.delete:{path}", "--intent", "tidy up"),
+    )
+    assert code == 0 and not exists(up, path), call
+    code, undone = up.call("undo", call["call_id"])
+    assert code == 0, undone
+    assert [(effect["kind"], effect["target"]) for effect in undone["observed"]] == [("file.create", path)]
+    assert undone["side_effects"] == []
+    assert exists(up, path)
+    code, again = up.call("undo", call["call_id"])
+    assert code != 0
+    assert again["error"]["reason"] == "NOT_RESTORABLE"
+    assert undone["call_id"] in again["error"]["message"]
+
+
 def test_a_declared_delete_happens_and_is_observed(up: Up) -> None:
     path = new_file(up)
     code, call = up.call(

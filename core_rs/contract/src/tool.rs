@@ -34,6 +34,7 @@ const BUILTIN: &[&str] = &[
     include_str!("tool/files.list.json"),
     include_str!("tool/files.write.json"),
     include_str!("tool/files.delete.json"),
+    include_str!("tool/files.undo.json"),
 ];
 
 /// A registered tool.
@@ -289,7 +290,7 @@ mod tests {
     #[test]
     fn the_shipped_tools_pass_the_lint() {
         let names: Vec<_> = Registry::builtin().list().map(|tool| tool.name().to_owned()).collect();
-        assert_eq!(names, ["files.delete", "files.list", "files.read", "files.write", "terminal.exec"]);
+        assert_eq!(names, ["files.delete", "files.list", "files.read", "files.undo", "files.write", "terminal.exec"]);
         assert!(Registry::builtin().list().all(|tool| tool.contract().version.len() == 64));
     }
 

@@ -18,14 +18,14 @@
 //! ```
 //!
 //! ```
-//! fn run(admitted: &cmdop_host::Admitted, layer: &std::path::Path) {
-//!     let _applied = cmdop_host::commit::commit(admitted, layer);
+//! fn run(admitted: &cmdop_host::Admitted, layer: &std::path::Path, journals: &cmdop_host::journal::Journals) {
+//!     let _applied = cmdop_host::commit::commit(admitted, layer, journals);
 //! }
 //! ```
 //!
 //! ```compile_fail,E0308
-//! fn run(admitted: &cmdop_contract::v1::Permit, layer: &std::path::Path) {
-//!     let _applied = cmdop_host::commit::commit(admitted, layer);
+//! fn run(admitted: &cmdop_contract::v1::Permit, layer: &std::path::Path, journals: &cmdop_host::journal::Journals) {
+//!     let _applied = cmdop_host::commit::commit(admitted, layer, journals);
 //! }
 //! ```
 //!

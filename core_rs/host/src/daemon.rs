@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::Keys;
+use crate::journal::Journals;
 use crate::native::{self, Native};
 use crate::spawner::Spawner;
 use crate::{Error, probe};
@@ -46,6 +47,7 @@ struct Shared {
     host: Host,
     keys: Keys,
     layers: Layers,
+    journals: Arc<Journals>,
     native: Native,
     terminal: Terminal,
     /// Free places for running permits.
@@ -64,6 +66,7 @@ impl Daemon {
         let state = private_directory(&config.state_dir)?;
         let keys = Keys::open(&state.join("ledger"), &config.name, &config.permit_key)?;
         let layers = Layers::open(state.join("layers"))?;
+        let journals = Arc::new(Journals::open(state.join("undo"))?);
         let mut hidden = vec![state];
         // What does not exist yet is hidden by the name it is given.
         hidden.extend(config.hidden.iter().map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.into())));
@@ -71,13 +74,14 @@ impl Daemon {
         let places = Semaphore::new(usize::try_from(max_running).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
         let host = describe(&config, probe::probe());
         let kept_bytes = or_default(config.max_output_bytes, DEFAULT_MAX_OUTPUT_BYTES);
-        let terminal = Terminal::new(spawner, &hidden, kept_bytes, user());
+        let terminal = Terminal::new(spawner, &hidden, journals.clone(), kept_bytes, user());
         Ok(Self {
             shared: Arc::new(Shared {
                 host,
                 keys,
                 layers,
-                native: Native::open(hidden)?,
+                native: Native::open(hidden, journals.clone())?,
+                journals,
                 terminal,
                 places: Arc::new(places),
                 running: Mutex::default(),

@@ -2,6 +2,7 @@
 //!
 //! Cost grows with what changed. A file that was touched but is as before is no effect.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -9,46 +10,60 @@ use std::path::{Path, PathBuf};
 
 use cmdop_contract::digest::observation_digest;
 use cmdop_contract::path::escape;
-use cmdop_contract::v1::{EffectKind, FileChange, FileState, FileType, Observation, ObservedEffect};
-use sha2::{Digest, Sha256};
+use cmdop_contract::v1::{EffectKind, FileAttribute, FileChange, FileState, FileType, Observation, ObservedEffect};
 
 use crate::Error;
-use crate::native::measure;
+use crate::journal::MAX_BYTES;
+use crate::journal::attributes::{Attributes, Xattr};
+use crate::journal::look;
+use crate::journal::stamp::{Extent, Standing};
+use crate::native::beneath::Root;
+use crate::native::measure::{self, Stamp};
 use crate::native::text_diff;
 use crate::sandbox::Layer;
 
 /// Effects that are listed; a layer with more is never committed.
 const MAX_EFFECTS: usize = 100_000;
 
-/// One step of a commit. Steps are applied in order, and each may be applied again.
+/// One change that a commit makes.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Change {
     #[prost(bytes = "vec", tag = "1")]
     pub(crate) path: Vec<u8>,
-    /// Digest of what was there when the difference was measured; empty if nothing was.
-    #[prost(bytes = "vec", tag = "2")]
-    pub(crate) base: Vec<u8>,
-    /// What takes its place in the layer; empty if it goes or only its attributes change.
+    /// What was there when the difference was measured; absent if nothing was.
+    #[prost(message, optional, tag = "2")]
+    pub(crate) standing: Option<Standing>,
+    /// The layer's own, from which content or attributes are taken; of a rename, the old place.
     #[prost(bytes = "vec", tag = "3")]
     pub(crate) from: Vec<u8>,
     #[prost(enumeration = "Kind", tag = "4")]
     pub(crate) kind: i32,
-    #[prost(uint32, tag = "5")]
-    pub(crate) mode: u32,
-    #[prost(uint32, tag = "6")]
-    pub(crate) uid: u32,
-    #[prost(uint32, tag = "7")]
-    pub(crate) gid: u32,
+    /// Where it was before the commit, if a directory above it was renamed.
+    #[prost(bytes = "vec", tag = "5")]
+    pub(crate) path_before: Vec<u8>,
+    /// Of a file that is a further name of one that stays: that one.
+    #[prost(bytes = "vec", tag = "6")]
+    pub(crate) linked: Vec<u8>,
+    /// Of times: those before.
+    #[prost(message, optional, tag = "7")]
+    pub(crate) before: Option<Attributes>,
+    /// What `linked` was when the difference was measured.
+    #[prost(message, optional, tag = "8")]
+    pub(crate) linked_standing: Option<Standing>,
 }
 
-/// What a step does.
+/// What a change is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
 pub(crate) enum Kind {
     Remove = 0,
-    MakeDirectory = 1,
-    Place = 2,
-    Attributes = 3,
+    /// From `from`; what changes besides has steps of its own.
+    Rename = 1,
+    MakeDirectory = 2,
+    Place = 3,
+    Attributes = 4,
+    /// Of a directory in which something changes.
+    Times = 5,
 }
 
 /// What a layer changes.
@@ -69,26 +84,55 @@ pub struct Difference {
 /// # Errors
 /// If something cannot be read: then nothing is known, and nothing is committed.
 pub fn measure(layer: &Layer) -> Result<Difference, Error> {
-    let mut walk = Walk::default();
+    let mut walk = Walk::new()?;
     for cover in layer.covers().iter().filter(|cover| !cover.upper.is_empty()) {
         let upper = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.upper));
         let lower = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.path));
-        walk.directory(&upper, &lower, lower.symlink_metadata().is_ok())?;
+        let is_there = lower.symlink_metadata().is_ok();
+        walk.directory(&upper, &lower, is_there)?;
+        if is_there {
+            walk.times(&upper, &lower)?;
+        }
         // The top itself: its mode may change, too.
-        walk.attributes(&upper.symlink_metadata().map_err(Error::io("measure the layer"))?, &lower)?;
+        walk.attributes(&upper, &upper.symlink_metadata().map_err(Error::io("measure the layer"))?, &lower)?;
     }
+    walk.link()?;
     Ok(walk.finish())
 }
 
-#[derive(Default)]
 struct Walk {
+    root: Root,
     effects: Vec<ObservedEffect>,
     changes: Vec<Change>,
     unsupported: Vec<String>,
     truncated: bool,
+    /// Bytes that a commit would keep for its undo.
+    kept_bytes: u64,
+    /// Names of each inode of the layer that has several, by its device and inode.
+    links: BTreeMap<(u64, u64), Names>,
+}
+
+/// Names of one inode of the layer.
+#[derive(Default)]
+struct Names {
+    nlink: u64,
+    /// Each with whether something was there before.
+    places: Vec<(PathBuf, bool)>,
 }
 
 impl Walk {
+    fn new() -> Result<Self, Error> {
+        Ok(Self {
+            root: Root::machine()?,
+            effects: Vec::new(),
+            changes: Vec::new(),
+            unsupported: Vec::new(),
+            truncated: false,
+            kept_bytes: 0,
+            links: BTreeMap::new(),
+        })
+    }
+
     fn directory(&mut self, upper: &Path, lower: &Path, merged: bool) -> Result<(), Error> {
         let doing = || Error::io(format!("read the layer at {}", lower.display()));
         let mut entries: Vec<_> = fs::read_dir(upper).map_err(doing())?.collect::<Result<_, _>>().map_err(doing())?;
@@ -122,9 +166,13 @@ impl Walk {
         if after.file_type().is_char_device() || after.file_type().is_block_device() {
             self.unsupported.push(format!("{}: a device node", place.display()));
         }
-        if after.is_file() && (after.nlink() > 1 || before.is_some_and(|before| before.is_file() && before.nlink() > 1))
-        {
+        let is_linked = before.is_some_and(|before| before.is_file() && before.nlink() > 1);
+        if after.is_file() && is_linked {
             self.unsupported.push(format!("{}: a file with several names (hard links)", place.display()));
+        } else if !after.is_dir() && after.nlink() > 1 {
+            let names = self.links.entry((after.dev(), after.ino())).or_default();
+            names.nlink = after.nlink();
+            names.places.push((place.to_owned(), before.is_some()));
         }
         let same_type = before.is_some_and(|before| before.file_type() == after.file_type());
         if let (Some(before), true) = (before, same_type) {
@@ -144,70 +192,115 @@ impl Walk {
         place: &Path,
         before: &fs::Metadata,
     ) -> Result<(), Error> {
-        if foreign_attributes(upper) != foreign_attributes(place) {
-            self.unsupported.push(format!("{}: extended attributes", place.display()));
-        }
         if after.is_dir() {
             self.directory(upper, place, true)?;
-            return self.attributes(after, place);
+            self.times(upper, place)?;
+            return self.attributes(upper, after, place);
         }
         let (old, new) = (state(place, before)?, state(upper, after)?);
         if old.sha256 != new.sha256 || old.link_target != new.link_target || old.size != new.size {
             let (text_diff, text_diff_truncated) = difference(place, upper, &old, &new);
             let bytes = new.size;
-            let change = FileChange { before: Some(old), after: Some(new), text_diff, text_diff_truncated };
+            let change = FileChange {
+                before: Some(old),
+                after: Some(new),
+                text_diff,
+                text_diff_truncated,
+                ..FileChange::default()
+            };
             self.note(EffectKind::FileModify, place, 1, bytes, change);
-            self.step(Kind::Place, place, Some(before), upper, after)?;
-            self.attribute_effects(after, place, before);
+            self.step(Kind::Place, place, true, upper)?;
+            self.kept_bytes += before.len();
+            self.attribute_effects(upper, after, place, before, true);
             return Ok(());
         }
-        self.attributes(after, place)
+        self.attributes(upper, after, place)
     }
 
     fn created(&mut self, upper: &Path, after: &fs::Metadata, place: &Path) -> Result<(), Error> {
         let new = state(upper, after)?;
         let (text_diff, text_diff_truncated) = difference(Path::new("/dev/null"), upper, &FileState::default(), &new);
         let bytes = new.size;
-        let change = FileChange { before: None, after: Some(new), text_diff, text_diff_truncated };
+        let change =
+            FileChange { before: None, after: Some(new), text_diff, text_diff_truncated, ..FileChange::default() };
         self.note(EffectKind::FileCreate, place, 1, if after.is_file() { bytes } else { 0 }, change);
         let kind = if after.is_dir() { Kind::MakeDirectory } else { Kind::Place };
-        self.step(kind, place, None, upper, after)
+        self.step(kind, place, false, upper)
     }
 
     /// A directory goes as one effect, with the number of its entries.
     fn deleted(&mut self, place: &Path) -> Result<(), Error> {
         let before = place.symlink_metadata().map_err(Error::io(format!("measure {}", place.display())))?;
-        let mut tree = Tree::default();
-        tree.add(place, &before)?;
+        let standing = self.standing(place, Extent::Tree)?;
         let change = FileChange { before: Some(shallow(&before)), ..FileChange::default() };
-        self.note(EffectKind::FileDelete, place, tree.count, tree.bytes, change);
-        let digest = tree.digest.finalize().to_vec();
+        self.note(EffectKind::FileDelete, place, standing.entries, standing.bytes, change);
+        self.kept_bytes += standing.bytes;
         let path = place.as_os_str().as_bytes().to_vec();
-        self.changes.push(Change { path, base: digest, kind: Kind::Remove.into(), ..Change::default() });
+        let kind = Kind::Remove.into();
+        self.changes.push(Change { path, standing: Some(standing), kind, ..Change::default() });
+        Ok(())
+    }
+
+    fn standing(&self, place: &Path, extent: Extent) -> Result<Standing, Error> {
+        let spot = self.root.spot(place.as_os_str().as_bytes())?;
+        let gone = || Error::io(format!("measure {}", place.display()))(std::io::ErrorKind::NotFound.into());
+        Standing::of(&spot, extent)?.ok_or_else(gone)
+    }
+
+    /// The times of a directory before and after.
+    fn times(&mut self, upper: &Path, place: &Path) -> Result<(), Error> {
+        let path = place.as_os_str().as_bytes().to_vec();
+        let held = self.root.open(&path, rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY)?;
+        self.changes.push(Change {
+            path_before: path.clone(),
+            path,
+            from: upper.as_os_str().as_bytes().to_vec(),
+            kind: Kind::Times.into(),
+            before: Some(Attributes::times_of(&Stamp::of(held)?)),
+            ..Change::default()
+        });
         Ok(())
     }
 
     /// Mode and owner of what is otherwise as before.
-    fn attributes(&mut self, after: &fs::Metadata, place: &Path) -> Result<(), Error> {
+    fn attributes(&mut self, upper: &Path, after: &fs::Metadata, place: &Path) -> Result<(), Error> {
         let Ok(before) = place.symlink_metadata() else { return Ok(()) };
-        if self.attribute_effects(after, place, &before) {
-            self.step(Kind::Attributes, place, Some(&before), Path::new(""), after)?;
+        // The top of a layer is the root itself only if nothing has a name for it.
+        if self.attribute_effects(upper, after, place, &before, false) {
+            if place == Path::new("/") {
+                self.unsupported.push("/: mode or owner of the root itself".to_owned());
+                return Ok(());
+            }
+            self.step(Kind::Attributes, place, true, upper)?;
         }
         Ok(())
     }
 
-    fn attribute_effects(&mut self, after: &fs::Metadata, place: &Path, before: &fs::Metadata) -> bool {
-        let change =
-            || FileChange { before: Some(shallow(before)), after: Some(shallow(after)), ..FileChange::default() };
-        let mode = after.mode() & 0o7777 != before.mode() & 0o7777 && !after.is_symlink();
-        let owner = (after.uid(), after.gid()) != (before.uid(), before.gid());
-        if mode {
-            self.note(EffectKind::FileChmod, place, 1, 0, change());
+    /// True if there are any. Of what is modified anyhow that is not said again.
+    fn attribute_effects(
+        &mut self,
+        upper: &Path,
+        after: &fs::Metadata,
+        place: &Path,
+        before: &fs::Metadata,
+        is_modified: bool,
+    ) -> bool {
+        let state =
+            |path: &Path, metadata: &fs::Metadata| FileState { xattrs: foreign_attributes(path), ..shallow(metadata) };
+        let (old, new) = (state(place, before), state(upper, after));
+        let access = look::access_xattrs(&old) != look::access_xattrs(&new);
+        let content = look::other_xattrs(&old) != look::other_xattrs(&new) && !is_modified;
+        let mode = old.mode != new.mode && !after.is_symlink();
+        let owner = (old.uid, old.gid) != (new.uid, new.gid);
+        let change = || FileChange { before: Some(old.clone()), after: Some(new.clone()), ..FileChange::default() };
+        for (kind, is_met) in
+            [(EffectKind::FileModify, content), (EffectKind::FileChmod, mode || access), (EffectKind::FileChown, owner)]
+        {
+            if is_met {
+                self.note(kind, place, 1, 0, change());
+            }
         }
-        if owner {
-            self.note(EffectKind::FileChown, place, 1, 0, change());
-        }
-        mode || owner
+        mode || owner || access || content
     }
 
     fn note(&mut self, kind: EffectKind, place: &Path, count: u64, bytes: u64, change: FileChange) {
@@ -226,96 +319,67 @@ impl Walk {
         });
     }
 
-    fn step(
-        &mut self,
-        kind: Kind,
-        place: &Path,
-        before: Option<&fs::Metadata>,
-        from: &Path,
-        after: &fs::Metadata,
-    ) -> Result<(), Error> {
+    fn step(&mut self, kind: Kind, place: &Path, is_there: bool, from: &Path) -> Result<(), Error> {
+        let standing = if is_there { Some(self.standing(place, Extent::Itself)?) } else { None };
         self.changes.push(Change {
             path: place.as_os_str().as_bytes().to_vec(),
-            base: before.map_or(Ok(Vec::new()), |_| base(place))?,
+            standing,
             from: from.as_os_str().as_bytes().to_vec(),
             kind: kind.into(),
-            mode: after.mode() & 0o7777,
-            uid: after.uid(),
-            gid: after.gid(),
+            ..Change::default()
         });
+        Ok(())
+    }
+
+    /// Gives new names of one file one inode again, or refuses what cannot be told for certain.
+    fn link(&mut self) -> Result<(), Error> {
+        for names in std::mem::take(&mut self.links).into_values() {
+            let first = &names.places[0].0;
+            let mut refuse = |why: &str| self.unsupported.push(format!("{}: {why} (hard links)", first.display()));
+            if names.places.len() as u64 != names.nlink {
+                refuse("a file with names elsewhere");
+                continue;
+            }
+            let changes = |place: &Path| self.changes.iter().find(|it| it.path == place.as_os_str().as_bytes());
+            let is_placed = |place: &Path| changes(place).is_some_and(|it| it.kind() == Kind::Place);
+            let stays: Vec<_> = names.places.iter().filter(|(place, _)| !is_placed(place)).collect();
+            if stays.iter().any(|(place, was_there)| !was_there || changes(place).is_some()) || stays.len() > 1 {
+                refuse("a file that gets a further name and changes besides");
+                continue;
+            }
+            let stays = stays.first().map(|(place, _)| place.clone());
+            let standing = stays.as_deref().map(|place| self.standing(place, Extent::Itself)).transpose()?;
+            let other = stays.clone().unwrap_or_else(|| first.clone());
+            for (place, _) in names.places.iter().filter(|(place, _)| *place != other) {
+                let target = escape(place.as_os_str().as_bytes());
+                let of_place = self.effects.iter_mut().filter(|it| it.target == target);
+                for file in of_place.filter_map(|effect| effect.file.as_mut()) {
+                    file.linked = escape(other.as_os_str().as_bytes());
+                }
+                if let Some(standing) = &standing {
+                    for change in self.changes.iter_mut().filter(|it| it.path == place.as_os_str().as_bytes()) {
+                        change.linked = other.as_os_str().as_bytes().to_vec();
+                        change.linked_standing = Some(standing.clone());
+                    }
+                }
+            }
+        }
         Ok(())
     }
 
     fn finish(mut self) -> Difference {
         self.effects.sort_by(|one, two| (&one.target, one.kind).cmp(&(&two.target, two.kind)));
-        // What goes makes room for what comes; directories come before what is in them.
+        // Directories come before what is in them.
         self.changes.sort_by(|one, two| (one.kind, &one.path).cmp(&(two.kind, &two.path)));
+        if self.kept_bytes > MAX_BYTES {
+            // More than is kept for an undo.
+            self.effects.iter_mut().for_each(|effect| effect.reversible = false);
+        }
         let digest = observation_digest(&self.effects);
         let observation =
             Observation { effects: self.effects, digest, truncated: self.truncated, ..Observation::default() };
         Difference { observation: Some(observation), changes: self.changes, unsupported: self.unsupported }
     }
-}
-
-/// Digest of what stands at a path: of a directory its own stamp, of a tree that goes everything in it.
-pub(crate) fn base(place: &Path) -> Result<Vec<u8>, Error> {
-    let mut digest = Sha256::new();
-    let metadata = place.symlink_metadata().map_err(Error::io(format!("measure {}", place.display())))?;
-    // A directory's times move with its entries, which have steps of their own.
-    if metadata.is_dir() {
-        digest.update(metadata.ino().to_le_bytes());
-        digest.update(metadata.mode().to_le_bytes());
-        digest.update([metadata.uid().to_le_bytes(), metadata.gid().to_le_bytes()].concat());
-    } else {
-        stamp(&metadata, &mut digest);
-    }
-    Ok(digest.finalize().to_vec())
-}
-
-/// Digest of a whole tree.
-pub(crate) fn tree_base(place: &Path) -> Result<Vec<u8>, Error> {
-    let metadata = place.symlink_metadata().map_err(Error::io(format!("measure {}", place.display())))?;
-    let mut tree = Tree::default();
-    tree.add(place, &metadata)?;
-    Ok(tree.digest.finalize().to_vec())
-}
-
-#[derive(Default)]
-struct Tree {
-    count: u64,
-    bytes: u64,
-    digest: Sha256,
-}
-
-impl Tree {
-    fn add(&mut self, place: &Path, metadata: &fs::Metadata) -> Result<(), Error> {
-        self.count += 1;
-        self.bytes += if metadata.is_file() { metadata.len() } else { 0 };
-        self.digest.update((place.as_os_str().len() as u64).to_le_bytes());
-        self.digest.update(place.as_os_str().as_bytes());
-        stamp(metadata, &mut self.digest);
-        if !metadata.is_dir() {
-            return Ok(());
-        }
-        let doing = || Error::io(format!("read {}", place.display()));
-        let mut entries: Vec<_> = fs::read_dir(place).map_err(doing())?.collect::<Result<_, _>>().map_err(doing())?;
-        entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
-            self.add(&entry.path(), &entry.path().symlink_metadata().map_err(doing())?)?;
-        }
-        Ok(())
-    }
-}
-
-/// The device's number is left out: an overlay, and so a fixture, gets another at each mount.
-fn stamp(metadata: &fs::Metadata, digest: &mut Sha256) {
-    for part in [metadata.ino(), metadata.size(), u64::from(metadata.mode())] {
-        digest.update(part.to_le_bytes());
-    }
-    for part in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
-        digest.update(part.to_le_bytes());
-    }
-    digest.update([metadata.uid().to_le_bytes(), metadata.gid().to_le_bytes()].concat());
 }
 
 fn shallow(metadata: &fs::Metadata) -> FileState {
@@ -330,7 +394,7 @@ fn shallow(metadata: &fs::Metadata) -> FileState {
 }
 
 fn state(path: &Path, metadata: &fs::Metadata) -> Result<FileState, Error> {
-    let mut state = shallow(metadata);
+    let mut state = FileState { xattrs: foreign_attributes(path), ..shallow(metadata) };
     match state.r#type() {
         FileType::Regular => {
             let mut file = fs::File::open(path).map_err(Error::io(format!("read {}", path.display())))?;
@@ -363,22 +427,21 @@ fn is_opaque(upper: &Path) -> bool {
         .any(|name| matches!(rustix::fs::lgetxattr(upper, *name, &mut value), Ok(1) if value[0] == b'y'))
 }
 
-/// Extended attributes that are not the overlay's own, with their values.
-fn foreign_attributes(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// Extended attributes that are not the overlay's own, as they are reported.
+fn foreign_attributes(path: &Path) -> Vec<FileAttribute> {
     let mut names = vec![0; 64 * 1024];
     let size = rustix::fs::llistxattr(path, &mut names).unwrap_or(0);
+    let is_own = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
     let mut found: Vec<_> = names[..size]
         .split(|byte| *byte == 0)
-        .filter(|name| {
-            !name.is_empty() && !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.")
-        })
+        .filter(|name| !name.is_empty() && !is_own(name))
         .map(|name| {
             let mut value = vec![0; 64 * 1024];
             let size = rustix::fs::lgetxattr(path, name, &mut value).unwrap_or(0);
             value.truncate(size);
-            (name.to_vec(), value)
+            look::shown(&Xattr { name: name.to_vec(), value: Some(value) })
         })
         .collect();
-    found.sort();
+    found.sort_by(|one, two| one.name.cmp(&two.name));
     found
 }

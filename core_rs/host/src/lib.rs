@@ -7,6 +7,7 @@ pub mod differ;
 pub mod error;
 pub mod exec;
 pub mod fixture;
+pub mod journal;
 pub mod native;
 pub mod probe;
 pub mod sandbox;

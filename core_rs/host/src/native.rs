@@ -4,19 +4,20 @@
 //! the permit, then it is performed and measured again.
 
 mod arguments;
-mod beneath;
+pub(crate) mod beneath;
 mod delete;
 mod list;
 pub(crate) mod measure;
 mod read;
 mod reconcile;
 pub(crate) mod text_diff;
-mod walk;
-mod write;
+mod undo;
+pub(crate) mod walk;
+pub(crate) mod write;
 mod xattr;
 
-use std::ffi::CString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use cmdop_contract::v1::{
@@ -27,11 +28,12 @@ use serde_json::Value;
 
 use crate::admit::Admitted;
 use crate::error::Error;
+use crate::journal::Journals;
 use arguments::Arguments;
 use beneath::{Root, not_usable};
 
 /// Names of the native tools.
-pub const TOOLS: [&str; 4] = ["files.delete", "files.list", "files.read", "files.write"];
+pub const TOOLS: [&str; 5] = ["files.delete", "files.list", "files.read", "files.undo", "files.write"];
 
 /// What a native tool did and what was measured.
 #[derive(Debug, Clone)]
@@ -66,11 +68,11 @@ trait Step {
     /// SHA-256 over the state that it rests on.
     fn base(&self) -> Vec<u8>;
 
-    /// Does it and measures. The second part is a failure after the machine was changed.
+    /// Does it, and measures.
     ///
     /// # Errors
-    /// Why nothing was changed.
-    fn perform(&mut self, permit_id: &str) -> Result<(Vec<ObservedEffect>, Option<Error>), Error>;
+    /// Why nothing was changed; `OUTCOME_UNKNOWN` if that is not certain.
+    fn perform(&mut self, journals: &Journals, call_id: &str) -> Result<Vec<ObservedEffect>, Error>;
 }
 
 /// A tool that only looked, and so is done.
@@ -89,8 +91,8 @@ impl Step for Looked {
         Vec::new()
     }
 
-    fn perform(&mut self, _permit_id: &str) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
-        Ok((Vec::new(), None))
+    fn perform(&mut self, _journals: &Journals, _call_id: &str) -> Result<Vec<ObservedEffect>, Error> {
+        Ok(Vec::new())
     }
 }
 
@@ -100,6 +102,7 @@ pub struct Native {
     root: Root,
     /// Paths that no tool sees: the host's own state.
     hidden: Vec<PathBuf>,
+    journals: Arc<Journals>,
 }
 
 impl Native {
@@ -107,8 +110,8 @@ impl Native {
     ///
     /// # Errors
     /// The operating system's refusal to open `/`.
-    pub fn open(hidden: Vec<PathBuf>) -> Result<Self, Error> {
-        Ok(Self { root: Root::machine()?, hidden })
+    pub fn open(hidden: Vec<PathBuf>, journals: Arc<Journals>) -> Result<Self, Error> {
+        Ok(Self { root: Root::machine()?, hidden, journals })
     }
 
     /// Finds out what the action would change. Changes nothing.
@@ -134,7 +137,7 @@ impl Native {
     pub fn apply(&self, admitted: &Admitted) -> Result<Done, Error> {
         let started = Instant::now();
         match self.prepare(admitted) {
-            Ok(step) => perform(admitted, started, step),
+            Ok(step) => self.perform(admitted, started, step),
             Err(error) => Ok(failed(started, error)),
         }
     }
@@ -153,12 +156,15 @@ impl Native {
         if planned != held.observation_digest || planned != admitted.preview_digest {
             return Err(conflict("it would no longer do what was previewed"));
         }
-        perform(admitted, started, step)
+        self.perform(admitted, started, step)
     }
 
-    fn prepare(&self, admitted: &Admitted) -> Result<Box<dyn Step>, Error> {
+    fn prepare(&self, admitted: &Admitted) -> Result<Box<dyn Step + '_>, Error> {
         let action = admitted.action.as_ref().ok_or_else(|| unknown_tool(""))?;
         let arguments = Arguments::of(action)?;
+        if action.tool == "files.undo" {
+            return Ok(Box::new(undo::Restoration::prepare(&self.journals, &arguments)?));
+        }
         self.shield(&arguments.path()?, &action.tool)?;
         Ok(match action.tool.as_str() {
             "files.read" => Box::new(Looked(read::read(&self.root, &arguments)?)),
@@ -175,23 +181,25 @@ impl Native {
         let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
         let reaches =
             |hidden: &PathBuf| path.starts_with(hidden) || (tool == "files.delete" && hidden.starts_with(path));
-        if self.hidden.iter().any(reaches) {
+        if self.hidden.iter().any(reaches) || self.journals.is_private(path) {
             return Err(not_usable(path.as_os_str().as_bytes(), "holds the host's own state, which no tool may reach"));
         }
         Ok(())
     }
-}
 
-/// Compares the step's effects with the permit, performs it and measures.
-fn perform(admitted: &Admitted, started: Instant, mut step: Box<dyn Step>) -> Result<Done, Error> {
-    within_permit(admitted, &observation(step.effects()))?;
-    let told = step.result();
-    match step.perform(&admitted.permit_id) {
-        Ok((effects, failure)) => {
-            let result = result(started, failure.map_or(Ok(told), Err));
-            Ok(Done { outcome: Outcome::Applied, result, observation: observation(effects) })
+    /// Compares the step's effects with the permit, performs it and measures.
+    fn perform(&self, admitted: &Admitted, started: Instant, mut step: Box<dyn Step + '_>) -> Result<Done, Error> {
+        within_permit(admitted, &observation(step.effects()))?;
+        let told = step.result();
+        match step.perform(&self.journals, &admitted.call_id) {
+            Ok(effects) => {
+                let result = result(started, Ok(told));
+                Ok(Done { outcome: Outcome::Applied, result, observation: observation(effects) })
+            }
+            // The report says so, and not the result: the tool did not fail.
+            Err(error) if error.reason() == Reason::OutcomeUnknown => Err(error),
+            Err(error) => Ok(failed(started, error)),
         }
-        Err(error) => Ok(failed(started, error)),
     }
 }
 
@@ -240,12 +248,6 @@ fn conflict(why: &str) -> Error {
 
 fn unknown_tool(name: &str) -> Error {
     Error::use_tool(Reason::UnknownTool, format!("this host has no native tool `{name}`"), TOOLS[0])
-}
-
-/// Name of a hidden sibling that no other permit uses.
-fn hidden_name(permit_id: &str, role: &str) -> CString {
-    let unique = &measure::sha256_of(permit_id.as_bytes())[..24];
-    CString::new(format!(".cmdop-{unique}-{role}")).expect("hex digits and a fixed word hold no NUL")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
@@ -22,6 +22,8 @@ use support::with_effects;
 const CASES: &[Case] = &[
     ("a_command_never_runs_unconfined", never_unconfined),
     ("a_command_is_previewed_then_exactly_that_is_committed", command_is_previewed),
+    ("a_committed_command_is_undone_to_the_old_inodes", command_is_undone),
+    ("hard_links_and_attributes_are_committed_as_they_were_previewed_or_refused", links_and_attributes),
     ("a_commands_layer_survives_a_restart_of_the_daemon", command_layer_survives),
     ("a_commit_over_a_changed_file_is_a_conflict", command_conflict),
     ("output_streams_while_a_command_runs_and_a_cancel_ends_it", output_streams),
@@ -82,6 +84,99 @@ fn command_is_previewed(directory: &Path) {
         assert!(!host.tree.join("logs").exists() && host.tree.join("keep").exists());
         link.stop().await;
         assert_eq!(fs::read_dir(host.directory.join("state/layers")).expect("layers").count(), 0);
+    });
+}
+
+/// Kinds that a permit for anything names.
+const ALL: [EffectKind; 6] = [
+    EffectKind::FileCreate,
+    EffectKind::FileModify,
+    EffectKind::FileDelete,
+    EffectKind::FileRename,
+    EffectKind::FileChmod,
+    EffectKind::FileChown,
+];
+
+fn command_is_undone(directory: &Path) {
+    if needs_root() {
+        return;
+    }
+    on_runtime(directory, async |mut host: Host| {
+        for (path, content) in [("file", "old\n"), ("gone/deep/leaf", "leaf"), ("mode", "x")] {
+            let path = host.tree.join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+            fs::write(path, content).expect("write");
+        }
+        let tree = host.tree.clone();
+        let seen = || -> Vec<_> {
+            let paths = ["", "file", "gone", "gone/deep", "gone/deep/leaf", "mode"];
+            let metadata = paths.map(|path| fs::symlink_metadata(tree.join(path)).expect("it is there"));
+            metadata.iter().map(|it| (it.ino(), it.mode(), it.uid(), it.len(), it.mtime(), it.mtime_nsec())).collect()
+        };
+        let before = seen();
+        let mut link = host.start();
+        let line =
+            "echo new > file; rm -r gone; chmod 600 mode; mkdir -p made/deep; echo x > made/deep/x; chown 7 mode";
+        let every = format!("{}/**", host.tree.display());
+        let permit = with_effects(command(&host, "call", Stage::Preview, line), &ALL, &every);
+        let preview = link.report_of(&permit).await;
+        assert!(preview.observation.as_ref().is_some_and(|seen| seen.effects.iter().all(|effect| effect.reversible)));
+        let report = link.report_of(&commit_of(permit, &preview)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        assert!(!host.tree.join("gone").exists() && host.tree.join("made/deep/x").exists());
+        assert_eq!(fs::metadata(host.tree.join("mode")).expect("stat").uid(), 7);
+        let undo = host.permit("undo", Stage::Preview, "files.undo", &json!({"call": "call"}));
+        let undo = with_effects(undo, &ALL, &every);
+        let plan = link.report_of(&undo).await;
+        assert_eq!((plan.outcome(), plan.layer_held), (Outcome::NotApplied, true), "{plan:?}");
+        let report = link.report_of(&commit_of(undo, &plan)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        assert_eq!(report.observation, plan.observation);
+        assert_eq!(seen(), before);
+        assert!(!host.tree.join("made").exists());
+        link.stop().await;
+    });
+}
+
+fn links_and_attributes(directory: &Path) {
+    if needs_root() {
+        return;
+    }
+    on_runtime(directory, async |mut host: Host| {
+        for path in ["one", "base", "shared"] {
+            fs::write(host.tree.join(path), path).expect("write");
+        }
+        fs::hard_link(host.tree.join("shared"), host.tree.join("shared2")).expect("link");
+        let every = format!("{}/**", host.tree.display());
+        let mut link = host.start();
+        let set = "import os; os.setxattr('one', 'user.cmdop', b'x')";
+        let line = format!("echo n > new; ln new new2; mkdir d; ln new d/new3; ln base base2; python3 -c \"{set}\"");
+        let permit = with_effects(command(&host, "call", Stage::Preview, &line), &ALL, &every);
+        let preview = link.report_of(&permit).await;
+        let effects = &preview.observation.as_ref().expect("an observation").effects;
+        let modified = effects.iter().find(|effect| effect.target.ends_with("/one")).expect("an attribute is seen");
+        let change = modified.file.as_ref().expect("a change");
+        let names = |state: &Option<cmdop_contract::v1::FileState>| state.as_ref().expect("a state").xattrs.len();
+        assert_eq!((modified.kind(), names(&change.before) + 1), (EffectKind::FileModify, names(&change.after)));
+        let report = link.report_of(&commit_of(permit, &preview)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        let inode = |path: &str| fs::metadata(host.tree.join(path)).expect("it is there").ino();
+        assert!(inode("new") == inode("new2") && inode("new") == inode("d/new3"));
+        assert!(inode("base") == inode("base2"));
+        let mut value = [0; 8];
+        assert_eq!(rustix::fs::getxattr(host.tree.join("one"), "user.cmdop", &mut value), Ok(1));
+        let undo =
+            with_effects(host.permit("undo", Stage::Preview, "files.undo", &json!({"call": "call"})), &ALL, &every);
+        let plan = link.report_of(&undo).await;
+        assert_eq!(link.report_of(&commit_of(undo, &plan)).await.outcome(), Outcome::Applied, "{plan:?}");
+        assert!(rustix::fs::getxattr(host.tree.join("one"), "user.cmdop", &mut value).is_err());
+        assert_eq!(fs::read_dir(&host.tree).expect("list").count(), 4);
+        // Writing to one of two names would have to change the other.
+        let permit = with_effects(command(&host, "linked", Stage::Preview, "echo more >> shared"), &ALL, &every);
+        let preview = link.report_of(&permit).await;
+        let report = link.report_of(&commit_of(permit, &preview)).await;
+        assert_eq!((report.outcome(), reason(&report)), (Outcome::NotApplied, Reason::UnsupportedChange));
+        link.stop().await;
     });
 }
 

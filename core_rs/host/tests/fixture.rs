@@ -6,10 +6,12 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 
 use cmdop_contract::v1::{EffectKind, Reason, Stage};
 use cmdop_host::admit::{Admission, Keys};
 use cmdop_host::fixture;
+use cmdop_host::journal::Journals;
 use cmdop_host::native::Native;
 use serde_json::{Value, json};
 use support::cases::{self, Case};
@@ -153,7 +155,8 @@ fn native_tools(directory: &Path) {
     enter(directory, &[("srv/app/logs/a", "line"), ("srv/app/keep", "kept")]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     let keys = Keys::open(&directory.join("real/ledger"), HOST, &Server::new(1).verifying_key()).expect("open");
-    let native = Native::open(Vec::new()).expect("open /");
+    let journals = Journals::open(directory.join("real/undo")).expect("journals");
+    let native = Native::open(Vec::new(), Arc::new(journals)).expect("open /");
     let run = |tool: &str, arguments: Value| {
         let kinds = [EffectKind::FileCreate, EffectKind::FileModify, EffectKind::FileDelete];
         let call = format!("{tool} {arguments}");
@@ -164,6 +167,7 @@ fn native_tools(directory: &Path) {
         };
         let done = native.apply(&admitted).expect("permitted");
         assert!(done.result.ok, "{call}: {:?}", done.result.error);
+        assert!(tool == "files.undo" || done.observation.effects[0].reversible, "{call}");
         done.observation.effects
     };
     // A file and a tree of the fixture, then of the machine beneath.
@@ -174,6 +178,14 @@ fn native_tools(directory: &Path) {
     assert_eq!(fs::read_to_string("/etc/passwd").expect("read"), "nobody");
     assert!(!Path::new("/usr/share").exists() && !Path::new("/srv/app/logs").exists());
     assert_eq!(outside("test -d /usr/share && head -c 5 /etc/passwd"), "root:");
+    // Everything of the fixture is one overlay, and its journal lies on that.
+    let undo = |tool: &str, arguments: Value| run("files.undo", json!({"call": format!("{tool} {arguments}")}));
+    assert!(undo("files.delete", json!({"path": "/usr/share", "recursive": true})).len() > 10);
+    assert_eq!(undo("files.delete", json!({"path": "/srv/app/logs", "recursive": true})).len(), 2);
+    assert_eq!(undo("files.write", json!({"path": "/etc/passwd", "content": "nobody"})).len(), 1);
+    assert!(fs::read_to_string("/etc/passwd").expect("read").starts_with("root:"));
+    assert!(Path::new("/usr/share/doc").exists() || fs::read_dir("/usr/share").expect("list").count() > 0);
+    assert_eq!(fs::read_to_string("/srv/app/logs/a").expect("read"), "line");
 }
 
 fn preview_on_top(directory: &Path) {

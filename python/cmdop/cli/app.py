@@ -22,6 +22,7 @@ app: Final = App(
 app.command("cmdop.cli.serve:up", name="up", help="Start a server and a host on this machine.")
 app.command("cmdop.cli.serve:server", name="server", help="Start a server.")
 app.command("cmdop.cli.call:call", name="call", help="Send one guarded call.")
+app.command("cmdop.cli.call:undo", name="undo", help="Take back what a call changed.")
 app.command("cmdop.cli.run:run", name="run", help="Let an agent do a task.")
 app.command("cmdop.cli.inspect:hosts", name="hosts", help="List the hosts.")
 app.command("cmdop.cli.inspect:tools", name="tools", help="List the tools, or show one.")

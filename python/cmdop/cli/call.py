@@ -70,6 +70,35 @@ def call(
     return reported(prepared, as_json=as_json)
 
 
+def undo(
+    call_id: str,
+    /,
+    *,
+    intent: str = "",
+    key: str = "",
+    agent: str | None = None,
+    wait: Annotated[bool, Parameter(negative="")] = False,
+    as_json: AsJson = False,
+    server: Server = None,
+    user: User = None,
+) -> int:
+    """Take back what a call changed on files, by a guarded call of its own.
+
+    Args:
+        call_id: The call to take back; see `cmdop calls list`.
+        intent: Why; shown to whoever approves it.
+        key: Idempotency key: the same key runs at most once.
+        agent: Act as this agent: its autonomy level applies.
+        wait: Wait for a person's decision, too.
+    """
+
+    async def act(client: Client) -> int:
+        settled = await client.calls.undo(call_id, intent=intent, key=key or None, wait=wait)
+        return _shown(settled, as_json=as_json)
+
+    return with_client(act, as_json=as_json, server=server, user=user, agent=agent)
+
+
 async def _send(client: Client, proposal: v1.Proposal, *, wait: bool, as_json: bool) -> int:
     try:
         settled = await client.calls.submit(proposal, wait=wait)
@@ -81,6 +110,10 @@ async def _send(client: Client, proposal: v1.Proposal, *, wait: bool, as_json: b
         from cmdop.cli.exit import code_of_error
 
         return code_of_error(error.proto)
+    return _shown(settled, as_json=as_json)
+
+
+def _shown(settled: v1.Call, *, as_json: bool) -> int:
     if as_json:
         print_json(call_document(settled))
     else:

@@ -147,6 +147,33 @@ class Calls:
         request = v1.WatchCallRequest(call_id=call_id, output_from=output_from)
         return self._connection.stream("Calls/Watch", request, v1.CallUpdate)
 
+    async def undo(self, call_id: str, *, intent: str = "", key: str | None = None, wait: bool = False) -> v1.Call:
+        """Proposes to take back what a call changed on files of its host, and waits as `propose` does.
+
+        The declaration is the inverse of what the host observed of that call. Everything must still be
+        as that call left it; else the undo fails with NOT_RESTORABLE, naming the paths, and restores
+        nothing.
+
+        Args:
+            call_id: The call to take back.
+            intent: Why; see `propose`.
+            key: Idempotency key; see `propose`.
+            wait: Wait for a person's decision, too.
+
+        Raises:
+            UnknownCallError: There is no call of that id.
+        """
+        done = await self.get(call_id)
+        return await self.propose(
+            "files.undo",
+            done.proposal.action.host,
+            {"call": call_id},
+            intent=intent or f"undo call {call_id}: {done.proposal.action.intent}"[:500],
+            expect=inverse(done.observation),
+            key=key,
+            wait=wait,
+        )
+
     async def settled(self, call_id: str, *, beyond_approval: str | None = None) -> v1.Call:
         """Waits until a call is settled, and returns it.
 
@@ -167,6 +194,32 @@ class Calls:
     async def cancel(self, call_id: str, *, why: str = "") -> v1.Call:
         """Stops a call: a held one is rejected, a running one killed. Settled ones stay as they are."""
         return await self._connection.unary("Calls/Cancel", v1.CancelCallRequest(call_id=call_id, why=why), v1.Call)
+
+
+def inverse(observation: v1.Observation) -> list[v1.ExpectedEffect]:
+    """What taking back observed changes of files would do, as a declaration."""
+    kinds = v1.EffectKind
+    same = {kinds.EFFECT_KIND_FILE_MODIFY, kinds.EFFECT_KIND_FILE_CHMOD, kinds.EFFECT_KIND_FILE_CHOWN}
+    expected: list[v1.ExpectedEffect] = []
+    # What lies in a directory that goes goes with it. Parents come first.
+    goes: list[str] = []
+    for effect in sorted(observation.effects, key=lambda effect: effect.target):
+        change = effect.file
+        if effect.kind in same:
+            expected.append(v1.ExpectedEffect(kind=effect.kind, target=effect.target))
+        elif effect.kind == kinds.EFFECT_KIND_FILE_CREATE and change.renamed:
+            expected.append(v1.ExpectedEffect(kind=kinds.EFFECT_KIND_FILE_RENAME, target=effect.target))
+        elif effect.kind == kinds.EFFECT_KIND_FILE_CREATE:
+            if not any(effect.target.startswith(f"{above}/") for above in goes):
+                goes.append(effect.target)
+                expected.append(v1.ExpectedEffect(kind=kinds.EFFECT_KIND_FILE_DELETE, target=effect.target))
+        elif effect.kind == kinds.EFFECT_KIND_FILE_RENAME:
+            expected.append(v1.ExpectedEffect(kind=kinds.EFFECT_KIND_FILE_CREATE, target=effect.target))
+        elif effect.kind == kinds.EFFECT_KIND_FILE_DELETE:
+            is_tree = change.before.type == v1.FileType.FILE_TYPE_DIRECTORY
+            target = f"{effect.target}/**" if is_tree else effect.target
+            expected.append(v1.ExpectedEffect(kind=kinds.EFFECT_KIND_FILE_CREATE, target=target))
+    return expected
 
 
 def raise_for_outcome(call: v1.Call) -> v1.Call:

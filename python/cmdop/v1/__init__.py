@@ -49,6 +49,7 @@ from cmdop.v1.config_pb2 import (
 from cmdop.v1.effect_pb2 import (
     EffectKind,
     ExpectedEffect,
+    FileAttribute,
     FileChange,
     FileState,
     FileType,
@@ -214,6 +215,7 @@ __all__ = [
     "Event",
     "Execute",
     "ExpectedEffect",
+    "FileAttribute",
     "FileChange",
     "FileState",
     "FileType",

@@ -149,7 +149,7 @@ class ObservedEffect(_message.Message):
     def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., target: _Optional[str] = ..., count: _Optional[int] = ..., bytes: _Optional[int] = ..., reversible: _Optional[bool] = ..., file: _Optional[_Union[FileChange, _Mapping]] = ...) -> None: ...
 
 class FileState(_message.Message):
-    __slots__ = ("type", "size", "mode", "uid", "gid", "sha256", "link_target")
+    __slots__ = ("type", "size", "mode", "uid", "gid", "sha256", "link_target", "xattrs")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +157,7 @@ class FileState(_message.Message):
     GID_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     LINK_TARGET_FIELD_NUMBER: _ClassVar[int]
+    XATTRS_FIELD_NUMBER: _ClassVar[int]
     type: FileType
     size: int
     mode: int
@@ -164,19 +165,32 @@ class FileState(_message.Message):
     gid: int
     sha256: str
     link_target: str
-    def __init__(self, type: _Optional[_Union[FileType, str]] = ..., size: _Optional[int] = ..., mode: _Optional[int] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., sha256: _Optional[str] = ..., link_target: _Optional[str] = ...) -> None: ...
+    xattrs: _containers.RepeatedCompositeFieldContainer[FileAttribute]
+    def __init__(self, type: _Optional[_Union[FileType, str]] = ..., size: _Optional[int] = ..., mode: _Optional[int] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., sha256: _Optional[str] = ..., link_target: _Optional[str] = ..., xattrs: _Optional[_Iterable[_Union[FileAttribute, _Mapping]]] = ...) -> None: ...
+
+class FileAttribute(_message.Message):
+    __slots__ = ("name", "sha256")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    sha256: str
+    def __init__(self, name: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class FileChange(_message.Message):
-    __slots__ = ("before", "after", "text_diff", "text_diff_truncated")
+    __slots__ = ("before", "after", "text_diff", "text_diff_truncated", "renamed", "linked")
     BEFORE_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     TEXT_DIFF_FIELD_NUMBER: _ClassVar[int]
     TEXT_DIFF_TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    RENAMED_FIELD_NUMBER: _ClassVar[int]
+    LINKED_FIELD_NUMBER: _ClassVar[int]
     before: FileState
     after: FileState
     text_diff: str
     text_diff_truncated: bool
-    def __init__(self, before: _Optional[_Union[FileState, _Mapping]] = ..., after: _Optional[_Union[FileState, _Mapping]] = ..., text_diff: _Optional[str] = ..., text_diff_truncated: _Optional[bool] = ...) -> None: ...
+    renamed: str
+    linked: str
+    def __init__(self, before: _Optional[_Union[FileState, _Mapping]] = ..., after: _Optional[_Union[FileState, _Mapping]] = ..., text_diff: _Optional[str] = ..., text_diff_truncated: _Optional[bool] = ..., renamed: _Optional[str] = ..., linked: _Optional[str] = ...) -> None: ...
 
 class Unobserved(_message.Message):
     __slots__ = ("kind", "why")

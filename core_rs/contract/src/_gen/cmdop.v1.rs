@@ -64,7 +64,7 @@ pub struct PermittedEffect {
     pub max_count: ::core::option::Option<u32>,
 }
 /// An effect that the host measured.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ObservedEffect {
     #[prost(enumeration = "EffectKind", tag = "1")]
     pub kind: i32,
@@ -84,7 +84,7 @@ pub struct ObservedEffect {
     pub file: ::core::option::Option<FileChange>,
 }
 /// State of a path on one side of a change.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FileState {
     #[prost(enumeration = "FileType", tag = "1")]
     pub r#type: i32,
@@ -103,9 +103,23 @@ pub struct FileState {
     /// Target of a symbolic link.
     #[prost(string, tag = "7")]
     pub link_target: ::prost::alloc::string::String,
+    /// Extended attributes by name, access lists and labels among them, without those of an overlay.
+    #[prost(message, repeated, tag = "8")]
+    pub xattrs: ::prost::alloc::vec::Vec<FileAttribute>,
+}
+/// One extended attribute (xattr(7)). A change of `security.*` or `system.posix_acl_*`, which say who may
+/// do what, is a FILE_CHMOD; of any other, which is content beside the content, a FILE_MODIFY.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FileAttribute {
+    /// Special bytes are escaped as in targets.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// SHA-256 of the value, lower-case hex.
+    #[prost(string, tag = "2")]
+    pub sha256: ::prost::alloc::string::String,
 }
 /// What exactly changed at a path. An absent side means that nothing was there.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FileChange {
     #[prost(message, optional, tag = "1")]
     pub before: ::core::option::Option<FileState>,
@@ -116,6 +130,12 @@ pub struct FileChange {
     pub text_diff: ::prost::alloc::string::String,
     #[prost(bool, tag = "4")]
     pub text_diff_truncated: bool,
+    /// Of a FILE_RENAME: where it is now. Of the FILE_CREATE that belongs to it: where it was.
+    #[prost(string, tag = "5")]
+    pub renamed: ::prost::alloc::string::String,
+    /// Of a FILE_CREATE that is a further name (hard link) of a file: another name of it.
+    #[prost(string, tag = "6")]
+    pub linked: ::prost::alloc::string::String,
 }
 /// What a host could not measure in a call. It is never counted as clean.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -140,7 +160,7 @@ pub struct Observation {
     pub truncated: bool,
 }
 /// An observed effect that no permitted effect covers.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SideEffect {
     #[prost(message, optional, tag = "1")]
     pub effect: ::core::option::Option<ObservedEffect>,
@@ -613,6 +633,7 @@ pub enum Reason {
     HostStorageFull = 55,
     OutcomeUnknown = 56,
     HostError = 57,
+    NotRestorable = 59,
     /// The connection and the server.
     UnsupportedProtocol = 70,
     FrameTooLarge = 71,
@@ -677,6 +698,7 @@ impl Reason {
             Self::HostStorageFull => "REASON_HOST_STORAGE_FULL",
             Self::OutcomeUnknown => "REASON_OUTCOME_UNKNOWN",
             Self::HostError => "REASON_HOST_ERROR",
+            Self::NotRestorable => "REASON_NOT_RESTORABLE",
             Self::UnsupportedProtocol => "REASON_UNSUPPORTED_PROTOCOL",
             Self::FrameTooLarge => "REASON_FRAME_TOO_LARGE",
             Self::ProtocolViolation => "REASON_PROTOCOL_VIOLATION",
@@ -737,6 +759,7 @@ impl Reason {
             "REASON_HOST_STORAGE_FULL" => Some(Self::HostStorageFull),
             "REASON_OUTCOME_UNKNOWN" => Some(Self::OutcomeUnknown),
             "REASON_HOST_ERROR" => Some(Self::HostError),
+            "REASON_NOT_RESTORABLE" => Some(Self::NotRestorable),
             "REASON_UNSUPPORTED_PROTOCOL" => Some(Self::UnsupportedProtocol),
             "REASON_FRAME_TOO_LARGE" => Some(Self::FrameTooLarge),
             "REASON_PROTOCOL_VIOLATION" => Some(Self::ProtocolViolation),

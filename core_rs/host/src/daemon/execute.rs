@@ -92,7 +92,11 @@ fn native(shared: &Shared, admitted: &Admitted) -> Report {
         }),
         Stage::Unspecified => Err(Error::stop(Reason::PermitInvalid, "the permit names no stage")),
     };
-    done.map_or_else(|error| failure(admitted, error), |done| success(admitted, done, false))
+    match done {
+        Ok(done) => success(admitted, done, false),
+        Err(error) if error.reason() == Reason::OutcomeUnknown => broken(admitted, &error.to_string()),
+        Err(error) => failure(admitted, error),
+    }
 }
 
 /// Plans a native tool, and holds the plan if it would change anything.

@@ -177,10 +177,11 @@ impl Shared {
     /// Settles what an earlier life left: commits by their journals, everything else by its stage.
     async fn recover(&self) -> Result<(), Error> {
         let became = |interrupted: &Interrupted| {
-            let commit = self.terminal.recover(&self.layers, interrupted);
+            let commit = self.terminal.recover(interrupted);
             commit.or_else(|| self.native.reconcile(interrupted))
         };
         self.keys.settle_interrupted(became).await?;
+        self.journals.settle_all();
         let on_disk: HashSet<_> = self.layers.scan().into_iter().map(|found| found.meta.call_id).collect();
         for call in self.keys.held().into_iter().filter(|call| !on_disk.contains(call)) {
             self.keys.layer_dropped(&call, "lost with its directory").await?;
@@ -202,6 +203,10 @@ impl Shared {
     }
 
     async fn drop_old_layers(&self) -> Result<(), Error> {
+        let journals = self.journals.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || journals.enforce_retention()).await {
+            tracing::warn!(%error, "old journals stay for now");
+        }
         let found = self.layers.scan();
         let surplus = found.len().saturating_sub(MAX_LAYERS);
         let now = SystemTime::now();

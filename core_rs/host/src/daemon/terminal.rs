@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cmdop_contract::reason;
@@ -15,6 +16,7 @@ use super::layers::{Layers, Meta};
 use super::output::OutputSender;
 use crate::admit::Interrupted;
 use crate::exec::{self, Command, End, Finished};
+use crate::journal::Journals;
 use crate::native::Done;
 use crate::sandbox::Layer;
 use crate::spawner::Spawner;
@@ -36,25 +38,28 @@ pub(super) struct Terminal {
     spawner: Spawner,
     /// Directories that a command finds empty.
     hidden: Vec<PathBuf>,
+    journals: Arc<Journals>,
     kept_bytes: usize,
     user: User,
 }
 
 impl Terminal {
-    pub(super) fn new(spawner: Spawner, hidden: &[PathBuf], max_output_bytes: u64, user: User) -> Self {
+    pub(super) fn new(
+        spawner: Spawner,
+        hidden: &[PathBuf],
+        journals: Arc<Journals>,
+        max_output_bytes: u64,
+        user: User,
+    ) -> Self {
         let kept_bytes = usize::try_from(max_output_bytes).unwrap_or(usize::MAX);
-        Self { spawner, hidden: hidden.to_vec(), kept_bytes, user }
+        Self { spawner, hidden: hidden.to_vec(), journals, kept_bytes, user }
     }
 
     /// What became of a commit that an earlier life left, after it was finished if it could be.
-    pub(super) fn recover(&self, layers: &Layers, interrupted: &Interrupted) -> Option<Outcome> {
+    pub(super) fn recover(&self, interrupted: &Interrupted) -> Option<Outcome> {
         let permit = interrupted.permit();
         let is_command = permit.action.as_ref().is_some_and(|action| action.tool == TOOL);
-        if is_command && permit.stage() == Stage::Commit {
-            recovered(&layers.path(&permit.call_id), &permit.call_id)
-        } else {
-            None
-        }
+        if is_command && permit.stage() == Stage::Commit { self.journals.recover(&permit.call_id) } else { None }
     }
 
     /// Does what the permit says.
@@ -74,7 +79,8 @@ impl Terminal {
                 layers.meta(&admitted.call_id)?;
                 let directory = layers.path(&admitted.call_id);
                 let permit = (*admitted).clone();
-                let done = tokio::task::spawn_blocking(move || commit_layer(&admitted, &directory)).await;
+                let journals = self.journals.clone();
+                let done = tokio::task::spawn_blocking(move || commit_layer(&admitted, &directory, &journals)).await;
                 Ok(done.unwrap_or_else(|panic| broken(&permit, &panic.to_string())))
             }
             Stage::Apply | Stage::Unspecified => {
@@ -153,7 +159,7 @@ impl Terminal {
             stdin: text("stdin").unwrap_or_default().as_bytes().to_vec(),
             timeout: Duration::from_secs(timeout_s.clamp(1, MAX_TIMEOUT_S)),
             kept_bytes: self.kept_bytes,
-            hidden: self.hidden.clone(),
+            hidden: self.hidden.iter().cloned().chain(self.journals.private_directories()).collect(),
             home: self.user.home.clone(),
             user: self.user.name.clone(),
         })
@@ -161,38 +167,13 @@ impl Terminal {
 }
 
 /// Applies exactly the layer in a directory.
-fn commit_layer(admitted: &Admitted, directory: &Path) -> Report {
-    let applied = |observation| Report { outcome: Outcome::Applied.into(), observation, ..report(admitted) };
-    let failed = match commit::commit(admitted, directory) {
-        Ok(observation) => return applied(Some(observation)),
-        Err(error) => error,
-    };
-    // Once its intent is durable a commit is finished or nobody can tell how far it came; without
-    // one, an error means that nothing was changed.
-    match commit::resume(directory) {
-        Ok(false) => failure(admitted, failed),
-        Ok(true) => applied(None),
-        Err(again) => broken(admitted, &format!("{failed}; {again}")),
-    }
-}
-
-/// What became of a commit that an earlier life left.
-fn recovered(directory: &Path, call_id: &str) -> Option<Outcome> {
-    match commit::resume(directory) {
-        Ok(true) => Some(Outcome::Applied),
-        Ok(false) if commit::is_done(directory) => Some(Outcome::Applied),
-        // The difference is there and no intent ever was: nothing was changed.
-        Ok(false) if directory.is_dir() => {
-            if let Err(error) = commit::abandon(directory, call_id) {
-                tracing::warn!(call = call_id, %error, "what a commit had staged stays beside its places");
-            }
-            Some(Outcome::NotApplied)
+fn commit_layer(admitted: &Admitted, directory: &Path, journals: &Journals) -> Report {
+    match commit::commit(admitted, directory, journals) {
+        Ok(observation) => {
+            Report { outcome: Outcome::Applied.into(), observation: Some(observation), ..report(admitted) }
         }
-        Ok(false) => None,
-        Err(error) => {
-            tracing::error!(%error, "an interrupted commit cannot be finished");
-            None
-        }
+        Err(error) if error.reason() == Reason::OutcomeUnknown => broken(admitted, &error.to_string()),
+        Err(error) => failure(admitted, error),
     }
 }
 

@@ -44,18 +44,14 @@ impl Stamp {
         self.mode & 0o7777
     }
 
-    /// True if `other` is the same file with the same content, as far as times tell. A rename
-    /// moves the time of the last change of metadata, so that one is left out.
-    pub(crate) fn is_same_content(&self, other: &Self) -> bool {
-        let moved = Self { ctime: self.ctime, nlink: self.nlink, ..other.clone() };
-        *self == moved
+    /// Seconds and nanoseconds of the last change of metadata.
+    pub(crate) fn ctime(&self) -> (i64, i64) {
+        self.ctime
     }
 
-    /// True if surely nothing about it changed since a time, in nanoseconds since the Unix epoch.
-    pub(crate) fn is_untouched_since(&self, time: i64) -> bool {
-        // Times of files lag behind the clock by up to a tick of the kernel; a second is many.
-        let margin = 1_000_000_000;
-        self.ctime.0.saturating_mul(1_000_000_000).saturating_add(self.ctime.1) < time.saturating_sub(margin)
+    /// Seconds and nanoseconds of the last change of content.
+    pub(crate) fn mtime(&self) -> (i64, i64) {
+        self.mtime
     }
 
     /// The state as it is reported; the digest is left empty.
@@ -70,11 +66,11 @@ impl Stamp {
         }
     }
 
-    /// Feeds all of it, or all but the time that a rename moves, into a digest. Not the device's number:
-    /// an overlay, and so a fixture, gets another at each mount.
+    /// Feeds all of it, or all but what a rename or a further name changes, into a digest. Not the device's
+    /// number, which is another at each mount of an overlay.
     pub(crate) fn digest_into(&self, digest: &mut Sha256, with_ctime: bool) {
-        let ctime = if with_ctime { self.ctime } else { (0, 0) };
-        for part in [self.ino, self.nlink, self.size, u64::from(self.mode)] {
+        let (ctime, nlink) = if with_ctime { (self.ctime, self.nlink) } else { ((0, 0), 0) };
+        for part in [self.ino, nlink, self.size, u64::from(self.mode)] {
             digest.update(part.to_le_bytes());
         }
         for part in [i64::from(self.uid), i64::from(self.gid), self.mtime.0, self.mtime.1, ctime.0, ctime.1] {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cmdop_contract::v1::{Action, EffectKind, Outcome, Permit, PermittedEffect, Reason, Stage};
 use serde_json::{Value, json};
@@ -12,14 +12,24 @@ use tempfile::TempDir;
 use super::*;
 use crate::admit::Interrupted;
 
-fn native() -> Native {
-    Native::open(Vec::new()).expect("open /")
+/// Journals of a test, in the directory that it works in.
+const JOURNALS: &str = ".journals";
+
+fn native(dir: &TempDir) -> Native {
+    hiding(dir, Vec::new())
+}
+
+fn hiding(dir: &TempDir, hidden: Vec<PathBuf>) -> Native {
+    let journals = Journals::open(dir.path().join(JOURNALS)).expect("journals");
+    Native::open(hidden, Arc::new(journals)).expect("open /")
 }
 
 /// A permit for one tool with the effects of `kinds` anywhere beneath `dir`.
 fn permit(dir: &Path, tool: &str, arguments: &Value, kinds: &[EffectKind]) -> Permit {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
     let target = format!("{}/**", dir.display());
     Permit {
+        call_id: format!("call-{}", CALLS.fetch_add(1, Ordering::Relaxed)),
         permit_id: format!("{tool}-{}", measure::sha256_of(arguments.to_string().as_bytes())),
         action: Some(Action { tool: tool.into(), arguments_json: arguments.to_string(), ..Action::default() }),
         effects: kinds
@@ -35,7 +45,7 @@ const ALL: &[EffectKind] =
 
 fn apply(dir: &TempDir, tool: &str, arguments: &Value) -> Done {
     let admitted = Admitted::for_tests(permit(dir.path(), tool, arguments, ALL));
-    native().apply(&admitted).expect("permitted")
+    native(dir).apply(&admitted).expect("permitted")
 }
 
 fn told(done: &Done) -> Value {
@@ -53,6 +63,7 @@ fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("list");
     let mut names: Vec<_> =
         entries.map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| name != JOURNALS);
     names.sort();
     names
 }
@@ -88,14 +99,15 @@ fn reading_never_follows_a_link_and_never_opens_a_fifo() {
 #[test]
 fn a_list_names_links_without_following_them_and_says_when_it_is_cut() {
     let dir = TempDir::new().expect("directory");
-    fs::create_dir(dir.path().join("sub")).expect("directory");
-    fs::write(dir.path().join("sub/file"), "x").expect("write");
-    symlink("/etc", dir.path().join("link")).expect("link");
-    let done = told(&apply(&dir, "files.list", &json!({"path": dir.path(), "recursive": true})));
+    let top = dir.path().join("top");
+    fs::create_dir_all(top.join("sub")).expect("directory");
+    fs::write(top.join("sub/file"), "x").expect("write");
+    symlink("/etc", top.join("link")).expect("link");
+    let done = told(&apply(&dir, "files.list", &json!({"path": top, "recursive": true})));
     let entries = done["entries"].as_array().expect("entries");
     let kinds: Vec<_> = entries.iter().map(|entry| entry["type"].as_str().expect("type")).collect();
     assert_eq!(kinds, ["symlink", "directory", "regular"]);
-    let cut = told(&apply(&dir, "files.list", &json!({"path": dir.path(), "recursive": true, "limit": 2})));
+    let cut = told(&apply(&dir, "files.list", &json!({"path": top, "recursive": true, "limit": 2})));
     assert_eq!((cut["entries"].as_array().map(Vec::len), &cut["truncated"]), (Some(2), &json!(true)));
 }
 
@@ -196,7 +208,7 @@ fn an_effect_beyond_the_permit_is_refused_before_it_happens() {
     let dir = TempDir::new().expect("directory");
     let path = dir.path().join("a");
     fs::write(&path, "old").expect("write");
-    let native = native();
+    let native = native(&dir);
     for (tool, arguments) in [
         ("files.delete", json!({"path": path})),
         ("files.write", json!({"path": path, "content": "new", "mode": "0777"})),
@@ -215,7 +227,7 @@ fn a_plan_changes_nothing_and_commits_exactly_what_it_showed() {
     fs::write(&path, "old").expect("write");
     let arguments = json!({"path": path, "content": "new"});
     let mut permit = permit(dir.path(), "files.write", &arguments, ALL);
-    let native = native();
+    let native = native(&dir);
     let (planned, held) = native.plan(&Admitted::for_tests(permit.clone()));
     assert_eq!(fs::read_to_string(&path).expect("read"), "old");
     assert_eq!(planned.outcome, Outcome::NotApplied);
@@ -240,7 +252,7 @@ fn a_plan_conflicts_with_any_change_of_what_it_rests_on() {
         fs::write(logs.join("a"), "content").expect("write");
         let arguments = json!({"path": logs, "recursive": true});
         let mut permit = permit(dir.path(), "files.delete", &arguments, ALL);
-        let native = native();
+        let native = native(&dir);
         let (planned, held) = native.plan(&Admitted::for_tests(permit.clone()));
         permit.preview_digest = planned.observation.digest;
         change(&logs);
@@ -250,46 +262,95 @@ fn a_plan_conflicts_with_any_change_of_what_it_rests_on() {
     }
 }
 
-/// What is found out about a tool that died, `now` being the time of its note.
-fn reconciled(permit: &Permit) -> Option<Outcome> {
-    native().reconcile(&Interrupted::for_tests(permit.clone(), cmdop_ledger::now()))
-}
-
 fn apply_stage(mut permit: Permit) -> Permit {
     permit.stage = Stage::Apply.into();
     permit
 }
 
 #[test]
-fn a_write_that_died_is_settled_by_what_is_there() {
+fn the_journal_tells_what_became_of_a_tool_that_died() {
     let dir = TempDir::new().expect("directory");
     let path = dir.path().join("a");
     fs::write(&path, "old").expect("write");
-    let permit = apply_stage(permit(dir.path(), "files.write", &json!({"path": path, "content": "new"}), ALL));
-    let temporary = dir.path().join(hidden_name(&permit.permit_id, "new").to_str().expect("text"));
-    fs::write(&temporary, "ne").expect("write");
-    let noted_after = Interrupted::for_tests(permit.clone(), i64::MAX);
-    assert_eq!(native().reconcile(&noted_after), Some(Outcome::NotApplied));
-    assert_eq!(names(dir.path()), ["a"], "nothing half-written stays");
-    fs::write(&path, "by somebody else").expect("write");
-    let noted_before = Interrupted::for_tests(permit.clone(), cmdop_ledger::now() - 1_000_000_000);
-    assert_eq!(native().reconcile(&noted_before), None, "nobody can tell");
+    let native = native(&dir);
+    let write = apply_stage(permit(dir.path(), "files.write", &json!({"path": path, "content": "new"}), ALL));
+    let reconciled = |permit: &Permit| native.reconcile(&Interrupted::for_tests(permit.clone(), 0));
+    // By somebody else: what is there says nothing about who wrote it.
     fs::write(&path, "new").expect("write");
-    assert_eq!(reconciled(&permit), Some(Outcome::Applied));
+    assert_eq!(reconciled(&write), Some(Outcome::NotApplied));
+    fs::write(&path, "old").expect("write");
+    native.apply(&Admitted::for_tests(write.clone())).expect("permitted");
+    fs::write(&path, "changed since").expect("write");
+    assert_eq!(reconciled(&write), Some(Outcome::Applied));
+}
+
+/// Applies one tool, then undoes it.
+fn undone(native: &Native, dir: &TempDir, tool: &str, arguments: &Value) -> Done {
+    let first = permit(dir.path(), tool, arguments, ALL);
+    let undo = permit(dir.path(), "files.undo", &json!({"call": first.call_id}), ALL);
+    let done = native.apply(&Admitted::for_tests(first)).expect("permitted");
+    assert!(done.observation.effects.iter().all(|effect| effect.reversible), "{:?}", done.observation);
+    native.apply(&Admitted::for_tests(undo)).expect("permitted")
 }
 
 #[test]
-fn a_deletion_that_died_half_way_is_finished() {
+fn an_undo_brings_the_old_inodes_back_with_all_that_belongs_to_them() {
     let dir = TempDir::new().expect("directory");
-    let logs = dir.path().join("logs");
-    fs::create_dir_all(logs.join("deep")).expect("directories");
-    let arguments = json!({"path": logs, "recursive": true});
-    let permit = apply_stage(permit(dir.path(), "files.delete", &arguments, ALL));
-    assert_eq!(native().reconcile(&Interrupted::for_tests(permit.clone(), i64::MAX)), Some(Outcome::NotApplied));
-    let hidden = dir.path().join(hidden_name(&permit.permit_id, "gone").to_str().expect("text"));
-    fs::rename(&logs, hidden).expect("rename");
-    assert_eq!(reconciled(&permit), Some(Outcome::Applied));
-    assert!(names(dir.path()).is_empty());
+    let (file, tree) = (dir.path().join("file"), dir.path().join("tree"));
+    fs::write(&file, "old\n").expect("write");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("chmod");
+    fs::create_dir_all(tree.join("deep")).expect("directories");
+    fs::write(tree.join("deep/leaf"), "leaf").expect("write");
+    let seen = || -> Vec<_> {
+        let paths = [dir.path(), &file, &tree, &tree.join("deep"), &tree.join("deep/leaf")];
+        let of = |path: &Path| fs::symlink_metadata(path).expect("it is there");
+        paths.map(of).iter().map(|it| (it.ino(), it.mode(), it.uid(), it.size(), it.mtime(), it.mtime_nsec())).collect()
+    };
+    let native = native(&dir);
+    let before = seen();
+    let new = dir.path().join("new");
+    let done = undone(&native, &dir, "files.write", &json!({"path": file, "content": "new\n", "mode": "0600"}));
+    let kinds: Vec<_> = done.observation.effects.iter().map(v1::ObservedEffect::kind).collect();
+    assert_eq!(kinds, [EffectKind::FileModify, EffectKind::FileChmod]);
+    let diff = &done.observation.effects[0].file.as_ref().expect("a change").text_diff;
+    assert!(diff.contains("-new\n+old\n"), "{diff}");
+    assert_eq!(seen(), before);
+    let done = undone(&native, &dir, "files.delete", &json!({"path": tree, "recursive": true}));
+    let targets: Vec<_> = done.observation.effects.iter().map(|effect| effect.target.clone()).collect();
+    let all = [&tree, &tree.join("deep"), &tree.join("deep/leaf")].map(|path| path.display().to_string());
+    assert_eq!(targets, all);
+    assert_eq!(seen(), before);
+    let done = undone(&native, &dir, "files.write", &json!({"path": new, "content": ""}));
+    assert_eq!(done.observation.effects[0].kind(), EffectKind::FileDelete);
+    assert_eq!(seen(), before);
+    assert_eq!(names(dir.path()), ["file", "tree"]);
+}
+
+#[test]
+fn what_cannot_be_undone_is_named_and_nothing_is_restored() {
+    let dir = TempDir::new().expect("directory");
+    let path = dir.path().join("a");
+    fs::write(&path, "old").expect("write");
+    let native = native(&dir);
+    let undo = |call: &str| {
+        let permit = permit(dir.path(), "files.undo", &json!({"call": call}), ALL);
+        native.apply(&Admitted::for_tests(permit)).expect("refused by the tool")
+    };
+    let write = permit(dir.path(), "files.write", &json!({"path": path, "content": "new"}), ALL);
+    native.apply(&Admitted::for_tests(write.clone())).expect("permitted");
+    fs::write(&path, "by somebody else").expect("write");
+    let refused = undo(&write.call_id);
+    assert_eq!(reason(&refused), Reason::NotRestorable);
+    let message = &refused.result.error.as_ref().expect("an error").message;
+    assert!(message.contains(path.to_str().expect("text")), "{message}");
+    assert_eq!(fs::read_to_string(&path).expect("read"), "by somebody else");
+    assert_eq!(reason(&undo("a call that never was")), Reason::UnknownCall);
+    let again = permit(dir.path(), "files.write", &json!({"path": path, "content": "newer"}), ALL);
+    native.apply(&Admitted::for_tests(again.clone())).expect("permitted");
+    assert!(undo(&again.call_id).result.ok);
+    let twice = undo(&again.call_id);
+    assert_eq!(reason(&twice), Reason::NotRestorable);
+    assert!(twice.result.error.expect("an error").message.contains("undone by call"));
 }
 
 #[test]
@@ -298,7 +359,7 @@ fn the_hosts_own_state_is_out_of_reach() {
     let state = dir.path().join("state");
     fs::create_dir(&state).expect("directory");
     fs::write(state.join("key"), "secret").expect("write");
-    let native = Native::open(vec![state.clone()]).expect("open /");
+    let native = hiding(&dir, vec![state.clone()]);
     for (tool, arguments) in [
         ("files.read", json!({"path": state.join("key")})),
         ("files.list", json!({"path": state})),
@@ -313,14 +374,14 @@ fn the_hosts_own_state_is_out_of_reach() {
 
 #[test]
 fn swapping_a_directory_for_a_link_never_leads_a_write_outside() {
-    const TRIES: usize = 10_000;
+    const TRIES: usize = 2_000;
     let dir = TempDir::new().expect("directory");
     let (inside, aside, outside) = (dir.path().join("in"), dir.path().join("aside"), dir.path().join("out"));
     fs::create_dir(&inside).expect("directory");
     fs::create_dir(&outside).expect("directory");
     symlink(&outside, &aside).expect("link");
     let stop = AtomicBool::new(false);
-    let native = native();
+    let native = native(&dir);
     let mut written = 0;
     std::thread::scope(|scope| {
         scope.spawn(|| {

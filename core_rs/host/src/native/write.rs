@@ -1,6 +1,5 @@
 //! `files.write`: a whole file at once. Observers see the old content or the new, nothing between.
 
-use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read, Write};
 
@@ -8,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cmdop_contract::path::escape;
 use cmdop_contract::v1::{EffectKind, FileChange, FileState, FileType, ObservedEffect, Reason};
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Uid, openat, renameat_with, unlinkat};
+use rustix::fs::{Gid, Mode, OFlags, Uid, openat};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -17,8 +16,10 @@ use super::arguments::{Arguments, invalid};
 use super::beneath::{READ, Root, Spot, file, hold_child, not_usable, refused, show};
 use super::measure::{Stamp, sha256, sha256_of};
 use super::text_diff::{MAX_TEXT_BYTES, unified};
-use super::{Step, hidden_name, xattr};
+use super::{Step, xattr};
 use crate::Error;
+use crate::journal::stamp::{Extent, Standing};
+use crate::journal::{Journals, MAX_BYTES};
 
 /// Mode of a file that did not exist, unless the arguments name one.
 const NEW_MODE: u32 = 0o644;
@@ -34,6 +35,7 @@ pub(crate) struct Replacement {
 
 struct Before {
     file: File,
+    standing: Standing,
     stamp: Stamp,
     sha256: String,
     /// Content of a small file, for the diff.
@@ -85,13 +87,13 @@ impl Replacement {
             target: escape(&self.spot.path),
             count: 1,
             bytes,
-            // Removing what was created restores the state before; of a replaced file nothing is kept.
-            reversible: before.is_none() || kind == EffectKind::FileChmod,
+            reversible: before.as_ref().is_none_or(|before| before.size <= MAX_BYTES),
             file: Some(FileChange {
                 before: before.clone(),
                 after: Some(after.clone()),
                 text_diff,
                 text_diff_truncated,
+                ..FileChange::default()
             }),
         };
         let text_before = self.before.as_ref().map_or(&[][..], |before| &before.text);
@@ -118,10 +120,10 @@ impl Replacement {
         effects
     }
 
-    /// Writes a complete hidden file beside the place.
-    fn stage(&self, temporary: &CStr) -> Result<File, Error> {
+    /// Writes a complete file where nobody sees it.
+    fn stage(&self, place: &Spot) -> Result<File, Error> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let staged = openat(&self.spot.parent, temporary, flags, Mode::from_raw_mode(0o600));
+        let staged = openat(&place.parent, &*place.name, flags, Mode::from_raw_mode(0o600));
         let mut staged = File::from(staged.map_err(|errno| refused(errno, &self.spot.path))?);
         staged.write_all(&self.content).map_err(Error::io("write"))?;
         if let Some(before) = &self.before {
@@ -145,28 +147,20 @@ impl Replacement {
     }
 
     /// Puts the staged file at its place, if what is there is still what was looked at.
-    fn publish(&self, temporary: &CStr) -> Result<(), Error> {
-        let Spot { parent, name, path } = &self.spot;
-        let Some(before) = &self.before else {
-            return match renameat_with(parent, temporary, parent, name.as_c_str(), RenameFlags::NOREPLACE) {
-                Err(Errno::EXIST) => Err(changed(&self.spot, "something was created there meanwhile")),
-                done => done.map_err(|errno| refused(errno, path)),
-            };
-        };
-        let now = hold_child(parent, name).map_err(|_| changed(&self.spot, "it was moved away meanwhile"))?;
-        if !Stamp::of(now)?.is_same_content(&before.stamp) {
-            return Err(changed(&self.spot, "it was changed meanwhile"));
+    fn publish(&self, journals: &Journals, call_id: &str) -> Result<(), Error> {
+        let path = &self.spot.path;
+        let mut draft = journals.draft(call_id)?;
+        let slot = draft.slot(path)?;
+        self.stage(&draft.staging(slot))?;
+        match &self.before {
+            None => draft.put_in(path, slot)?,
+            Some(before) => draft.exchange(path, slot, before.standing.clone())?,
         }
-        renameat_with(parent, temporary, parent, name.as_c_str(), RenameFlags::EXCHANGE)
-            .map_err(|errno| refused(errno, path))?;
-        // What was exchanged lies under the temporary name now: the last chance to see a lost update.
-        let replaced = hold_child(parent, temporary).map_err(|errno| refused(errno, path))?;
-        if !Stamp::of(replaced)?.is_same_content(&before.stamp) {
-            renameat_with(parent, temporary, parent, name.as_c_str(), RenameFlags::EXCHANGE)
-                .map_err(|errno| refused(errno, path))?;
-            return Err(changed(&self.spot, "it was changed meanwhile"));
-        }
-        Ok(())
+        draft.restore_times(&self.spot)?;
+        draft.commit().map_err(|error| match error.reason() {
+            Reason::CommitConflict => changed(&self.spot, "it was changed, made or moved away meanwhile"),
+            _ => error,
+        })
     }
 
     /// What is at the place now.
@@ -211,18 +205,13 @@ impl Step for Replacement {
         digest.finalize().to_vec()
     }
 
-    fn perform(&mut self, permit_id: &str) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
+    fn perform(&mut self, journals: &Journals, call_id: &str) -> Result<Vec<ObservedEffect>, Error> {
         if self.is_same_content() && self.is_same_mode() {
-            return Ok((Vec::new(), None));
+            return Ok(Vec::new());
         }
-        let temporary: CString = hidden_name(permit_id, "new");
-        let published = self.stage(&temporary).and_then(|_| self.publish(&temporary));
-        // Holds the replaced file, or what could not be published, or nothing.
-        let _ = unlinkat(&self.spot.parent, temporary.as_c_str(), AtFlags::empty());
-        published?;
-        let durable = self.spot.sync_parent().err();
+        self.publish(journals, call_id)?;
         let (state, text) = self.measure()?;
-        Ok((self.effects_of(&state, &text), durable))
+        Ok(self.effects_of(&state, &text))
     }
 }
 
@@ -247,14 +236,16 @@ impl Before {
             );
             return Err(Error::use_tool(Reason::UnsupportedChange, message, "terminal.exec"));
         }
+        // Before its content is read, so that no change of that goes unseen.
+        let standing = Standing::of(spot, Extent::Itself)?.ok_or_else(|| changed(spot, "it was moved away"))?;
         let mut file = file(spot.open(READ)?);
         let stamp = Stamp::of(&file)?;
-        if (stamp.dev, stamp.ino) != (held.dev, held.ino) {
+        if standing.ino != held.ino || (stamp.dev, stamp.ino) != (held.dev, held.ino) {
             return Err(changed(spot, "it is being replaced while it is opened"));
         }
         let sha256 = sha256(&mut file)?;
         let text = if stamp.size <= MAX_TEXT_BYTES { small_content(&file)? } else { Vec::new() };
-        Ok(Some(Self { file, stamp, sha256, text }))
+        Ok(Some(Self { file, standing, stamp, sha256, text }))
     }
 
     fn state(&self) -> FileState {

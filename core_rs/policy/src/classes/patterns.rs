@@ -138,7 +138,7 @@ pub(super) const SECRETS: &[&str] = &[
     "/run/secrets/**",
 ];
 
-pub(super) const CMDOP: &[&str] = &["/**/.cmdop/**", "/var/lib/cmdop/**", "/etc/cmdop/**"];
+pub(super) const CMDOP: &[&str] = &["/**/.cmdop/**", "/**/.cmdop-*/**", "/var/lib/cmdop/**", "/etc/cmdop/**"];
 
 pub(super) const SYSTEM: &[&str] = &[
     "/bin/**",

@@ -7,6 +7,10 @@ use cmdop_contract::validate::Validated;
 
 pub(super) fn predict(validated: &Validated) -> Prediction {
     let tool = validated.tool().name();
+    if tool == "files.undo" {
+        let why = "what an undo restores is what the host kept of that call".to_owned();
+        return Prediction { unanalysable: vec![why], ..Prediction::default() };
+    }
     let Some(path) = validated.text("path").filter(|path| path.starts_with('/')) else {
         return unknown(tool);
     };

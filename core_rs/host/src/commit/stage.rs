@@ -1,0 +1,137 @@
+//! Staging: copies of what comes, with everything that belongs to them, where nobody sees them.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use cmdop_contract::v1::FileType;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use crate::Error;
+use crate::differ::Change;
+use crate::journal::attributes::{Attributes, xattr_changes, xattrs};
+use crate::journal::{Draft, conflict};
+use crate::native::beneath::{hold_child, refused};
+use crate::native::measure::Stamp;
+
+/// From so many changes on, the whole file system is made durable at once.
+const BULK: usize = 16;
+
+/// Stages one layer.
+pub(super) struct Stager {
+    /// What is staged of an inode with several names, by the layer's device and inode.
+    links: HashMap<(u64, u64), PathBuf>,
+    /// Directories, parents first, whose times move until everything is in them.
+    directories: Vec<(PathBuf, Attributes)>,
+    is_bulk: bool,
+}
+
+impl Stager {
+    pub(super) fn new(changes: usize) -> Self {
+        Self { links: HashMap::new(), directories: Vec::new(), is_bulk: changes > BULK }
+    }
+
+    /// True if what was staged is not durable yet.
+    pub(super) fn is_bulk(&self) -> bool {
+        self.is_bulk
+    }
+
+    /// Makes `to` what the layer has at `from`.
+    ///
+    /// # Errors
+    /// `HOST_STORAGE_FULL` and what else the operating system says.
+    pub(super) fn stage(&mut self, draft: &Draft<'_>, change: &Change, from: &Path, to: &Path) -> Result<(), Error> {
+        let doing = || Error::io(format!("stage {}", String::from_utf8_lossy(&change.path)));
+        if !change.linked.is_empty() {
+            // A further name of what stays where it is.
+            let spot = draft.spot(&change.linked)?;
+            let is_same = change.linked_standing.as_ref().map_or(Ok(false), |standing| standing.is_same(&spot))?;
+            if !is_same {
+                return Err(conflict(&change.linked));
+            }
+            let done = rustix::fs::linkat(&spot.parent, &*spot.name, CWD, to, rustix::fs::AtFlags::empty());
+            return done.map_err(|errno| doing()(errno.into()));
+        }
+        let metadata = from.symlink_metadata().map_err(doing())?;
+        let inode = (metadata.dev(), metadata.ino());
+        if !metadata.is_dir() && metadata.nlink() > 1 {
+            if let Some(first) = self.links.get(&inode) {
+                return fs::hard_link(first, to).map_err(doing());
+            }
+            self.links.insert(inode, to.to_owned());
+        }
+        if metadata.is_dir() {
+            fs::DirBuilder::new().mode(0o700).create(to).map_err(doing())?;
+        } else if metadata.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(from).map_err(doing())?, to).map_err(doing())?;
+        } else if metadata.is_file() {
+            self.copy(from, to).map_err(doing())?;
+        } else {
+            let kind = rustix::fs::FileType::from_raw_mode(metadata.mode());
+            rustix::fs::mknodat(CWD, to, kind, Mode::from_raw_mode(0o600), 0).map_err(|errno| doing()(errno.into()))?;
+        }
+        let held = hold(from)?;
+        let mut wanted = Attributes::of(&Stamp::of(&held)?);
+        wanted.xattrs = xattrs(&held).map_err(|errno| doing()(errno.into()))?;
+        wanted.set(hold(to)?).map_err(|errno| doing()(errno.into()))?;
+        if metadata.is_dir() {
+            self.directories.push((to.to_owned(), wanted));
+        }
+        Ok(())
+    }
+
+    fn copy(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        let mut source = fs::File::open(from)?;
+        let mut target = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+        std::io::copy(&mut source, &mut target)?;
+        if self.is_bulk { Ok(()) } else { target.sync_all() }
+    }
+
+    /// Gives directories their times, when everything is in them.
+    ///
+    /// # Errors
+    /// The operating system's refusal.
+    pub(super) fn finish(&self) -> Result<(), Error> {
+        for (path, wanted) in self.directories.iter().rev() {
+            wanted.set(hold(path)?).map_err(|errno| Error::io(format!("stage {}", path.display()))(errno.into()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Attributes that a change in place begins and ends with.
+///
+/// # Errors
+/// If either cannot be read.
+pub(super) fn attributes(draft: &Draft<'_>, change: &Change) -> Result<(Attributes, Attributes), Error> {
+    let failed = |errno| refused(errno, &change.path);
+    let before = if change.path_before.is_empty() { &change.path } else { &change.path_before };
+    let spot = draft.spot(before)?;
+    let now = hold_child(&spot.parent, &spot.name).map_err(failed)?;
+    let then = hold(Path::new(std::ffi::OsStr::from_bytes(&change.from)))?;
+    let stamp = Stamp::of(&now)?;
+    let (mut before, mut after) = (Attributes::of(&stamp), Attributes::of(&Stamp::of(&then)?));
+    let (now, then) = (xattrs(&now).map_err(failed)?, xattrs(&then).map_err(failed)?);
+    before.xattrs = xattr_changes(&then, &now);
+    after.xattrs = xattr_changes(&now, &then);
+    if stamp.file_type() == FileType::Directory {
+        // Times of a directory have a step of their own.
+        (before.mtime_s, before.mtime_ns, after.mtime_s, after.mtime_ns) = (None, None, None, None);
+    }
+    Ok((before, after))
+}
+
+/// Stamp of something in the layer.
+///
+/// # Errors
+/// If it cannot be measured.
+pub(super) fn stamp_of(path: &Path) -> Result<Stamp, Error> {
+    Stamp::of(hold(path)?)
+}
+
+fn hold(path: &Path) -> Result<std::os::fd::OwnedFd, Error> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).map_err(|errno| Error::io(format!("open {}", path.display()))(errno.into()))
+}

@@ -1,0 +1,346 @@
+//! The journal of a commit: durable before anything moves, kept afterwards so that it can be undone.
+//!
+//! Old inodes lie in slots, staged ones wait there; a step is one rename between a slot and its place.
+//! The name of the journal's file is its state, so that every change of state is one rename, too:
+//!
+//! ```text
+//! (slots)   ─▶ intent ─▶ done ─▶ undoing ─▶ undone
+//!                │         ▲        │
+//!                ▼         └────────▼
+//!             rollback           redoing
+//! ```
+
+pub(crate) mod attributes;
+mod draft;
+pub(crate) mod look;
+pub(crate) mod record;
+mod retention;
+mod run;
+pub(crate) mod stamp;
+mod stores;
+mod undo;
+
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+use std::fs;
+use std::io::Write;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use cmdop_contract::v1::{FileType, Outcome, Reason};
+use parking_lot::Mutex;
+use prost::Message;
+use rustix::fs::{AtFlags, Mode, OFlags, unlinkat};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use crate::Error;
+use crate::native::beneath::{Root, Spot, refused};
+use crate::native::walk::{Next, Seen, Visitor, walk};
+pub(crate) use draft::{Draft, Slot};
+use record::{Kind, Record};
+pub use retention::MAX_BYTES;
+use run::Run;
+pub(crate) use run::conflict;
+use stamp::{Extent, Standing};
+pub(crate) use undo::Undo;
+
+/// Where slots are, while the journal is not yet written.
+const DRAFT: &str = "draft";
+const INTENT: &str = "intent";
+const ROLLBACK: &str = "rollback";
+const DONE: &str = "done";
+const UNDOING: &str = "undoing";
+const REDOING: &str = "redoing";
+const UNDONE: &str = "undone";
+/// Done, and its slots are gone: too old, or no space was left for it.
+const DROPPED: &str = "dropped";
+/// The call that undoes it.
+const BY: &str = "by";
+
+/// Slots on the mount of the host's state.
+const SLOTS: &str = "slots";
+
+/// All journals of a host.
+#[derive(Debug)]
+pub struct Journals {
+    root: Root,
+    dir: PathBuf,
+    /// Name of private directories on other mounts.
+    name: String,
+    /// Those directories.
+    stores: Mutex<BTreeSet<PathBuf>>,
+    /// Held while an undo begins.
+    turn: Mutex<()>,
+}
+
+impl Journals {
+    /// Opens the journals in a private directory.
+    ///
+    /// # Errors
+    /// If the directory cannot be made.
+    pub fn open(dir: PathBuf) -> Result<Self, Error> {
+        let doing = || Error::io(format!("create {}", dir.display()));
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(doing())?;
+        let dir = fs::canonicalize(&dir).map_err(doing())?;
+        let journals = Self {
+            root: Root::machine()?,
+            name: stores::private_name(&dir),
+            dir,
+            stores: Mutex::default(),
+            turn: Mutex::default(),
+        };
+        for entry in fs::read_dir(&journals.dir).into_iter().flatten().flatten() {
+            journals.remember(&journals.stores_of(&entry.path()));
+        }
+        Ok(journals)
+    }
+
+    /// Private directories outside the host's state, which no command and no tool may see.
+    #[must_use]
+    pub fn private_directories(&self) -> Vec<PathBuf> {
+        self.stores.lock().iter().cloned().collect()
+    }
+
+    /// True if a path leads into a private directory, made or not.
+    #[must_use]
+    pub fn is_private(&self, path: &Path) -> bool {
+        path.components().any(|part| part.as_os_str() == &*self.name)
+    }
+
+    /// Starts a journal. What an earlier one of this call staged is dropped.
+    ///
+    /// # Errors
+    /// If the call has changed the machine already, or no directory can be made.
+    pub(crate) fn draft(&self, call_id: &str) -> Result<Draft<'_>, Error> {
+        let dir = self.path(call_id);
+        if [DONE, UNDOING, REDOING, UNDONE, DROPPED, INTENT, ROLLBACK].iter().any(|state| dir.join(state).exists()) {
+            return Err(Error::stop(
+                Reason::PermitInvalid,
+                "this call has changed the machine already; nothing was done",
+            ));
+        }
+        self.remove(&dir)?;
+        Draft::new(self, call_id, dir)
+    }
+
+    /// What became of a call's commit, after it was finished or taken back if a crash cut it short.
+    /// `None` if it can be neither.
+    #[must_use]
+    pub fn recover(&self, call_id: &str) -> Option<Outcome> {
+        let dir = self.path(call_id);
+        match self.settle(&dir) {
+            Ok(()) if [DONE, UNDONE, DROPPED].iter().any(|state| dir.join(state).exists()) => Some(Outcome::Applied),
+            Ok(()) => Some(Outcome::NotApplied),
+            Err(error) => {
+                tracing::error!(call = call_id, %error, "an interrupted commit can neither be finished nor taken back");
+                None
+            }
+        }
+    }
+
+    /// What became of the call `by` that was to undo another.
+    #[must_use]
+    pub fn recover_undo(&self, call_id: &str, by: &str) -> Option<Outcome> {
+        let dir = self.path(call_id);
+        if let Err(error) = self.settle(&dir) {
+            tracing::error!(call = call_id, %error, "an interrupted undo can neither be finished nor taken back");
+            return None;
+        }
+        let is_by = fs::read_to_string(dir.join(BY)).is_ok_and(|found| found == by);
+        Some(if is_by && dir.join(UNDONE).exists() { Outcome::Applied } else { Outcome::NotApplied })
+    }
+
+    /// Brings a journal to rest: done, undone or gone.
+    fn settle(&self, dir: &Path) -> Result<(), Error> {
+        if dir.join(DONE).exists() {
+            remove_file(&dir.join(INTENT))?;
+            return remove_file(&dir.join(REDOING));
+        }
+        if let Some(record) = read(&dir.join(INTENT))? {
+            let Err(stopped) = self.run(dir, &record)?.forwards() else { return self.finish(dir, record, INTENT) };
+            tracing::warn!(call = record.call_id, %stopped, "a commit is taken back");
+            rename(dir, INTENT, ROLLBACK)?;
+        }
+        if let Some(record) = read(&dir.join(ROLLBACK))? {
+            self.run(dir, &record)?.back()?;
+            return self.remove(dir);
+        }
+        if let Some(record) = read(&dir.join(UNDOING))? {
+            let Err(stopped) = self.run(dir, &record)?.back() else { return self.end_undo(dir, &record) };
+            tracing::warn!(call = record.call_id, %stopped, "an undo is taken back");
+            rename(dir, UNDOING, REDOING)?;
+        }
+        if let Some(record) = read(&dir.join(REDOING))? {
+            self.run(dir, &record)?.forwards()?;
+            return self.finish(dir, record, REDOING);
+        }
+        if [UNDONE, DROPPED].iter().any(|state| dir.join(state).exists()) { Ok(()) } else { self.remove(dir) }
+    }
+
+    /// Notes how the commit left everything, for whoever undoes it.
+    fn finish(&self, dir: &Path, mut record: Record, from: &str) -> Result<(), Error> {
+        for op in &mut record.ops {
+            let extent = match op.kind() {
+                Kind::In if !op.is_half => Extent::Tree,
+                Kind::In | Kind::Exchange | Kind::Attributes => Extent::Itself,
+                Kind::Out | Kind::Times => continue,
+            };
+            op.left = self.root.spot(&op.path).and_then(|spot| Standing::of(&spot, extent)).ok().flatten();
+        }
+        let staged = dir.join("done.new");
+        durable(&staged, &record.encode_to_vec())?;
+        rename(dir, "done.new", DONE)?;
+        remove_file(&dir.join(from))?;
+        if record.bytes >= retention::MUCH_BYTES
+            && let Err(error) = self.enforce_retention()
+        {
+            tracing::warn!(%error, "old journals stay for now");
+        }
+        Ok(())
+    }
+
+    fn end_undo(&self, dir: &Path, record: &Record) -> Result<(), Error> {
+        rename(dir, UNDOING, UNDONE)?;
+        self.remove_slots(dir, &record.stores);
+        truncate(&dir.join(UNDONE))
+    }
+
+    /// Brings everything to rest that no permit asks about, and sweeps what nobody owns.
+    pub fn settle_all(&self) {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            if let Err(error) = self.settle(&entry.path()) {
+                tracing::error!(%error, journal = %entry.path().display(), "a journal does not come to rest");
+            }
+        }
+        if let Err(error) = self.enforce_retention() {
+            tracing::warn!(%error, "old journals stay for now");
+        }
+    }
+
+    fn run<'a>(&'a self, dir: &'a Path, record: &'a Record) -> Result<Run<'a>, Error> {
+        Run::new(&self.root, dir, record)
+    }
+
+    /// Ids come from elsewhere, so their digest makes the name.
+    fn path(&self, call_id: &str) -> PathBuf {
+        let digest = Sha256::digest(call_id.as_bytes());
+        self.dir.join(cmdop_contract::digest::hex(&digest[..16]))
+    }
+
+    /// Directories with slots of a journal, whatever its state.
+    fn stores_of(&self, dir: &Path) -> Vec<Vec<u8>> {
+        let states = [DONE, INTENT, ROLLBACK, UNDOING, REDOING];
+        let record = states.iter().find_map(|state| read(&dir.join(state)).ok().flatten());
+        let written = record.map(|record| record.stores);
+        written.unwrap_or_else(|| {
+            let drafted = fs::read(dir.join(DRAFT)).unwrap_or_default();
+            Record::decode(&*drafted).map(|record| record.stores).unwrap_or_default()
+        })
+    }
+
+    fn remember(&self, stores: &[Vec<u8>]) {
+        let outside = stores.iter().map(|store| Path::new(std::ffi::OsStr::from_bytes(store)));
+        let outside = outside.filter(|store| !store.starts_with(&self.dir)).filter_map(Path::parent);
+        self.stores.lock().extend(outside.map(Path::to_owned));
+    }
+
+    /// Removes a journal with all its slots.
+    fn remove(&self, dir: &Path) -> Result<(), Error> {
+        self.remove_slots(dir, &self.stores_of(dir));
+        remove_tree(dir)
+    }
+
+    fn remove_slots(&self, dir: &Path, stores: &[Vec<u8>]) {
+        let stores = stores.iter().map(|store| PathBuf::from(std::ffi::OsStr::from_bytes(store)));
+        for store in stores.chain([dir.join(SLOTS)]) {
+            if let Err(error) = remove_tree(&store) {
+                tracing::warn!(%error, "what a journal kept stays on disk");
+            }
+            // The private directory of the mount goes with its last journal.
+            if let Some(above) = store.parent().filter(|above| !above.starts_with(&self.dir))
+                && fs::remove_dir(above).is_ok()
+            {
+                self.stores.lock().remove(above);
+            }
+        }
+    }
+
+    /// The place, which must not be the journals' own.
+    pub(crate) fn spot(&self, path: &[u8]) -> Result<Spot, Error> {
+        if self.is_private(Path::new(std::ffi::OsStr::from_bytes(path))) {
+            let message = "it would change the host's own journal; nothing was applied";
+            return Err(Error::stop(Reason::UnsupportedChange, message));
+        }
+        self.root.spot(path)
+    }
+}
+
+fn read(file: &Path) -> Result<Option<Record>, Error> {
+    let doing = || Error::io(format!("read {}", file.display()));
+    match fs::read(file) {
+        Ok(bytes) => Record::decode(&*bytes).map(Some).map_err(|error| doing()(std::io::Error::other(error))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(doing()(error)),
+    }
+}
+
+fn rename(dir: &Path, from: &str, to: &str) -> Result<(), Error> {
+    let renamed = fs::rename(dir.join(from), dir.join(to)).and_then(|()| fs::File::open(dir)?.sync_all());
+    renamed.map_err(Error::io("change the state of the journal"))
+}
+
+fn durable(file: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let doing = || Error::io(format!("write {}", file.display()));
+    let mut open =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file).map_err(doing())?;
+    open.write_all(bytes).and_then(|()| open.sync_all()).map_err(doing())?;
+    let parent = file.parent().unwrap_or(Path::new("/"));
+    fs::File::open(parent).and_then(|dir| dir.sync_all()).map_err(doing())
+}
+
+fn truncate(file: &Path) -> Result<(), Error> {
+    fs::File::create(file).map(drop).map_err(Error::io("shorten the journal"))
+}
+
+fn remove_file(file: &Path) -> Result<(), Error> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        done => done.map_err(Error::io(format!("remove {}", file.display()))),
+    }
+}
+
+/// Removes a tree of any depth, or nothing.
+fn remove_tree(path: &Path) -> Result<(), Error> {
+    let doing = || Error::io(format!("remove {}", path.display()));
+    match rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    {
+        Ok(top) => walk(top, path.as_os_str().as_bytes(), &mut Remover)?,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(doing()(errno.into())),
+    }
+    fs::remove_dir(path).map_err(doing())
+}
+
+/// Removes everything beneath a directory.
+struct Remover;
+
+impl Visitor for Remover {
+    fn is_on_one_mount(&self) -> bool {
+        true
+    }
+
+    fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error> {
+        if seen.stamp.file_type() == FileType::Directory {
+            return Ok(Next::Enter);
+        }
+        unlinkat(seen.dir, seen.name, AtFlags::empty()).map_err(|errno| refused(errno, seen.path))?;
+        Ok(Next::Skip)
+    }
+
+    fn leave(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<(), Error> {
+        unlinkat(dir, name, AtFlags::REMOVEDIR).map_err(|errno| refused(errno, path))
+    }
+}

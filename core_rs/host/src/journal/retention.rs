@@ -1,0 +1,70 @@
+//! How long what a commit replaced is kept, and how much of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::{BY, DONE, DROPPED, Journals, UNDONE, read, remove_file, rename, truncate};
+use crate::Error;
+
+/// Bytes that all journals keep together. The oldest are dropped first; what one commit replaces
+/// beyond it cannot be undone at all.
+pub const MAX_BYTES: u64 = 4 << 30;
+
+/// A commit that replaces so much makes room at once; else the host looks once a minute.
+pub(super) const MUCH_BYTES: u64 = 64 << 20;
+
+/// How long a commit can be undone.
+const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// The oldest journals beyond this number are dropped.
+const MAX_JOURNALS: usize = 1_024;
+
+/// How long it is remembered that a commit can no longer be undone, and why.
+const MAX_MEMORY: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+struct Kept {
+    dir: PathBuf,
+    made: SystemTime,
+    bytes: u64,
+}
+
+impl Journals {
+    /// Drops what is too old or too much, oldest first.
+    ///
+    /// # Errors
+    /// If a journal cannot be dropped.
+    pub fn enforce_retention(&self) -> Result<(), Error> {
+        let now = SystemTime::now();
+        let is_older = |made: SystemTime, age: Duration| now.duration_since(made).is_ok_and(|found| found > age);
+        let mut kept = Vec::new();
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let dir = entry.path();
+            let made = |name: &str| fs::metadata(dir.join(name)).and_then(|found| found.modified()).ok();
+            if let Some(made) = made(DONE) {
+                let bytes = read(&dir.join(DONE))?.map_or(0, |record| record.bytes);
+                kept.push(Kept { dir, made, bytes });
+            } else if made(DROPPED).or(made(UNDONE)).is_some_and(|made| is_older(made, MAX_MEMORY)) {
+                self.remove(&dir)?;
+            }
+        }
+        kept.sort_by_key(|journal| std::cmp::Reverse(journal.made));
+        let mut bytes = 0;
+        for (place, journal) in kept.iter().enumerate() {
+            bytes += journal.bytes;
+            if place >= MAX_JOURNALS || bytes > MAX_BYTES || is_older(journal.made, MAX_AGE) {
+                self.drop_journal(&journal.dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees what a journal keeps and remembers that it did.
+    pub(super) fn drop_journal(&self, dir: &Path) -> Result<(), Error> {
+        let stores = self.stores_of(dir);
+        rename(dir, DONE, DROPPED)?;
+        self.remove_slots(dir, &stores);
+        remove_file(&dir.join(BY))?;
+        truncate(&dir.join(DROPPED))
+    }
+}

@@ -1,0 +1,285 @@
+//! Running the steps of a journal, forwards or back. Each finds out whether it is done already, so
+//! that a run which a crash cut short is simply run again.
+//!
+//! Only what lies in the slots tells: nobody else can reach them. A slot that a rename passes through
+//! is empty before and after, so a mark says whether everything has moved out.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use cmdop_contract::v1::Reason;
+use rustix::fs::{Mode, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+use super::record::{Kind, Op, Record};
+use super::stamp::{Standing, identity};
+use crate::Error;
+use crate::native::beneath::{Root, Spot, hold_child, not_usable, show};
+
+/// Name of the mark that everything has moved out.
+const MOVED_OUT: &str = "moved-out";
+
+/// From so many directories on, the whole file system is made durable at once.
+const MANY: usize = 16;
+
+/// A journal with its slots at hand.
+pub(super) struct Run<'a> {
+    root: &'a Root,
+    dir: &'a Path,
+    record: &'a Record,
+    stores: Vec<OwnedFd>,
+}
+
+impl<'a> Run<'a> {
+    /// # Errors
+    /// If a store cannot be opened.
+    pub(super) fn new(root: &'a Root, dir: &'a Path, record: &'a Record) -> Result<Self, Error> {
+        let open = |path: &Vec<u8>| root.open(path, OFlags::PATH | OFlags::DIRECTORY);
+        let stores = record.stores.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Self { root, dir, record, stores })
+    }
+
+    /// Does what is not done yet.
+    ///
+    /// # Errors
+    /// `COMMIT_CONFLICT` and what the operating system says. Some steps may be done.
+    pub(super) fn forwards(&self) -> Result<(), Error> {
+        for op in self.record.of_kind(Kind::Out) {
+            if !self.has_moved_out(op)? {
+                self.move_out(op)?;
+            }
+        }
+        if self.record.has_renames() && !self.is_marked() {
+            fs::write(self.mark(), "").map_err(Error::io("mark the journal"))?;
+        }
+        for op in self.record.of_kind(Kind::In) {
+            if self.in_slot(op)?.is_some() {
+                self.move_in(op)?;
+            }
+        }
+        for op in self.record.of_kind(Kind::Exchange) {
+            if self.in_slot(op)? == op.moving_identity() {
+                self.exchange(op, op.standing.as_ref())?;
+            }
+        }
+        for op in self.record.of_kind(Kind::Attributes) {
+            self.set_attributes(op, true)?;
+        }
+        for op in self.record.of_kind(Kind::Times) {
+            self.set_times(op, true);
+        }
+        self.sync()
+    }
+
+    /// Takes back what is done.
+    ///
+    /// # Errors
+    /// As [`Run::forwards`].
+    pub(super) fn back(&self) -> Result<(), Error> {
+        if self.is_whole()? {
+            for op in self.record.of_kind(Kind::Attributes).rev() {
+                self.set_attributes(op, false)?;
+            }
+        }
+        for op in self.record.of_kind(Kind::Exchange).rev() {
+            if self.in_slot(op)? != op.moving_identity() {
+                self.exchange(op, op.moving.as_ref())?;
+            }
+        }
+        for op in self.record.of_kind(Kind::In).rev() {
+            if self.in_slot(op)?.is_none() && (!op.is_half || self.is_marked()) {
+                self.take_back(op)?;
+            }
+        }
+        if self.is_marked() {
+            fs::remove_file(self.mark()).map_err(Error::io("take the mark off the journal"))?;
+        }
+        for op in self.record.of_kind(Kind::Out).rev() {
+            if self.in_slot(op)?.is_some() {
+                self.move_in(op)?;
+            }
+        }
+        for op in self.record.of_kind(Kind::Times) {
+            self.set_times(op, false);
+        }
+        self.sync()
+    }
+
+    /// True if everything that moves has moved, so that places are where the steps after it expect them.
+    fn is_whole(&self) -> Result<bool, Error> {
+        if self.record.has_renames() && !self.is_marked() {
+            return Ok(false);
+        }
+        for op in &self.record.ops {
+            let is_done = match op.kind() {
+                Kind::Out => self.has_moved_out(op)?,
+                Kind::In => self.in_slot(op)?.is_none(),
+                Kind::Exchange => self.in_slot(op)? != op.moving_identity(),
+                Kind::Attributes | Kind::Times => true,
+            };
+            if !is_done {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn has_moved_out(&self, op: &Op) -> Result<bool, Error> {
+        Ok(op.is_half && self.is_marked() || self.in_slot(op)?.is_some())
+    }
+
+    fn move_out(&self, op: &Op) -> Result<(), Error> {
+        let (spot, slot) = (self.spot(op)?, self.slot(op));
+        rename(&spot, &slot, RenameFlags::NOREPLACE).map_err(|errno| refused(errno, op))?;
+        let expected = op.moving.as_ref();
+        let is_same = expected.map_or(Ok(true), |moving| moving.is_same(&slot));
+        if matches!(is_same, Ok(true)) {
+            return Ok(());
+        }
+        rename(&slot, &spot, RenameFlags::NOREPLACE).map_err(|errno| refused(errno, op))?;
+        is_same.and_then(|_| Err(conflict(&op.path)))
+    }
+
+    /// Out of the slot to the place: a step in, or a step out taken back.
+    fn move_in(&self, op: &Op) -> Result<(), Error> {
+        if self.in_slot(op)? != op.moving_identity() {
+            return Err(damaged(op));
+        }
+        rename(&self.slot(op), &self.spot(op)?, RenameFlags::NOREPLACE).map_err(|errno| refused(errno, op))
+    }
+
+    fn take_back(&self, op: &Op) -> Result<(), Error> {
+        let (spot, slot) = (self.spot(op)?, self.slot(op));
+        rename(&spot, &slot, RenameFlags::NOREPLACE).map_err(|errno| refused(errno, op))?;
+        if self.in_slot(op)? == op.moving_identity() {
+            return Ok(());
+        }
+        rename(&slot, &spot, RenameFlags::NOREPLACE).map_err(|errno| refused(errno, op))?;
+        Err(conflict(&op.path))
+    }
+
+    /// Exchanges, and makes sure that `expected` came out: the last chance to see a lost update.
+    fn exchange(&self, op: &Op, expected: Option<&Standing>) -> Result<(), Error> {
+        let (spot, slot) = (self.spot(op)?, self.slot(op));
+        rename(&slot, &spot, RenameFlags::EXCHANGE).map_err(|errno| refused(errno, op))?;
+        let is_same = expected.map_or(Ok(true), |standing| standing.is_same(&slot));
+        if matches!(is_same, Ok(true)) {
+            return Ok(());
+        }
+        rename(&slot, &spot, RenameFlags::EXCHANGE).map_err(|errno| refused(errno, op))?;
+        is_same.and_then(|_| Err(conflict(&op.path)))
+    }
+
+    fn set_attributes(&self, op: &Op, is_forwards: bool) -> Result<(), Error> {
+        let spot = self.spot(op)?;
+        let held = hold_child(&spot.parent, &spot.name).map_err(|errno| refused(errno, op))?;
+        let expected = op.standing.as_ref().map(|standing| standing.ino);
+        if identity(&spot.parent, &spot.name)? != expected {
+            return Err(conflict(&op.path));
+        }
+        let wanted = if is_forwards { &op.after } else { &op.before };
+        wanted.as_ref().map_or(Ok(()), |wanted| wanted.set(held)).map_err(|errno| refused(errno, op))
+    }
+
+    /// A directory that cannot be had any more needs no time.
+    fn set_times(&self, op: &Op, is_forwards: bool) {
+        let (path, wanted) = if is_forwards { (&op.path, &op.after) } else { (&op.path_before, &op.before) };
+        if path.is_empty() {
+            return;
+        }
+        if let (Some(wanted), Ok(held)) = (wanted, self.root.open(path, OFlags::PATH | OFlags::DIRECTORY)) {
+            let _ = wanted.set(held);
+        }
+    }
+
+    fn spot(&self, op: &Op) -> Result<Spot, Error> {
+        self.root.spot(&op.path).map_err(|_| conflict(&op.path))
+    }
+
+    fn slot(&self, op: &Op) -> Spot {
+        slot_spot(&self.stores[op.store as usize], &self.record.stores[op.store as usize], op.slot)
+    }
+
+    fn in_slot(&self, op: &Op) -> Result<Option<u64>, Error> {
+        let slot = slot_name(op.slot);
+        identity(&self.stores[op.store as usize], &slot)
+    }
+
+    fn mark(&self) -> std::path::PathBuf {
+        self.dir.join(MOVED_OUT)
+    }
+
+    fn is_marked(&self) -> bool {
+        self.mark().exists()
+    }
+
+    /// Makes the places durable.
+    fn sync(&self) -> Result<(), Error> {
+        let mut parents: Vec<&[u8]> = self.record.ops.iter().map(|op| parent(&op.path)).collect();
+        parents.sort_unstable();
+        parents.dedup();
+        if parents.len() > MANY {
+            return sync_all(self.root, &self.record.stores);
+        }
+        for parent in parents {
+            // A directory that was itself moved is durable with where it is now.
+            if let Ok(directory) = self.root.open(parent, OFlags::RDONLY | OFlags::DIRECTORY) {
+                rustix::fs::fsync(directory).map_err(|errno| Error::io("make the commit durable")(errno.into()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes the file systems of all stores durable.
+pub(super) fn sync_all(root: &Root, stores: &[Vec<u8>]) -> Result<(), Error> {
+    for store in stores {
+        let directory = root.open(store, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        rustix::fs::syncfs(directory).map_err(|errno| Error::io("make the commit durable")(errno.into()))?;
+    }
+    Ok(())
+}
+
+/// The slot as a place.
+pub(super) fn slot_spot(store: &OwnedFd, path: &[u8], slot: u32) -> Spot {
+    let name = slot_name(slot);
+    let parent = rustix::fs::openat(store, c".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let parent = parent.expect("a directory that is held can be held twice");
+    let path = Path::new(std::ffi::OsStr::from_bytes(path)).join(slot.to_string());
+    Spot { parent, path: path.as_os_str().as_bytes().to_vec(), name }
+}
+
+fn slot_name(slot: u32) -> CString {
+    CString::new(slot.to_string()).expect("digits hold no NUL")
+}
+
+fn rename(from: &Spot, to: &Spot, flags: RenameFlags) -> Result<(), Errno> {
+    renameat_with(&from.parent, &*from.name, &to.parent, &*to.name, flags)
+}
+
+pub(super) fn parent(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    if end == 0 { b"/" } else { &path[..end] }
+}
+
+fn refused(errno: Errno, op: &Op) -> Error {
+    match errno {
+        Errno::NOENT | Errno::EXIST | Errno::NOTDIR | Errno::LOOP | Errno::NOTEMPTY => conflict(&op.path),
+        Errno::BUSY | Errno::XDEV => not_usable(&op.path, "is a mount point or cannot be renamed on its file system"),
+        other => Error::io(format!("change {}", show(&op.path)))(other.into()),
+    }
+}
+
+/// `COMMIT_CONFLICT` about one path.
+pub(crate) fn conflict(path: &[u8]) -> Error {
+    let message =
+        format!("`{}` is no longer as it was measured; nothing was applied; propose the call again", show(path));
+    Error::later(Reason::CommitConflict, message)
+}
+
+fn damaged(op: &Op) -> Error {
+    Error::io(format!("change {}", show(&op.path)))(std::io::Error::other("somebody changed the journal"))
+}

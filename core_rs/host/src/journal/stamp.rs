@@ -1,0 +1,158 @@
+//! What stood at a place: enough to tell later that it is still, or again, exactly that.
+
+use std::os::fd::AsFd;
+
+use cmdop_contract::v1::FileType;
+use prost::Message;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use crate::Error;
+use crate::native::beneath::{Spot, hold_child, not_usable, open_child_same_mount, refused};
+use crate::native::measure::Stamp;
+use crate::native::walk::{Next, Seen, Visitor, walk};
+
+/// A larger tree is refused: its list could not be shown to anyone.
+const MAX_ENTRIES: u64 = 1_000_000;
+
+/// How much of a directory belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Only who it is and who may use it: its entries have stamps of their own.
+    Itself,
+    /// Everything beneath.
+    Tree,
+}
+
+/// The state of what stands at a place. The device's number is no part of it: an overlay, and so a
+/// fixture, gets another at each mount, and a journal outlasts a mount.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Standing {
+    #[prost(uint64, tag = "1")]
+    pub(crate) ino: u64,
+    /// SHA-256 without what moving a thing or giving it a further name changes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) loose: Vec<u8>,
+    /// SHA-256 over everything, the times of the last change of metadata included.
+    #[prost(bytes = "vec", tag = "3")]
+    strict: Vec<u8>,
+    /// Entries, itself included.
+    #[prost(uint64, tag = "4")]
+    pub(crate) entries: u64,
+    /// Bytes of its regular files.
+    #[prost(uint64, tag = "5")]
+    pub(crate) bytes: u64,
+    /// Seconds and nanoseconds of its last change of metadata.
+    #[prost(int64, tag = "6")]
+    ctime_s: i64,
+    #[prost(int64, tag = "7")]
+    ctime_ns: i64,
+    /// True if all of the tree is in it.
+    #[prost(bool, tag = "8")]
+    is_tree: bool,
+}
+
+impl Standing {
+    /// Measures what has the spot's name; `None` if nothing has.
+    ///
+    /// # Errors
+    /// What keeps it from being measured.
+    pub(crate) fn of(spot: &Spot, extent: Extent) -> Result<Option<Self>, Error> {
+        let held = match hold_child(&spot.parent, &spot.name) {
+            Ok(held) => held,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(refused(errno, &spot.path)),
+        };
+        let stamp = Stamp::of(held)?;
+        let is_directory = stamp.file_type() == FileType::Directory;
+        let bytes = if stamp.file_type() == FileType::Regular { stamp.size } else { 0 };
+        let mut counter =
+            Counter { loose: Sha256::new(), strict: Sha256::new(), entries: 1, bytes, top: spot.path.len() };
+        if is_directory && extent == Extent::Itself {
+            // Times of a directory move with its entries.
+            counter.loose.update(stamp.ino.to_le_bytes());
+            counter.loose.update([stamp.mode.to_le_bytes(), stamp.uid.to_le_bytes(), stamp.gid.to_le_bytes()].concat());
+        } else {
+            stamp.digest_into(&mut counter.loose, false);
+        }
+        let is_tree = is_directory && extent == Extent::Tree;
+        if is_tree {
+            let top = open_child_same_mount(&spot.parent, &spot.name, OFlags::RDONLY | OFlags::DIRECTORY);
+            let top = top.map_err(|errno| match errno {
+                Errno::XDEV => not_usable(&spot.path, "is a mount point"),
+                other => refused(other, &spot.path),
+            })?;
+            walk(top, &spot.path, &mut counter)?;
+        }
+        let (ctime_s, ctime_ns) = stamp.ctime();
+        Ok(Some(Self {
+            ino: stamp.ino,
+            loose: counter.loose.finalize().to_vec(),
+            strict: counter.strict.finalize().to_vec(),
+            entries: counter.entries,
+            bytes: counter.bytes,
+            // Of a directory alone it says no more than its times.
+            ctime_s: if is_directory && !is_tree { 0 } else { ctime_s },
+            ctime_ns: if is_directory && !is_tree { 0 } else { ctime_ns },
+            is_tree,
+        }))
+    }
+
+    /// True if nothing about it changed, as far as times tell.
+    pub(crate) fn is_untouched(&self, spot: &Spot) -> Result<bool, Error> {
+        Ok(Self::of(spot, self.extent())?.is_some_and(|now| now == *self))
+    }
+
+    /// True if it is the same thing with the same content, wherever it was moved.
+    pub(crate) fn is_same(&self, spot: &Spot) -> Result<bool, Error> {
+        Ok(Self::of(spot, self.extent())?.is_some_and(|now| now.loose == self.loose))
+    }
+
+    fn extent(&self) -> Extent {
+        if self.is_tree { Extent::Tree } else { Extent::Itself }
+    }
+}
+
+/// Inode of what has a name; `None` if nothing has.
+///
+/// # Errors
+/// The operating system's refusal.
+pub(super) fn identity(dir: impl AsFd, name: &std::ffi::CStr) -> Result<Option<u64>, Error> {
+    match hold_child(dir, name) {
+        Ok(held) => Stamp::of(held).map(|stamp| Some(stamp.ino)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(Error::io("look into the journal")(errno.into())),
+    }
+}
+
+struct Counter {
+    loose: Sha256,
+    strict: Sha256,
+    entries: u64,
+    bytes: u64,
+    /// Length of the path above.
+    top: usize,
+}
+
+impl Visitor for Counter {
+    fn is_on_one_mount(&self) -> bool {
+        true
+    }
+
+    fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error> {
+        self.entries += 1;
+        if self.entries > MAX_ENTRIES {
+            return Err(not_usable(seen.path, "lies in a tree of more than 1,000,000 entries"));
+        }
+        if seen.stamp.file_type() == FileType::Regular {
+            self.bytes += seen.stamp.size;
+        }
+        let beneath = &seen.path[self.top..];
+        self.loose.update((beneath.len() as u64).to_le_bytes());
+        self.loose.update(beneath);
+        seen.stamp.digest_into(&mut self.loose, false);
+        seen.stamp.digest_into(&mut self.strict, true);
+        Ok(Next::Enter)
+    }
+}

@@ -1,0 +1,293 @@
+//! Undo: what taking a commit back would change, and doing it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use cmdop_contract::path::escape;
+use cmdop_contract::v1::{EffectKind, FileChange, FileState, FileType, ObservedEffect, Reason};
+use prost::Message;
+use rustix::fs::OFlags;
+use sha2::{Digest, Sha256};
+
+use super::look::{self, Look};
+use super::record::{Kind, Op, Record};
+use super::run::slot_spot;
+use super::{BY, DONE, DROPPED, Journals, REDOING, UNDOING, UNDONE, durable, read, rename};
+use crate::Error;
+use crate::native::beneath::{Spot, hold_child, open_child, refused, show};
+use crate::native::text_diff::unified;
+use crate::native::walk::{Next, Seen, Visitor, walk};
+
+/// Paths that an error names.
+const MAX_NAMED: usize = 20;
+
+/// Effects that are listed; a larger undo is refused, because nobody could approve it.
+const MAX_EFFECTS: usize = 100_000;
+
+/// A commit about to be taken back.
+#[derive(Debug)]
+pub(crate) struct Undo<'a> {
+    journals: &'a Journals,
+    dir: PathBuf,
+    record: Record,
+    effects: Vec<ObservedEffect>,
+}
+
+impl Journals {
+    /// Finds out what undoing a call would change. Changes nothing.
+    ///
+    /// # Errors
+    /// `UNKNOWN_CALL` if it changed nothing here; `NOT_RESTORABLE` naming every path that cannot be
+    /// restored.
+    pub(crate) fn undo(&self, call_id: &str) -> Result<Undo<'_>, Error> {
+        let dir = self.path(call_id);
+        let Some(record) = read(&dir.join(DONE))? else { return Err(not_kept(&dir, call_id)) };
+        let changed = self.changed_since(&record)?;
+        if !changed.is_empty() {
+            return Err(changed_since(&changed));
+        }
+        let mut undo = Undo { journals: self, dir, record, effects: Vec::new() };
+        undo.list()?;
+        Ok(undo)
+    }
+
+    /// Places that are not as the commit left them.
+    fn changed_since(&self, record: &Record) -> Result<Vec<Vec<u8>>, Error> {
+        let mut changed = Vec::new();
+        let comes: std::collections::HashSet<&[u8]> = record.of_kind(Kind::In).map(|op| &*op.path).collect();
+        for op in &record.ops {
+            let path = match op.kind() {
+                Kind::Times => continue,
+                Kind::Out => record.path_after(&op.path),
+                _ => op.path.clone(),
+            };
+            let spot = self.spot(&path);
+            let is_as_left = match (op.kind(), &op.left, spot) {
+                // Something else of the commit stands where this one was.
+                (Kind::Out, ..) if comes.contains(&*path) => true,
+                (Kind::Out, _, Ok(spot)) => hold_child(&spot.parent, &spot.name).is_err(),
+                (_, Some(left), Ok(spot)) => left.is_untouched(&spot)?,
+                _ => false,
+            };
+            if !is_as_left && !changed.contains(&path) {
+                changed.push(path);
+            }
+        }
+        Ok(changed)
+    }
+}
+
+impl Undo<'_> {
+    /// What it changes, sorted by path.
+    pub(crate) fn effects(&self) -> &[ObservedEffect] {
+        &self.effects
+    }
+
+    /// Paths that change, without those beneath them.
+    pub(crate) fn paths(&self) -> usize {
+        self.record.ops.iter().filter(|op| op.kind() != Kind::Times).count()
+    }
+
+    /// Digest of everything that it rests on.
+    pub(crate) fn base(&self) -> Vec<u8> {
+        Sha256::digest(self.record.encode_to_vec()).to_vec()
+    }
+
+    /// Takes the commit back, for the call `by`.
+    ///
+    /// # Errors
+    /// `COMMIT_CONFLICT` and others if nothing was restored; `OUTCOME_UNKNOWN`.
+    pub(crate) fn perform(self, by: &str) -> Result<(), Error> {
+        {
+            // Of two calls that undo the same one, one comes first and is noted.
+            let _turn = self.journals.turn.lock();
+            if !self.dir.join(DONE).exists() {
+                return Err(not_kept(&self.dir, &self.record.call_id));
+            }
+            durable(&self.dir.join(BY), by.as_bytes())?;
+            rename(&self.dir, DONE, UNDOING)?;
+        }
+        let unknown = |error: Error| {
+            Error::stop(Reason::OutcomeUnknown, format!("the undo could be neither finished nor taken back: {error}"))
+        };
+        let run = self.journals.run(&self.dir, &self.record).map_err(unknown)?;
+        let Err(stopped) = run.back() else { return self.journals.end_undo(&self.dir, &self.record) };
+        rename(&self.dir, UNDOING, REDOING).map_err(unknown)?;
+        run.forwards().map_err(unknown)?;
+        drop(run);
+        self.journals.finish(&self.dir, self.record, REDOING).map_err(unknown)?;
+        Err(stopped)
+    }
+
+    fn list(&mut self) -> Result<(), Error> {
+        let mut effects = Vec::new();
+        for op in &self.record.ops {
+            self.effects_of(op, &mut effects)?;
+            if effects.len() > MAX_EFFECTS {
+                let message = format!("undoing it has more than {MAX_EFFECTS} effects, more than can be shown");
+                return Err(Error::stop(Reason::NotRestorable, message));
+            }
+        }
+        effects.sort_by(|one, two| (&one.target, one.kind).cmp(&(&two.target, two.kind)));
+        self.effects = effects;
+        Ok(())
+    }
+
+    fn effects_of(&self, op: &Op, effects: &mut Vec<ObservedEffect>) -> Result<(), Error> {
+        match op.kind() {
+            Kind::In if op.is_half => {
+                let from = self.half(op).map_or_else(Vec::new, |out| out.path.clone());
+                let now = look::at(&self.journals.spot(&op.path)?)?;
+                let entries = op.left.as_ref().map_or(1, |left| left.entries);
+                effects.push(renamed(EffectKind::FileRename, &op.path, &from, Some(now.state.clone()), None, entries));
+                effects.push(renamed(EffectKind::FileCreate, &from, &op.path, None, Some(now.state), 1));
+            }
+            Kind::In => {
+                let now = look::at(&self.journals.spot(&op.path)?)?;
+                let (count, bytes) = op.left.as_ref().map_or((1, 0), |left| (left.entries, left.bytes));
+                let change = change(Some(&now), None);
+                effects.push(ObservedEffect { count, bytes, ..effect(EffectKind::FileDelete, &op.path, change) });
+            }
+            Kind::Out if op.is_half => {}
+            Kind::Out => self.restored(op, effects)?,
+            Kind::Exchange => {
+                let (now, old) = (look::at(&self.journals.spot(&op.path)?)?, look::at(&self.slot(op)?)?);
+                compared(&op.path, &now, &old, effects);
+            }
+            Kind::Attributes => {
+                let now = look::at(&self.journals.spot(&op.path)?)?;
+                let old = now.with(op.before.as_ref());
+                compared(&op.path, &now, &old, effects);
+            }
+            Kind::Times => {}
+        }
+        Ok(())
+    }
+
+    /// Everything that comes back with what was deleted.
+    fn restored(&self, op: &Op, effects: &mut Vec<ObservedEffect>) -> Result<(), Error> {
+        let slot = self.slot(op)?;
+        let top = look::at(&slot)?;
+        let is_directory = top.state.r#type() == FileType::Directory;
+        effects.push(created(&op.path, &top));
+        if !is_directory {
+            return Ok(());
+        }
+        let opened = open_child(&slot.parent, &slot.name, OFlags::RDONLY | OFlags::DIRECTORY);
+        let opened = opened.map_err(|errno| refused(errno, &slot.path))?;
+        walk(opened, &slot.path, &mut Restored { slot: &slot.path, place: &op.path, effects })
+    }
+
+    fn half(&self, op: &Op) -> Option<&Op> {
+        self.record.of_kind(Kind::Out).find(|out| out.is_half && (out.store, out.slot) == (op.store, op.slot))
+    }
+
+    fn slot(&self, op: &Op) -> Result<Spot, Error> {
+        let path = &self.record.stores[op.store as usize];
+        let store = self.journals.root.open(path, OFlags::PATH | OFlags::DIRECTORY)?;
+        Ok(slot_spot(&store, path, op.slot))
+    }
+}
+
+struct Restored<'a> {
+    slot: &'a [u8],
+    place: &'a [u8],
+    effects: &'a mut Vec<ObservedEffect>,
+}
+
+impl Visitor for Restored<'_> {
+    fn is_on_one_mount(&self) -> bool {
+        true
+    }
+
+    fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error> {
+        let path = [self.place, &seen.path[self.slot.len()..]].concat();
+        let look = look::child(seen.dir, seen.name, &path, seen.stamp)?;
+        self.effects.push(created(&path, &look));
+        Ok(if self.effects.len() > MAX_EFFECTS { Next::Stop } else { Next::Enter })
+    }
+}
+
+fn created(path: &[u8], look: &Look) -> ObservedEffect {
+    let bytes = if look.state.r#type() == FileType::Regular { look.state.size } else { 0 };
+    ObservedEffect { bytes, ..effect(EffectKind::FileCreate, path, change(None, Some(look))) }
+}
+
+fn compared(path: &[u8], now: &Look, old: &Look, effects: &mut Vec<ObservedEffect>) {
+    let shallow = || change(Some(&now.without_text()), Some(&old.without_text()));
+    let (one, two) = (&now.state, &old.state);
+    let is_same_content = one.sha256 == two.sha256
+        && one.link_target == two.link_target
+        && (one.size == two.size || one.sha256.is_empty());
+    if !is_same_content || look::other_xattrs(one) != look::other_xattrs(two) {
+        let bytes = two.size;
+        effects.push(ObservedEffect { bytes, ..effect(EffectKind::FileModify, path, change(Some(now), Some(old))) });
+    }
+    if one.mode != two.mode || look::access_xattrs(one) != look::access_xattrs(two) {
+        effects.push(effect(EffectKind::FileChmod, path, shallow()));
+    }
+    if (one.uid, one.gid) != (two.uid, two.gid) {
+        effects.push(effect(EffectKind::FileChown, path, shallow()));
+    }
+}
+
+fn change(before: Option<&Look>, after: Option<&Look>) -> FileChange {
+    let text = |look: Option<&Look>| look.map_or(Some(Vec::new()), |look| look.text.clone());
+    let (text_diff, text_diff_truncated) = match (text(before), text(after)) {
+        (Some(before), Some(after)) => unified(&before, &after),
+        _ => Default::default(),
+    };
+    let state = |look: Option<&Look>| look.map(|look| look.state.clone());
+    FileChange { before: state(before), after: state(after), text_diff, text_diff_truncated, ..FileChange::default() }
+}
+
+/// An undo is not itself kept for another one.
+fn effect(kind: EffectKind, path: &[u8], change: FileChange) -> ObservedEffect {
+    ObservedEffect {
+        kind: kind.into(),
+        target: escape(path),
+        count: 1,
+        bytes: 0,
+        reversible: false,
+        file: Some(change),
+    }
+}
+
+fn renamed(
+    kind: EffectKind,
+    path: &[u8],
+    other: &[u8],
+    before: Option<FileState>,
+    after: Option<FileState>,
+    count: u64,
+) -> ObservedEffect {
+    let change = FileChange { before, after, renamed: escape(other), ..FileChange::default() };
+    ObservedEffect { count, ..effect(kind, path, change) }
+}
+
+/// Why there is no journal to undo.
+fn not_kept(dir: &std::path::Path, call_id: &str) -> Error {
+    let is = |state: &str| dir.join(state).exists();
+    let why = if is(UNDONE) || is(UNDOING) {
+        let by = fs::read_to_string(dir.join(BY)).unwrap_or_default();
+        format!("call {call_id} was undone by call {by} already")
+    } else if is(DROPPED) {
+        format!("what call {call_id} replaced is no longer kept: the time or the space for it was over")
+    } else {
+        let message =
+            format!("this host has no record that call {call_id} changed anything here; nothing was restored");
+        return Error::stop(Reason::UnknownCall, message);
+    };
+    Error::stop(Reason::NotRestorable, format!("{why}; nothing was restored"))
+}
+
+fn changed_since(paths: &[Vec<u8>]) -> Error {
+    let named: Vec<_> = paths.iter().take(MAX_NAMED).map(|path| format!("`{}`", show(path))).collect();
+    let more = match paths.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message =
+        format!("changed since the call and cannot be restored: {}{more}; nothing was restored", named.join(", "));
+    Error::stop(Reason::NotRestorable, message)
+}
