@@ -459,6 +459,14 @@ class HostError(ExecutionError):
     grpc_code: ClassVar[int] = 13
 
 
+class LimitExceededError(ExecutionError):
+    """The command used more than its arguments allow it and was ended; nothing was applied."""
+
+    reason: ClassVar[str] = "LIMIT_EXCEEDED"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 8
+
+
 class UnsupportedProtocolError(ServiceError):
     """No protocol version is spoken by both sides."""
 
@@ -593,6 +601,7 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         HostStorageFullError,
         OutcomeUnknownError,
         HostError,
+        LimitExceededError,
         UnsupportedProtocolError,
         FrameTooLargeError,
         ProtocolViolationError,
