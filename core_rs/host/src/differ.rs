@@ -75,7 +75,9 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
         let lower = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.path));
         walk.directory(&upper, &lower, lower.symlink_metadata().is_ok())?;
         // The top itself: its mode may change, too.
-        walk.attributes(&upper.symlink_metadata().map_err(Error::io("measure the layer"))?, &lower)?;
+        if !cover.is_foreign {
+            walk.attributes(&upper.symlink_metadata().map_err(Error::io("measure the layer"))?, &lower)?;
+        }
     }
     Ok(walk.finish())
 }
