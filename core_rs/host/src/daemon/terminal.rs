@@ -128,7 +128,7 @@ impl Terminal {
         let is_ok = result.ok;
         let observation = measured(move || {
             check_shape(&layer)?;
-            let difference = differ::measure(&layer)?;
+            let difference = differ::measure(&layer).map_err(typed)?;
             let observation = difference.observation.clone().unwrap_or_default();
             if is_ok && !observation.effects.is_empty() {
                 commit::save(layer.dir(), &difference)?;
@@ -174,13 +174,20 @@ impl Terminal {
 /// Refuses what nobody could walk.
 fn check_shape(layer: &Layer) -> Result<(), Error> {
     let depth = exec::survey(layer, u64::MAX)?.depth;
-    if depth <= MAX_DEPTH {
-        return Ok(());
+    if depth <= MAX_DEPTH { Ok(()) } else { Err(too_deep()) }
+}
+
+fn too_deep() -> Error {
+    let message = "the command changes a tree deeper than this host measures; nothing was applied";
+    Error::fix(Reason::UnsupportedChange, message, "/arguments", "fewer than 512 levels of directories")
+}
+
+/// A path longer than the kernel takes says that the tree is too deep.
+fn typed(error: Error) -> Error {
+    match error {
+        Error::Io { source, .. } if source.raw_os_error() == Some(libc::ENAMETOOLONG) => too_deep(),
+        error => error,
     }
-    let message = format!(
-        "the command made directories {depth} levels deep, which this host does not commit; nothing was applied"
-    );
-    Err(Error::fix(Reason::UnsupportedChange, message, "/arguments", "fewer than 512 levels of directories"))
 }
 
 /// Applies exactly the layer in a directory.
@@ -230,7 +237,8 @@ async fn measured<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
     blocking(move || {
         let thread = std::thread::Builder::new().name("measure".to_owned()).stack_size(MEASURE_STACK).spawn(work);
         let thread = thread.map_err(Error::io("start measuring"))?;
-        thread.join().unwrap_or_else(|_| Err(Error::stop(Reason::Internal, "a defect of the host: the measurement broke")))
+        let done = thread.join();
+        done.unwrap_or_else(|_| Err(Error::stop(Reason::Internal, "a defect of the host: the measurement broke")))
     })
     .await
 }
