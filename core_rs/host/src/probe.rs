@@ -66,8 +66,16 @@ fn describe(confinement: &Result<String, String>) -> Vec<Capability> {
         capability("isolate.pid", can, "own pid namespace: nothing outlives the call"),
         capability("isolate.network", can, "own network namespace: no network within a preview"),
         capability("native.openat2", openat2, "openat2(2), Linux 5.6"),
-        capability("limit.pids", has_limit("pids"), "pids control group; without it root's fork bomb is bounded by time alone"),
-        capability("limit.memory", has_limit("memory"), "memory control group; without it memory is bounded per process"),
+        capability(
+            "limit.pids",
+            has_limit("pids"),
+            "pids control group; without it root's fork bomb is bounded by time alone",
+        ),
+        capability(
+            "limit.memory",
+            has_limit("memory"),
+            "memory control group; without it memory is bounded per process",
+        ),
         capability("limit.cpu", has_limit("cpu"), "cpu accounting; without it processor time is bounded per process"),
     ]
 }

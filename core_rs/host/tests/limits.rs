@@ -263,9 +263,11 @@ fn terminal(directory: &Path) {
             assert!(text.contains(expected), "{expected:?} in {report:?}");
         }
         assert_eq!(told(&report)["stderr"], json!(""));
-        let (report, took) = run(&host, &mut link, "end", json!({"argv": ["cat"], "stdin": "one\ntwo", "pty": {}})).await;
+        let (report, took) =
+            run(&host, &mut link, "end", json!({"argv": ["cat"], "stdin": "one\ntwo", "pty": {}})).await;
         assert!(stdout(&report).ends_with("two") && took < Duration::from_secs(4), "{report:?}");
-        let (report, took) = run(&host, &mut link, "late", json!({"argv": ["sleep", "60"], "pty": {}, "timeout_s": 1})).await;
+        let (report, took) =
+            run(&host, &mut link, "late", json!({"argv": ["sleep", "60"], "pty": {}, "timeout_s": 1})).await;
         assert!(failed(&report).reason() == Reason::TimedOut && took < Duration::from_secs(4), "{report:?}");
         link.stop().await;
     });
@@ -317,7 +319,11 @@ fn no_overlay(directory: &Path) {
         assert!(!found.tools.contains(&"terminal.exec".to_owned()));
         let mut link = host.serve(daemon);
         let (report, _) = run(&host, &mut link, "call", json!({"command": "touch made"})).await;
-        assert_eq!((report.outcome(), reason(&report)), (Outcome::NotApplied, Reason::PreviewUnavailable), "{report:?}");
+        assert_eq!(
+            (report.outcome(), reason(&report)),
+            (Outcome::NotApplied, Reason::PreviewUnavailable),
+            "{report:?}"
+        );
         assert!(report.error.as_ref().is_some_and(|error| error.remedy.is_some()));
         assert!(!host.tree.join("made").exists());
         link.stop().await;

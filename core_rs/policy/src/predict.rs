@@ -191,9 +191,8 @@ fn line(validated: &Validated) -> Cow<'_, str> {
         return line.into();
     }
     let words = validated.arguments().get("argv").and_then(serde_json::Value::as_array).into_iter().flatten();
-    let quoted: Vec<_> = words
-        .map(|word| format!("'{}'", word.as_str().unwrap_or_default().replace('\'', r"'\''")))
-        .collect();
+    let quoted: Vec<_> =
+        words.map(|word| format!("'{}'", word.as_str().unwrap_or_default().replace('\'', r"'\''"))).collect();
     quoted.join(" ").into()
 }
 

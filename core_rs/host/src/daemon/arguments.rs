@@ -53,7 +53,9 @@ impl Arguments {
 fn program(given: &Map<String, Value>) -> Result<Program, Error> {
     let present = |name: &str| given.get(name).filter(|value| !value.is_null());
     let program = match (present("command"), present("argv")) {
-        (Some(line), None) => line.as_str().filter(|line| !line.contains('\0')).map(|line| Program::Line(line.to_owned())),
+        (Some(line), None) => {
+            line.as_str().filter(|line| !line.contains('\0')).map(|line| Program::Line(line.to_owned()))
+        }
         (None, Some(words)) => {
             let word = |word: &Value| word.as_str().filter(|word| !word.contains('\0')).map(str::to_owned);
             let words: Option<Vec<_>> = words.as_array().and_then(|words| words.iter().map(word).collect());
@@ -71,9 +73,8 @@ fn program(given: &Map<String, Value>) -> Result<Program, Error> {
 }
 
 fn limits(given: &Map<String, Value>) -> Limits {
-    let number = |name: &str, default: u64, most: u64| {
-        given.get(name).and_then(Value::as_u64).unwrap_or(default).clamp(1, most)
-    };
+    let number =
+        |name: &str, default: u64, most: u64| given.get(name).and_then(Value::as_u64).unwrap_or(default).clamp(1, most);
     let Limits { time, cpu, memory, processes, file, disk } = DEFAULT_LIMITS;
     Limits {
         time: Duration::from_secs(number("timeout_s", time.as_secs(), 3_600)),

@@ -291,13 +291,17 @@ fn why_failed(finished: &Finished) -> Option<v1::Error> {
         End::Limited(Limit::Time) => {
             let after = finished.duration.as_secs();
             let message = format!("the command was killed with its descendants after {after} s");
-            return Some(reason::error(Reason::TimedOut, message).fix_arguments("/arguments/timeout_s", "a longer time"));
+            return Some(
+                reason::error(Reason::TimedOut, message).fix_arguments("/arguments/timeout_s", "a longer time"),
+            );
         }
         End::Limited(limit) => {
             let (argument, what) = argument_of(limit);
             let message = format!("the command met its limit of {what} and was ended; nothing was applied");
             let error = reason::error(Reason::LimitExceeded, message);
-            return Some(error.fix_arguments(&format!("/arguments/{argument}"), "a higher limit, or do less in one call"));
+            return Some(
+                error.fix_arguments(&format!("/arguments/{argument}"), "a higher limit, or do less in one call"),
+            );
         }
         End::Cancelled => (Reason::Cancelled, "the command was cancelled and killed with its descendants".to_owned()),
     };

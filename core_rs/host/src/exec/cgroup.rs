@@ -118,7 +118,8 @@ impl Group {
 
     /// What bounds processes, memory and processor time, in the words of a result.
     pub(super) fn describe(&self, is_user: bool) -> String {
-        let of = |held: &Option<PathBuf>, is_group: bool, name: &'static str| (held.is_some() == is_group).then_some(name);
+        let of =
+            |held: &Option<PathBuf>, is_group: bool, name: &'static str| (held.is_some() == is_group).then_some(name);
         let listed = |is_group: bool| {
             let pids = of(&self.pids, is_group, "pids").filter(|_| is_group || is_user);
             let names = [pids, of(&self.memory, is_group, "memory"), of(&self.cpu, is_group, "cpu")];

@@ -68,17 +68,15 @@ pub(super) fn start(
     let (stderr, stderr_tx) = std::io::pipe().map_err(doing())?;
     hand_over(spawner, &job, &[theirs.into(), input(&command.stdin)?, stdout_tx.into(), stderr_tx.into()])?;
     let receiver = |fd: OwnedFd| pipe::Receiver::from_owned_fd(fd).map_err(doing());
-    Ok(Started {
-        control,
-        stdout: Box::new(receiver(stdout.into())?),
-        stderr: Box::new(receiver(stderr.into())?),
-    })
+    Ok(Started { control, stdout: Box::new(receiver(stdout.into())?), stderr: Box::new(receiver(stderr.into())?) })
 }
 
 fn job(layer: &Layer, command: &Command) -> Job {
     let mut job = plan(layer, &command.hidden);
     job.argv = match &command.program {
-        Program::Line(line) => ["/bin/bash", "--noprofile", "--norc", "-c", line].map(|word| word.as_bytes().to_vec()).into(),
+        Program::Line(line) => {
+            ["/bin/bash", "--noprofile", "--norc", "-c", line].map(|word| word.as_bytes().to_vec()).into()
+        }
         Program::Words(words) => words.iter().map(|word| word.as_bytes().to_vec()).collect(),
     };
     job.cwd = command.cwd.clone().into_bytes();

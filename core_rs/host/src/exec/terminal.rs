@@ -55,7 +55,11 @@ impl Terminal {
 }
 
 impl AsyncRead for Terminal {
-    fn poll_read(mut self: Pin<&mut Self>, ctx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        ctx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         let this = &mut *self;
         if !ready!(this.poll_open(ctx))? {
             return Poll::Ready(Ok(()));

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-    sock_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, sock_filter,
 };
 
 use super::{Failure, Identity, Limits};
@@ -114,7 +114,10 @@ pub(super) fn limit_all(limits: &Limits) -> Result<(), Failure> {
         (libc::RLIMIT_NPROC, limits.processes, 0),
         (libc::RLIMIT_FSIZE, limits.file_bytes, 0),
     ];
-    bounds.into_iter().filter(|(_, most, _)| *most > 0).try_for_each(|(resource, most, more)| limit(resource, most, more))
+    bounds
+        .into_iter()
+        .filter(|(_, most, _)| *most > 0)
+        .try_for_each(|(resource, most, more)| limit(resource, most, more))
 }
 
 /// Capabilities, no new privileges and the filter, in the order in which each still may.
@@ -198,7 +201,8 @@ fn sockets(no_unix: bool) -> Result<Vec<SeccompRule>, seccompiler::BackendError>
 /// numbers, which no filter by number would match.
 fn no_x32() -> BpfProgram {
     const X32_BIT: u32 = 0x4000_0000;
-    let statement = |code: u32, jump_true, jump_false, k| sock_filter { code: code as u16, jt: jump_true, jf: jump_false, k };
+    let statement =
+        |code: u32, jump_true, jump_false, k| sock_filter { code: code as u16, jt: jump_true, jf: jump_false, k };
     vec![
         // The number lies at the beginning of `struct seccomp_data`.
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),

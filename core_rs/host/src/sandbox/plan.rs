@@ -168,10 +168,8 @@ fn bytes(path: &Path) -> Vec<u8> {
 /// The job of a command in a layer; `hidden` directories appear empty.
 pub(crate) fn plan(layer: &Layer, hidden: &[PathBuf]) -> super::Job {
     let is_root = rustix::process::geteuid().is_root();
-    let identity = super::Identity {
-        uid: rustix::process::geteuid().as_raw(),
-        gid: rustix::process::getegid().as_raw(),
-    };
+    let identity =
+        super::Identity { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
     super::Job {
         root: bytes(&layer.dir.join("root")),
         covers: layer.covers.clone(),

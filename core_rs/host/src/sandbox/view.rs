@@ -134,8 +134,12 @@ pub(super) fn terminal(job: &Job, size: Size, socket: &OwnedFd) -> Result<[Owned
     let multiplexer = path(&job.root).join("dev/pts/ptmx");
     let ours: OwnedFd = fs::OpenOptions::new().read(true).write(true).open(multiplexer).map_err(failed)?.into();
     let rows = u16::try_from(size.rows).unwrap_or(u16::MAX);
-    let window =
-        libc::winsize { ws_row: rows, ws_col: u16::try_from(size.cols).unwrap_or(u16::MAX), ws_xpixel: 0, ws_ypixel: 0 };
+    let window = libc::winsize {
+        ws_row: rows,
+        ws_col: u16::try_from(size.cols).unwrap_or(u16::MAX),
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     let unlocked: libc::c_int = 0;
     // SAFETY: ioctls of a terminal that is open, with values that live until they return; the
     // descriptor is new and nobody else's (ioctl_tty(2)).

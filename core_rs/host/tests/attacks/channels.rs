@@ -51,7 +51,8 @@ impl Outside {
         self.tcp.set_nonblocking(true).expect("nonblocking");
         self.udp.set_nonblocking(true).expect("nonblocking");
         let mut byte = [0];
-        let silent = [self.datagrams.recv(&mut byte).is_err(), self.tcp.accept().is_err(), self.udp.recv(&mut byte).is_err()];
+        let silent =
+            [self.datagrams.recv(&mut byte).is_err(), self.tcp.accept().is_err(), self.udp.recv(&mut byte).is_err()];
         assert_eq!(silent, [true; 3]);
     }
 }
@@ -208,7 +209,10 @@ pub fn uncoverable(directory: &Path) {
         let report = link.report_of(&line(&host, "write", "touch stacked/x")).await;
         assert!(told(&report)["stderr"].as_str().expect("text").contains("Read-only"), "{report:?}");
         let confinement = &report.result.as_ref().expect("a result").confinement;
-        assert!(confinement.contains("no unix sockets, read-only") && confinement.contains("srv/stacked"), "{confinement}");
+        assert!(
+            confinement.contains("no unix sockets, read-only") && confinement.contains("srv/stacked"),
+            "{confinement}"
+        );
         link.stop().await;
     });
     listener.set_nonblocking(true).expect("nonblocking");

@@ -115,7 +115,8 @@ pub fn inherited(directory: &Path) {
         let mut link = host.start();
         let report = link.report_of(&helper(&host, "descriptors", "inside: descriptors")).await;
         assert_eq!(stdout(&report), "0\n1\n2\n");
-        let status = "grep -E '^(NoNewPrivs|Seccomp|CapEff|CapAmb|SigIgn|SigBlk):' /proc/self/status; cat /proc/self/cgroup";
+        let status =
+            "grep -E '^(NoNewPrivs|Seccomp|CapEff|CapAmb|SigIgn|SigBlk):' /proc/self/status; cat /proc/self/cgroup";
         let text = stdout(&link.report_of(&line(&host, "status", status)).await);
         let fields: Vec<_> = text.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>()).collect();
         let field = |name: &str| fields.iter().find(|field| field[0] == name).map_or("", |field| field[1]);
