@@ -38,6 +38,7 @@ const CASES: &[Case] = &[
 const ROOT_CASES: &[Case] = &[
     ("a_socket_on_a_read_only_mount_is_closed", channels::read_only_mount),
     ("what_no_overlay_covers_is_read_only_and_reported", channels::uncoverable),
+    ("sockets_outside_of_every_layer_are_closed_to_an_ordinary_user", channels::uncovered),
     ("every_attack_fails_for_an_ordinary_user_too", as_user),
 ];
 
@@ -46,6 +47,7 @@ const HELPERS: &[Case] = &[
     ("inside: descriptors", escapes::inside_descriptors),
     ("inside: sockets", channels::inside_sockets),
     ("inside: shared memory", channels::inside_shared_memory),
+    ("user: uncovered sockets", channels::user_uncovered),
     ("inside: deep", paths::inside_deep),
 ];
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -144,6 +145,48 @@ pub fn network(directory: &Path) {
                     awk 'NF > 7' /proc/net/unix | tail -n +2";
         let report = link.report_of(&line(&host, "call", look)).await;
         assert_eq!(stdout(&report), "lo\nunreachable\n", "{report:?}");
+        link.stop().await;
+    });
+}
+
+/// Where the sockets are of which an ordinary user is told.
+const OPEN_SOCKETS: &str = "CMDOP_TEST_OPEN_SOCKETS";
+
+/// Sockets of root's daemons, open to everybody, where no layer of an ordinary user lies.
+pub fn uncovered(_: &Path) {
+    let directories =
+        [format!("/run/cmdop-attack-{}", std::process::id()), format!("/opt/cmdop-attack-{}", std::process::id())];
+    let paths = directories.each_ref().map(|directory| {
+        fs::create_dir_all(directory).expect("directory");
+        Path::new(directory).join("sock")
+    });
+    let listeners = paths.each_ref().map(|path| UnixListener::bind(path).expect("bind"));
+    for path in &paths {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).expect("chmod");
+    }
+    let listed = paths.each_ref().map(|path| path.to_string_lossy().into_owned()).join("\n");
+    // SAFETY: this process has one thread.
+    unsafe { std::env::set_var(OPEN_SOCKETS, listed) };
+    let passed = crate::support::cases::passes_as_user("user: uncovered sockets");
+    for listener in &listeners {
+        listener.set_nonblocking(true).expect("nonblocking");
+        assert!(listener.accept().is_ok(), "the user itself may connect");
+        assert!(listener.accept().is_err(), "{listener:?} was reached from within");
+    }
+    directories.iter().for_each(|directory| fs::remove_dir_all(directory).expect("remove"));
+    assert!(passed);
+}
+
+pub fn user_uncovered(directory: &Path) {
+    let sockets = std::env::var(OPEN_SOCKETS).expect("sockets");
+    for path in sockets.lines() {
+        UnixStream::connect(path).expect("open to everybody");
+    }
+    fs::write(directory.join("outside"), format!("1\n1\n{sockets}")).expect("write");
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let report = link.report_of(&helper(&host, "call", "inside: sockets")).await;
+        assert_all_refused(&stdout(&report), 6);
         link.stop().await;
     });
 }
