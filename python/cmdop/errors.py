@@ -467,6 +467,14 @@ class NotRestorableError(ExecutionError):
     grpc_code: ClassVar[int] = 9
 
 
+class LimitExceededError(ExecutionError):
+    """The command used more than its arguments allow it and was ended; nothing was applied."""
+
+    reason: ClassVar[str] = "LIMIT_EXCEEDED"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 8
+
+
 class UnsupportedProtocolError(ServiceError):
     """No protocol version is spoken by both sides."""
 
@@ -602,6 +610,7 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         OutcomeUnknownError,
         HostError,
         NotRestorableError,
+        LimitExceededError,
         UnsupportedProtocolError,
         FrameTooLargeError,
         ProtocolViolationError,

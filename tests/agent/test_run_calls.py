@@ -212,9 +212,13 @@ async def test_an_agent_is_offered_only_its_tools_in_strict_schemas(place: Place
     tools = [{"name": each.name, "parameters": each.parameters, "strict": True} for each in functions.values()]
     assert fault_in(Asked("/v1/responses", {}, {"tools": tools, "input": []})) == ""
     properties = functions["terminal_exec"].parameters["properties"]
-    assert list(properties) == ["intent", "expect", "host", "command", "cwd", "timeout_s", "env", "stdin"]
+    limits = ["timeout_s", "cpu_s", "memory_mb", "processes", "file_mb", "disk_mb", "pty"]
+    assert list(properties) == ["intent", "expect", "host", "command", "argv", "cwd", *limits, "env", "stdin"]
     assert properties["host"]["enum"] == ["local", "spare"]
-    assert (properties["timeout_s"]["type"], properties["command"]["type"]) == (["integer", "null"], "string")
+    assert (properties["timeout_s"]["type"], properties["command"]["type"]) == (
+        ["integer", "null"],
+        ["string", "null"],
+    )
     assert "Null means 60" in properties["timeout_s"]["description"]
     assert properties["env"]["items"]["required"] == ["name", "value"]
 

@@ -3,6 +3,7 @@
 //! A permit is noted before its tool starts, a report is durable before it is sent, and it is sent
 //! again with each attachment until the server acknowledges it.
 
+mod arguments;
 mod execute;
 mod layers;
 mod output;
@@ -71,10 +72,12 @@ impl Daemon {
         // What does not exist yet is hidden by the name it is given.
         hidden.extend(config.hidden.iter().map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.into())));
         let max_running = or_default(config.max_running.into(), DEFAULT_MAX_RUNNING.into());
-        let places = Semaphore::new(usize::try_from(max_running).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
-        let host = describe(&config, probe::probe());
+        let running = Semaphore::new(usize::try_from(max_running).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
+        let found = probe::examine(&spawner, &layers.path("probe"));
+        let host = describe(&config, found.capabilities);
         let kept_bytes = or_default(config.max_output_bytes, DEFAULT_MAX_OUTPUT_BYTES);
-        let terminal = Terminal::new(spawner, &hidden, journals.clone(), kept_bytes, user());
+        let places = config.workspaces.iter().map(PathBuf::from).chain([user().home.into()]).collect();
+        let terminal = Terminal::new(spawner, found.confinement, &hidden, places, journals.clone(), kept_bytes, user());
         Ok(Self {
             shared: Arc::new(Shared {
                 host,
@@ -83,7 +86,7 @@ impl Daemon {
                 native: Native::open(hidden, journals.clone())?,
                 journals,
                 terminal,
-                places: Arc::new(places),
+                places: Arc::new(running),
                 running: Mutex::default(),
             }),
         })

@@ -94,7 +94,9 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
             walk.times(&upper, &lower)?;
         }
         // The top itself: its mode may change, too.
-        walk.attributes(&upper, &upper.symlink_metadata().map_err(Error::io("measure the layer"))?, &lower)?;
+        if !cover.is_foreign {
+            walk.attributes(&upper, &upper.symlink_metadata().map_err(Error::io("measure the layer"))?, &lower)?;
+        }
     }
     walk.link()?;
     Ok(walk.finish())

@@ -1,47 +1,83 @@
 //! Running a command in a private layer: its streams, its limits, its end.
 
 use std::collections::HashMap;
-use std::io::{Seek, Write};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cmdop_contract::v1::{OutputStream, Reason};
 use tokio::io::AsyncReadExt;
-use tokio::net::unix::pipe;
 use tokio_util::sync::CancellationToken;
 
-use crate::sandbox::{Layer, plan, report};
+use crate::sandbox::{Kind, Layer, Size, Told};
 use crate::spawner::Spawner;
 use crate::{Admitted, Error};
 
+mod attempt;
 mod cgroup;
+mod kept;
+mod start;
+mod survey;
+mod terminal;
 
-/// Variables that every command gets; nothing of the daemon's own environment.
-const ENVIRONMENT: [(&str, &str); 5] = [
-    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-    ("LANG", "C.UTF-8"),
-    ("SHELL", "/bin/bash"),
-    ("TERM", "dumb"),
-    // Private to the call and gone with it.
-    ("TMPDIR", "/dev/shm"),
-];
+pub(crate) use attempt::attempt;
+pub use kept::Kept;
+use start::{Control, Started, start};
+pub(crate) use survey::{remove, survey};
+
 /// Largest piece of output that is passed on at once.
 const PIECE: usize = 32 * 1024;
+
+/// What a command may use unless its arguments say otherwise.
+pub(crate) const DEFAULT_LIMITS: Limits = Limits {
+    time: Duration::from_secs(60),
+    cpu: Duration::from_secs(600),
+    memory: 4 << 30,
+    processes: 1_024,
+    file: 16 << 30,
+    disk: 16 << 30,
+};
+
+/// What is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Program {
+    /// A line for bash.
+    Line(String),
+    /// A program, looked for in PATH unless it has a slash, and its arguments.
+    Words(Vec<String>),
+}
+
+/// What a command may use before it is killed with all its descendants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Wall time.
+    pub time: Duration,
+    /// Processor time of all its processes.
+    pub cpu: Duration,
+    /// Bytes of memory of all its processes.
+    pub memory: u64,
+    /// Processes and threads at the same time.
+    pub processes: u64,
+    /// Bytes of one file.
+    pub file: u64,
+    /// Bytes of everything that it changes.
+    pub disk: u64,
+}
 
 /// A command and its bounds.
 #[derive(Debug, Clone)]
 pub struct Command {
-    /// A line for bash.
-    pub line: String,
+    /// What is run.
+    pub program: Program,
     /// Absolute working directory.
     pub cwd: String,
     /// Variables beside the clean default.
     pub env: HashMap<String, String>,
     /// Standard input; nothing if empty.
     pub stdin: Vec<u8>,
-    /// Wall time after which everything is killed.
-    pub timeout: Duration,
+    /// What it may use.
+    pub limits: Limits,
+    /// Its streams are one terminal of this size.
+    pub terminal: Option<Size>,
     /// Bytes that are kept of each stream, half of them head and half tail.
     pub kept_bytes: usize,
     /// Directories that the command finds empty: the daemon's own state.
@@ -52,6 +88,23 @@ pub struct Command {
     pub user: String,
 }
 
+/// Which limit ended a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Wall time.
+    Time,
+    /// Processor time.
+    Cpu,
+    /// Memory.
+    Memory,
+    /// Number of processes.
+    Processes,
+    /// Size of one file.
+    File,
+    /// Size of everything that it changes, or the room that the host's disk has left.
+    Disk,
+}
+
 /// Why a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -59,58 +112,21 @@ pub enum End {
     Exited(i32),
     /// By this signal.
     Signalled(i32),
-    /// It outlived its time and was killed with all its descendants.
-    TimedOut,
+    /// A limit ended it; everything was killed.
+    Limited(Limit),
     /// Somebody stopped it.
     Cancelled,
 }
 
-/// What is kept of a stream.
-#[derive(Debug, Clone, Default)]
-pub struct Kept {
-    head: Vec<u8>,
-    tail: std::collections::VecDeque<u8>,
-    /// Bytes written in all.
-    pub total: u64,
-    most: usize,
-}
-
-impl Kept {
-    fn new(most: usize) -> Self {
-        Self { most: most.max(2), ..Self::default() }
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.total += bytes.len() as u64;
-        let half = self.most / 2;
-        let (head, rest) = bytes.split_at(bytes.len().min(half.saturating_sub(self.head.len())));
-        self.head.extend_from_slice(head);
-        self.tail.extend(rest);
-        let excess = self.tail.len().saturating_sub(self.most - half);
-        self.tail.drain(..excess);
-    }
-
-    /// Was something left out?
-    #[must_use]
-    pub fn is_truncated(&self) -> bool {
-        self.total > (self.head.len() + self.tail.len()) as u64
-    }
-
-    /// Head and tail as text, with a line between them that says what is missing. Bytes that are
-    /// not UTF-8 are replaced.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let tail: Vec<u8> = self.tail.iter().copied().collect();
-        if !self.is_truncated() {
-            return String::from_utf8_lossy(&[&*self.head, &tail].concat()).into_owned();
-        }
-        let missing = self.total - (self.head.len() + tail.len()) as u64;
-        format!(
-            "{}\n[… {missing} bytes left out …]\n{}",
-            String::from_utf8_lossy(&self.head),
-            String::from_utf8_lossy(&tail)
-        )
-    }
+/// What all processes of a command used together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time in its own code.
+    pub user: Duration,
+    /// Processor time in the kernel.
+    pub system: Duration,
+    /// Largest resident set of one process, bytes.
+    pub max_rss: u64,
 }
 
 /// What a command did, beside its effects.
@@ -118,12 +134,16 @@ impl Kept {
 pub struct Finished {
     /// Why it ended.
     pub end: End,
-    /// Its standard output.
+    /// Its standard output; of a terminal everything.
     pub stdout: Kept,
     /// Its standard error.
     pub stderr: Kept,
     /// Wall time.
     pub duration: Duration,
+    /// What it used; none if it had to be killed from outside.
+    pub usage: Option<Usage>,
+    /// What confined it.
+    pub confinement: String,
 }
 
 /// Runs a command in a layer. Nothing of the machine changes; `output` gets each piece as it comes.
@@ -132,115 +152,82 @@ pub struct Finished {
 /// future kills them, too.
 ///
 /// # Errors
-/// PATH_NOT_FOUND for a missing working directory; PREVIEW_UNAVAILABLE if the private view cannot
-/// be made: the command did not run.
+/// PATH_NOT_FOUND for a missing working directory or program; INVALID_ARGUMENTS for more arguments
+/// than the kernel takes; PREVIEW_UNAVAILABLE if the private view cannot be made: the command did not
+/// run.
 pub async fn run(
     spawner: &Spawner,
     _admitted: &Admitted,
     layer: &Layer,
     command: &Command,
     cancel: &CancellationToken,
-    mut output: impl FnMut(OutputStream, &[u8]),
+    output: impl FnMut(OutputStream, &[u8]),
 ) -> Result<Finished, Error> {
-    let started = Instant::now();
-    let group = cgroup::Group::create(layer.dir());
-    let (control, mut streams) = spawn(spawner, layer, command, &group)?;
-    let (mut stdout, mut stderr) = (Kept::new(command.kept_bytes), Kept::new(command.kept_bytes));
-    let deadline = tokio::time::sleep(command.timeout);
-    tokio::pin!(deadline);
+    let begun = Instant::now();
+    let group = cgroup::Group::create(layer.dir(), &command.limits);
+    let started = start(spawner, layer, command, &group)?;
+    let watch = survey::watch(layer, command.limits, &group);
+    let (forced, said, [stdout, stderr]) = follow(started, command, cancel, watch, output).await;
+    let told = Told::read(&said);
+    let end = match forced {
+        Some(end) => end,
+        None => ended(&told, command, &group)?,
+    };
+    Ok(Finished {
+        end,
+        stdout,
+        stderr,
+        duration: begun.elapsed(),
+        usage: (told.kind() != Kind::Silent).then(|| usage(&told)),
+        confinement: confinement(&told, &group),
+    })
+}
+
+/// Reads until streams and control are at their end; kills when it must.
+async fn follow(
+    mut started: Started,
+    command: &Command,
+    cancel: &CancellationToken,
+    watch: impl Future<Output = Limit>,
+    mut output: impl FnMut(OutputStream, &[u8]),
+) -> (Option<End>, Vec<u8>, [Kept; 2]) {
+    let mut kept = [Kept::new(command.kept_bytes), Kept::new(command.kept_bytes)];
+    let deadline = tokio::time::sleep(command.limits.time);
+    tokio::pin!(deadline, watch);
     let mut forced = None;
     let (mut out, mut err) = (vec![0; PIECE], vec![0; PIECE]);
     let mut open = [true, true];
     let (mut said, mut speaks) = (Vec::new(), true);
+    let control = &started.control;
     while open[0] || open[1] || speaks {
-        tokio::select! {
-            read = streams.stdout.read(&mut out), if open[0] => open[0] = take(read, &out, |piece| {
-                stdout.push(piece);
-                output(OutputStream::Stdout, piece);
-            }),
-            read = streams.stderr.read(&mut err), if open[1] => open[1] = take(read, &err, |piece| {
-                stderr.push(piece);
-                output(OutputStream::Stderr, piece);
-            }),
-            () = hear(&control, &mut said), if speaks => speaks = false,
-            () = &mut deadline, if forced.is_none() => {
-                forced = Some(End::TimedOut);
-                // The worker takes a closed control socket as the word to kill.
-                control.shutdown();
+        // The worker takes a closed control socket as the word to kill.
+        let end = tokio::select! {
+            read = started.stdout.read(&mut out), if open[0] => {
+                open[0] = take(read, &out, |piece| {
+                    kept[0].push(piece);
+                    output(OutputStream::Stdout, piece);
+                });
+                continue;
             }
-            () = cancel.cancelled(), if forced.is_none() => {
-                forced = Some(End::Cancelled);
-                control.shutdown();
+            read = started.stderr.read(&mut err), if open[1] => {
+                open[1] = take(read, &err, |piece| {
+                    kept[1].push(piece);
+                    output(OutputStream::Stderr, piece);
+                });
+                continue;
             }
-        }
+            () = hear(control, &mut said), if speaks => {
+                speaks = false;
+                continue;
+            }
+            () = &mut deadline, if forced.is_none() => End::Limited(Limit::Time),
+            limit = &mut watch, if forced.is_none() => End::Limited(limit),
+            () = cancel.cancelled(), if forced.is_none() => End::Cancelled,
+        };
+        forced = Some(end);
+        control.shutdown();
     }
-    let end = match forced {
-        Some(end) => end,
-        None => ended(&said, &command.cwd)?,
-    };
-    Ok(Finished { end, stdout, stderr, duration: started.elapsed() })
-}
-
-struct Control {
-    stream: std::os::unix::net::UnixStream,
-    ready: tokio::net::UnixStream,
-}
-
-impl Control {
-    fn shutdown(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
-    }
-}
-
-struct Streams {
-    stdout: pipe::Receiver,
-    stderr: pipe::Receiver,
-}
-
-fn spawn(
-    spawner: &Spawner,
-    layer: &Layer,
-    command: &Command,
-    group: &cgroup::Group,
-) -> Result<(Control, Streams), Error> {
-    let doing = || Error::io("connect to the command");
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(doing())?;
-    let (stdout, stdout_tx) = std::io::pipe().map_err(doing())?;
-    let (stderr, stderr_tx) = std::io::pipe().map_err(doing())?;
-    let mut job = plan(layer, &command.hidden);
-    job.argv = ["/bin/bash", "--noprofile", "--norc", "-c", &command.line].map(|word| word.as_bytes().to_vec()).into();
-    job.cwd = command.cwd.clone().into_bytes();
-    job.env = environment(command);
-    job.cgroups = group.directories();
-    let descriptors = [OwnedFd::from(theirs), input(&command.stdin)?, stdout_tx.into(), stderr_tx.into()];
-    spawner.spawn(&job, &descriptors)?;
-    ours.set_nonblocking(true).map_err(doing())?;
-    let ready = tokio::net::UnixStream::from_std(ours.try_clone().map_err(doing())?).map_err(doing())?;
-    let receiver = |reader: std::io::PipeReader| pipe::Receiver::from_owned_fd(reader.into()).map_err(doing());
-    let streams = Streams { stdout: receiver(stdout)?, stderr: receiver(stderr)? };
-    Ok((Control { stream: ours, ready }, streams))
-}
-
-/// Standard input as an unlinked file, so that nobody has to keep writing while the command runs.
-fn input(bytes: &[u8]) -> Result<OwnedFd, Error> {
-    let doing = || Error::io("prepare standard input");
-    if bytes.is_empty() {
-        return Ok(std::fs::File::open("/dev/null").map_err(doing())?.into());
-    }
-    let memory =
-        rustix::fs::memfd_create("stdin", rustix::fs::MemfdFlags::CLOEXEC).map_err(|errno| doing()(errno.into()))?;
-    let mut file = std::fs::File::from(memory);
-    file.write_all(bytes).and_then(|()| file.rewind()).map_err(doing())?;
-    Ok(file.into())
-}
-
-fn environment(command: &Command) -> Vec<Vec<u8>> {
-    let mut variables: HashMap<&str, &str> = ENVIRONMENT.into();
-    variables.extend([("HOME", &*command.home), ("USER", &*command.user), ("LOGNAME", &*command.user)]);
-    variables.extend(command.env.iter().map(|(name, value)| (&**name, &**value)));
-    let mut lines: Vec<_> = variables.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
-    lines.sort();
-    lines
+    (forced, said, kept)
 }
 
 /// Passes on what was read; false at the end of the stream.
@@ -268,39 +255,65 @@ async fn hear(control: &Control, heard: &mut Vec<u8>) {
     }
 }
 
-fn ended(said: &[u8], cwd: &str) -> Result<End, Error> {
-    match said {
-        [report::EXITED, code] => Ok(End::Exited((*code).into())),
-        [report::SIGNALLED, signal] => Ok(End::Signalled((*signal).into())),
-        [report::NO_CWD, why @ ..] => {
-            let message = format!("the working directory `{cwd}` cannot be entered: {}", String::from_utf8_lossy(why));
+fn ended(told: &Told, command: &Command, group: &cgroup::Group) -> Result<End, Error> {
+    let why = &told.text;
+    match told.kind() {
+        Kind::Exited if told.code == 0 => Ok(End::Exited(0)),
+        Kind::Exited => Ok(limited(told.code - 128, group).map_or(End::Exited(told.code), End::Limited)),
+        Kind::Signalled => Ok(limited(told.code, group).map_or(End::Signalled(told.code), End::Limited)),
+        Kind::NoDirectory => {
+            let message = format!("the working directory `{}` cannot be entered: {why}", command.cwd);
             Err(Error::fix(Reason::PathNotFound, message, "/arguments/cwd", "a directory that exists on the host"))
         }
-        [report::FAILED, why @ ..] => {
-            let message = format!(
-                "this host cannot run commands on a private layer ({}), and never runs them unconfined; `cmdop doctor` says what is missing",
-                String::from_utf8_lossy(why)
-            );
-            Err(Error::use_tool(Reason::PreviewUnavailable, message, "files.read"))
+        Kind::NoProgram if matches!(command.program, Program::Words(_)) => {
+            let message = format!("nothing was run: {why}");
+            Err(Error::fix(Reason::PathNotFound, message, "/arguments/argv/0", "a program that the host has"))
         }
-        _ => Err(Error::later(Reason::HostError, "the command's guard ended without a word; nothing was applied")),
+        Kind::TooLarge => Err(start::too_large()),
+        Kind::Failed | Kind::NoProgram => Err(unavailable(why)),
+        Kind::Silent | Kind::Killed => {
+            Err(Error::later(Reason::HostError, "the command's guard ended without a word; nothing was applied"))
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn head_and_tail_of_a_long_stream_are_kept() {
-        let mut kept = Kept::new(10);
-        for byte in b'a'..=b'z' {
-            kept.push(&[byte]);
-        }
-        assert_eq!(kept.text(), "abcde\n[… 16 bytes left out …]\nvwxyz");
-        let mut short = Kept::new(10);
-        short.push(b"0123456789");
-        assert!(!short.is_truncated());
-        assert_eq!(short.text(), "0123456789");
+/// The limit that a failed command met, by its signal (a shell adds 128 to its child's) or by what the
+/// control groups counted.
+fn limited(signal: i32, group: &cgroup::Group) -> Option<Limit> {
+    match signal {
+        libc::SIGXCPU => Some(Limit::Cpu),
+        libc::SIGXFSZ => Some(Limit::File),
+        _ => group.met(),
     }
+}
+
+/// Why no command runs on this host.
+pub(crate) fn unavailable(why: &str) -> Error {
+    let message = format!(
+        "this host cannot run commands on a private layer ({why}), and never runs them unconfined; `cmdop doctor` says what is missing"
+    );
+    Error::use_tool(Reason::PreviewUnavailable, message, "files.read")
+}
+
+fn usage(told: &Told) -> Usage {
+    Usage {
+        user: Duration::from_micros(told.user_us),
+        system: Duration::from_micros(told.system_us),
+        max_rss: told.max_rss_kib * 1024,
+    }
+}
+
+/// What held, as it was found: namespaces, filter, limits, and what the view could not cover.
+fn confinement(told: &Told, group: &cgroup::Group) -> String {
+    let is_user = !rustix::process::geteuid().is_root();
+    let namespaces = if is_user { "overlay+user+mount" } else { "overlay+mount" };
+    let mut text = format!("{namespaces}+pid+net+ipc+uts+cgroup, seccomp, {}", group.describe(is_user));
+    if told.no_unix {
+        text.push_str(", no unix sockets");
+    }
+    for path in &told.read_only {
+        text.push_str(", read-only ");
+        text.push_str(&cmdop_contract::path::escape(path));
+    }
+    text
 }

@@ -7,19 +7,25 @@
 
 #![allow(unsafe_code)]
 
+mod command;
 mod confine;
+mod init;
 mod plan;
+mod told;
 mod view;
 
-use std::ffi::CString;
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+
+use prost::Message;
 
 use crate::spawner::{JOB_DESCRIPTORS, die_with_parent, leave};
 
 pub(crate) use plan::plan;
 pub use plan::{Cover, Layer};
+pub(crate) use told::{Failure, Kind, Told};
+pub(crate) use view::path;
 
 /// Everything that a worker must know. It crosses a socket, so it is a message.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -44,31 +50,51 @@ pub(crate) struct Job {
     /// Directories of control groups to enter.
     #[prost(bytes = "vec", repeated, tag = "7")]
     pub(crate) cgroups: Vec<Vec<u8>>,
+    /// Whose user namespace it gets; none if the daemon may mount without one.
+    #[prost(message, optional, tag = "8")]
+    pub(crate) identity: Option<Identity>,
+    #[prost(message, optional, tag = "9")]
+    pub(crate) limits: Option<Limits>,
+    /// Its streams are one terminal of this size.
+    #[prost(message, optional, tag = "10")]
+    pub(crate) terminal: Option<Size>,
 }
 
-/// What init or the worker reports: one byte of kind, then a number or a text.
-pub(crate) mod report {
-    /// Followed by the exit code, one byte.
-    pub(crate) const EXITED: u8 = b'x';
-    /// Followed by the signal, one byte.
-    pub(crate) const SIGNALLED: u8 = b's';
-    /// Followed by what could not be made; the command never ran.
-    pub(crate) const FAILED: u8 = b'f';
-    /// The working directory does not exist; the command never ran.
-    pub(crate) const NO_CWD: u8 = b'c';
+/// The user and group that a user namespace maps, to themselves.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Identity {
+    #[prost(uint32, tag = "1")]
+    pub(crate) uid: u32,
+    #[prost(uint32, tag = "2")]
+    pub(crate) gid: u32,
 }
 
-/// Why the command could not be started.
-pub(crate) struct Failure {
-    kind: u8,
-    text: String,
+/// What each process may use (setrlimit(2)); zero where something else bounds it.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Limits {
+    #[prost(uint64, tag = "1")]
+    pub(crate) cpu_s: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) memory_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) processes: u64,
+    #[prost(uint64, tag = "4")]
+    pub(crate) file_bytes: u64,
 }
 
-impl Failure {
-    pub(crate) fn new(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Self {
-        Self { kind: report::FAILED, text: format!("{what}: {error}") }
-    }
+/// Of a terminal, in characters.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Size {
+    /// Lines.
+    #[prost(uint32, tag = "1")]
+    pub rows: u32,
+    /// Columns.
+    #[prost(uint32, tag = "2")]
+    pub cols: u32,
 }
+
+/// How long init may take to kill what runs and to report before it is killed itself.
+const GRACE_MS: libc::c_int = 2_000;
 
 /// The worker: never returns.
 pub(crate) fn work(job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
@@ -81,35 +107,44 @@ pub(crate) fn work(job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
     }
     let [control, stdin, stdout, stderr] = descriptors;
     let mut control = UnixStream::from(control);
-    match prepare(job) {
-        Ok(()) => {}
+    let prepared = prepare(job).and_then(|view| {
+        let streams = match job.terminal {
+            Some(size) => view::terminal(job, size, &stdout)?,
+            None => [stdin, stdout, stderr],
+        };
+        Ok((view, streams))
+    });
+    let (view, streams) = match prepared {
+        Ok(ready) => ready,
         Err(failure) => {
-            tell(&mut control, &failure);
+            tell(&mut control, &failure.into());
             leave(1);
         }
-    }
+    };
     // SAFETY: this process has a single thread.
-    let init = unsafe { libc::fork() };
-    if init == 0 {
+    let child = unsafe { libc::fork() };
+    if child == 0 {
         // Init must not outlive the worker, which kills it when it is told to.
         die_with_parent();
-        run_init(job, control, [stdin, stdout, stderr]);
+        init::run(job, &view, control, streams);
     }
-    drop((stdin, stdout, stderr));
-    if init < 0 {
-        tell(&mut control, &Failure::new("fork", std::io::Error::last_os_error()));
+    drop(streams);
+    if child < 0 {
+        tell(&mut control, &Failure::new("fork", std::io::Error::last_os_error()).into());
         leave(1);
     }
-    wait_or_kill(&control, init);
+    wait_or_kill(&control, child);
     leave(0)
 }
 
-fn prepare(job: &Job) -> Result<(), Failure> {
+fn prepare(job: &Job) -> Result<view::View, Failure> {
     for group in &job.cgroups {
         let path = String::from_utf8_lossy(group).into_owned() + "/cgroup.procs";
         std::fs::write(&path, "0").map_err(|error| Failure::new(format!("enter {path}"), error))?;
     }
-    confine::unshare()?;
+    confine::unshare(job.identity)?;
+    // A change of credentials may have cleared it (prctl(2)).
+    die_with_parent();
     view::mount_all(job)
 }
 
@@ -121,116 +156,23 @@ fn wait_or_kill(control: &UnixStream, init: libc::pid_t) {
         libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 },
         libc::pollfd { fd: control.as_raw_fd(), events: libc::POLLIN, revents: 0 },
     ];
-    loop {
-        // SAFETY: two initialised pollfds.
-        let ready = unsafe { libc::poll(watched.as_mut_ptr(), 2, -1) };
-        if ready < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted {
-            continue;
-        }
-        if watched[0].revents == 0 {
-            // Killing pid 1 of a namespace kills all of it (pid_namespaces(7)).
-            // SAFETY: init is our child and not yet reaped, so its pid is still its own.
-            unsafe { libc::kill(init, libc::SIGKILL) };
-        }
-        // SAFETY: as above; waits until the whole namespace is gone.
-        unsafe { libc::waitpid(init, std::ptr::null_mut(), 0) };
-        return;
-    }
-}
-
-/// Pid 1 of the namespace.
-fn run_init(job: &Job, mut control: UnixStream, streams: [OwnedFd; 3]) -> ! {
-    if let Err(failure) = view::enter(job) {
-        tell(&mut control, &failure);
-        leave(1);
-    }
-    let Ok((mut failed_rx, failed_tx)) = UnixStream::pair() else { leave(1) };
-    // SAFETY: this process has a single thread.
-    let command = unsafe { libc::fork() };
-    if command == 0 {
-        drop((control, failed_rx));
-        become_command(job, streams, failed_tx);
-    }
-    drop((streams, failed_tx));
-    // The command holds its end until `exec` closes it: silence means that it runs.
-    let mut failure = Vec::new();
-    let _ = std::io::Read::read_to_end(&mut failed_rx, &mut failure);
-    let status = reap(command);
-    // SAFETY: -1 in a pid namespace means everybody else in it.
-    unsafe { libc::kill(-1, libc::SIGKILL) };
-    reap(-1);
-    let report = if failure.is_empty() {
-        if libc::WIFSIGNALED(status) {
-            vec![report::SIGNALLED, libc::WTERMSIG(status).unsigned_abs() as u8]
-        } else {
-            vec![report::EXITED, libc::WEXITSTATUS(status).unsigned_abs() as u8]
-        }
-    } else {
-        failure
+    let wait = |watched: &mut [libc::pollfd], milliseconds| {
+        // SAFETY: initialised pollfds, as many as the slice has.
+        while unsafe { libc::poll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, milliseconds) } < 0
+            && std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted
+        {}
+        watched[0].revents != 0
     };
-    let _ = control.write_all(&report);
-    leave(0)
-}
-
-/// Reaps until this child is reaped, or with -1 until there is none; returns its status.
-fn reap(child: libc::pid_t) -> libc::c_int {
-    loop {
-        let mut status = 0;
-        // SAFETY: status outlives the call.
-        let reaped = unsafe { libc::waitpid(-1, &raw mut status, 0) };
-        if reaped == child && child > 0 {
-            return status;
-        }
-        if reaped < 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD) {
-            return status;
-        }
+    // Init hears of the closed socket, too, and kills and reports by itself, unless it is stuck.
+    if !wait(&mut watched, -1) && !wait(&mut watched[..1], GRACE_MS) {
+        // Killing pid 1 of a namespace kills all of it (pid_namespaces(7)).
+        // SAFETY: init is our child and not yet reaped, so its pid is still its own.
+        unsafe { libc::kill(init, libc::SIGKILL) };
     }
+    // SAFETY: as above; waits until the whole namespace is gone.
+    unsafe { libc::waitpid(init, std::ptr::null_mut(), 0) };
 }
 
-fn become_command(job: &Job, streams: [OwnedFd; 3], mut failed: UnixStream) -> ! {
-    let failure = match prepare_command(job, &streams) {
-        Ok((argv, env)) => {
-            let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-                strings.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
-            };
-            let (argv_pointers, env_pointers) = (pointers(&argv), pointers(&env));
-            // SAFETY: null-terminated arrays of strings that live until the call.
-            unsafe { libc::execve(argv_pointers[0], argv_pointers.as_ptr(), env_pointers.as_ptr()) };
-            Failure::new(format!("execute {}", argv[0].to_string_lossy()), std::io::Error::last_os_error())
-        }
-        Err(failure) => failure,
-    };
-    tell(&mut failed, &failure);
-    leave(127)
-}
-
-fn prepare_command(job: &Job, streams: &[OwnedFd; 3]) -> Result<(Vec<CString>, Vec<CString>), Failure> {
-    let strings = |list: &[Vec<u8>]| -> Result<Vec<CString>, Failure> {
-        list.iter()
-            .map(|bytes| CString::new(bytes.clone()).map_err(|error| Failure::new("an argument", error)))
-            .collect()
-    };
-    let (argv, env) = (strings(&job.argv)?, strings(&job.env)?);
-    let cwd = CString::new(job.cwd.clone()).map_err(|error| Failure::new("the working directory", error))?;
-    // SAFETY: plain system calls on descriptors and strings that live until they return.
-    unsafe {
-        if libc::chdir(cwd.as_ptr()) != 0 {
-            let error = std::io::Error::last_os_error();
-            return Err(Failure { kind: report::NO_CWD, text: error.to_string() });
-        }
-        for (number, stream) in streams.iter().enumerate() {
-            if libc::dup2(stream.as_raw_fd(), number as libc::c_int) < 0 {
-                return Err(Failure::new("connect the standard streams", std::io::Error::last_os_error()));
-            }
-        }
-        libc::setsid();
-    }
-    confine::give_up_privileges()?;
-    Ok((argv, env))
-}
-
-fn tell(control: &mut UnixStream, failure: &Failure) {
-    let mut bytes = vec![failure.kind];
-    bytes.extend_from_slice(failure.text.as_bytes());
-    let _ = control.write_all(&bytes);
+fn tell(control: &mut UnixStream, told: &Told) {
+    let _ = control.write_all(&told.encode_to_vec());
 }

@@ -23,7 +23,7 @@ use crate::sandbox::{self, Job};
 /// Descriptors of a job: control, standard input, output and error.
 pub(crate) const JOB_DESCRIPTORS: usize = 4;
 /// Largest encoded job: a command, its environment and the plan of mounts.
-const MAX_JOB_BYTES: usize = 512 * 1024;
+pub(crate) const MAX_JOB_BYTES: usize = 512 * 1024;
 
 /// The helper's parent end. A cheap handle; the helper dies with the process that started it.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@
 mod collect;
 mod native;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use cmdop_contract::v1::{Error, Invocation, Judgement, NestedScript, Prediction};
@@ -58,7 +59,7 @@ impl Predictor {
         }
         let env = environment(validated);
         let ctx = ShellContext { cwd: validated.cwd().unwrap_or_default(), home, env: &env };
-        let mut resolution = match resolve(validated.text("command").unwrap_or_default(), &ctx) {
+        let mut resolution = match resolve(&line(validated), &ctx) {
             Ok(resolution) => resolution,
             Err(malformed) => return Step::Malformed(malformed.into()),
         };
@@ -181,6 +182,18 @@ fn feed(invocations: &mut [Invocation], stdin: &str) {
         [only] => only.stdin = Some(stdin.to_owned()),
         several => several.iter_mut().for_each(|heir| heir.stdin_unknown = true),
     }
+}
+
+/// What the call runs, as bash would read it: the words of `argv` are quoted, so that each stays one
+/// word and means nothing to a shell.
+fn line(validated: &Validated) -> Cow<'_, str> {
+    if let Some(line) = validated.text("command") {
+        return line.into();
+    }
+    let words = validated.arguments().get("argv").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let quoted: Vec<_> =
+        words.map(|word| format!("'{}'", word.as_str().unwrap_or_default().replace('\'', r"'\''"))).collect();
+    quoted.join(" ").into()
 }
 
 /// Variables that the call sets.

@@ -181,3 +181,12 @@ fn the_calls_own_standard_input_and_variables_reach_the_command() {
     let evil = serde_json::json!({"command": "true", "cwd": "/w", "env": {"LD_PRELOAD": "/x.so"}});
     assert!(!predicted(&validated("terminal.exec", evil)).unanalysable.is_empty());
 }
+
+#[test]
+fn the_words_of_an_argv_mean_nothing_to_a_shell() {
+    let of = |argv: &[&str]| predicted(&validated("terminal.exec", serde_json::json!({"argv": argv, "cwd": "/w"})));
+    assert_eq!(effects(&of(&["rm", "x"])), ["file.delete:/w/x"]);
+    assert_eq!(effects(&of(&["rm", "it's; rm -rf $HOME *"])), [r"file.delete:/w/it's; rm -rf $HOME \*"]);
+    assert_eq!(effects(&of(&["sudo", "rm", "$(rm y)"])), ["file.delete:/w/$(rm y)"]);
+    assert_eq!(effects(&of(&["bash", "-c", "rm z"])), ["file.delete:/w/z"]);
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from cmdop import v1
@@ -38,7 +38,7 @@ class HostClient:
         self.name = name
         """Name of the host."""
         self.terminal: Terminal = Terminal(calls, name)
-        """Shell commands, each tried on a private copy of the machine first."""
+        """Commands, each tried on a private copy of the machine first."""
         self.files: Files = Files(calls, name)
         """Files, without a shell; their effects follow from the arguments."""
 
@@ -52,35 +52,59 @@ class Terminal:
 
     async def exec(
         self,
-        command: str,
+        command: str | Sequence[str],
         *,
         cwd: str,
         intent: str = "",
         expect: Iterable[Expected] = (),
         timeout_s: int | None = None,
+        cpu_s: int | None = None,
+        memory_mb: int | None = None,
+        processes: int | None = None,
+        file_mb: int | None = None,
+        disk_mb: int | None = None,
+        pty: tuple[int, int] | None = None,
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
         key: str | None = None,
         wait: bool = False,
     ) -> v1.Call:
-        """Runs a bash command.
+        """Runs a line for bash, or a program with its arguments.
 
         Args:
-            command: The command.
+            command: Text is a line for bash; a sequence is a program and its arguments, which no shell reads.
             cwd: Absolute working directory.
             intent: Why, for whoever approves it.
             expect: Every change and contact it will have.
             timeout_s: It is killed with its descendants after this long; 1 to 3,600, default 60.
+            cpu_s: Processor seconds of all its processes; 1 to 14,400, default 600.
+            memory_mb: MiB of memory of all its processes; 1 to 65,536, default 4,096.
+            processes: Processes and threads at the same time; 1 to 16,384, default 1,024.
+            file_mb: MiB of one file that it writes; 1 to 262,144, default 16,384.
+            disk_mb: MiB of everything that it changes; 1 to 262,144, default 16,384.
+            pty: Give it a terminal of so many rows and columns; all its output is then in `stdout`.
             env: Variables beside the host's clean environment.
             stdin: Its standard input.
             key: Idempotency key; minted if absent.
             wait: Wait for a person's decision, too.
 
         Returns:
-            The call; its result has `exit_code`, `stdout` and `stderr`. See `Calls.propose`.
+            The call; its result has `exit_code`, `signal`, `limit`, `stdout`, `stderr` and `usage`. See
+            `Calls.propose`.
         """
-        given = {"timeout_s": timeout_s, "env": None if env is None else dict(env), "stdin": stdin}
-        arguments = {"command": command, "cwd": cwd} | _present(given)
+        given = {
+            "timeout_s": timeout_s,
+            "cpu_s": cpu_s,
+            "memory_mb": memory_mb,
+            "processes": processes,
+            "file_mb": file_mb,
+            "disk_mb": disk_mb,
+            "pty": None if pty is None else {"rows": pty[0], "cols": pty[1]},
+            "env": None if env is None else dict(env),
+            "stdin": stdin,
+        }
+        what = {"command": command} if isinstance(command, str) else {"argv": [*command]}
+        arguments = what | {"cwd": cwd} | _present(given)
         return await self._calls.propose(
             "terminal.exec", self._host, arguments, intent=intent, expect=expect, key=key, wait=wait
         )

@@ -634,6 +634,7 @@ pub enum Reason {
     OutcomeUnknown = 56,
     HostError = 57,
     NotRestorable = 59,
+    LimitExceeded = 62,
     /// The connection and the server.
     UnsupportedProtocol = 70,
     FrameTooLarge = 71,
@@ -699,6 +700,7 @@ impl Reason {
             Self::OutcomeUnknown => "REASON_OUTCOME_UNKNOWN",
             Self::HostError => "REASON_HOST_ERROR",
             Self::NotRestorable => "REASON_NOT_RESTORABLE",
+            Self::LimitExceeded => "REASON_LIMIT_EXCEEDED",
             Self::UnsupportedProtocol => "REASON_UNSUPPORTED_PROTOCOL",
             Self::FrameTooLarge => "REASON_FRAME_TOO_LARGE",
             Self::ProtocolViolation => "REASON_PROTOCOL_VIOLATION",
@@ -760,6 +762,7 @@ impl Reason {
             "REASON_OUTCOME_UNKNOWN" => Some(Self::OutcomeUnknown),
             "REASON_HOST_ERROR" => Some(Self::HostError),
             "REASON_NOT_RESTORABLE" => Some(Self::NotRestorable),
+            "REASON_LIMIT_EXCEEDED" => Some(Self::LimitExceeded),
             "REASON_UNSUPPORTED_PROTOCOL" => Some(Self::UnsupportedProtocol),
             "REASON_FRAME_TOO_LARGE" => Some(Self::FrameTooLarge),
             "REASON_PROTOCOL_VIOLATION" => Some(Self::ProtocolViolation),

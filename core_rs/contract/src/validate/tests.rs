@@ -84,6 +84,21 @@ fn what_cannot_be_meant_is_refused() {
 }
 
 #[test]
+fn a_command_is_a_line_or_its_words_and_not_both() {
+    for (arguments, pointer) in [
+        (r#"{"command":"ls","argv":["ls"],"cwd":"/"}"#, "/arguments/command"),
+        (r#"{"cwd":"/"}"#, "/arguments/command"),
+        (r#"{"argv":[],"cwd":"/"}"#, "/arguments/argv"),
+        (r#"{"argv":["ls",1],"cwd":"/"}"#, "/arguments/argv/1"),
+        (r#"{"argv":["ls"],"cwd":"/","memory_mb":0}"#, "/arguments/memory_mb"),
+    ] {
+        let error = check(action("terminal.exec", arguments)).expect_err(arguments);
+        assert!(pointers(&error).contains(&pointer), "{arguments}: {:?}", pointers(&error));
+    }
+    check(action("terminal.exec", r#"{"argv":["ls"],"cwd":"/","pty":{}}"#)).expect("well formed");
+}
+
+#[test]
 fn the_same_effect_twice_is_refused() {
     let mut twice = action("terminal.exec", r#"{"command":"rm x","cwd":"/srv"}"#);
     let effect =

@@ -138,7 +138,7 @@ impl Layers {
 }
 
 fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(path) {
+    match crate::exec::remove(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         done => done.map_err(Error::io(format!("remove {}", path.display()))),
     }

@@ -1,21 +1,20 @@
 //! `terminal.exec`: a command on a private layer, and later the commit of exactly that layer.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use cmdop_contract::reason;
 use cmdop_contract::v1::{self, Outcome, Reason, Report, Stage, ToolResult};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::User;
+use super::arguments::Arguments;
 use super::execute::{broken, failure, report, success};
 use super::layers::{Layers, Meta};
 use super::output::OutputSender;
 use crate::admit::Interrupted;
-use crate::exec::{self, Command, End, Finished};
+use crate::exec::{self, Command, End, Finished, Limit};
 use crate::journal::Journals;
 use crate::native::Done;
 use crate::sandbox::Layer;
@@ -25,19 +24,21 @@ use crate::{Admitted, Error, commit, differ};
 /// Name of the tool.
 pub(super) const TOOL: &str = "terminal.exec";
 
-/// Wall time of a command unless its arguments say otherwise.
-const DEFAULT_TIMEOUT_S: u64 = 60;
-const MAX_TIMEOUT_S: u64 = 3_600;
-
-/// What confines a command, as a result says it.
-const CONFINEMENT: &str = "overlay+pid+net";
+/// Directories within each other that a layer may hold: more is no use and a danger to whoever walks.
+const MAX_DEPTH: usize = 512;
+/// Stack of the thread that measures a layer: trees that a command deletes may be deep, too.
+const MEASURE_STACK: usize = 256 << 20;
 
 /// Runs commands and commits their layers.
 #[derive(Debug)]
 pub(super) struct Terminal {
     spawner: Spawner,
+    /// Why no command can run here, as it was found at the start.
+    refused: Option<String>,
     /// Directories that a command finds empty.
     hidden: Vec<PathBuf>,
+    /// Where an ordinary user's commands change things, beside their working directory.
+    places: Vec<PathBuf>,
     journals: Arc<Journals>,
     kept_bytes: usize,
     user: User,
@@ -46,13 +47,16 @@ pub(super) struct Terminal {
 impl Terminal {
     pub(super) fn new(
         spawner: Spawner,
+        confinement: Result<String, String>,
         hidden: &[PathBuf],
+        mut places: Vec<PathBuf>,
         journals: Arc<Journals>,
         max_output_bytes: u64,
         user: User,
     ) -> Self {
         let kept_bytes = usize::try_from(max_output_bytes).unwrap_or(usize::MAX);
-        Self { spawner, hidden: hidden.to_vec(), journals, kept_bytes, user }
+        places.extend(["/tmp", "/var/tmp"].map(PathBuf::from));
+        Self { spawner, refused: confinement.err(), hidden: hidden.to_vec(), places, journals, kept_bytes, user }
     }
 
     /// What became of a commit that an earlier life left, after it was finished if it could be.
@@ -113,15 +117,19 @@ impl Terminal {
         mut output: OutputSender,
         stop: &CancellationToken,
     ) -> Result<Report, Error> {
+        if let Some(why) = &self.refused {
+            return Err(exec::unavailable(why));
+        }
         let command = self.command(admitted)?;
         let directory = layers.prepare(&admitted.call_id)?;
-        let layer = blocking(move || Layer::create(&directory)).await?;
+        let layer = self.layer(directory, &command.cwd).await?;
         let push = |stream, piece: &[u8]| output.push(stream, piece);
         let finished = exec::run(&self.spawner, admitted, &layer, &command, stop, push).await?;
         let result = result(&finished);
         let is_ok = result.ok;
-        let observation = blocking(move || {
-            let difference = differ::measure(&layer)?;
+        let observation = measured(move || {
+            check_shape(&layer)?;
+            let difference = differ::measure(&layer).map_err(typed)?;
             let observation = difference.observation.clone().unwrap_or_default();
             if is_ok && !observation.effects.is_empty() {
                 commit::save(layer.dir(), &difference)?;
@@ -137,32 +145,49 @@ impl Terminal {
         Ok(success(admitted, Done { outcome: Outcome::NotApplied, result, observation }, is_held))
     }
 
+    /// An empty layer over everything that the daemon's user could change.
+    async fn layer(&self, directory: PathBuf, cwd: &str) -> Result<Layer, Error> {
+        if rustix::process::geteuid().is_root() {
+            return blocking(move || Layer::create(&directory)).await;
+        }
+        let places: Vec<_> = self.places.iter().cloned().chain([cwd.into()]).collect();
+        blocking(move || Layer::of_user(&directory, &places)).await
+    }
+
     fn command(&self, admitted: &Admitted) -> Result<Command, Error> {
         let action = admitted.action.as_ref().map_or("", |action| action.arguments_json.as_str());
-        let arguments: Map<String, Value> = serde_json::from_str(action).map_err(|_| {
-            Error::fix(Reason::MalformedJson, "the arguments are not one JSON object", "/arguments", "a JSON object")
-        })?;
-        let text = |name: &str| arguments.get(name).and_then(Value::as_str);
-        let (Some(line), Some(cwd)) = (text("command"), text("cwd")) else {
-            let message = "`command` and `cwd` must be strings";
-            return Err(Error::fix(Reason::InvalidArguments, message, "/arguments", "a command and a directory"));
-        };
-        if !cwd.starts_with('/') || [line, cwd].iter().any(|text| text.contains('\0')) {
-            let message = "`cwd` must be absolute, and neither it nor `command` may hold a NUL character";
-            return Err(Error::fix(Reason::InvalidArguments, message, "/arguments/cwd", "an absolute path"));
-        }
-        let timeout_s = arguments.get("timeout_s").and_then(Value::as_u64).unwrap_or(DEFAULT_TIMEOUT_S);
+        let given = Arguments::read(action)?;
         Ok(Command {
-            line: line.to_owned(),
-            cwd: cwd.to_owned(),
-            env: environment(&arguments)?,
-            stdin: text("stdin").unwrap_or_default().as_bytes().to_vec(),
-            timeout: Duration::from_secs(timeout_s.clamp(1, MAX_TIMEOUT_S)),
+            program: given.program,
+            cwd: given.cwd,
+            env: given.env,
+            stdin: given.stdin,
+            limits: given.limits,
+            terminal: given.terminal,
             kept_bytes: self.kept_bytes,
             hidden: self.hidden.iter().cloned().chain(self.journals.private_directories()).collect(),
             home: self.user.home.clone(),
             user: self.user.name.clone(),
         })
+    }
+}
+
+/// Refuses what nobody could walk.
+fn check_shape(layer: &Layer) -> Result<(), Error> {
+    let depth = exec::survey(layer, u64::MAX)?.depth;
+    if depth <= MAX_DEPTH { Ok(()) } else { Err(too_deep()) }
+}
+
+fn too_deep() -> Error {
+    let message = "the command changes a tree deeper than this host measures; nothing was applied";
+    Error::fix(Reason::UnsupportedChange, message, "/arguments", "fewer than 512 levels of directories")
+}
+
+/// A path longer than the kernel takes says that the tree is too deep.
+fn typed(error: Error) -> Error {
+    match error {
+        Error::Io { source, .. } if source.raw_os_error() == Some(libc::ENAMETOOLONG) => too_deep(),
+        error => error,
     }
 }
 
@@ -183,39 +208,41 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
     done.unwrap_or_else(|error| Err(Error::stop(Reason::Internal, format!("a defect of the host: {error}"))))
 }
 
-fn environment(arguments: &Map<String, Value>) -> Result<HashMap<String, String>, Error> {
-    let Some(given) = arguments.get("env").and_then(Value::as_object) else { return Ok(HashMap::new()) };
-    let is_good = |name: &str, value: &str| !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0');
-    given
-        .iter()
-        .map(|(name, value)| match value.as_str() {
-            Some(value) if is_good(name, value) => Ok((name.clone(), value.to_owned())),
-            _ => {
-                let message = format!("environment variable `{name}` cannot be set to that");
-                let expected = "a name without `=` and a string without NUL";
-                Err(Error::fix(Reason::InvalidArguments, message, "/arguments/env", expected))
-            }
-        })
-        .collect()
+/// The same on a thread with room for deep trees.
+async fn measured<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    blocking(move || {
+        let thread = std::thread::Builder::new().name("measure".to_owned()).stack_size(MEASURE_STACK).spawn(work);
+        let thread = thread.map_err(Error::io("start measuring"))?;
+        let done = thread.join();
+        done.unwrap_or_else(|_| Err(Error::stop(Reason::Internal, "a defect of the host: the measurement broke")))
+    })
+    .await
 }
 
 /// The tool's result by how the command ended.
 fn result(finished: &Finished) -> ToolResult {
-    let (exit_code, signal) = match finished.end {
-        End::Exited(code) => (Some(code), None),
-        End::Signalled(signal) => (None, Some(signal)),
-        End::TimedOut | End::Cancelled => (None, None),
+    let (exit_code, signal, limit) = match finished.end {
+        End::Exited(code) => (Some(code), None, None),
+        End::Signalled(signal) => (None, Some(signal), None),
+        End::Limited(limit) => (None, None, Some(name_of(limit))),
+        End::Cancelled => (None, None, None),
     };
+    let usage = finished.usage.map(|usage| {
+        let (user_s, system_s) = (usage.user.as_secs_f64(), usage.system.as_secs_f64());
+        json!({"user_s": user_s, "system_s": system_s, "max_rss_bytes": usage.max_rss})
+    });
     let told = json!({
         "exit_code": exit_code,
         "signal": signal,
+        "limit": limit,
         "stdout": finished.stdout.text(),
         "stderr": finished.stderr.text(),
         "stdout_bytes": finished.stdout.total,
         "stderr_bytes": finished.stderr.total,
         "stdout_truncated": finished.stdout.is_truncated(),
         "stderr_truncated": finished.stderr.is_truncated(),
-        "timed_out": finished.end == End::TimedOut,
+        "timed_out": finished.end == End::Limited(Limit::Time),
+        "usage": usage,
     });
     let error = why_failed(finished);
     ToolResult {
@@ -223,7 +250,7 @@ fn result(finished: &Finished) -> ToolResult {
         result_json: told.to_string(),
         error,
         duration_ns: u64::try_from(finished.duration.as_nanos()).unwrap_or(u64::MAX),
-        confinement: CONFINEMENT.to_owned(),
+        confinement: finished.confinement.clone(),
     }
 }
 
@@ -237,11 +264,46 @@ fn why_failed(finished: &Finished) -> Option<v1::Error> {
             (Reason::CommandFailed, format!("the command ended with exit code {code}: {last}"))
         }
         End::Signalled(signal) => (Reason::CommandFailed, format!("the command was ended by signal {signal}")),
-        End::TimedOut => {
+        End::Limited(Limit::Time) => {
             let after = finished.duration.as_secs();
-            (Reason::TimedOut, format!("the command was killed with its descendants after {after} s"))
+            let message = format!("the command was killed with its descendants after {after} s");
+            return Some(
+                reason::error(Reason::TimedOut, message).fix_arguments("/arguments/timeout_s", "a longer time"),
+            );
+        }
+        End::Limited(limit) => {
+            let (argument, what) = argument_of(limit);
+            let message = format!("the command met its limit of {what} and was ended; nothing was applied");
+            let error = reason::error(Reason::LimitExceeded, message);
+            return Some(
+                error.fix_arguments(&format!("/arguments/{argument}"), "a higher limit, or do less in one call"),
+            );
         }
         End::Cancelled => (Reason::Cancelled, "the command was cancelled and killed with its descendants".to_owned()),
     };
     Some(reason::error(reason, message))
+}
+
+/// A limit in the words of the result.
+fn name_of(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Time => "time",
+        Limit::Cpu => "cpu",
+        Limit::Memory => "memory",
+        Limit::Processes => "processes",
+        Limit::File => "file_size",
+        Limit::Disk => "disk",
+    }
+}
+
+/// The argument that sets a limit, and what it limits.
+fn argument_of(limit: Limit) -> (&'static str, &'static str) {
+    match limit {
+        Limit::Time => ("timeout_s", "time"),
+        Limit::Cpu => ("cpu_s", "processor time"),
+        Limit::Memory => ("memory_mb", "memory"),
+        Limit::Processes => ("processes", "processes"),
+        Limit::File => ("file_mb", "file size"),
+        Limit::Disk => ("disk_mb", "room for its changes"),
+    }
 }

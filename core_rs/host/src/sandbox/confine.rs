@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, sock_filter,
 };
 
-use super::Failure;
+use super::{Failure, Identity, Limits};
 
 /// Capabilities that root's ordinary file work needs; it all happens in the private layer.
 const KEPT: [u32; 8] = [
@@ -72,37 +73,81 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_vhangup,
 ];
 
-/// Own mount, pid, network, ipc and host name namespaces. The pid namespace is its children's.
-pub(super) fn unshare() -> Result<(), Failure> {
-    let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+/// Own mount, pid, network, ipc, host name and control group namespaces, for an ordinary user within a
+/// user namespace. The pid namespace is its children's.
+pub(super) fn unshare(identity: Option<Identity>) -> Result<(), Failure> {
+    if let Some(identity) = identity {
+        // SAFETY: unshare with flags only.
+        check(unsafe { libc::unshare(libc::CLONE_NEWUSER) }, "make a user namespace")?;
+        map(identity)?;
+    }
+    let flags = libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP;
     // SAFETY: unshare with flags only.
     check(unsafe { libc::unshare(flags) }, "make namespaces")
 }
 
-/// Limits, capabilities, no new privileges and the filter, in the order in which each still may.
-pub(super) fn give_up_privileges() -> Result<(), Failure> {
-    limit(libc::RLIMIT_CORE, 0)?;
-    limit(libc::RLIMIT_NOFILE, 4_096)?;
-    limit(libc::RLIMIT_FSIZE, 16 << 30)?;
-    drop_capabilities()?;
+/// The user stays who it is; everybody else appears as nobody (user_namespaces(7)).
+fn map(identity: Identity) -> Result<(), Failure> {
+    let write = |file: &str, text: String| {
+        let path = format!("/proc/self/{file}");
+        std::fs::write(&path, text).map_err(|error| Failure::new(format!("write {path}"), error))
+    };
+    let Identity { uid, gid } = identity;
+    write("setgroups", "deny".to_owned())?;
+    write("uid_map", format!("{uid} {uid} 1"))?;
+    write("gid_map", format!("{gid} {gid} 1"))
+}
+
+/// What each process may use.
+pub(super) fn limit_all(limits: &Limits) -> Result<(), Failure> {
+    limit(libc::RLIMIT_CORE, 0, 0)?;
+    limit(libc::RLIMIT_NOFILE, 4_096, 4_096)?;
+    // The first second over is told by a signal, the next one kills.
+    let bounds = [
+        (libc::RLIMIT_CPU, limits.cpu_s, 1),
+        (libc::RLIMIT_DATA, limits.memory_bytes, 0),
+        (libc::RLIMIT_NPROC, limits.processes, 0),
+        (libc::RLIMIT_FSIZE, limits.file_bytes, 0),
+    ];
+    bounds
+        .into_iter()
+        .filter(|(_, most, _)| *most > 0)
+        .try_for_each(|(resource, most, more)| limit(resource, most, more))
+}
+
+/// Capabilities, no new privileges and the filter, in the order in which each still may.
+pub(super) fn give_up_privileges(is_user: bool, no_unix: bool) -> Result<(), Failure> {
+    drop_capabilities(if is_user { &[] } else { &KEPT })?;
     // SAFETY: prctl with integer arguments.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, "refuse new privileges")?;
-    for program in filters()? {
+    for program in filters(no_unix)? {
         seccompiler::apply_filter(&program).map_err(|error| Failure::new("filter system calls", error))?;
     }
     Ok(())
 }
 
-fn limit(resource: libc::__rlimit_resource_t, most: u64) -> Result<(), Failure> {
-    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+fn limit(resource: libc::__rlimit_resource_t, most: u64, more: u64) -> Result<(), Failure> {
+    // What the daemon itself may not exceed, nobody can raise without a capability.
+    // SAFETY: a whole rlimit that lives until the call returns.
+    let own = unsafe {
+        let mut own = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        libc::getrlimit(resource, &raw mut own);
+        own.rlim_max
+    };
+    let limit = libc::rlimit { rlim_cur: most.min(own), rlim_max: most.saturating_add(more).min(own) };
     // SAFETY: a whole rlimit that lives until the call returns.
     check(unsafe { libc::setrlimit(resource, &raw const limit) }, "set limits")
 }
 
 /// capset(2) by hand: the header and two words of each set.
-fn drop_capabilities() -> Result<(), Failure> {
+fn drop_capabilities(kept: &[u32]) -> Result<(), Failure> {
     const VERSION_3: u32 = 0x2008_0522;
-    let kept = KEPT.iter().fold(0_u64, |set, capability| set | 1 << capability);
+    let kept = kept.iter().fold(0_u64, |set, capability| set | 1 << capability);
     for capability in (0..=LAST_CAPABILITY).filter(|capability| kept & (1 << capability) == 0) {
         // Numbers that this kernel does not know are refused, which is as good.
         // SAFETY: prctl with integer arguments.
@@ -117,32 +162,54 @@ fn drop_capabilities() -> Result<(), Failure> {
     check(set as libc::c_int, "drop capabilities")
 }
 
-fn filters() -> Result<Vec<BpfProgram>, Failure> {
+fn filters(no_unix: bool) -> Result<Vec<BpfProgram>, Failure> {
     let failed = |error: seccompiler::BackendError| Failure::new("build the filter", error);
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(failed)?;
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     refused.insert(libc::SYS_clone, vec![flag(0, libc::CLONE_NEWUSER).map_err(failed)?]);
-    // Raw and packet sockets see what is not theirs; netlink and others stay for ordinary programs.
-    let raw = |kind: libc::c_int| {
-        SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(0xf), kind.unsigned_abs().into())
-            .and_then(|condition| SeccompRule::new(vec![condition]))
-    };
-    let family = |family: libc::c_int| {
-        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family.unsigned_abs().into())
-            .and_then(|condition| SeccompRule::new(vec![condition]))
-    };
-    let sockets = [raw(libc::SOCK_RAW), family(libc::AF_PACKET), family(libc::AF_VSOCK)];
-    refused.insert(libc::SYS_socket, sockets.into_iter().collect::<Result<_, _>>().map_err(failed)?);
+    refused.insert(libc::SYS_socket, sockets(no_unix).map_err(failed)?);
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     // The flags of clone3 lie in memory that no filter sees; without it glibc falls back to clone.
     let unseen = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     let absent = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-    [(refused, denied), (unseen, absent)]
-        .into_iter()
-        .map(|(rules, action)| {
-            SeccompFilter::new(rules, SeccompAction::Allow, action, arch).and_then(BpfProgram::try_from).map_err(failed)
-        })
-        .collect()
+    let made = [(refused, denied), (unseen, absent)].into_iter().map(|(rules, action)| {
+        SeccompFilter::new(rules, SeccompAction::Allow, action, arch).and_then(BpfProgram::try_from).map_err(failed)
+    });
+    made.chain([Ok(no_x32())]).collect()
+}
+
+/// Sockets that are refused: all but the internet's, netlink and, unless they lead outside, unix ones;
+/// of those the raw ones, which see what is not theirs.
+fn sockets(no_unix: bool) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let word = |argument, operator, value: libc::c_int| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value.unsigned_abs().into())
+    };
+    let usual = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_UNIX];
+    let others = usual.into_iter().map(|family| word(0, SeccompCmpOp::Ne, family)).collect::<Result<_, _>>()?;
+    let mut rules = vec![SeccompRule::new(others)?];
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let raw = word(1, SeccompCmpOp::MaskedEq(0xf), libc::SOCK_RAW)?;
+        rules.push(SeccompRule::new(vec![word(0, SeccompCmpOp::Eq, family)?, raw])?);
+    }
+    if no_unix {
+        rules.push(SeccompRule::new(vec![word(0, SeccompCmpOp::Eq, libc::AF_UNIX)?])?);
+    }
+    Ok(rules)
+}
+
+/// Refuses the calls of the x32 interface (seccomp(2)): it has the architecture of x86-64 but other
+/// numbers, which no filter by number would match.
+fn no_x32() -> BpfProgram {
+    const X32_BIT: u32 = 0x4000_0000;
+    let statement =
+        |code: u32, jump_true, jump_false, k| sock_filter { code: code as u16, jt: jump_true, jf: jump_false, k };
+    vec![
+        // The number lies at the beginning of `struct seccomp_data`.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32_BIT),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs()),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ]
 }
 
 fn flag(argument: u8, flag: libc::c_int) -> Result<SeccompRule, seccompiler::BackendError> {

@@ -23,6 +23,10 @@ pub struct Cover {
     /// For the overlay's own use.
     #[prost(bytes = "vec", tag = "3")]
     pub work: Vec<u8>,
+    /// Its top belongs to somebody else and the upper layer's cannot be made alike: its own mode and
+    /// owner say nothing.
+    #[prost(bool, tag = "4")]
+    pub is_foreign: bool,
 }
 
 /// The private layer of one call on disk.
@@ -38,26 +42,60 @@ impl Layer {
     /// # Errors
     /// If the mounts cannot be listed or the directories not be made.
     pub fn create(dir: &Path) -> Result<Self, Error> {
-        let mut covers = Vec::new();
-        for (number, mount) in mounts::visible()?.into_iter().enumerate() {
-            if KERNEL.iter().any(|kernel| mount.path.starts_with(kernel)) {
+        let mut layer = Self::empty(dir)?;
+        for mount in mounts::visible()? {
+            if is_kernel(&mount.path) {
                 continue;
             }
-            let is_root = mount.path == Path::new("/");
-            let mut cover = Cover { path: mount.path.as_os_str().as_bytes().to_vec(), ..Cover::default() };
-            if !mount.is_read_only || is_root {
-                let (upper, work) = (dir.join(format!("upper{number}")), dir.join(format!("work{number}")));
-                for made in [&upper, &work] {
-                    private(made)?;
-                }
-                look_alike(&upper, &mount.path)?;
-                cover.upper = upper.as_os_str().as_bytes().to_vec();
-                cover.work = work.as_os_str().as_bytes().to_vec();
+            if mount.is_read_only && mount.path != Path::new("/") {
+                layer.covers.push(Cover { path: bytes(&mount.path), ..Cover::default() });
+            } else {
+                layer.cover(&mount.path)?;
             }
-            covers.push(cover);
         }
-        private(&dir.join("root"))?;
-        Ok(Self { dir: dir.into(), covers })
+        Ok(layer)
+    }
+
+    /// The same for a daemon that is not root: one upper per directory of `places` in which it may
+    /// change something, and per such mount in the machine. Everything else is read-only.
+    ///
+    /// # Errors
+    /// As [`Layer::create`].
+    pub fn of_user(dir: &Path, places: &[PathBuf]) -> Result<Self, Error> {
+        let mut layer = Self::empty(dir)?;
+        let given = places.iter().filter_map(|place| fs::canonicalize(place).ok()).map(|place| topmost(&place));
+        let mounted = mounts::visible()?.into_iter().filter(|mount| !mount.is_read_only).map(|mount| mount.path);
+        let mut tops: Vec<_> = given.chain(mounted.clone()).filter(|top| may_change(top)).collect();
+        tops.sort();
+        tops.dedup();
+        let mounted: Vec<_> = mounted.collect();
+        let mut covered: Vec<PathBuf> = Vec::new();
+        for top in tops {
+            let is_within = |above: &PathBuf| top.starts_with(above) && is_copied_up(above, &top, &mounted);
+            if !covered.iter().any(is_within) {
+                layer.cover(&top)?;
+                covered.push(top);
+            }
+        }
+        Ok(layer)
+    }
+
+    fn empty(dir: &Path) -> Result<Self, Error> {
+        for name in ["root", "empty"] {
+            private(&dir.join(name))?;
+        }
+        Ok(Self { dir: dir.into(), covers: Vec::new() })
+    }
+
+    fn cover(&mut self, path: &Path) -> Result<(), Error> {
+        let number = self.covers.len();
+        let (upper, work) = (self.dir.join(format!("upper{number}")), self.dir.join(format!("work{number}")));
+        for made in [&upper, &work] {
+            private(made)?;
+        }
+        let is_foreign = !look_alike(&upper, path)?;
+        self.covers.push(Cover { path: bytes(path), upper: bytes(&upper), work: bytes(&work), is_foreign });
+        Ok(())
     }
 
     /// The directory it lies in.
@@ -78,24 +116,65 @@ fn private(path: &Path) -> Result<(), Error> {
 }
 
 /// The top of an overlay has the mode and owner of its upper layer, so that takes the mount's own:
-/// else the command would see another directory, and the measurement a change.
-fn look_alike(upper: &Path, mount: &Path) -> Result<(), Error> {
+/// else the command would see another directory, and the measurement a change. False if the owner is
+/// somebody whom only root could make it.
+fn look_alike(upper: &Path, mount: &Path) -> Result<bool, Error> {
     let doing = || Error::io(format!("lay out the layer of {}", mount.display()));
     let found = fs::symlink_metadata(mount).map_err(doing())?;
     if !found.is_dir() {
-        return Ok(());
+        return Ok(true);
     }
-    std::os::unix::fs::lchown(upper, Some(found.uid()), Some(found.gid())).map_err(doing())?;
-    fs::set_permissions(upper, found.permissions()).map_err(doing())
+    let is_owned = match std::os::unix::fs::lchown(upper, Some(found.uid()), Some(found.gid())) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => false,
+        done => done.map(|()| true).map_err(doing())?,
+    };
+    fs::set_permissions(upper, found.permissions()).map_err(doing())?;
+    Ok(is_owned)
+}
+
+fn is_kernel(path: &Path) -> bool {
+    KERNEL.iter().any(|kernel| path.starts_with(kernel))
+}
+
+/// The highest directory above a place from which on everything is the user's own: a file is copied
+/// into the layer with its parents, and whose owner is unknown in the namespace cannot be (EOVERFLOW).
+fn topmost(place: &Path) -> PathBuf {
+    let owned = place.ancestors().take_while(|above| is_own(above)).last();
+    owned.unwrap_or(place).to_owned()
+}
+
+/// True if a covered directory's layer serves for one within it, too.
+fn is_copied_up(above: &Path, place: &Path, mounted: &[PathBuf]) -> bool {
+    let mut between = place.ancestors().take_while(|path| *path != above);
+    above == place || between.all(|path| is_own(path) && !mounted.iter().any(|mount| mount == path))
+}
+
+fn is_own(path: &Path) -> bool {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    path.symlink_metadata().is_ok_and(|found| (found.uid(), found.gid()) == (uid, gid))
+}
+
+/// A directory in which this process may make something, and which a layer may cover.
+fn may_change(path: &Path) -> bool {
+    let is_reserved = is_kernel(path) || path.starts_with("/run") || path == Path::new("/");
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    !is_reserved && path.is_dir() && rustix::fs::access(path, access).is_ok()
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
 }
 
 /// The job of a command in a layer; `hidden` directories appear empty.
 pub(crate) fn plan(layer: &Layer, hidden: &[PathBuf]) -> super::Job {
-    let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+    let is_root = rustix::process::geteuid().is_root();
+    let identity =
+        super::Identity { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
     super::Job {
         root: bytes(&layer.dir.join("root")),
         covers: layer.covers.clone(),
         hidden: hidden.iter().filter(|path| path.is_dir()).map(|path| bytes(path)).collect(),
+        identity: (!is_root).then_some(identity),
         ..super::Job::default()
     }
 }

@@ -2,14 +2,18 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
 };
 
-use super::{Cover, Failure, Job};
+use super::{Cover, Failure, Job, Size};
 
 /// Devices that hold no state and reach nothing.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -20,49 +24,146 @@ const LINKS: [(&str, &str); 4] = [
     ("stderr", "/proc/self/fd/2"),
 ];
 
+/// Sockets of an ordinary user's machine lie here; its view has an empty one.
+const RUN: &str = "/run";
+
+/// What became of the plan.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    /// Writable mounts that the command can only read.
+    pub(super) read_only: Vec<Vec<u8>>,
+    /// Directories are shown as they are: a socket in them leads to its daemon (a read-only mount
+    /// does not hinder connect(2); an overlay does, by its different inode).
+    pub(super) no_unix: bool,
+}
+
 /// Builds the view on the job's root directory, in the worker's own mount namespace.
-pub(super) fn mount_all(job: &Job) -> Result<(), Failure> {
+pub(super) fn mount_all(job: &Job) -> Result<View, Failure> {
     let root = path(&job.root);
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|error| Failure::new("keep mounts private", error))?;
+    let mut view = View::default();
+    let is_user = job.identity.is_some();
+    if is_user {
+        bind_machine(root)?;
+        view.no_unix = true;
+    }
     for cover in &job.covers {
-        mount_cover(root, cover)?;
+        mount_cover(root, cover, is_user, &mut view)?;
     }
     for hidden in &job.hidden {
         let place = inside(root, path(hidden));
         tmpfs(&place, MountFlags::RDONLY, c"size=4k,mode=700")?;
     }
-    devices(root)
+    devices(root)?;
+    Ok(view)
 }
 
-fn mount_cover(root: &Path, cover: &Cover) -> Result<(), Failure> {
+/// An ordinary user may not lay an overlay over a root with mounts in it, so it shows everything
+/// read-only and covers what the user could change (mount_setattr(2), Linux 5.12).
+fn bind_machine(root: &Path) -> Result<(), Failure> {
+    rustix::mount::mount_bind_recursive("/", root).map_err(|error| Failure::new("bind /", error))?;
+    shut(root, libc::AT_RECURSIVE)?;
+    let run = root.join(&RUN[1..]);
+    if run.is_dir() { tmpfs(&run, MountFlags::RDONLY, c"size=4k,mode=755") } else { Ok(()) }
+}
+
+/// Read-only, without devices and without set-user-id programs.
+fn shut(place: &Path, flags: libc::c_int) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("make {} read-only", place.display()), error);
+    let name = std::ffi::CString::new(place.as_os_str().as_bytes()).map_err(|error| failed(error.into()))?;
+    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let size = size_of::<libc::mount_attr>();
+    // SAFETY: name and attributes live until the call returns.
+    let done = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, libc::AT_FDCWD, name.as_ptr(), flags, &raw const attributes, size)
+    };
+    if done == 0 { Ok(()) } else { Err(failed(std::io::Error::last_os_error())) }
+}
+
+fn mount_cover(root: &Path, cover: &Cover, is_user: bool, view: &mut View) -> Result<(), Failure> {
     let from = path(&cover.path);
     let place = inside(root, from);
     if !cover.upper.is_empty() {
-        let options = [
+        let layers = [
             b"lowerdir=",
             &*escaped(&cover.path),
             b",upperdir=",
             &escaped(&cover.upper),
             b",workdir=",
             &escaped(&cover.work),
-            // Each change is then whole in the upper layer, and nothing of it refers to the lower.
-            b",redirect_dir=nofollow,metacopy=off,index=off\0",
         ]
         .concat();
-        let options =
-            std::ffi::CString::from_vec_with_nul(options).map_err(|error| Failure::new(from.display(), error))?;
-        let mounted = mount("cmdop-preview", &place, "overlay", MountFlags::NODEV, Some(options.as_c_str()));
-        match mounted {
+        // Each change is then whole in the upper layer, and nothing of it refers to the lower.
+        match overlay(&place, layers, b",redirect_dir=nofollow,metacopy=off,index=off", is_user) {
             Ok(()) => return Ok(()),
             Err(error) if from == Path::new("/") => return Err(Failure::new("cover / with a private layer", error)),
             // What no overlay can cover is there to be read.
-            Err(_) => {}
+            Err(_) => view.read_only.push(cover.path.clone()),
         }
+    }
+    let Ok(found) = from.symlink_metadata() else { return Ok(()) };
+    if is_user || found.file_type().is_socket() || found.file_type().is_fifo() {
+        // Shown read-only already; what is mounted on a single name and leads outside is left out.
+        return Ok(());
+    }
+    if found.is_dir() {
+        let empty = root.with_file_name("empty");
+        let layers = [b"lowerdir=", &*escaped(&cover.path), b":", &escaped(empty.as_os_str().as_bytes())].concat();
+        if overlay(&place, layers, b"", false).is_ok() {
+            return Ok(());
+        }
+        view.no_unix = true;
     }
     mount_bind(from, &place).map_err(|error| Failure::new(format!("bind {}", from.display()), error))?;
     let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
     mount_remount(&place, flags, c"").map_err(|error| Failure::new(format!("make {} read-only", from.display()), error))
+}
+
+fn overlay(place: &Path, layers: Vec<u8>, options: &[u8], is_user: bool) -> rustix::io::Result<()> {
+    let own: &[u8] = if is_user { b",userxattr" } else { b"" };
+    let data = [&layers, options, own].concat();
+    let data = std::ffi::CString::new(data).map_err(|_| rustix::io::Errno::INVAL)?;
+    mount("cmdop-preview", place, "overlay", MountFlags::NODEV | MountFlags::NOSUID, Some(data.as_c_str()))
+}
+
+/// Opens a terminal of the view's own, sends its other end over a socket and returns its streams.
+pub(super) fn terminal(job: &Job, size: Size, socket: &OwnedFd) -> Result<[OwnedFd; 3], Failure> {
+    let failed = |error: std::io::Error| Failure::new("open a terminal", error);
+    let multiplexer = path(&job.root).join("dev/pts/ptmx");
+    let ours: OwnedFd = fs::OpenOptions::new().read(true).write(true).open(multiplexer).map_err(failed)?.into();
+    let rows = u16::try_from(size.rows).unwrap_or(u16::MAX);
+    let window = libc::winsize {
+        ws_row: rows,
+        ws_col: u16::try_from(size.cols).unwrap_or(u16::MAX),
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let unlocked: libc::c_int = 0;
+    // SAFETY: ioctls of a terminal that is open, with values that live until they return; the
+    // descriptor is new and nobody else's (ioctl_tty(2)).
+    let theirs = unsafe {
+        if libc::ioctl(ours.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) != 0
+            || libc::ioctl(ours.as_raw_fd(), libc::TIOCSWINSZ, &raw const window) != 0
+        {
+            return Err(failed(std::io::Error::last_os_error()));
+        }
+        let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        match libc::ioctl(ours.as_raw_fd(), libc::TIOCGPTPEER, flags) {
+            -1 => return Err(failed(std::io::Error::last_os_error())),
+            fd => OwnedFd::from_raw_fd(fd),
+        }
+    };
+    let again = || theirs.try_clone().map_err(failed);
+    let streams = [again()?, again()?, again()?];
+    let fds = [ours.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = rustix::net::SendAncillaryBuffer::new(&mut space);
+    ancillary.push(rustix::net::SendAncillaryMessage::ScmRights(&fds));
+    rustix::net::sendmsg(socket, &[IoSlice::new(b"t")], &mut ancillary, rustix::net::SendFlags::NOSIGNAL)
+        .map_err(|errno| failed(errno.into()))?;
+    Ok(streams)
 }
 
 /// An own small `/dev`: a few devices, a private `/dev/shm` that is the command's `TMPDIR`, own terminals.
@@ -95,7 +196,11 @@ pub(super) fn enter(job: &Job) -> Result<(), Failure> {
     let root = path(&job.root);
     let shut = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
     mount_fs("proc", &root.join("proc"), shut, c"")?;
-    mount_fs("sysfs", &root.join("sys"), shut, c"")?;
+    let sys = root.join("sys");
+    if mount_fs("sysfs", &sys, shut, c"").is_err() {
+        // A container may not show a whole one, and then none may be made (sysfs(5)).
+        tmpfs(&sys, shut, c"size=4k,mode=755")?;
+    }
     std::env::set_current_dir(root).map_err(|error| Failure::new("enter the view", error))?;
     // pivot_root(".", ".") stacks the old root on the new one (pivot_root(2)).
     rustix::process::pivot_root(".", ".").map_err(|error| Failure::new("make the view the root", error))?;
@@ -112,7 +217,7 @@ fn mount_fs(kind: &str, place: &Path, flags: MountFlags, options: &std::ffi::CSt
         .map_err(|error| Failure::new(format!("mount {kind} on {}", place.display()), error))
 }
 
-fn path(bytes: &[u8]) -> &Path {
+pub(crate) fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 

@@ -37,3 +37,21 @@ pub fn again(name: &str, directory: &Path) -> Command {
     command.args(["--case", name]).arg(directory);
     command
 }
+
+/// An ordinary user, whom no user database need know.
+pub const USER: u32 = 12_345;
+
+/// Runs a case as an ordinary user, whose own the directory becomes. Only root can.
+pub fn passes_as_user(name: &str) -> bool {
+    use std::os::unix::process::CommandExt;
+    let directory = tempfile::Builder::new().prefix("cmdop-user-").tempdir().expect("directory");
+    // The program may lie where only root can look.
+    let program = directory.path().join("cases");
+    std::fs::copy(std::env::current_exe().expect("this program"), &program).expect("copy");
+    std::os::unix::fs::chown(directory.path(), Some(USER), Some(USER)).expect("chown");
+    let mut command = Command::new(&program);
+    command.args(["--case", name]).arg(directory.path()).uid(USER).gid(USER).env("HOME", directory.path());
+    let ended = command.current_dir(directory.path()).status().expect("start");
+    println!("test {name} as an ordinary user ... {}", if ended.success() { "ok" } else { "FAILED" });
+    ended.success()
+}

@@ -55,7 +55,15 @@ impl Host {
     }
 
     pub fn start(&mut self) -> Link {
-        let daemon = Daemon::open(self.config(), self.spawners.pop().expect("a spawner")).expect("open");
+        let daemon = self.open();
+        self.serve(daemon)
+    }
+
+    pub fn open(&mut self) -> Daemon {
+        Daemon::open(self.config(), self.spawners.pop().expect("a spawner")).expect("open")
+    }
+
+    pub fn serve(&self, daemon: Daemon) -> Link {
         let (to_host, inbound) = mpsc::channel(16);
         let (outbound, from_host) = mpsc::channel(64);
         let drain = CancellationToken::new();
@@ -93,7 +101,7 @@ impl Link {
     }
 
     pub async fn next(&mut self) -> host_to_server::Kind {
-        let frame = tokio::time::timeout(Duration::from_secs(20), self.from_host.recv()).await;
+        let frame = tokio::time::timeout(Duration::from_secs(90), self.from_host.recv()).await;
         frame.expect("a frame in time").expect("the daemon runs").kind.expect("a kind")
     }
 

@@ -3,6 +3,7 @@
 
 pub mod cases;
 pub mod host;
+pub mod inside;
 
 use cmdop_contract::digest::action_digest;
 use cmdop_contract::v1::{Action, Actor, EffectKind, Permit, PermittedEffect, SignedPermit, Stage};

@@ -1,0 +1,125 @@
+//! Handing a command to the spawner: its job, its streams, its environment.
+
+use std::collections::HashMap;
+use std::io::{Seek, Write};
+use std::os::fd::OwnedFd;
+
+use cmdop_contract::v1::Reason;
+use tokio::io::AsyncRead;
+use tokio::net::unix::pipe;
+
+use super::{Command, Program, cgroup, terminal};
+use crate::Error;
+use crate::sandbox::{Job, Layer, plan};
+use crate::spawner::{JOB_DESCRIPTORS, MAX_JOB_BYTES, Spawner};
+
+/// Variables that every command gets; nothing of the daemon's own environment.
+const ENVIRONMENT: [(&str, &str); 5] = [
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("LANG", "C.UTF-8"),
+    ("SHELL", "/bin/bash"),
+    ("TERM", "dumb"),
+    // Private to the call and gone with it.
+    ("TMPDIR", "/dev/shm"),
+];
+
+/// A command under way.
+pub(super) struct Started {
+    pub(super) control: Control,
+    pub(super) stdout: Box<dyn AsyncRead + Send + Unpin>,
+    pub(super) stderr: Box<dyn AsyncRead + Send + Unpin>,
+}
+
+/// The socket on which init reports, and whose end means kill.
+pub(super) struct Control {
+    pub(super) stream: std::os::unix::net::UnixStream,
+    pub(super) ready: tokio::net::UnixStream,
+}
+
+impl Control {
+    pub(super) fn shutdown(&self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+}
+
+pub(super) fn start(
+    spawner: &Spawner,
+    layer: &Layer,
+    command: &Command,
+    group: &cgroup::Group,
+) -> Result<Started, Error> {
+    let doing = || Error::io("connect to the command");
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(doing())?;
+    ours.set_nonblocking(true).map_err(doing())?;
+    let ready = tokio::net::UnixStream::from_std(ours.try_clone().map_err(doing())?).map_err(doing())?;
+    let control = Control { stream: ours, ready };
+    let mut job = job(layer, command);
+    job.cgroups = group.directories();
+    job.limits = Some(group.rest(&command.limits));
+    if command.terminal.is_some() {
+        let (ours, socket) = tokio::net::UnixStream::pair().map_err(doing())?;
+        let socket = OwnedFd::from(socket.into_std().map_err(doing())?);
+        let unused = || std::fs::File::open("/dev/null").map(OwnedFd::from).map_err(doing());
+        hand_over(spawner, &job, &[theirs.into(), unused()?, socket, unused()?])?;
+        let stdout = Box::new(terminal::Terminal::new(ours, command.stdin.clone()));
+        return Ok(Started { control, stdout, stderr: Box::new(tokio::io::empty()) });
+    }
+    let (stdout, stdout_tx) = std::io::pipe().map_err(doing())?;
+    let (stderr, stderr_tx) = std::io::pipe().map_err(doing())?;
+    hand_over(spawner, &job, &[theirs.into(), input(&command.stdin)?, stdout_tx.into(), stderr_tx.into()])?;
+    let receiver = |fd: OwnedFd| pipe::Receiver::from_owned_fd(fd).map_err(doing());
+    Ok(Started { control, stdout: Box::new(receiver(stdout.into())?), stderr: Box::new(receiver(stderr.into())?) })
+}
+
+fn job(layer: &Layer, command: &Command) -> Job {
+    let mut job = plan(layer, &command.hidden);
+    job.argv = match &command.program {
+        Program::Line(line) => {
+            ["/bin/bash", "--noprofile", "--norc", "-c", line].map(|word| word.as_bytes().to_vec()).into()
+        }
+        Program::Words(words) => words.iter().map(|word| word.as_bytes().to_vec()).collect(),
+    };
+    job.cwd = command.cwd.clone().into_bytes();
+    job.env = environment(command);
+    job.terminal = command.terminal;
+    job
+}
+
+fn hand_over(spawner: &Spawner, job: &Job, descriptors: &[OwnedFd; JOB_DESCRIPTORS]) -> Result<(), Error> {
+    if prost::Message::encoded_len(job) > MAX_JOB_BYTES {
+        return Err(too_large());
+    }
+    spawner.spawn(job, descriptors)
+}
+
+/// More than execve(2) or the spawner takes.
+pub(super) fn too_large() -> Error {
+    let message = "command, arguments and environment are larger than the host can hand to a program";
+    let expected = "at most 512 KiB together and 128 KiB each; put the rest into `stdin` or a file";
+    Error::fix(Reason::InvalidArguments, message, "/arguments", expected)
+}
+
+/// A file in memory, so that nobody has to write while the command reads.
+fn input(bytes: &[u8]) -> Result<OwnedFd, Error> {
+    let doing = || Error::io("make standard input");
+    if bytes.is_empty() {
+        return Ok(std::fs::File::open("/dev/null").map_err(doing())?.into());
+    }
+    let memory =
+        rustix::fs::memfd_create("stdin", rustix::fs::MemfdFlags::CLOEXEC).map_err(|errno| doing()(errno.into()))?;
+    let mut file = std::fs::File::from(memory);
+    file.write_all(bytes).and_then(|()| file.rewind()).map_err(doing())?;
+    Ok(file.into())
+}
+
+fn environment(command: &Command) -> Vec<Vec<u8>> {
+    let mut variables: HashMap<&str, &str> = ENVIRONMENT.into();
+    if command.terminal.is_some() {
+        variables.insert("TERM", "xterm");
+    }
+    variables.extend([("HOME", &*command.home), ("USER", &*command.user), ("LOGNAME", &*command.user)]);
+    variables.extend(command.env.iter().map(|(name, value)| (&**name, &**value)));
+    let mut lines: Vec<_> = variables.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
+    lines.sort();
+    lines
+}

@@ -1,0 +1,218 @@
+//! How much a layer holds, counted while a command fills it and before anybody reads it.
+//!
+//! A layer lies on the host's own disk, where no quota per directory can be counted on, so a watchdog
+//! counts: a command may write a little more than its limit before it is killed, by what the disk
+//! takes in one interval.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
+
+use super::{Limit, Limits, cgroup};
+use crate::Error;
+use crate::sandbox::Layer;
+
+/// Shortest time between two looks, and how many times longer than a look it is at least.
+const INTERVAL: Duration = Duration::from_millis(50);
+const RESTS: u32 = 10;
+/// What every name counts at least: an inode is no less room than a block.
+const NAME_BYTES: u64 = 4_096;
+/// A command is stopped before the disk of its layer has less left, bytes.
+const RESERVE: u64 = 64 << 20;
+
+/// What a layer holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Survey {
+    /// Room on disk.
+    pub(crate) bytes: u64,
+    /// Directories within each other.
+    pub(crate) depth: usize,
+}
+
+/// Counts a layer until it exceeds `most` bytes.
+pub(crate) fn survey(layer: &Layer, most: u64) -> Result<Survey, Error> {
+    let mut found = Survey::default();
+    for cover in layer.covers().iter().filter(|cover| !cover.upper.is_empty()) {
+        let upper = crate::sandbox::path(&cover.upper);
+        count(upper, most, &mut found)
+            .map_err(|errno| Error::io(format!("count the layer {}", upper.display()))(errno.into()))?;
+    }
+    Ok(found)
+}
+
+/// Ends with the limit that a running command has met.
+pub(super) async fn watch(layer: &Layer, limits: Limits, group: &cgroup::Group) -> Limit {
+    let mut interval = INTERVAL;
+    loop {
+        tokio::time::sleep(interval).await;
+        if group.cpu().is_some_and(|used| used > limits.cpu) {
+            return Limit::Cpu;
+        }
+        let begun = Instant::now();
+        let (watched, most) = (layer.clone(), limits.disk);
+        let counted = tokio::task::spawn_blocking(move || {
+            // What vanishes while it is counted is counted at the next look.
+            let bytes = survey(&watched, most).map_or(0, |found| found.bytes);
+            bytes > most || is_nearly_full(watched.dir())
+        });
+        if counted.await.unwrap_or(true) {
+            return Limit::Disk;
+        }
+        interval = INTERVAL.max(begun.elapsed() * RESTS);
+    }
+}
+
+fn is_nearly_full(dir: &Path) -> bool {
+    // A small file system keeps a sixteenth instead.
+    rustix::fs::statvfs(dir).is_ok_and(|room| {
+        let (free, all) = (room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize);
+        free < RESERVE.min(all / 16)
+    })
+}
+
+/// Walks by names relative to one descriptor, up again by `..`: a tree may be deeper than a path is
+/// long or a process has descriptors. Whoever could move a directory meanwhile is the command, which
+/// moves it within its own layer.
+fn count(top: &Path, most: u64, found: &mut Survey) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut here = openat(CWD, top, flags, Mode::empty())?;
+    let mut above: Vec<Vec<CString>> = Vec::new();
+    let mut pending = children(&here, found)?;
+    loop {
+        while let Some(name) = pending.pop() {
+            match openat(&here, &*name, flags, Mode::empty()) {
+                Ok(below) => {
+                    let names = children(&below, found)?;
+                    here = below;
+                    above.push(std::mem::replace(&mut pending, names));
+                    found.depth = found.depth.max(above.len());
+                }
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {}
+                Err(errno) => return Err(errno),
+            }
+            if found.bytes > most {
+                return Ok(());
+            }
+        }
+        let Some(names) = above.pop() else { return Ok(()) };
+        here = openat(&here, c"..", flags, Mode::empty())?;
+        pending = names;
+    }
+}
+
+/// Counts the entries of a directory; the names of those that are directories.
+fn children(directory: &OwnedFd, found: &mut Survey) -> Result<Vec<CString>, Errno> {
+    let mut directories = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        found.bytes += NAME_BYTES;
+        match entry.file_type() {
+            FileType::Directory => directories.push(name.to_owned()),
+            FileType::RegularFile => {
+                if let Ok(file) = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    found.bytes += u64::try_from(file.st_blocks).unwrap_or_default() * 512;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(directories)
+}
+
+/// Removes a directory with everything in it, however deep, also where its owner may not look.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn remove(top: &Path) -> std::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut here = open_own(CWD, top, flags)?;
+    let mut above: Vec<(CString, Vec<CString>)> = Vec::new();
+    let mut pending = cleared(&here)?;
+    loop {
+        while let Some(name) = pending.pop() {
+            let below = open_own(&here, &*name, flags)?;
+            let names = cleared(&below)?;
+            here = below;
+            above.push((name, std::mem::replace(&mut pending, names)));
+        }
+        let Some((name, names)) = above.pop() else { return std::fs::remove_dir(top) };
+        here = openat(&here, c"..", flags, Mode::empty())?;
+        rustix::fs::unlinkat(&here, &*name, AtFlags::REMOVEDIR)?;
+        pending = names;
+    }
+}
+
+/// An overlay's own directories, and the command's, may be closed even to their owner.
+fn open_own<P: rustix::path::Arg + Copy>(at: impl std::os::fd::AsFd, name: P, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let open = || openat(&at, name, flags, Mode::empty());
+    let is_open = |fd: &OwnedFd| {
+        rustix::fs::accessat(fd, c".", rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK, AtFlags::EACCESS)
+            .is_ok()
+    };
+    match open() {
+        Ok(fd) if is_open(&fd) => Ok(fd),
+        Ok(_) | Err(Errno::ACCESS) => {
+            rustix::fs::chmodat(&at, name, Mode::RWXU, AtFlags::empty())?;
+            open()
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Unlinks what is no directory; the names of the rest.
+fn cleared(directory: &OwnedFd) -> Result<Vec<CString>, Errno> {
+    let mut directories = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+            Err(Errno::ISDIR | Errno::PERM) => directories.push(name.to_owned()),
+            done => done?,
+        }
+    }
+    Ok(directories)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_deeper_than_a_path_is_long_is_counted_and_removed() {
+        let dir = tempfile::tempdir().expect("directory");
+        let top = dir.path().join("top");
+        std::fs::create_dir(&top).expect("directory");
+        let mut here = openat(CWD, &top, OFlags::DIRECTORY, Mode::empty()).expect("open");
+        for _ in 0..2_000 {
+            rustix::fs::mkdirat(&here, c"deep", Mode::RWXU).expect("directory");
+            here = openat(&here, c"deep", OFlags::DIRECTORY, Mode::empty()).expect("open");
+        }
+        drop(here);
+        let mut found = Survey::default();
+        count(&top, u64::MAX, &mut found).expect("count");
+        assert_eq!(found, Survey { bytes: 2_000 * NAME_BYTES, depth: 2_000 });
+        remove(&top).expect("remove");
+        assert!(!top.exists());
+    }
+
+    #[test]
+    fn what_its_owner_closed_is_removed() {
+        let dir = tempfile::tempdir().expect("directory");
+        let top = dir.path().join("top");
+        std::fs::create_dir_all(top.join("shut/within")).expect("directory");
+        rustix::fs::chmod(top.join("shut"), Mode::empty()).expect("chmod");
+        remove(&top).expect("remove");
+        assert!(!top.exists());
+    }
+}

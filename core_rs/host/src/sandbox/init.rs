@@ -1,0 +1,125 @@
+//! Pid 1 of the command's namespace: starts it, reaps everybody, kills who is left, then reports.
+
+use std::io::Read;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use super::command::become_command;
+use super::view::{self, View};
+use super::{Failure, Job, Kind, Told, tell};
+use crate::spawner::leave;
+
+pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [OwnedFd; 3]) -> ! {
+    let started = view::enter(job).and_then(|()| Ok((children()?, UnixStream::pair().map_err(failed)?)));
+    let (children, (mut failed_rx, failed_tx)) = match started {
+        Ok(started) => started,
+        Err(failure) => {
+            tell(&mut control, &failure.into());
+            leave(1);
+        }
+    };
+    // SAFETY: this process has a single thread.
+    let command = unsafe { libc::fork() };
+    if command == 0 {
+        drop((control, failed_rx));
+        become_command(job, view, streams, failed_tx);
+    }
+    drop((streams, failed_tx));
+    // The command holds its end until `exec` closes it: silence means that it runs.
+    let mut failure = Vec::new();
+    let _ = failed_rx.read_to_end(&mut failure);
+    let status = wait(&control, &children, command);
+    // SAFETY: -1 in a pid namespace means everybody else in it.
+    unsafe { libc::kill(-1, libc::SIGKILL) };
+    reap_all();
+    let mut told = if failure.is_empty() { ended(status) } else { Told::read(&failure) };
+    use_of(&mut told);
+    told.read_only.clone_from(&view.read_only);
+    told.no_unix = view.no_unix;
+    tell(&mut control, &told);
+    leave(0)
+}
+
+fn failed(error: std::io::Error) -> Failure {
+    Failure::new("start the command", error)
+}
+
+/// A descriptor that becomes readable when a child ends (signalfd(2)).
+fn children() -> Result<OwnedFd, Failure> {
+    // SAFETY: the set is initialised by sigemptyset and lives until the calls return; the descriptor
+    // is new and nobody else's.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        match libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(failed(std::io::Error::last_os_error())),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+/// Reaps until the command is reaped: its status. None if nobody waits for it any more.
+fn wait(control: &UnixStream, children: &OwnedFd, command: libc::pid_t) -> Option<libc::c_int> {
+    let mut watched = [
+        libc::pollfd { fd: children.as_raw_fd(), events: libc::POLLIN, revents: 0 },
+        libc::pollfd { fd: control.as_raw_fd(), events: libc::POLLIN, revents: 0 },
+    ];
+    loop {
+        let mut status = 0;
+        loop {
+            // SAFETY: status outlives the call.
+            let reaped = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+            if reaped == command {
+                return Some(status);
+            }
+            if reaped <= 0 {
+                break;
+            }
+        }
+        // SAFETY: two initialised pollfds, and a buffer of the size that is read.
+        unsafe {
+            libc::poll(watched.as_mut_ptr(), 2, -1);
+            let mut heard = [0_u8; 128];
+            libc::read(children.as_raw_fd(), heard.as_mut_ptr().cast(), heard.len());
+        }
+        if watched[1].revents != 0 {
+            return None;
+        }
+    }
+}
+
+/// Reaps until there is no child.
+fn reap_all() {
+    loop {
+        // SAFETY: no status is asked for.
+        let reaped = unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
+        if reaped < 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD) {
+            return;
+        }
+    }
+}
+
+fn ended(status: Option<libc::c_int>) -> Told {
+    let (kind, code) = match status {
+        None => (Kind::Killed, 0),
+        Some(status) if libc::WIFSIGNALED(status) => (Kind::Signalled, libc::WTERMSIG(status)),
+        Some(status) => (Kind::Exited, libc::WEXITSTATUS(status)),
+    };
+    Told { kind: kind.into(), code, ..Told::default() }
+}
+
+/// What all reaped children used together (getrusage(2)).
+fn use_of(told: &mut Told) {
+    // SAFETY: a whole rusage, filled in by the call.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
+        usage
+    };
+    let microseconds = |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs();
+    told.user_us = microseconds(usage.ru_utime);
+    told.system_us = microseconds(usage.ru_stime);
+    told.max_rss_kib = usage.ru_maxrss.unsigned_abs();
+}

@@ -1,0 +1,74 @@
+//! What init or the worker reports of a command, once and at its end.
+
+/// Everything that only they know. It crosses the control socket, so it is a message.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Told {
+    #[prost(enumeration = "Kind", tag = "1")]
+    pub(crate) kind: i32,
+    /// Exit code or signal.
+    #[prost(int32, tag = "2")]
+    pub(crate) code: i32,
+    /// What could not be made.
+    #[prost(string, tag = "3")]
+    pub(crate) text: String,
+    /// Processor time of every process that was reaped, microseconds.
+    #[prost(uint64, tag = "4")]
+    pub(crate) user_us: u64,
+    #[prost(uint64, tag = "5")]
+    pub(crate) system_us: u64,
+    /// Largest resident set of a process, KiB.
+    #[prost(uint64, tag = "6")]
+    pub(crate) max_rss_kib: u64,
+    /// Writable directories that no overlay could cover: the command could only read them.
+    #[prost(bytes = "vec", repeated, tag = "7")]
+    pub(crate) read_only: Vec<Vec<u8>>,
+    /// Unix sockets were refused, because the view shows directories in which outside ones lie.
+    #[prost(bool, tag = "8")]
+    pub(crate) no_unix: bool,
+}
+
+impl Told {
+    /// What was said; silence if it was cut off.
+    pub(crate) fn read(said: &[u8]) -> Self {
+        prost::Message::decode(said).unwrap_or_default()
+    }
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum Kind {
+    /// Nobody said anything.
+    Silent = 0,
+    Exited = 1,
+    Signalled = 2,
+    /// It was killed because nobody waited for it any more.
+    Killed = 3,
+    /// The view could not be made; the command never ran.
+    Failed = 4,
+    /// The working directory cannot be entered; the command never ran.
+    NoDirectory = 5,
+    /// No such program can be executed; the command never ran.
+    NoProgram = 6,
+    /// Arguments and environment are larger than the kernel takes; the command never ran.
+    TooLarge = 7,
+}
+
+/// Why the command could not be started.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(super) kind: Kind,
+    pub(super) text: String,
+}
+
+impl Failure {
+    pub(crate) fn new(what: impl std::fmt::Display, error: impl std::fmt::Display) -> Self {
+        Self { kind: Kind::Failed, text: format!("{what}: {error}") }
+    }
+}
+
+impl From<Failure> for Told {
+    fn from(failure: Failure) -> Self {
+        Self { kind: failure.kind.into(), text: failure.text, ..Self::default() }
+    }
+}

@@ -1,0 +1,203 @@
+//! Leaving namespaces, gaining privileges, reaching the kernel or another process.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::host::{Host, on_runtime};
+use crate::support::inside::{effects, helper, is_root, line, stdout, told};
+use crate::{assert_all_refused, say};
+
+pub fn system_calls(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let report = link.report_of(&helper(&host, "call", "inside: system calls")).await;
+        assert_all_refused(&stdout(&report), ATTEMPTS.len());
+        assert!(effects(&report).is_empty(), "{report:?}");
+        link.stop().await;
+    });
+}
+
+type Attempt = (&'static str, fn() -> libc::c_long);
+
+/// One call with integer and pointer arguments.
+macro_rules! call {
+    ($number:expr $(, $argument:expr)*) => {
+        // SAFETY: the pointers are null or to constants that outlive the call.
+        || unsafe { libc::syscall($number $(, $argument)*) }
+    };
+}
+
+const NULL: usize = 0;
+const BLOCK_NODE: libc::c_uint = libc::S_IFBLK | 0o600;
+const CHARACTER_NODE: libc::c_uint = libc::S_IFCHR | 0o600;
+
+const ATTEMPTS: &[Attempt] = &[
+    ("mount", call!(libc::SYS_mount, c"none".as_ptr(), c"/mnt".as_ptr(), c"tmpfs".as_ptr(), 0, NULL)),
+    ("umount", call!(libc::SYS_umount2, c"/proc".as_ptr(), libc::MNT_DETACH)),
+    ("open_tree", call!(libc::SYS_open_tree, libc::AT_FDCWD, c"/".as_ptr(), 1)),
+    ("fsopen", call!(libc::SYS_fsopen, c"tmpfs".as_ptr(), 0)),
+    ("pivot_root", call!(libc::SYS_pivot_root, c"/".as_ptr(), c"/".as_ptr())),
+    ("chroot", call!(libc::SYS_chroot, c"/".as_ptr())),
+    ("unshare user", call!(libc::SYS_unshare, libc::CLONE_NEWUSER)),
+    ("unshare mount", call!(libc::SYS_unshare, libc::CLONE_NEWNS)),
+    ("clone user", call!(libc::SYS_clone, libc::CLONE_NEWUSER | libc::SIGCHLD, NULL, NULL, NULL, NULL)),
+    ("clone3", call!(libc::SYS_clone3, NULL, NULL)),
+    ("setns", call!(libc::SYS_setns, 0, 0)),
+    ("ptrace init", call!(libc::SYS_ptrace, libc::PTRACE_ATTACH, 1, NULL, NULL)),
+    ("process_vm_readv", call!(libc::SYS_process_vm_readv, 1, NULL, 0, NULL, 0, 0)),
+    ("keyctl", call!(libc::SYS_keyctl, 1, NULL, NULL, NULL, NULL)),
+    ("add_key", call!(libc::SYS_add_key, c"user".as_ptr(), c"k".as_ptr(), c"v".as_ptr(), 1, -3)),
+    ("request_key", call!(libc::SYS_request_key, c"user".as_ptr(), c"k".as_ptr(), NULL, 0)),
+    ("io_uring_setup", call!(libc::SYS_io_uring_setup, 1, NULL)),
+    ("bpf", call!(libc::SYS_bpf, 0, NULL, 0)),
+    ("perf_event_open", call!(libc::SYS_perf_event_open, NULL, 0, -1, -1, 0)),
+    ("userfaultfd", call!(libc::SYS_userfaultfd, 0)),
+    ("open_by_handle_at", call!(libc::SYS_open_by_handle_at, libc::AT_FDCWD, NULL, 0)),
+    ("fanotify_init", call!(libc::SYS_fanotify_init, 0, 0)),
+    ("sethostname", call!(libc::SYS_sethostname, c"x".as_ptr(), 1)),
+    ("reboot", call!(libc::SYS_reboot, 0, 0, 0, NULL)),
+    ("settimeofday", call!(libc::SYS_settimeofday, NULL, NULL)),
+    ("swapoff", call!(libc::SYS_swapoff, c"/x".as_ptr())),
+    ("syslog", call!(libc::SYS_syslog, 3, NULL, 0)),
+    ("packet socket", call!(libc::SYS_socket, libc::AF_PACKET, libc::SOCK_RAW, 0)),
+    ("raw socket", call!(libc::SYS_socket, libc::AF_INET, libc::SOCK_RAW, 1)),
+    ("vsock", call!(libc::SYS_socket, libc::AF_VSOCK, libc::SOCK_STREAM, 0)),
+    ("alg socket", call!(libc::SYS_socket, libc::AF_ALG, libc::SOCK_SEQPACKET, 0)),
+    ("mknod disk", call!(libc::SYS_mknodat, libc::AT_FDCWD, c"disk".as_ptr(), BLOCK_NODE, 0xfe00)),
+    ("mknod mem", call!(libc::SYS_mknodat, libc::AT_FDCWD, c"mem".as_ptr(), CHARACTER_NODE, 0x101)),
+    ("open mem", call!(libc::SYS_openat, libc::AT_FDCWD, c"/dev/mem".as_ptr(), libc::O_RDWR)),
+    ("open kmsg", call!(libc::SYS_openat, libc::AT_FDCWD, c"/dev/kmsg".as_ptr(), libc::O_WRONLY)),
+    ("push terminal input", call!(libc::SYS_ioctl, 0, libc::TIOCSTI, c"x".as_ptr())),
+    ("raise priority", call!(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, -20)),
+    ("iopl", iopl),
+    ("x32 call", x32),
+];
+
+fn refused() -> libc::c_long {
+    // SAFETY: a call that cannot succeed, to set errno.
+    unsafe { libc::syscall(libc::SYS_setns, -1, 0) }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn iopl() -> libc::c_long {
+    // SAFETY: a call with one integer.
+    unsafe { libc::syscall(libc::SYS_iopl, 3) }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn iopl() -> libc::c_long {
+    refused()
+}
+
+/// unshare(2) by its x32 number.
+fn x32() -> libc::c_long {
+    if cfg!(target_arch = "x86_64") {
+        // SAFETY: a call with integers.
+        unsafe { libc::syscall(0x4000_0000 | libc::SYS_unshare, libc::CLONE_NEWUSER) }
+    } else {
+        refused()
+    }
+}
+
+pub fn inside_system_calls(_: &Path) {
+    for (name, attempt) in ATTEMPTS {
+        say(name, attempt());
+    }
+}
+
+pub fn inherited(directory: &Path) {
+    let leaked = fs::File::open("/").expect("open");
+    // As a careless library would leave it.
+    rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).expect("fcntl");
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let report = link.report_of(&helper(&host, "descriptors", "inside: descriptors")).await;
+        assert_eq!(stdout(&report), "0\n1\n2\n");
+        let status =
+            "grep -E '^(NoNewPrivs|Seccomp|CapEff|CapAmb|SigIgn|SigBlk):' /proc/self/status; cat /proc/self/cgroup";
+        let text = stdout(&link.report_of(&line(&host, "status", status)).await);
+        let fields: Vec<_> = text.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>()).collect();
+        let field = |name: &str| fields.iter().find(|field| field[0] == name).map_or("", |field| field[1]);
+        assert_eq!((field("NoNewPrivs:"), field("Seccomp:")), ("1", "2"), "{text}");
+        let capabilities = if is_root() { "00000000000004fb" } else { "0000000000000000" };
+        assert_eq!((field("CapEff:"), field("CapAmb:")), (capabilities, "0000000000000000"), "{text}");
+        // The C library keeps 32 and 33 to itself: whoever started the tests may have left them ignored.
+        let signals = |name: &str| u64::from_str_radix(field(name), 16).expect("a set") & !0x1_8000_0000;
+        assert_eq!((signals("SigIgn:"), signals("SigBlk:")), (0, 0), "{text}");
+        // A set-user-id program keeps its caller's identity, and what is preloaded runs as the caller.
+        let borrowed = "cp /usr/bin/id s && chmod 6755 s && LD_PRELOAD=/none.so ./s -u 2> told; id -u";
+        let report = link.report_of(&line(&host, "setuid", borrowed)).await;
+        let ids: Vec<_> = stdout(&report).lines().map(str::to_owned).collect();
+        assert!(ids.len() == 2 && ids[0] == ids[1], "{report:?}");
+        link.stop().await;
+    });
+    drop(leaked);
+}
+
+pub fn inside_descriptors(_: &Path) {
+    for number in 0..1_024 {
+        // SAFETY: a question about a number.
+        if unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0 {
+            println!("{number}");
+        }
+    }
+}
+
+pub fn kernel_files(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let files = [
+            "/proc/sysrq-trigger",
+            "/proc/sys/kernel/core_pattern",
+            "/proc/sys/kernel/hostname",
+            "/proc/sys/vm/drop_caches",
+            "/proc/sys/net/ipv4/ip_forward",
+            "/proc/self/oom_score_adj",
+            "/proc/1/mem",
+            "/sys/power/state",
+            "/sys/kernel/profiling",
+            "/sys/fs/cgroup/cgroup.procs",
+            "/sys/fs/cgroup/pids/cgroup.procs",
+            "/dev/vda",
+            "/dev/sda",
+        ];
+        let attempt = format!(
+            "for f in {}; do [[ -e $f ]] && before=there || before=absent; (echo 1 > $f) 2> /dev/null && [[ $f != /dev/* ]] && echo \"wrote $f\"; done; \
+             mkdir /sys/fs/cgroup/out /sys/out /proc/out 2> /dev/null && echo made; \
+             sed 's/^[^:]*:[^:]*://' /proc/self/cgroup | sort -u; echo over",
+            files.join(" ")
+        );
+        let report = link.report_of(&line(&host, "call", &attempt)).await;
+        // Its control group is the root of its own namespace: nothing above it has a name.
+        assert_eq!(stdout(&report), "/\nover\n", "{report:?}");
+        // What was written to a device that is not there is a file in the layer, and is seen.
+        assert!(effects(&report).is_empty(), "{report:?}");
+        link.stop().await;
+    });
+}
+
+pub fn processes(directory: &Path) {
+    let mut outside = Command::new("sleep").arg("60").arg0("sleep").spawn().expect("start");
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let (own, daemon) = (outside.id(), std::process::id());
+        let attempt = format!(
+            "kill -9 {own} {daemon}; kill -9 1; kill -STOP 1; ls /proc/{own} /proc/{daemon}/fd /proc/1/fd/3 /proc/1/map_files; \
+             cat /proc/1/environ; echo count $(ls -d /proc/[0-9]* | wc -l); cat /proc/1/root/etc/hostname > /dev/null; echo over"
+        );
+        let report = link.report_of(&line(&host, "call", &attempt)).await;
+        let output = stdout(&report);
+        assert!(output.ends_with("over\n"), "{report:?}");
+        // Init, bash, its subshell and the pipe's two: no process of the machine.
+        let mut counts = output.lines().filter_map(|line| line.strip_prefix("count "));
+        let count: u32 = counts.next().and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{output}"));
+        assert!(count <= 5, "{output}");
+        let refused = told(&report)["stderr"].as_str().expect("text").lines().count();
+        assert!(refused >= 6, "{report:?}");
+        link.stop().await;
+    });
+    assert!(outside.try_wait().expect("wait").is_none(), "an outside process was killed");
+    outside.kill().and_then(|()| outside.wait()).expect("end");
+}
