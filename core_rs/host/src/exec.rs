@@ -307,7 +307,8 @@ fn usage(told: &Told) -> Usage {
 fn confinement(told: &Told, group: &cgroup::Group) -> String {
     let is_user = !rustix::process::geteuid().is_root();
     let namespaces = if is_user { "overlay+user+mount" } else { "overlay+mount" };
-    let mut text = format!("{namespaces}+pid+net+ipc+uts+cgroup, seccomp, {}", group.describe(is_user));
+    let filters = if told.has_landlock { "seccomp+landlock" } else { "seccomp" };
+    let mut text = format!("{namespaces}+pid+net+ipc+uts+cgroup, {filters}, {}", group.describe(is_user));
     if told.no_unix {
         text.push_str(", no unix sockets");
     }

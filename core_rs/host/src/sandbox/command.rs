@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use super::view::View;
+use super::view::{self, View};
 use super::{Failure, Job, Kind, confine, tell};
 use crate::spawner::leave;
 
@@ -55,6 +55,10 @@ fn prepare(job: &Job, view: &View, streams: &[OwnedFd; 3]) -> Result<Program, Fa
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
         libc::umask(0o022);
+    }
+    if view.has_landlock {
+        let layers = job.covers.iter().filter(|cover| !cover.upper.is_empty() && !view.read_only.contains(&cover.path));
+        confine::write_within(layers.map(|cover| view::path(&cover.path)))?;
     }
     confine::limit_all(&job.limits.unwrap_or_default())?;
     confine::give_up_privileges(job.identity.is_some(), view.no_unix)?;

@@ -36,6 +36,7 @@ pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [Own
     use_of(&mut told);
     told.read_only.clone_from(&view.read_only);
     told.no_unix = view.no_unix;
+    told.has_landlock = view.has_landlock;
     tell(&mut control, &told);
     leave(0)
 }

@@ -63,17 +63,21 @@ impl Layer {
     /// As [`Layer::create`].
     pub fn of_user(dir: &Path, places: &[PathBuf]) -> Result<Self, Error> {
         let mut layer = Self::empty(dir)?;
-        let given = places.iter().filter_map(|place| fs::canonicalize(place).ok()).map(|place| topmost(&place));
-        let mounted = mounts::visible()?.into_iter().filter(|mount| !mount.is_read_only).map(|mount| mount.path);
-        let mut tops: Vec<_> = given.chain(mounted.clone()).filter(|top| may_change(top)).collect();
+        let mounted = mounts::places()?;
+        let given = places.iter().filter_map(|place| fs::canonicalize(place).ok());
+        let writable = mounts::visible()?.into_iter().filter(|mount| !mount.is_read_only).map(|mount| mount.path);
+        let mut tops: Vec<_> = given.flat_map(|place| [topmost(&place), place]).chain(writable).collect();
         tops.sort();
         tops.dedup();
-        let mounted: Vec<_> = mounted.collect();
         let mut covered: Vec<PathBuf> = Vec::new();
-        for top in tops {
+        for top in tops.into_iter().filter(|top| may_change(top)) {
             let is_within = |above: &PathBuf| top.starts_with(above) && is_copied_up(above, &top, &mounted);
-            if !covered.iter().any(is_within) {
-                layer.cover(&top)?;
+            if covered.iter().any(is_within) {
+                continue;
+            }
+            layer.cover(&top)?;
+            // A directory with mounts in it cannot be covered by a user: what lies deeper still can.
+            if !mounted.iter().any(|mount| *mount != top && mount.starts_with(&top)) {
                 covered.push(top);
             }
         }

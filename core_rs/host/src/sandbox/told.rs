@@ -25,6 +25,9 @@ pub(crate) struct Told {
     /// Unix sockets were refused, because the view shows directories in which outside ones lie.
     #[prost(bool, tag = "8")]
     pub(crate) no_unix: bool,
+    /// Landlock kept writes within the layers.
+    #[prost(bool, tag = "9")]
+    pub(crate) has_landlock: bool,
 }
 
 impl Told {

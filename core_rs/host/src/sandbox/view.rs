@@ -35,6 +35,8 @@ pub(super) struct View {
     /// Directories are shown as they are: a socket in them leads to its daemon (a read-only mount
     /// does not hinder connect(2); an overlay does, by its different inode).
     pub(super) no_unix: bool,
+    /// Landlock keeps writes within the layers (landlock(7), from its second version on).
+    pub(super) has_landlock: bool,
 }
 
 /// Builds the view on the job's root directory, in the worker's own mount namespace.
@@ -47,6 +49,7 @@ pub(super) fn mount_all(job: &Job) -> Result<View, Failure> {
     if is_user {
         bind_machine(root)?;
         view.no_unix = true;
+        view.has_landlock = super::confine::landlock_version() >= 2;
     }
     for cover in &job.covers {
         mount_cover(root, cover, is_user, &mut view)?;

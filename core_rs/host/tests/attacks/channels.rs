@@ -167,13 +167,21 @@ pub fn uncovered(_: &Path) {
     let listed = paths.each_ref().map(|path| path.to_string_lossy().into_owned()).join("\n");
     // SAFETY: this process has one thread.
     unsafe { std::env::set_var(OPEN_SOCKETS, listed) };
+    let fifo = Path::new(&directories[1]).join("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).expect("fifo");
+    fs::set_permissions(&fifo, fs::Permissions::from_mode(0o666)).expect("chmod");
+    // With a reader, whoever may open it for writing can do so at once.
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+    let reader = rustix::fs::open(&fifo, flags, rustix::fs::Mode::empty()).expect("open");
     let passed = crate::support::cases::passes_as_user("user: uncovered sockets");
+    directories.iter().for_each(|directory| fs::remove_dir_all(directory).expect("remove"));
+    assert_eq!(rustix::io::read(&reader, &mut [0_u8; 8]), Ok(0), "something came through the fifo");
     for listener in &listeners {
         listener.set_nonblocking(true).expect("nonblocking");
         assert!(listener.accept().is_ok(), "the user itself may connect");
         assert!(listener.accept().is_err(), "{listener:?} was reached from within");
     }
-    directories.iter().for_each(|directory| fs::remove_dir_all(directory).expect("remove"));
     assert!(passed);
 }
 
@@ -187,6 +195,14 @@ pub fn user_uncovered(directory: &Path) {
         let mut link = host.start();
         let report = link.report_of(&helper(&host, "call", "inside: sockets")).await;
         assert_all_refused(&stdout(&report), 6);
+        let fifo = Path::new(sockets.lines().last().expect("a path")).with_file_name("fifo");
+        drop(fs::OpenOptions::new().write(true).open(&fifo).expect("open to everybody"));
+        let report = link.report_of(&line(&host, "fifo", &format!("echo out > {}", fifo.display()))).await;
+        assert!(told(&report)["stderr"].as_str().expect("text").contains("Permission denied"), "{report:?}");
+        // Renames and links between the directories of a layer go on.
+        let report =
+            link.report_of(&line(&host, "move", "mkdir a b && touch a/x && mv a/x b/y && ln b/y a/z && ls a b")).await;
+        assert_eq!(stdout(&report), "a:\nz\n\nb:\ny\n", "{report:?}");
         link.stop().await;
     });
 }
