@@ -46,8 +46,9 @@ fn mount_cover(root: &Path, cover: &Cover) -> Result<(), Failure> {
             &escaped(&cover.upper),
             b",workdir=",
             &escaped(&cover.work),
-            // Each change is then whole in the upper layer, and nothing of it refers to the lower.
-            b",redirect_dir=nofollow,metacopy=off,index=off\0",
+            // Directories can be renamed and hard links stay together, as they would without a layer;
+            // the content of what changed is whole in it.
+            b",redirect_dir=on,metacopy=off,index=on\0",
         ]
         .concat();
         let options =
