@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -68,14 +68,17 @@ fn operate(random: &mut Random) -> String {
     let (one, two) = (random.path(), random.path());
     let text = format!("text {}\n", random.below(1000));
     let flags = |flags| rustix::fs::renameat_with(CWD, &one, CWD, &two, flags).map_err(std::io::Error::from);
+    // Without waiting: nobody reads from a fifo.
+    let open = |create: bool| {
+        let mut options = fs::OpenOptions::new();
+        options.append(!create).write(true).create(create).truncate(create);
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(&one)
+    };
+    let write = |mut file: fs::File| file.write_all(text.as_bytes()).map(|()| String::new());
     let done: std::io::Result<String> = match random.below(20) {
-        0 | 1 => fs::write(&one, &text).map(|()| String::new()),
-        2 => fs::OpenOptions::new()
-            .append(true)
-            .open(&one)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map(|()| String::new()),
-        3 => fs::OpenOptions::new().write(true).open(&one).and_then(|file| file.set_len(3)).map(|()| String::new()),
+        0 | 1 => open(true).and_then(write),
+        2 => open(false).and_then(write),
+        3 => open(false).and_then(|file| file.set_len(3)).map(|()| String::new()),
         4..=6 => fs::rename(&one, &two).map(|()| String::new()),
         7 => flags(RenameFlags::EXCHANGE).map(|()| String::new()),
         8 => flags(RenameFlags::NOREPLACE).map(|()| String::new()),
