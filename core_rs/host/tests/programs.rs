@@ -1,7 +1,7 @@
 //! Random programs of file operations, run directly and in a preview that is committed: the same tree,
 //! the same output; then the undo gives the old tree back, inode by inode.
 //!
-//! `CMDOP_PROGRAMS` sets how many, `CMDOP_SEED` which.
+//! `CMDOP_PROGRAMS` sets how many, `CMDOP_SEED` and `CMDOP_FIRST` which.
 
 mod support;
 
@@ -207,12 +207,13 @@ fn programs(directory: &Path) {
     }
     let (count, base) = (setting("CMDOP_PROGRAMS", 200), setting("CMDOP_SEED", u64::from(std::process::id())));
     println!("CMDOP_SEED={base}");
+    let first = setting("CMDOP_FIRST", 0);
     let program = std::env::current_exe().expect("this program");
     on_runtime(directory, async |mut host: Host| {
         let mut link = host.start();
         let (mut committed, mut refused, mut empty) = (0, 0, 0);
         for number in 0..count {
-            let seed = base.wrapping_mul(1_000_003).wrapping_add(number);
+            let seed = base.wrapping_mul(1_000_003).wrapping_add(number + first);
             let (tree, copy) = (host.tree.join(number.to_string()), directory.join(format!("copy{number}")));
             for place in [&tree, &copy] {
                 fs::create_dir(place).expect("directory");
@@ -228,7 +229,20 @@ fn programs(directory: &Path) {
             let every = format!("{}/**", tree.display());
             let permit = with_effects(host.permit(&call, Stage::Preview, "terminal.exec", &arguments), &ALL, &every);
             let preview = link.report_of(&permit).await;
-            let context = || format!("seed {seed}:\n{}\n{before:?}\n{:?}", run_said(&preview), preview.observation);
+            let context = || {
+                format!(
+                    "seed {seed}:\n{}\n{before:?}\n{:?}\n{:?}",
+                    run_said(&preview),
+                    preview.observation,
+                    preview.error
+                )
+            };
+            if preview.error.is_some() {
+                // Refused, typed, with nothing changed: what cannot be measured is not committed.
+                assert_eq!(seen(&tree), before, "{}", context());
+                refused += 1;
+                continue;
+            }
             assert_eq!(run_said(&preview), String::from_utf8_lossy(&direct.stdout), "{}", context());
             assert_eq!(seen(&tree), before, "a preview changes nothing: {}", context());
             if !preview.layer_held {
