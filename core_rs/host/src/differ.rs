@@ -2,7 +2,9 @@
 //!
 //! Cost grows with what changed. A file that was touched but is as before is no effect.
 
-use std::collections::BTreeMap;
+mod handle;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -21,6 +23,7 @@ use crate::native::beneath::Root;
 use crate::native::measure::{self, Stamp};
 use crate::native::text_diff;
 use crate::sandbox::Layer;
+use handle::{Handle, handle_of, origin};
 
 /// Effects that are listed; a layer with more is never committed.
 const MAX_EFFECTS: usize = 100_000;
@@ -89,15 +92,22 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
         let upper = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.upper));
         let lower = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.path));
         let is_there = lower.symlink_metadata().is_ok();
-        walk.directory(&upper, &lower, is_there)?;
+        walk.find_moved(&upper, &lower, &lower)?;
+        walk.directory(&upper, &lower, is_there.then_some(&*lower))?;
         if is_there {
-            walk.times(&upper, &lower)?;
+            walk.times(&upper, &lower, &lower)?;
         }
         // The top itself: its mode may change, too.
         if !cover.is_foreign {
-            walk.attributes(&upper, &upper.symlink_metadata().map_err(Error::io("measure the layer"))?, &lower)?;
+            walk.attributes(
+                &upper,
+                &upper.symlink_metadata().map_err(Error::io("measure the layer"))?,
+                &lower,
+                &lower,
+            )?;
         }
     }
+    walk.pair()?;
     walk.link()?;
     Ok(walk.finish())
 }
@@ -112,6 +122,14 @@ struct Walk {
     kept_bytes: u64,
     /// Names of each inode of the layer that has several, by its device and inode.
     links: BTreeMap<(u64, u64), Names>,
+    /// Directories that are elsewhere now, as they are on the machine.
+    moved: BTreeSet<PathBuf>,
+    /// The same, by the layer's own directory.
+    moved_here: BTreeMap<PathBuf, PathBuf>,
+    /// What is no longer where it was.
+    gone: Vec<PathBuf>,
+    /// New files that were copied up from the machine: place, layer's own, and which file it was.
+    arrived: Vec<(PathBuf, PathBuf, Handle)>,
 }
 
 /// Names of one inode of the layer.
@@ -132,39 +150,66 @@ impl Walk {
             truncated: false,
             kept_bytes: 0,
             links: BTreeMap::new(),
+            moved: BTreeSet::new(),
+            moved_here: BTreeMap::new(),
+            gone: Vec::new(),
+            arrived: Vec::new(),
         })
     }
 
-    fn directory(&mut self, upper: &Path, lower: &Path, merged: bool) -> Result<(), Error> {
-        let doing = || Error::io(format!("read the layer at {}", lower.display()));
-        let mut entries: Vec<_> = fs::read_dir(upper).map_err(doing())?.collect::<Result<_, _>>().map_err(doing())?;
-        entries.sort_by_key(fs::DirEntry::file_name);
-        if merged && is_opaque(upper) {
-            for gone in fs::read_dir(lower).into_iter().flatten().flatten() {
-                if upper.join(gone.file_name()).symlink_metadata().is_err() {
-                    self.deleted(&gone.path())?;
-                }
+    /// Finds the directories that were renamed, before anything is said of where they were.
+    fn find_moved(&mut self, upper: &Path, source: &Path, top: &Path) -> Result<(), Error> {
+        let doing = || Error::io(format!("read the layer at {}", source.display()));
+        for entry in fs::read_dir(upper).map_err(doing())? {
+            let entry = entry.map_err(doing())?;
+            if !entry.file_type().map_err(doing())?.is_dir() {
+                continue;
             }
-        }
-        for entry in entries {
-            let place = lower.join(entry.file_name());
-            let after = entry.path().symlink_metadata().map_err(doing())?;
-            let before = place.symlink_metadata().ok().filter(|_| merged);
-            self.entry(&entry.path(), &after, &place, before.as_ref())?;
+            let natural = source.join(entry.file_name());
+            let from = redirected(&entry.path(), source, top).unwrap_or_else(|| natural.clone());
+            if from != natural {
+                self.moved.insert(from.clone());
+                self.moved_here.insert(entry.path(), from.clone());
+            }
+            self.find_moved(&entry.path(), &from, top)?;
         }
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        upper: &Path,
-        after: &fs::Metadata,
-        place: &Path,
-        before: Option<&fs::Metadata>,
-    ) -> Result<(), Error> {
-        if after.file_type().is_char_device() && after.rdev() == 0 {
-            return before.map_or(Ok(()), |_| self.deleted(place));
+    /// What changes in a directory of the layer that is at `place` and shows `source` of the machine.
+    fn directory(&mut self, upper: &Path, place: &Path, source: Option<&Path>) -> Result<(), Error> {
+        let doing = || Error::io(format!("read the layer at {}", place.display()));
+        let mut entries: Vec<_> = fs::read_dir(upper).map_err(doing())?.collect::<Result<_, _>>().map_err(doing())?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        if let Some(source) = source.filter(|_| is_opaque(upper)) {
+            for gone in fs::read_dir(source).into_iter().flatten().flatten() {
+                if upper.join(gone.file_name()).symlink_metadata().is_err() {
+                    self.gone.push(gone.path());
+                }
+            }
         }
+        for entry in entries {
+            let after = entry.path().symlink_metadata().map_err(doing())?;
+            let was = source.map(|source| source.join(entry.file_name()));
+            let place = place.join(entry.file_name());
+            self.entry(&entry.path(), &after, &place, was.as_deref())?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, upper: &Path, after: &fs::Metadata, place: &Path, was: Option<&Path>) -> Result<(), Error> {
+        let found = was.and_then(|was| Some((was, was.symlink_metadata().ok()?)));
+        if after.file_type().is_char_device() && after.rdev() == 0 {
+            self.gone.extend(found.map(|(was, _)| was.to_owned()));
+            return Ok(());
+        }
+        if let Some(from) = self.moved_here.get(upper).cloned() {
+            self.gone.extend(found.map(|(was, _)| was.to_owned()));
+            return self.renamed(upper, after, place, &from);
+        }
+        // What is elsewhere now is not what stands here.
+        let found = found.filter(|(was, _)| !self.moved.contains(*was));
+        let before = found.as_ref().map(|(_, before)| before);
         if after.file_type().is_char_device() || after.file_type().is_block_device() {
             self.unsupported.push(format!("{}: a device node", place.display()));
         }
@@ -176,15 +221,77 @@ impl Walk {
             names.nlink = after.nlink();
             names.places.push((place.to_owned(), before.is_some()));
         }
-        let same_type = before.is_some_and(|before| before.file_type() == after.file_type());
-        if let (Some(before), true) = (before, same_type) {
-            return self.changed(upper, after, place, before);
-        }
-        if before.is_some() {
-            self.deleted(place)?;
+        match &found {
+            Some((was, before)) if before.file_type() == after.file_type() => {
+                return self.changed(upper, after, place, was, before);
+            }
+            Some((was, _)) => self.gone.push(was.to_path_buf()),
+            None if after.is_file() && after.nlink() == 1 => {
+                let handle = origin(upper);
+                self.arrived.extend(handle.map(|handle| (place.to_owned(), upper.to_owned(), handle)));
+            }
+            None => {}
         }
         self.created(upper, after, place)?;
-        if after.is_dir() { self.directory(upper, place, false) } else { Ok(()) }
+        if after.is_dir() { self.directory(upper, place, None) } else { Ok(()) }
+    }
+
+    /// A directory that was moved, with what changes in it.
+    fn renamed(&mut self, upper: &Path, after: &fs::Metadata, place: &Path, from: &Path) -> Result<(), Error> {
+        let before = from.symlink_metadata().map_err(Error::io(format!("measure {}", from.display())))?;
+        let standing = self.standing(from, Extent::Tree)?;
+        self.note_rename(place, from, &shallow(&before), &shallow(after), standing.entries);
+        self.push_rename(place, from)?;
+        self.changed(upper, after, place, from, &before)
+    }
+
+    fn push_rename(&mut self, place: &Path, from: &Path) -> Result<(), Error> {
+        let standing = Some(self.standing(from, Extent::Itself)?);
+        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+        let kind = Kind::Rename.into();
+        self.changes.push(Change { path: bytes(place), from: bytes(from), standing, kind, ..Change::default() });
+        Ok(())
+    }
+
+    fn note_rename(&mut self, place: &Path, from: &Path, before: &FileState, after: &FileState, entries: u64) {
+        let other = |path: &Path| escape(path.as_os_str().as_bytes());
+        let gone = FileChange { before: Some(before.clone()), renamed: other(place), ..FileChange::default() };
+        let come = FileChange { after: Some(after.clone()), renamed: other(from), ..FileChange::default() };
+        self.note(EffectKind::FileRename, from, entries, 0, gone);
+        self.note(EffectKind::FileCreate, place, 1, 0, come);
+    }
+
+    /// Tells what moved from what went: a new file that is a file of the machine, unchanged, was renamed.
+    fn pair(&mut self) -> Result<(), Error> {
+        let mut gone: Vec<_> = std::mem::take(&mut self.gone);
+        gone.retain(|path| !self.moved.contains(path));
+        for (place, upper, handle) in std::mem::take(&mut self.arrived) {
+            let is_origin = |path: &&PathBuf| handle_of(path).is_some_and(|found| found == handle);
+            let Some(from) = gone.iter().find(is_origin).cloned() else { continue };
+            let doing = || Error::io(format!("measure {}", from.display()));
+            let (before, after) =
+                (from.symlink_metadata().map_err(doing())?, upper.symlink_metadata().map_err(doing())?);
+            let (old, new) = (state(&from, &before)?, state(&upper, &after)?);
+            let mtime = |it: &fs::Metadata| (it.mtime(), it.mtime_nsec());
+            if before.nlink() != 1 || old != new || mtime(&before) != mtime(&after) {
+                continue;
+            }
+            gone.retain(|path| *path != from);
+            let target = escape(place.as_os_str().as_bytes());
+            self.effects.retain(|effect| effect.target != target);
+            self.changes.retain(|change| change.path != place.as_os_str().as_bytes());
+            self.note_rename(&place, &from, &old, &new, 1);
+            self.push_rename(&place, &from)?;
+        }
+        let renamed: Vec<PathBuf> = self.changes.iter().filter(|it| it.kind() == Kind::Rename).map(from_of).collect();
+        for path in gone {
+            if renamed.iter().any(|from| from.starts_with(&path)) {
+                self.unsupported
+                    .push(format!("{}: a directory that goes and of which a part is elsewhere", path.display()));
+            }
+            self.deleted(&path)?;
+        }
+        Ok(())
     }
 
     fn changed(
@@ -192,16 +299,17 @@ impl Walk {
         upper: &Path,
         after: &fs::Metadata,
         place: &Path,
+        was: &Path,
         before: &fs::Metadata,
     ) -> Result<(), Error> {
         if after.is_dir() {
-            self.directory(upper, place, true)?;
-            self.times(upper, place)?;
-            return self.attributes(upper, after, place);
+            self.directory(upper, place, Some(was))?;
+            self.times(upper, place, was)?;
+            return self.attributes(upper, after, place, was);
         }
-        let (old, new) = (state(place, before)?, state(upper, after)?);
+        let (old, new) = (state(was, before)?, state(upper, after)?);
         if old.sha256 != new.sha256 || old.link_target != new.link_target || old.size != new.size {
-            let (text_diff, text_diff_truncated) = difference(place, upper, &old, &new);
+            let (text_diff, text_diff_truncated) = difference(was, upper, &old, &new);
             let bytes = new.size;
             let change = FileChange {
                 before: Some(old),
@@ -211,12 +319,12 @@ impl Walk {
                 ..FileChange::default()
             };
             self.note(EffectKind::FileModify, place, 1, bytes, change);
-            self.step(Kind::Place, place, true, upper)?;
+            self.step(Kind::Place, place, Some(was), upper)?;
             self.kept_bytes += before.len();
-            self.attribute_effects(upper, after, place, before, true);
+            self.attribute_effects(upper, after, place, was, before, true);
             return Ok(());
         }
-        self.attributes(upper, after, place)
+        self.attributes(upper, after, place, was)
     }
 
     fn created(&mut self, upper: &Path, after: &fs::Metadata, place: &Path) -> Result<(), Error> {
@@ -227,7 +335,7 @@ impl Walk {
             FileChange { before: None, after: Some(new), text_diff, text_diff_truncated, ..FileChange::default() };
         self.note(EffectKind::FileCreate, place, 1, if after.is_file() { bytes } else { 0 }, change);
         let kind = if after.is_dir() { Kind::MakeDirectory } else { Kind::Place };
-        self.step(kind, place, false, upper)
+        self.step(kind, place, None, upper)
     }
 
     /// A directory goes as one effect, with the number of its entries.
@@ -250,11 +358,12 @@ impl Walk {
     }
 
     /// The times of a directory before and after.
-    fn times(&mut self, upper: &Path, place: &Path) -> Result<(), Error> {
+    fn times(&mut self, upper: &Path, place: &Path, was: &Path) -> Result<(), Error> {
         let path = place.as_os_str().as_bytes().to_vec();
-        let held = self.root.open(&path, rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY)?;
+        let path_before = was.as_os_str().as_bytes().to_vec();
+        let held = self.root.open(&path_before, rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY)?;
         self.changes.push(Change {
-            path_before: path.clone(),
+            path_before,
             path,
             from: upper.as_os_str().as_bytes().to_vec(),
             kind: Kind::Times.into(),
@@ -265,15 +374,15 @@ impl Walk {
     }
 
     /// Mode and owner of what is otherwise as before.
-    fn attributes(&mut self, upper: &Path, after: &fs::Metadata, place: &Path) -> Result<(), Error> {
-        let Ok(before) = place.symlink_metadata() else { return Ok(()) };
+    fn attributes(&mut self, upper: &Path, after: &fs::Metadata, place: &Path, was: &Path) -> Result<(), Error> {
+        let Ok(before) = was.symlink_metadata() else { return Ok(()) };
         // The top of a layer is the root itself only if nothing has a name for it.
-        if self.attribute_effects(upper, after, place, &before, false) {
+        if self.attribute_effects(upper, after, place, was, &before, false) {
             if place == Path::new("/") {
                 self.unsupported.push("/: mode or owner of the root itself".to_owned());
                 return Ok(());
             }
-            self.step(Kind::Attributes, place, true, upper)?;
+            self.step(Kind::Attributes, place, Some(was), upper)?;
         }
         Ok(())
     }
@@ -284,12 +393,13 @@ impl Walk {
         upper: &Path,
         after: &fs::Metadata,
         place: &Path,
+        was: &Path,
         before: &fs::Metadata,
         is_modified: bool,
     ) -> bool {
         let state =
             |path: &Path, metadata: &fs::Metadata| FileState { xattrs: foreign_attributes(path), ..shallow(metadata) };
-        let (old, new) = (state(place, before), state(upper, after));
+        let (old, new) = (state(was, before), state(upper, after));
         let access = look::access_xattrs(&old) != look::access_xattrs(&new);
         let content = look::other_xattrs(&old) != look::other_xattrs(&new) && !is_modified;
         let mode = old.mode != new.mode && !after.is_symlink();
@@ -321,12 +431,13 @@ impl Walk {
         });
     }
 
-    fn step(&mut self, kind: Kind, place: &Path, is_there: bool, from: &Path) -> Result<(), Error> {
-        let standing = if is_there { Some(self.standing(place, Extent::Itself)?) } else { None };
+    fn step(&mut self, kind: Kind, place: &Path, was: Option<&Path>, from: &Path) -> Result<(), Error> {
+        let standing = was.map(|was| self.standing(was, Extent::Itself)).transpose()?;
         self.changes.push(Change {
             path: place.as_os_str().as_bytes().to_vec(),
             standing,
             from: from.as_os_str().as_bytes().to_vec(),
+            path_before: was.map(|was| was.as_os_str().as_bytes().to_vec()).unwrap_or_default(),
             kind: kind.into(),
             ..Change::default()
         });
@@ -420,6 +531,34 @@ fn difference(before: &Path, after: &Path, old: &FileState, new: &FileState) -> 
         (Ok(before), Ok(after)) => text_diff::unified(&before, &after),
         _ => Default::default(),
     }
+}
+
+fn from_of(change: &Change) -> PathBuf {
+    PathBuf::from(std::ffi::OsStr::from_bytes(&change.from))
+}
+
+/// The overlay's note of where a directory was: a name, or a path from the top of its mount
+/// (overlayfs.rst, "redirect_dir").
+fn redirect(upper: &Path) -> Option<PathBuf> {
+    let value = overlay_attribute(upper, "redirect")?;
+    Some(PathBuf::from(std::ffi::OsStr::from_bytes(&value)))
+}
+
+fn redirected(upper: &Path, source: &Path, top: &Path) -> Option<PathBuf> {
+    let found = redirect(upper)?;
+    Some(match found.strip_prefix("/") {
+        Ok(beneath) => top.join(beneath),
+        Err(_) => source.join(found),
+    })
+}
+
+fn overlay_attribute(upper: &Path, name: &str) -> Option<Vec<u8>> {
+    ["trusted.overlay.", "user.overlay."].iter().find_map(|prefix| {
+        let mut value = vec![0; 8 * 1024];
+        let size = rustix::fs::lgetxattr(upper, format!("{prefix}{name}"), &mut value).ok()?;
+        value.truncate(size);
+        Some(value)
+    })
 }
 
 fn is_opaque(upper: &Path) -> bool {

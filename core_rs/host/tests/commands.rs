@@ -276,8 +276,7 @@ fn on_a_fixture(directory: &Path) {
         host.tree = "/srv/app".into();
         let mut link = host.start();
         let clean = "rm -rf ./logs && mv data data.old && echo new > report && rm /etc/hostname";
-        let all = [EffectKind::FileCreate, EffectKind::FileModify, EffectKind::FileDelete];
-        let permit = with_effects(command(&host, "call", Stage::Preview, clean), &all, "/**");
+        let permit = with_effects(command(&host, "call", Stage::Preview, clean), &ALL, "/**");
         let report = link.report_of(&permit).await;
         let effects = &report.observation.as_ref().expect("an observation").effects;
         let seen: Vec<_> = effects.iter().map(|effect| (effect.kind(), effect.target.as_str())).collect();

@@ -98,8 +98,14 @@ fn mount_cover(root: &Path, cover: &Cover, is_user: bool, view: &mut View) -> Re
             &escaped(&cover.work),
         ]
         .concat();
-        // Each change is then whole in the upper layer, and nothing of it refers to the lower.
-        match overlay(&place, layers, b",redirect_dir=nofollow,metacopy=off,index=off", is_user) {
+        // Directories can be renamed and hard links stay together, as they would without a layer; the
+        // content of what changed is whole in it. A user's overlay can do neither (overlayfs.rst, "User
+        // xattr").
+        let options: &[u8] = match is_user {
+            false => b",redirect_dir=on,metacopy=off,index=on",
+            true => b",redirect_dir=nofollow,metacopy=off,index=off",
+        };
+        match overlay(&place, layers, options, is_user) {
             Ok(()) => return Ok(()),
             Err(error) if from == Path::new("/") => return Err(Failure::new("cover / with a private layer", error)),
             // What no overlay can cover is there to be read.
