@@ -13,12 +13,12 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cmdop_contract::v1::{EffectKind, Outcome, Permit, Reason, Report, Stage};
+use cmdop_contract::v1::{EffectKind, Outcome, Reason, Report, Stage};
 use rustix::fs::{CWD, Mode, RenameFlags, XattrFlags};
 use serde_json::{Value, json};
 use support::cases::{self, Case};
 use support::host::{Host, on_runtime, reason};
-use support::with_effects;
+use support::{commit_of, with_effects};
 
 const CASES: &[Case] = &[("a_program_does_in_preview_and_commit_what_it_does_directly", programs)];
 
@@ -192,13 +192,6 @@ const ALL: [EffectKind; 6] = [
     EffectKind::FileChmod,
     EffectKind::FileChown,
 ];
-
-fn commit_of(mut preview: Permit, report: &Report) -> Permit {
-    preview.permit_id.push_str("-commit");
-    preview.stage = Stage::Commit.into();
-    preview.preview_digest = report.observation.as_ref().expect("an observation").digest.clone();
-    preview
-}
 
 fn programs(directory: &Path) {
     if !rustix::process::geteuid().is_root() {

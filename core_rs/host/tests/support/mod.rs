@@ -6,7 +6,7 @@ pub mod host;
 pub mod inside;
 
 use cmdop_contract::digest::action_digest;
-use cmdop_contract::v1::{Action, Actor, EffectKind, Permit, PermittedEffect, SignedPermit, Stage};
+use cmdop_contract::v1::{Action, Actor, EffectKind, Permit, PermittedEffect, Report, SignedPermit, Stage};
 use ed25519_dalek::{Signer, SigningKey};
 use prost::Message;
 use serde_json::Value;
@@ -63,4 +63,12 @@ pub fn with_effects(mut permit: Permit, kinds: &[EffectKind], target: &str) -> P
     let effect = |kind: &EffectKind| PermittedEffect { kind: (*kind).into(), target: target.into(), max_count: None };
     permit.effects = kinds.iter().map(effect).collect();
     permit
+}
+
+/// The permit to commit what a preview reported.
+pub fn commit_of(mut preview: Permit, report: &Report) -> Permit {
+    preview.permit_id.push_str("-commit");
+    preview.stage = Stage::Commit.into();
+    preview.preview_digest = report.observation.as_ref().expect("an observation").digest.clone();
+    preview
 }
