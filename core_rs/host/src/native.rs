@@ -10,13 +10,16 @@ mod list;
 pub(crate) mod measure;
 mod read;
 mod reconcile;
+mod search;
+mod stat;
 pub(crate) mod text_diff;
 mod walk;
 mod write;
 mod xattr;
 
-use std::ffi::CString;
-use std::path::PathBuf;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cmdop_contract::v1::{
@@ -27,11 +30,11 @@ use serde_json::Value;
 
 use crate::admit::Admitted;
 use crate::error::Error;
-use arguments::Arguments;
+use arguments::{Arguments, about};
 use beneath::{Root, not_usable};
 
 /// Names of the native tools.
-pub const TOOLS: [&str; 4] = ["files.delete", "files.list", "files.read", "files.write"];
+pub const TOOLS: &[&str] = &["files.delete", "files.list", "files.read", "files.search", "files.stat", "files.write"];
 
 /// What a native tool did and what was measured.
 #[derive(Debug, Clone)]
@@ -98,8 +101,33 @@ impl Step for Looked {
 #[derive(Debug)]
 pub struct Native {
     root: Root,
-    /// Paths that no tool sees: the host's own state.
-    hidden: Vec<PathBuf>,
+    hidden: Hidden,
+}
+
+/// Trees that no tool sees: the host's own state.
+#[derive(Debug)]
+struct Hidden(Vec<PathBuf>);
+
+impl Hidden {
+    /// Is it one of them, or does it lie in one?
+    fn holds(&self, path: &[u8]) -> bool {
+        let path = Path::new(OsStr::from_bytes(path));
+        self.0.iter().any(|hidden| path.starts_with(hidden))
+    }
+
+    /// Does one of them lie beneath?
+    fn lies_in(&self, path: &[u8]) -> bool {
+        let path = Path::new(OsStr::from_bytes(path));
+        self.0.iter().any(|hidden| hidden.starts_with(path))
+    }
+}
+
+/// Arguments that name a place, and whether the tool takes everything beneath it away or along.
+fn places(tool: &str) -> &'static [(&'static str, bool)] {
+    match tool {
+        "files.delete" => &[("path", true)],
+        _ => &[("path", false)],
+    }
 }
 
 impl Native {
@@ -108,7 +136,7 @@ impl Native {
     /// # Errors
     /// The operating system's refusal to open `/`.
     pub fn open(hidden: Vec<PathBuf>) -> Result<Self, Error> {
-        Ok(Self { root: Root::machine()?, hidden })
+        Ok(Self { root: Root::machine()?, hidden: Hidden(hidden) })
     }
 
     /// Finds out what the action would change. Changes nothing.
@@ -159,24 +187,26 @@ impl Native {
     fn prepare(&self, admitted: &Admitted) -> Result<Box<dyn Step>, Error> {
         let action = admitted.action.as_ref().ok_or_else(|| unknown_tool(""))?;
         let arguments = Arguments::of(action)?;
-        self.shield(&arguments.path()?, &action.tool)?;
+        self.shield(&arguments, &action.tool)?;
         Ok(match action.tool.as_str() {
             "files.read" => Box::new(Looked(read::read(&self.root, &arguments)?)),
-            "files.list" => Box::new(Looked(list::list(&self.root, &arguments)?)),
+            "files.list" => Box::new(Looked(list::list(&self.root, &self.hidden, &arguments)?)),
+            "files.search" => Box::new(Looked(search::search(&self.root, &self.hidden, &arguments)?)),
+            "files.stat" => Box::new(Looked(stat::stat(&self.root, &arguments)?)),
             "files.write" => Box::new(write::Replacement::prepare(&self.root, &arguments)?),
             "files.delete" => Box::new(delete::Removal::prepare(&self.root, &arguments)?),
             other => return Err(unknown_tool(other)),
         })
     }
 
-    /// Keeps tools away from hidden trees, and from deleting what holds one.
-    fn shield(&self, path: &[u8], tool: &str) -> Result<(), Error> {
-        use std::os::unix::ffi::OsStrExt;
-        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
-        let reaches =
-            |hidden: &PathBuf| path.starts_with(hidden) || (tool == "files.delete" && hidden.starts_with(path));
-        if self.hidden.iter().any(reaches) {
-            return Err(not_usable(path.as_os_str().as_bytes(), "holds the host's own state, which no tool may reach"));
+    /// Keeps tools away from hidden trees, and from taking away what holds one.
+    fn shield(&self, arguments: &Arguments, tool: &str) -> Result<(), Error> {
+        for (name, takes_tree) in places(tool) {
+            let path = arguments.path_of(name)?;
+            if self.hidden.holds(&path) || (*takes_tree && self.hidden.lies_in(&path)) {
+                let refused = not_usable(&path, "holds the host's own state, which no tool may reach");
+                return Err(about(name, refused));
+            }
         }
         Ok(())
     }

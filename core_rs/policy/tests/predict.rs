@@ -88,6 +88,8 @@ fn native_tools_are_exact_and_ask_nobody() {
         ("files.read", serde_json::json!({"path": "/a/*"}), vec!["file.read:/a/\\*"]),
         ("files.list", serde_json::json!({"path": "/a"}), vec!["file.read:/a"]),
         ("files.list", serde_json::json!({"path": "/a", "recursive": true}), vec!["file.read:/a/**"]),
+        ("files.stat", serde_json::json!({"path": "/a"}), vec!["file.read:/a"]),
+        ("files.search", serde_json::json!({"path": "/a", "pattern": "x"}), vec!["file.read:/a/**"]),
         ("files.write", serde_json::json!({"path": "/a", "content": "x"}), vec!["?file.create:/a", "?file.modify:/a"]),
         ("files.delete", serde_json::json!({"path": "/a/../b"}), vec!["file.delete:/b"]),
     ];

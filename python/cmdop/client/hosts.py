@@ -121,6 +121,65 @@ class Files:
         arguments = {"path": path} | _present({"recursive": recursive, "limit": limit})
         return await self._propose("list", arguments, intent, key, wait)
 
+    async def stat(
+        self,
+        path: str,
+        *,
+        digest: bool | None = None,
+        intent: str = "",
+        key: str | None = None,
+        wait: bool = False,
+    ) -> v1.Call:
+        """Describes what lies at a path; the result has `type`, `size`, `mode`, `user`, `modified_ms` and more.
+
+        Args:
+            path: Absolute path. A link is described, not followed.
+            digest: Compute the SHA-256 of a regular file, too.
+            intent: Why, for whoever approves it.
+            key: Idempotency key; minted if absent.
+            wait: Wait for a person's decision, too.
+        """
+        return await self._propose("stat", {"path": path} | _present({"digest": digest}), intent, key, wait)
+
+    async def search(
+        self,
+        path: str,
+        *,
+        glob: str | None = None,
+        pattern: str | None = None,
+        ignore_case: bool | None = None,
+        limit: int | None = None,
+        timeout_s: int | None = None,
+        intent: str = "",
+        key: str | None = None,
+        wait: bool = False,
+    ) -> v1.Call:
+        """Finds files beneath a directory by name, by content, or by both.
+
+        Args:
+            path: Absolute path of the directory.
+            glob: Names to find, relative to `path`: `*.py` in the directory itself, `**/*.py` anywhere beneath.
+            pattern: Regular expression that a line must match, without look-around and back-references.
+            ignore_case: Match `pattern` in either case.
+            limit: Matches to return at most; 1 to 10,000, default 200.
+            timeout_s: It answers with what it has after this long; 1 to 60, default 10.
+            intent: Why, for whoever approves it.
+            key: Idempotency key; minted if absent.
+            wait: Wait for a person's decision, too.
+
+        Returns:
+            The call; its result has `matches` (path, line, text), `truncated` (the bound that ended it, or None),
+            `files` and `skipped` (counts of binary, large, secret, unreadable files and of mounts).
+        """
+        given = {
+            "glob": glob,
+            "pattern": pattern,
+            "ignore_case": ignore_case,
+            "limit": limit,
+            "timeout_s": timeout_s,
+        }
+        return await self._propose("search", {"path": path} | _present(given), intent, key, wait)
+
     async def write(
         self,
         path: str,

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::admit::Interrupted;
 
+mod look;
+
 fn native() -> Native {
     Native::open(Vec::new()).expect("open /")
 }

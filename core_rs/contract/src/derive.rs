@@ -1,0 +1,77 @@
+//! What follows exactly from the arguments of a shipped tool that runs no command.
+//!
+//! Declaration and prediction both come from here, so that one never says less than the other.
+
+use serde_json::Value;
+
+use crate::path::PathPattern;
+use crate::target::Target;
+use crate::v1::EffectKind;
+
+/// An effect that follows from arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Derived {
+    /// What kind of thing happens.
+    pub kind: EffectKind,
+    /// What it happens to.
+    pub target: Target,
+    /// It is what the tool aims at; false if it depends on what is there.
+    pub certain: bool,
+    /// How often it is observed at least if the tool succeeds: a state that is there already is no change.
+    pub least: u32,
+}
+
+/// The tools whose effects are known here.
+pub const TOOLS: &[&str] = &["files.read", "files.list", "files.stat", "files.search", "files.write", "files.delete"];
+
+/// All effects of a call of one of [`TOOLS`], looks included. `None` if they cannot be known.
+#[must_use]
+pub fn derive(tool: &str, arguments: &Value) -> Option<Vec<Derived>> {
+    let arguments = Arguments(arguments);
+    Some(match tool {
+        "files.read" | "files.stat" => vec![look(arguments.path("path")?)],
+        "files.list" if arguments.flag("recursive") => vec![look(arguments.path("path")?.tree())],
+        "files.list" => vec![look(arguments.path("path")?)],
+        "files.search" => vec![look(arguments.path("path")?.tree())],
+        "files.write" => write(&arguments)?,
+        "files.delete" => vec![aim(EffectKind::FileDelete, arguments.path("path")?)],
+        _ => return None,
+    })
+}
+
+/// Which of them it is depends on the file that is there.
+fn write(arguments: &Arguments<'_>) -> Option<Vec<Derived>> {
+    let path = arguments.path("path")?;
+    let mode = arguments.0.get("mode").map(|_| EffectKind::FileChmod);
+    let kinds = [EffectKind::FileCreate, EffectKind::FileModify].into_iter().chain(mode);
+    Some(kinds.map(|kind| chance(kind, path.clone())).collect())
+}
+
+fn look(region: PathPattern) -> Derived {
+    aim(EffectKind::FileRead, region)
+}
+
+fn aim(kind: EffectKind, region: PathPattern) -> Derived {
+    Derived { kind, target: Target::Path(region), certain: true, least: 1 }
+}
+
+fn chance(kind: EffectKind, region: PathPattern) -> Derived {
+    Derived { certain: false, least: 0, ..aim(kind, region) }
+}
+
+struct Arguments<'a>(&'a Value);
+
+impl Arguments<'_> {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.0.get(name).and_then(Value::as_bool) == Some(true)
+    }
+
+    /// The literal path that an argument names.
+    fn path(&self, name: &str) -> Option<PathPattern> {
+        self.text(name).filter(|path| path.starts_with('/')).map(|path| PathPattern::literal(path.as_bytes()))
+    }
+}
