@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::path::PathPattern;
+use crate::path::{PathPattern, normalise};
 use crate::target::Target;
 use crate::v1::EffectKind;
 
@@ -22,7 +22,22 @@ pub struct Derived {
 }
 
 /// The tools whose effects are known here.
-pub const TOOLS: &[&str] = &["files.read", "files.list", "files.stat", "files.search", "files.write", "files.delete"];
+pub const TOOLS: &[&str] = &[
+    "files.read",
+    "files.list",
+    "files.stat",
+    "files.search",
+    "files.write",
+    "files.edit",
+    "files.mkdir",
+    "files.chmod",
+    "files.move",
+    "files.copy",
+    "files.delete",
+];
+
+/// Most directories that are made above one.
+const MAX_PARENTS: u64 = 32;
 
 /// All effects of a call of one of [`TOOLS`], looks included. `None` if they cannot be known.
 #[must_use]
@@ -34,6 +49,19 @@ pub fn derive(tool: &str, arguments: &Value) -> Option<Vec<Derived>> {
         "files.list" => vec![look(arguments.path("path")?)],
         "files.search" => vec![look(arguments.path("path")?.tree())],
         "files.write" => write(&arguments)?,
+        // Whoever is told that a text is not in a file has learnt something of it.
+        "files.edit" => {
+            let path = arguments.path("path")?;
+            vec![look(path.clone()), state(EffectKind::FileModify, path)]
+        }
+        "files.mkdir" => mkdir(&arguments)?,
+        "files.chmod" => vec![state(EffectKind::FileChmod, arguments.path("path")?)],
+        "files.move" => relocate(&arguments)?,
+        "files.copy" if arguments.flag("recursive") => {
+            let (from, to) = (arguments.path("from")?, arguments.path("to")?);
+            vec![look(from.tree()), aim(EffectKind::FileCreate, to.tree())]
+        }
+        "files.copy" => vec![look(arguments.path("from")?), aim(EffectKind::FileCreate, arguments.path("to")?)],
         "files.delete" => vec![aim(EffectKind::FileDelete, arguments.path("path")?)],
         _ => return None,
     })
@@ -42,9 +70,35 @@ pub fn derive(tool: &str, arguments: &Value) -> Option<Vec<Derived>> {
 /// Which of them it is depends on the file that is there.
 fn write(arguments: &Arguments<'_>) -> Option<Vec<Derived>> {
     let path = arguments.path("path")?;
+    if arguments.0.get("offset").is_some() {
+        return Some(vec![state(EffectKind::FileModify, path)]);
+    }
     let mode = arguments.0.get("mode").map(|_| EffectKind::FileChmod);
     let kinds = [EffectKind::FileCreate, EffectKind::FileModify].into_iter().chain(mode);
     Some(kinds.map(|kind| chance(kind, path.clone())).collect())
+}
+
+/// The directory, and as many above it as may be missing.
+fn mkdir(arguments: &Arguments<'_>) -> Option<Vec<Derived>> {
+    let path = arguments.text("path").filter(|path| path.starts_with('/'))?;
+    let parents = arguments.0.get("parents").map_or(Some(0), Value::as_u64)?.min(MAX_PARENTS);
+    let path = normalise(path.as_bytes());
+    let mut here = path.as_slice();
+    let mut derived = vec![state(EffectKind::FileCreate, PathPattern::literal(here))];
+    for _ in 0..parents {
+        let Some(at) = here.iter().rposition(|byte| *byte == b'/').filter(|at| *at > 0) else { break };
+        here = &here[..at];
+        derived.push(chance(EffectKind::FileCreate, PathPattern::literal(here)));
+    }
+    Some(derived)
+}
+
+/// A move looks at what it moves: at another place and under another name it may be open to others.
+fn relocate(arguments: &Arguments<'_>) -> Option<Vec<Derived>> {
+    let (from, to) = (arguments.path("from")?, arguments.path("to")?);
+    let overwritten = arguments.flag("overwrite").then(|| chance(EffectKind::FileDelete, to.clone()));
+    let certain = [look(from.clone()), aim(EffectKind::FileRename, from), aim(EffectKind::FileCreate, to.tree())];
+    Some(certain.into_iter().chain(overwritten).collect())
 }
 
 fn look(region: PathPattern) -> Derived {
@@ -53,6 +107,11 @@ fn look(region: PathPattern) -> Derived {
 
 fn aim(kind: EffectKind, region: PathPattern) -> Derived {
     Derived { kind, target: Target::Path(region), certain: true, least: 1 }
+}
+
+/// What it aims at may be so already.
+fn state(kind: EffectKind, region: PathPattern) -> Derived {
+    Derived { least: 0, ..aim(kind, region) }
 }
 
 fn chance(kind: EffectKind, region: PathPattern) -> Derived {

@@ -32,6 +32,11 @@ const BUILTIN: &[&str] = &[
     include_str!("tool/files.stat.json"),
     include_str!("tool/files.search.json"),
     include_str!("tool/files.write.json"),
+    include_str!("tool/files.edit.json"),
+    include_str!("tool/files.mkdir.json"),
+    include_str!("tool/files.chmod.json"),
+    include_str!("tool/files.move.json"),
+    include_str!("tool/files.copy.json"),
     include_str!("tool/files.delete.json"),
 ];
 

@@ -5,11 +5,17 @@
 
 mod arguments;
 mod beneath;
+mod census;
+mod chmod;
+mod copy;
 mod delete;
+mod edit;
 mod list;
 pub(crate) mod measure;
+mod mkdir;
 mod read;
 mod reconcile;
+mod relocate;
 mod search;
 mod stat;
 pub(crate) mod text_diff;
@@ -34,7 +40,19 @@ use arguments::{Arguments, about};
 use beneath::{Root, not_usable};
 
 /// Names of the native tools.
-pub const TOOLS: &[&str] = &["files.delete", "files.list", "files.read", "files.search", "files.stat", "files.write"];
+pub const TOOLS: &[&str] = &[
+    "files.chmod",
+    "files.copy",
+    "files.delete",
+    "files.edit",
+    "files.list",
+    "files.mkdir",
+    "files.move",
+    "files.read",
+    "files.search",
+    "files.stat",
+    "files.write",
+];
 
 /// What a native tool did and what was measured.
 #[derive(Debug, Clone)]
@@ -126,6 +144,7 @@ impl Hidden {
 fn places(tool: &str) -> &'static [(&'static str, bool)] {
     match tool {
         "files.delete" => &[("path", true)],
+        "files.copy" | "files.move" => &[("from", true), ("to", false)],
         _ => &[("path", false)],
     }
 }
@@ -194,6 +213,11 @@ impl Native {
             "files.search" => Box::new(Looked(search::search(&self.root, &self.hidden, &arguments)?)),
             "files.stat" => Box::new(Looked(stat::stat(&self.root, &arguments)?)),
             "files.write" => Box::new(write::Replacement::prepare(&self.root, &arguments)?),
+            "files.edit" => Box::new(edit::Edit::prepare(&self.root, &arguments)?),
+            "files.mkdir" => Box::new(mkdir::Making::prepare(&self.root, &arguments)?),
+            "files.chmod" => Box::new(chmod::Bits::prepare(&self.root, &arguments)?),
+            "files.move" => Box::new(relocate::Move::prepare(&self.root, &arguments)?),
+            "files.copy" => Box::new(copy::Copy::prepare(&self.root, &arguments)?),
             "files.delete" => Box::new(delete::Removal::prepare(&self.root, &arguments)?),
             other => return Err(unknown_tool(other)),
         })
@@ -215,9 +239,9 @@ impl Native {
 /// Compares the step's effects with the permit, performs it and measures.
 fn perform(admitted: &Admitted, started: Instant, mut step: Box<dyn Step>) -> Result<Done, Error> {
     within_permit(admitted, &observation(step.effects()))?;
-    let told = step.result();
     match step.perform(&admitted.permit_id) {
         Ok((effects, failure)) => {
+            let told = step.result();
             let result = result(started, failure.map_or(Ok(told), Err));
             Ok(Done { outcome: Outcome::Applied, result, observation: observation(effects) })
         }

@@ -91,6 +91,39 @@ fn native_tools_are_exact_and_ask_nobody() {
         ("files.stat", serde_json::json!({"path": "/a"}), vec!["file.read:/a"]),
         ("files.search", serde_json::json!({"path": "/a", "pattern": "x"}), vec!["file.read:/a/**"]),
         ("files.write", serde_json::json!({"path": "/a", "content": "x"}), vec!["?file.create:/a", "?file.modify:/a"]),
+        (
+            "files.edit",
+            serde_json::json!({"path": "/a", "edits": [{"old": "x", "new": "y"}]}),
+            vec!["file.read:/a", "file.modify:/a"],
+        ),
+        (
+            "files.mkdir",
+            serde_json::json!({"path": "/a/b/c", "parents": 1}),
+            vec!["file.create:/a/b/c", "?file.create:/a/b"],
+        ),
+        ("files.mkdir", serde_json::json!({"path": "/a/b", "parents": 9}), vec!["file.create:/a/b", "?file.create:/a"]),
+        ("files.chmod", serde_json::json!({"path": "/a", "mode": "0600"}), vec!["file.chmod:/a"]),
+        (
+            "files.move",
+            serde_json::json!({"from": "/a", "to": "/b"}),
+            vec!["file.read:/a", "file.rename:/a", "file.create:/b/**"],
+        ),
+        (
+            "files.move",
+            serde_json::json!({"from": "/a", "to": "/b", "overwrite": true}),
+            vec!["file.read:/a", "file.rename:/a", "file.create:/b/**", "?file.delete:/b"],
+        ),
+        ("files.copy", serde_json::json!({"from": "/a", "to": "/b"}), vec!["file.read:/a", "file.create:/b"]),
+        (
+            "files.copy",
+            serde_json::json!({"from": "/a", "to": "/b", "recursive": true}),
+            vec!["file.read:/a/**", "file.create:/b/**"],
+        ),
+        (
+            "files.write",
+            serde_json::json!({"path": "/a", "content": "x", "offset": 0, "expected_sha256": "0".repeat(64)}),
+            vec!["file.modify:/a"],
+        ),
         ("files.delete", serde_json::json!({"path": "/a/../b"}), vec!["file.delete:/b"]),
     ];
     for (tool, arguments, expected) in rows {

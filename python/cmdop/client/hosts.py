@@ -188,12 +188,13 @@ class Files:
         encoding: Literal["utf-8", "base64"] | None = None,
         mode: str | None = None,
         if_exists: Literal["replace", "fail"] | None = None,
+        offset: int | None = None,
         expected_sha256: str | None = None,
         intent: str = "",
         key: str | None = None,
         wait: bool = False,
     ) -> v1.Call:
-        """Writes a whole file, atomically.
+        """Writes a whole file, or with `offset` a part of one, atomically.
 
         Args:
             path: Absolute path.
@@ -201,13 +202,127 @@ class Files:
             encoding: How `content` is written down. Default `utf-8`.
             mode: Permission bits in octal, such as `0644`.
             if_exists: What to do about a file that exists. Default `replace`.
+            offset: Keep the file and put `content` at this byte, at most at its end; needs `expected_sha256`. A large
+                file is written chunk by chunk, each with the `size` and `sha256` that the one before it returned.
             expected_sha256: Fails with `ContentChangedError` if the file is not the one that was read.
             intent: Why, for whoever approves it.
             key: Idempotency key; minted if absent.
             wait: Wait for a person's decision, too.
         """
-        given = {"encoding": encoding, "mode": mode, "if_exists": if_exists, "expected_sha256": expected_sha256}
+        given = {
+            "encoding": encoding,
+            "mode": mode,
+            "if_exists": if_exists,
+            "offset": offset,
+            "expected_sha256": expected_sha256,
+        }
         return await self._propose("write", {"path": path, "content": content} | _present(given), intent, key, wait)
+
+    async def edit(
+        self,
+        path: str,
+        edits: Iterable[Mapping[str, Any]],
+        *,
+        expected_sha256: str | None = None,
+        intent: str = "",
+        key: str | None = None,
+        wait: bool = False,
+    ) -> v1.Call:
+        """Replaces exact pieces of a text file, all of them or none.
+
+        Args:
+            path: Absolute path of a file of UTF-8 text, at most 16 MiB.
+            edits: Mappings with `old`, `new` and perhaps `count`, how often `old` must occur (default 1). Done one
+                after the other. One whose text is not there as often fails with `ContentChangedError`, which names it.
+            expected_sha256: Fails with `ContentChangedError` if the file is not the one that was read.
+            intent: Why, for whoever approves it.
+            key: Idempotency key; minted if absent.
+            wait: Wait for a person's decision, too.
+
+        Returns:
+            The call; its result has `size`, `sha256`, `before_sha256` and `replaced`.
+        """
+        arguments = {"path": path, "edits": [dict(edit) for edit in edits]}
+        return await self._propose(
+            "edit", arguments | _present({"expected_sha256": expected_sha256}), intent, key, wait
+        )
+
+    async def mkdir(
+        self,
+        path: str,
+        *,
+        parents: int | None = None,
+        mode: str | None = None,
+        intent: str = "",
+        key: str | None = None,
+        wait: bool = False,
+    ) -> v1.Call:
+        """Makes a directory; one that is there already is left as it is. The result has `created`.
+
+        Args:
+            path: Absolute path.
+            parents: How many directories above it may be made, too; 0 to 32, default 0.
+            mode: Permission bits in octal; default `0755`.
+            intent: Why, for whoever approves it.
+            key: Idempotency key; minted if absent.
+            wait: Wait for a person's decision, too.
+        """
+        return await self._propose(
+            "mkdir", {"path": path} | _present({"parents": parents, "mode": mode}), intent, key, wait
+        )
+
+    async def chmod(
+        self, path: str, mode: str, *, intent: str = "", key: str | None = None, wait: bool = False
+    ) -> v1.Call:
+        """Sets permission bits, in octal such as `0640`, of a file or directory; the result has `before` and `mode`."""
+        return await self._propose("chmod", {"path": path, "mode": mode}, intent, key, wait)
+
+    async def move(
+        self,
+        source: str,
+        to: str,
+        *,
+        overwrite: bool | None = None,
+        intent: str = "",
+        key: str | None = None,
+        wait: bool = False,
+    ) -> v1.Call:
+        """Moves a file or a directory within one file system, in one step.
+
+        Args:
+            source: Absolute path of what is moved.
+            to: Absolute path that it shall have.
+            overwrite: Replace a file that is there. Without it that fails with `PathExistsError`.
+            intent: Why, for whoever approves it.
+            key: Idempotency key; minted if absent.
+            wait: Wait for a person's decision, too.
+
+        Returns:
+            The call; its result has `count`, `bytes` and `overwritten`. Between file systems it fails with
+            `UnsupportedChangeError`: copy, then delete.
+        """
+        arguments = {"from": source, "to": to} | _present({"overwrite": overwrite})
+        return await self._propose("move", arguments, intent, key, wait)
+
+    async def copy(
+        self,
+        source: str,
+        to: str,
+        *,
+        recursive: bool | None = None,
+        intent: str = "",
+        key: str | None = None,
+        wait: bool = False,
+    ) -> v1.Call:
+        """Copies a file, or a directory with `recursive`, to a free place, where all of it appears at once.
+
+        Permission bits and modification times are kept and links are copied as links; owners are not copied.
+
+        Returns:
+            The call; its result has `count` and `bytes`.
+        """
+        arguments = {"from": source, "to": to} | _present({"recursive": recursive})
+        return await self._propose("copy", arguments, intent, key, wait)
 
     async def delete(
         self,
@@ -224,7 +339,7 @@ class Files:
     async def _propose(
         self, verb: str, arguments: Mapping[str, Any], intent: str, key: str | None, wait: bool
     ) -> v1.Call:
-        intent = intent or f"{verb} {arguments['path']}"
+        intent = intent or f"{verb} {arguments.get('path') or arguments['from']}"
         return await self._calls.propose(f"files.{verb}", self._host, arguments, intent=intent, key=key, wait=wait)
 
 

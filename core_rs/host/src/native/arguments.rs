@@ -69,6 +69,14 @@ impl Arguments {
         }
     }
 
+    /// # Errors
+    /// `INVALID_ARGUMENTS` if it is not a list of objects.
+    pub(crate) fn list(&self, name: &str) -> Result<Vec<Self>, Error> {
+        let items = self.0.get(name).and_then(Value::as_array).ok_or_else(|| invalid(name, "a list"))?;
+        let object = |item: &Value| item.as_object().cloned().map(Self);
+        items.iter().map(|item| object(item).ok_or_else(|| invalid(name, "a list of objects"))).collect()
+    }
+
     /// False if it is missing.
     ///
     /// # Errors

@@ -44,6 +44,11 @@ impl Stamp {
         self.mode & 0o7777
     }
 
+    /// Time of the last change of content: seconds and nanoseconds since the Unix epoch.
+    pub(crate) fn modified(&self) -> (i64, i64) {
+        self.mtime
+    }
+
     /// True if `other` is the same file with the same content, as far as times tell. A rename
     /// moves the time of the last change of metadata, so that one is left out.
     pub(crate) fn is_same_content(&self, other: &Self) -> bool {

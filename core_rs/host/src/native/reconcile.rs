@@ -1,7 +1,10 @@
 //! Settling what a crash left: does the expected effect hold, or was nothing touched?
 
-use cmdop_contract::v1::{Outcome, Stage};
-use rustix::fs::{AtFlags, unlinkat};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+use cmdop_contract::v1::{FileType, Outcome, Reason, Stage};
+use rustix::fs::{AtFlags, OFlags, unlinkat};
 use rustix::io::Errno;
 
 use super::arguments::Arguments;
@@ -9,7 +12,7 @@ use super::beneath::{Spot, hold_child};
 use super::delete::remove_hidden;
 use super::measure::{Stamp, sha256, sha256_of};
 use super::read::open_regular;
-use super::write::content;
+use super::write::{MAX_SPLICED_BYTES, content, mode};
 use super::{Native, hidden_name};
 use crate::Error;
 use crate::admit::Interrupted;
@@ -26,6 +29,11 @@ impl Native {
         let action = permit.action.as_ref()?;
         let settled = match action.tool.as_str() {
             "files.write" => self.reconcile_write(interrupted, &Arguments::of(action).ok()?),
+            "files.edit" => self.reconcile_edit(interrupted, &Arguments::of(action).ok()?),
+            "files.mkdir" => self.reconcile_mkdir(interrupted, &Arguments::of(action).ok()?),
+            "files.chmod" => self.reconcile_chmod(interrupted, &Arguments::of(action).ok()?),
+            "files.move" => self.reconcile_move(&Arguments::of(action).ok()?),
+            "files.copy" => self.reconcile_copy(interrupted, &Arguments::of(action).ok()?),
             "files.delete" => self.reconcile_delete(interrupted, &Arguments::of(action).ok()?),
             _ => return None,
         };
@@ -46,10 +54,78 @@ impl Native {
             return Ok(left.then_some(Outcome::NotApplied));
         };
         let mut file = open_regular(&self.root, &spot.path)?;
-        if sha256(&mut file)? == expected {
+        let found = sha256(&mut file)?;
+        if let Some(offset) = arguments.number("offset")? {
+            return part(&mut file, &found, offset, arguments);
+        }
+        if found == expected {
             return Ok(Some(Outcome::Applied));
         }
         Ok(now.is_untouched_since(interrupted.noted_at()).then_some(Outcome::NotApplied))
+    }
+
+    /// Nobody remembers what the file held: only one that nobody touched is surely as it was.
+    fn reconcile_edit(&self, interrupted: &Interrupted, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
+        let spot = self.root.spot(&arguments.path()?)?;
+        let temporary = hidden_name(&interrupted.permit().permit_id, "new");
+        let _ = unlinkat(&spot.parent, temporary.as_c_str(), AtFlags::empty());
+        let Some(now) = stamp(&spot)? else { return Ok(None) };
+        let found = sha256(&mut open_regular(&self.root, &spot.path)?)?;
+        let is_expected =
+            arguments.text("expected_sha256")?.is_some_and(|expected| expected.eq_ignore_ascii_case(&found));
+        let is_untouched = is_expected || now.is_untouched_since(interrupted.noted_at());
+        Ok(is_untouched.then_some(Outcome::NotApplied))
+    }
+
+    /// A tree of directories appears in one rename.
+    fn reconcile_mkdir(&self, interrupted: &Interrupted, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
+        let hidden = hidden_name(&interrupted.permit().permit_id, "new");
+        let path = arguments.path()?;
+        let mut here = path.as_slice();
+        for _ in 0..=arguments.number("parents")?.unwrap_or(0) {
+            if let Ok(spot) = self.root.spot(here)
+                && hold_child(&spot.parent, &hidden).is_ok()
+            {
+                remove_hidden(&spot, &hidden, FileType::Directory)?;
+            }
+            here = &here[..here.iter().rposition(|byte| *byte == b'/').unwrap_or(0)];
+        }
+        match self.root.open(&path, OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(_) => Ok(Some(Outcome::Applied)),
+            Err(error) if error.reason() == Reason::PathNotFound => Ok(Some(Outcome::NotApplied)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn reconcile_chmod(&self, interrupted: &Interrupted, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
+        let spot = self.root.spot(&arguments.path()?)?;
+        let Some(now) = stamp(&spot)? else { return Ok(None) };
+        if mode(arguments)? == Some(now.permissions()) {
+            return Ok(Some(Outcome::Applied));
+        }
+        Ok(now.is_untouched_since(interrupted.noted_at()).then_some(Outcome::NotApplied))
+    }
+
+    /// Where both names are taken or free, nobody can tell whether what was moved is what is there.
+    fn reconcile_move(&self, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
+        let from = self.root.spot(&arguments.path_of("from")?)?;
+        let to = self.root.spot(&arguments.path_of("to")?)?;
+        Ok(match (stamp(&from)?, stamp(&to)?) {
+            (None, Some(_)) => Some(Outcome::Applied),
+            (Some(_), None) => Some(Outcome::NotApplied),
+            _ => None,
+        })
+    }
+
+    fn reconcile_copy(&self, interrupted: &Interrupted, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
+        let to = self.root.spot(&arguments.path_of("to")?)?;
+        let hidden = hidden_name(&interrupted.permit().permit_id, "new");
+        if let Ok(left) = hold_child(&to.parent, &hidden) {
+            remove_hidden(&to, &hidden, Stamp::of(left)?.file_type())?;
+            // The copy appears when it is renamed, so it did not.
+            return Ok(Some(Outcome::NotApplied));
+        }
+        Ok(if stamp(&to)?.is_none() { Some(Outcome::NotApplied) } else { None })
     }
 
     fn reconcile_delete(&self, interrupted: &Interrupted, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
@@ -68,6 +144,22 @@ impl Native {
             Some(now) => now.is_untouched_since(interrupted.noted_at()).then_some(Outcome::NotApplied),
         })
     }
+}
+
+/// What became of a part that was written into a file of a known digest.
+fn part(file: &mut File, found: &str, offset: u64, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
+    let expected = arguments.required("expected_sha256")?;
+    if found.eq_ignore_ascii_case(expected) {
+        return Ok(Some(Outcome::NotApplied));
+    }
+    let mut whole = Vec::new();
+    file.seek(SeekFrom::Start(0)).map_err(Error::io("seek"))?;
+    file.take(MAX_SPLICED_BYTES).read_to_end(&mut whole).map_err(Error::io("read"))?;
+    // Of what was put at the end, what stood before it tells.
+    let at = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
+    let (before, added) = whole.split_at(at);
+    let is_appended = sha256_of(before).eq_ignore_ascii_case(expected) && added == content(arguments)?;
+    Ok(is_appended.then_some(Outcome::Applied))
 }
 
 fn stamp(spot: &Spot) -> Result<Option<Stamp>, Error> {

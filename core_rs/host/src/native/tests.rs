@@ -12,7 +12,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::admit::Interrupted;
 
+mod change;
 mod look;
+mod place;
 
 fn native() -> Native {
     Native::open(Vec::new()).expect("open /")
@@ -32,8 +34,13 @@ fn permit(dir: &Path, tool: &str, arguments: &Value, kinds: &[EffectKind]) -> Pe
     }
 }
 
-const ALL: &[EffectKind] =
-    &[EffectKind::FileCreate, EffectKind::FileModify, EffectKind::FileDelete, EffectKind::FileChmod];
+const ALL: &[EffectKind] = &[
+    EffectKind::FileCreate,
+    EffectKind::FileModify,
+    EffectKind::FileDelete,
+    EffectKind::FileRename,
+    EffectKind::FileChmod,
+];
 
 fn apply(dir: &TempDir, tool: &str, arguments: &Value) -> Done {
     let admitted = Admitted::for_tests(permit(dir.path(), tool, arguments, ALL));
