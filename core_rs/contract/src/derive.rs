@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::path::{PathPattern, normalise};
-use crate::target::Target;
+use crate::target::{Base, Target};
 use crate::v1::EffectKind;
 
 /// An effect that follows from arguments.
@@ -34,6 +34,8 @@ pub const TOOLS: &[&str] = &[
     "files.move",
     "files.copy",
     "files.delete",
+    "process.list",
+    "process.signal",
 ];
 
 /// Most directories that are made above one.
@@ -63,8 +65,23 @@ pub fn derive(tool: &str, arguments: &Value) -> Option<Vec<Derived>> {
         }
         "files.copy" => vec![look(arguments.path("from")?), aim(EffectKind::FileCreate, arguments.path("to")?)],
         "files.delete" => vec![aim(EffectKind::FileDelete, arguments.path("path")?)],
+        "process.list" => vec![named(EffectKind::ProcessInspect, arguments.text("name").unwrap_or("*"))?],
+        "process.signal" => signal(&arguments)?,
         _ => return None,
     })
+}
+
+/// One process, by its number and by its name: policies may speak of either.
+fn signal(arguments: &Arguments<'_>) -> Option<Vec<Derived>> {
+    let pid = arguments.0.get("pid").and_then(Value::as_u64)?;
+    let numbered = named(EffectKind::ProcessSignal, &format!("pid:{pid}"))?;
+    let name = arguments.text("name").filter(|name| !name.starts_with("pid:"))?;
+    Some(vec![numbered, Derived { least: 0, ..named(EffectKind::ProcessSignal, name)? }])
+}
+
+fn named(kind: EffectKind, text: &str) -> Option<Derived> {
+    let target = Target::parse(kind, text, &Base::default()).ok()?;
+    Some(Derived { kind, target, certain: true, least: 1 })
 }
 
 /// Which of them it is depends on the file that is there.

@@ -38,6 +38,8 @@ const BUILTIN: &[&str] = &[
     include_str!("tool/files.move.json"),
     include_str!("tool/files.copy.json"),
     include_str!("tool/files.delete.json"),
+    include_str!("tool/process.list.json"),
+    include_str!("tool/process.signal.json"),
 ];
 
 /// A registered tool.

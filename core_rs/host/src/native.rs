@@ -13,6 +13,7 @@ mod edit;
 mod list;
 pub(crate) mod measure;
 mod mkdir;
+mod process;
 mod read;
 mod reconcile;
 mod relocate;
@@ -52,6 +53,8 @@ pub const TOOLS: &[&str] = &[
     "files.search",
     "files.stat",
     "files.write",
+    "process.list",
+    "process.signal",
 ];
 
 /// What a native tool did and what was measured.
@@ -145,7 +148,8 @@ fn places(tool: &str) -> &'static [(&'static str, bool)] {
     match tool {
         "files.delete" => &[("path", true)],
         "files.copy" | "files.move" => &[("from", true), ("to", false)],
-        _ => &[("path", false)],
+        _ if tool.starts_with("files.") => &[("path", false)],
+        _ => &[],
     }
 }
 
@@ -219,6 +223,8 @@ impl Native {
             "files.move" => Box::new(relocate::Move::prepare(&self.root, &arguments)?),
             "files.copy" => Box::new(copy::Copy::prepare(&self.root, &arguments)?),
             "files.delete" => Box::new(delete::Removal::prepare(&self.root, &arguments)?),
+            "process.list" => Box::new(Looked(process::list(&arguments)?)),
+            "process.signal" => Box::new(process::Signalling::prepare(&arguments)?),
             other => return Err(unknown_tool(other)),
         })
     }

@@ -134,6 +134,18 @@ fn native_tools_are_exact_and_ask_nobody() {
 }
 
 #[test]
+fn a_signal_is_to_a_number_and_a_name_and_nothing_holds_it_back() {
+    let arguments = serde_json::json!({"pid": 7, "name": "nginx"});
+    let prediction = predicted(&validated("process.signal", arguments));
+    assert_eq!(effects(&prediction), ["process.signal:pid:7", "process.signal:nginx"]);
+    assert!(prediction.effects.iter().all(|effect| !effect.containable));
+    let all = predicted(&validated("process.list", serde_json::json!({})));
+    assert_eq!(effects(&all), ["process.inspect:*"]);
+    let disguised = predicted(&validated("process.signal", serde_json::json!({"pid": 7, "name": "pid:8"})));
+    assert!(!disguised.unanalysable.is_empty(), "a name that reads as another process's number");
+}
+
+#[test]
 fn commands_are_judged_and_what_they_run_is_judged_again() {
     for (text, expected) in [
         ("rm x /y", vec!["file.delete:/w/x", "file.delete:/y"]),

@@ -41,6 +41,8 @@ class HostClient:
         """Shell commands, each tried on a private copy of the machine first."""
         self.files: Files = Files(calls, name)
         """Files, without a shell; their effects follow from the arguments."""
+        self.processes: Processes = Processes(calls, name)
+        """Processes, listed and signalled."""
 
 
 class Terminal:
@@ -341,6 +343,57 @@ class Files:
     ) -> v1.Call:
         intent = intent or f"{verb} {arguments.get('path') or arguments['from']}"
         return await self._calls.propose(f"files.{verb}", self._host, arguments, intent=intent, key=key, wait=wait)
+
+
+class Processes:
+    """`client.host(name).processes`. Each returns the call; see `Calls.propose` and `result_of`."""
+
+    def __init__(self, calls: Calls, host: str) -> None:
+        self._calls = calls
+        self._host = host
+
+    async def list(
+        self,
+        name: str | None = None,
+        *,
+        limit: int | None = None,
+        intent: str = "",
+        key: str | None = None,
+        wait: bool = False,
+    ) -> v1.Call:
+        """Lists processes, or those of one program name; the result has `processes` and `truncated`."""
+        intent = intent or f"list processes {name or ''}".rstrip()
+        arguments = _present({"name": name, "limit": limit})
+        return await self._calls.propose("process.list", self._host, arguments, intent=intent, key=key, wait=wait)
+
+    async def signal(
+        self,
+        pid: int,
+        name: str,
+        *,
+        started: int | None = None,
+        signal: Literal["TERM", "KILL", "INT", "HUP", "QUIT", "USR1", "USR2", "STOP", "CONT"] | None = None,
+        intent: str = "",
+        key: str | None = None,
+        wait: bool = False,
+    ) -> v1.Call:
+        """Sends a signal to one process, after a person approved it: no private copy holds it back.
+
+        Args:
+            pid: Its id.
+            name: Its `name` in `list`; another process under the id fails with `ContentChangedError`.
+            started: Its `started` in `list`, which tells even two processes of one name apart.
+            signal: Which signal. Default `TERM`.
+            intent: Why, for whoever approves it.
+            key: Idempotency key; minted if absent.
+            wait: Wait for a person's decision, too.
+
+        Returns:
+            The call; its result has `after`: `exited`, `running` or `stopped`, a second later at most.
+        """
+        intent = intent or f"signal {name} ({pid})"
+        arguments = {"pid": pid, "name": name} | _present({"started": started, "signal": signal})
+        return await self._calls.propose("process.signal", self._host, arguments, intent=intent, key=key, wait=wait)
 
 
 def _present(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ use crate::admit::Interrupted;
 mod change;
 mod look;
 mod place;
+mod processes;
 
 fn native() -> Native {
     Native::open(Vec::new()).expect("open /")
