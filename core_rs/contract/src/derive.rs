@@ -36,6 +36,12 @@ pub const TOOLS: &[&str] = &[
     "files.delete",
     "process.list",
     "process.signal",
+    "service.status",
+    "service.logs",
+    "service.start",
+    "service.stop",
+    "service.restart",
+    "service.reload",
 ];
 
 /// Most directories that are made above one.
@@ -67,6 +73,11 @@ pub fn derive(tool: &str, arguments: &Value) -> Option<Vec<Derived>> {
         "files.delete" => vec![aim(EffectKind::FileDelete, arguments.path("path")?)],
         "process.list" => vec![named(EffectKind::ProcessInspect, arguments.text("name").unwrap_or("*"))?],
         "process.signal" => signal(&arguments)?,
+        "service.status" | "service.logs" => vec![named(EffectKind::ProcessInspect, arguments.text("name")?)?],
+        "service.start" => service(EffectKind::ServiceStart, 0, &arguments)?,
+        "service.stop" => service(EffectKind::ServiceStop, 0, &arguments)?,
+        "service.restart" => service(EffectKind::ServiceRestart, 1, &arguments)?,
+        "service.reload" => service(EffectKind::ServiceReload, 1, &arguments)?,
         _ => return None,
     })
 }
@@ -77,6 +88,10 @@ fn signal(arguments: &Arguments<'_>) -> Option<Vec<Derived>> {
     let numbered = named(EffectKind::ProcessSignal, &format!("pid:{pid}"))?;
     let name = arguments.text("name").filter(|name| !name.starts_with("pid:"))?;
     Some(vec![numbered, Derived { least: 0, ..named(EffectKind::ProcessSignal, name)? }])
+}
+
+fn service(kind: EffectKind, least: u32, arguments: &Arguments<'_>) -> Option<Vec<Derived>> {
+    Some(vec![Derived { least, ..named(kind, arguments.text("name")?)? }])
 }
 
 fn named(kind: EffectKind, text: &str) -> Option<Derived> {

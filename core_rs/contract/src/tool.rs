@@ -40,6 +40,12 @@ const BUILTIN: &[&str] = &[
     include_str!("tool/files.delete.json"),
     include_str!("tool/process.list.json"),
     include_str!("tool/process.signal.json"),
+    include_str!("tool/service.status.json"),
+    include_str!("tool/service.logs.json"),
+    include_str!("tool/service.start.json"),
+    include_str!("tool/service.stop.json"),
+    include_str!("tool/service.restart.json"),
+    include_str!("tool/service.reload.json"),
 ];
 
 /// A registered tool.

@@ -10,6 +10,7 @@ pub mod fixture;
 pub mod native;
 pub mod probe;
 pub mod sandbox;
+mod service;
 pub mod spawner;
 
 pub use admit::Admitted;

@@ -18,6 +18,7 @@ mod read;
 mod reconcile;
 mod relocate;
 mod search;
+mod service;
 mod stat;
 pub(crate) mod text_diff;
 mod walk;
@@ -27,6 +28,7 @@ mod xattr;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use cmdop_contract::v1::{
@@ -37,6 +39,7 @@ use serde_json::Value;
 
 use crate::admit::Admitted;
 use crate::error::Error;
+use crate::service::{Supervisor, Verb, supervisor};
 use arguments::{Arguments, about};
 use beneath::{Root, not_usable};
 
@@ -55,6 +58,12 @@ pub const TOOLS: &[&str] = &[
     "files.write",
     "process.list",
     "process.signal",
+    "service.logs",
+    "service.reload",
+    "service.restart",
+    "service.start",
+    "service.status",
+    "service.stop",
 ];
 
 /// What a native tool did and what was measured.
@@ -123,6 +132,7 @@ impl Step for Looked {
 pub struct Native {
     root: Root,
     hidden: Hidden,
+    supervisor: Arc<dyn Supervisor>,
 }
 
 /// Trees that no tool sees: the host's own state.
@@ -159,7 +169,7 @@ impl Native {
     /// # Errors
     /// The operating system's refusal to open `/`.
     pub fn open(hidden: Vec<PathBuf>) -> Result<Self, Error> {
-        Ok(Self { root: Root::machine()?, hidden: Hidden(hidden) })
+        Ok(Self { root: Root::machine()?, hidden: Hidden(hidden), supervisor: supervisor() })
     }
 
     /// Finds out what the action would change. Changes nothing.
@@ -225,8 +235,18 @@ impl Native {
             "files.delete" => Box::new(delete::Removal::prepare(&self.root, &arguments)?),
             "process.list" => Box::new(Looked(process::list(&arguments)?)),
             "process.signal" => Box::new(process::Signalling::prepare(&arguments)?),
+            "service.status" => Box::new(Looked(service::status(&*self.supervisor, &arguments)?)),
+            "service.logs" => Box::new(Looked(service::logs(&*self.supervisor, &arguments)?)),
+            "service.start" => self.service(Verb::Start, &arguments)?,
+            "service.stop" => self.service(Verb::Stop, &arguments)?,
+            "service.restart" => self.service(Verb::Restart, &arguments)?,
+            "service.reload" => self.service(Verb::Reload, &arguments)?,
             other => return Err(unknown_tool(other)),
         })
+    }
+
+    fn service(&self, verb: Verb, arguments: &Arguments) -> Result<Box<dyn Step>, Error> {
+        Ok(Box::new(service::Change::prepare(self.supervisor.clone(), verb, arguments)?))
     }
 
     /// Keeps tools away from hidden trees, and from taking away what holds one.

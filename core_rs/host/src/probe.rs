@@ -29,6 +29,7 @@ pub fn probe() -> Vec<Capability> {
     .is_ok();
     let pids = Path::new("/sys/fs/cgroup/pids/cgroup.procs").exists()
         || std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").is_ok_and(|list| list.contains("pids"));
+    let systemd = crate::service::is_systemd();
     let preview = root && namespaces && overlay && bash;
     vec![
         capability(
@@ -45,6 +46,16 @@ pub fn probe() -> Vec<Capability> {
         capability("isolate.pid", namespaces, "own pid namespace: nothing outlives the call"),
         capability("isolate.network", namespaces, "own network namespace: no network within a preview"),
         capability("native.openat2", openat2, "openat2(2), Linux 5.6"),
+        capability(
+            "service.systemd",
+            systemd,
+            "systemd is the first process; without it the host keeps services itself",
+        ),
+        capability(
+            "service.own",
+            !systemd,
+            "units in /etc/cmdop/services, kept by the host daemon where systemd is not",
+        ),
         capability("limit.pids", pids, "pids control group; without it a fork bomb is bounded by time alone"),
     ]
 }

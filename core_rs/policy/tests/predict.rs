@@ -134,11 +134,18 @@ fn native_tools_are_exact_and_ask_nobody() {
 }
 
 #[test]
-fn a_signal_is_to_a_number_and_a_name_and_nothing_holds_it_back() {
+fn signals_and_services_are_named_and_nothing_holds_them_back() {
     let arguments = serde_json::json!({"pid": 7, "name": "nginx"});
     let prediction = predicted(&validated("process.signal", arguments));
     assert_eq!(effects(&prediction), ["process.signal:pid:7", "process.signal:nginx"]);
     assert!(prediction.effects.iter().all(|effect| !effect.containable));
+    for verb in ["start", "stop", "restart", "reload"] {
+        let service = predicted(&validated(&format!("service.{verb}"), serde_json::json!({"name": "web.service"})));
+        assert_eq!(effects(&service), [format!("service.{verb}:web")]);
+        assert!(service.effects.iter().all(|effect| !effect.containable));
+    }
+    let status = predicted(&validated("service.status", serde_json::json!({"name": "web"})));
+    assert_eq!(effects(&status), ["process.inspect:web"]);
     let all = predicted(&validated("process.list", serde_json::json!({})));
     assert_eq!(effects(&all), ["process.inspect:*"]);
     let disguised = predicted(&validated("process.signal", serde_json::json!({"pid": 7, "name": "pid:8"})));

@@ -43,6 +43,8 @@ class HostClient:
         """Files, without a shell; their effects follow from the arguments."""
         self.processes: Processes = Processes(calls, name)
         """Processes, listed and signalled."""
+        self.services: Services = Services(calls, name)
+        """Services, kept by systemd or by the host daemon itself."""
 
 
 class Terminal:
@@ -394,6 +396,50 @@ class Processes:
         intent = intent or f"signal {name} ({pid})"
         arguments = {"pid": pid, "name": name} | _present({"started": started, "signal": signal})
         return await self._calls.propose("process.signal", self._host, arguments, intent=intent, key=key, wait=wait)
+
+
+class Services:
+    """`client.host(name).services`. Each returns the call; see `Calls.propose` and `result_of`.
+
+    Every change waits for a person's approval: no private copy holds it back. A service that does not do as it is told
+    fails with `CommandFailedError`, which says what it said last.
+    """
+
+    def __init__(self, calls: Calls, host: str) -> None:
+        self._calls = calls
+        self._host = host
+
+    async def status(self, name: str, *, intent: str = "", key: str | None = None, wait: bool = False) -> v1.Call:
+        """Says how a service is; the result has `state`, `pid`, `exit_code`, `healthy` and `supervisor`."""
+        return await self._propose("status", {"name": name}, intent, key, wait)
+
+    async def logs(
+        self, name: str, *, lines: int | None = None, intent: str = "", key: str | None = None, wait: bool = False
+    ) -> v1.Call:
+        """Reads the last `lines` (default 100) that a service wrote; the result has `text` and `truncated`."""
+        return await self._propose("logs", {"name": name} | _present({"lines": lines}), intent, key, wait)
+
+    async def start(self, name: str, *, intent: str = "", key: str | None = None, wait: bool = False) -> v1.Call:
+        """Starts a service and waits until it runs and its check passes; the result is as that of `status`."""
+        return await self._propose("start", {"name": name}, intent, key, wait)
+
+    async def stop(self, name: str, *, intent: str = "", key: str | None = None, wait: bool = False) -> v1.Call:
+        """Stops a service; the result is as that of `status`."""
+        return await self._propose("stop", {"name": name}, intent, key, wait)
+
+    async def restart(self, name: str, *, intent: str = "", key: str | None = None, wait: bool = False) -> v1.Call:
+        """Stops and starts a service and waits until its check passes; the result is as that of `status`."""
+        return await self._propose("restart", {"name": name}, intent, key, wait)
+
+    async def reload(self, name: str, *, intent: str = "", key: str | None = None, wait: bool = False) -> v1.Call:
+        """Has a running service read its configuration again; the result is as that of `status`."""
+        return await self._propose("reload", {"name": name}, intent, key, wait)
+
+    async def _propose(
+        self, verb: str, arguments: Mapping[str, Any], intent: str, key: str | None, wait: bool
+    ) -> v1.Call:
+        intent = intent or f"{verb} {arguments['name']}"
+        return await self._calls.propose(f"service.{verb}", self._host, arguments, intent=intent, key=key, wait=wait)
 
 
 def _present(arguments: Mapping[str, Any]) -> dict[str, Any]:

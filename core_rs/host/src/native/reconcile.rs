@@ -13,9 +13,10 @@ use super::delete::remove_hidden;
 use super::measure::{Stamp, sha256, sha256_of};
 use super::read::open_regular;
 use super::write::{MAX_SPLICED_BYTES, content, mode};
-use super::{Native, hidden_name};
+use super::{Native, hidden_name, service};
 use crate::Error;
 use crate::admit::Interrupted;
+use crate::service::State;
 
 impl Native {
     /// What became of a tool whose process died, and the removal of what it left half-way.
@@ -34,6 +35,8 @@ impl Native {
             "files.chmod" => self.reconcile_chmod(interrupted, &Arguments::of(action).ok()?),
             "files.move" => self.reconcile_move(&Arguments::of(action).ok()?),
             "files.copy" => self.reconcile_copy(interrupted, &Arguments::of(action).ok()?),
+            "service.start" => self.reconcile_service(&Arguments::of(action).ok()?, true),
+            "service.stop" => self.reconcile_service(&Arguments::of(action).ok()?, false),
             "files.delete" => self.reconcile_delete(interrupted, &Arguments::of(action).ok()?),
             _ => return None,
         };
@@ -126,6 +129,13 @@ impl Native {
             return Ok(Some(Outcome::NotApplied));
         }
         Ok(if stamp(&to)?.is_none() { Some(Outcome::NotApplied) } else { None })
+    }
+
+    /// A service that is as it was to become is; of any other nobody knows why.
+    fn reconcile_service(&self, arguments: &Arguments, shall_run: bool) -> Result<Option<Outcome>, Error> {
+        let status = self.supervisor.status(&service::name(arguments)?)?;
+        let runs = status.state == State::Running;
+        Ok((runs == shall_run && status.state != State::Changing).then_some(Outcome::Applied))
     }
 
     fn reconcile_delete(&self, interrupted: &Interrupted, arguments: &Arguments) -> Result<Option<Outcome>, Error> {

@@ -16,6 +16,7 @@ mod change;
 mod look;
 mod place;
 mod processes;
+mod services;
 
 fn native() -> Native {
     Native::open(Vec::new()).expect("open /")

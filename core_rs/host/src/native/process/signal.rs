@@ -47,6 +47,7 @@ impl Signalling {
         let held = Pid::from_raw(pid).ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
         let held = held.map_err(|errno| refused(errno, pid))?;
         let entry = Entry::of(pid.unsigned_abs()).ok_or_else(|| gone(pid))?;
+        protect(&entry)?;
         if entry.name != name || started.is_some_and(|started| started != entry.started) {
             let message = format!(
                 "process {pid} is `{}`, started at {}, and not the one that is meant; nothing was sent",
@@ -54,7 +55,6 @@ impl Signalling {
             );
             return Err(Error::fix(Reason::ContentChanged, message, "/arguments/pid", "a process of process.list"));
         }
-        protect(&entry)?;
         Ok(Self { entry, held, signal, signal_name, after: None })
     }
 
