@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::Keys;
-use crate::native::{self, Native};
+use crate::native::Native;
 use crate::spawner::Spawner;
 use crate::{Error, probe};
 use layers::Layers;
@@ -69,7 +69,9 @@ impl Daemon {
         hidden.extend(config.hidden.iter().map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.into())));
         let max_running = or_default(config.max_running.into(), DEFAULT_MAX_RUNNING.into());
         let places = Semaphore::new(usize::try_from(max_running).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
-        let host = describe(&config, probe::probe());
+        let native = Native::open(hidden.clone())?;
+        let native = if config.fixture.is_empty() { native } else { native.in_fixture() };
+        let host = describe(&config, probe::probe(), &native);
         let kept_bytes = or_default(config.max_output_bytes, DEFAULT_MAX_OUTPUT_BYTES);
         let terminal = Terminal::new(spawner, &hidden, kept_bytes, user());
         Ok(Self {
@@ -77,7 +79,7 @@ impl Daemon {
                 host,
                 keys,
                 layers,
-                native: Native::open(hidden)?,
+                native,
                 terminal,
                 places: Arc::new(places),
                 running: Mutex::default(),
@@ -92,7 +94,7 @@ impl Daemon {
     }
 }
 
-fn describe(config: &HostConfig, capabilities: Vec<Capability>) -> Host {
+fn describe(config: &HostConfig, capabilities: Vec<Capability>, native: &Native) -> Host {
     let can_preview = capabilities.iter().any(|found| found.name == "preview.overlay" && found.available);
     let terminal = can_preview.then(|| terminal::TOOL.to_owned());
     Host {
@@ -101,7 +103,7 @@ fn describe(config: &HostConfig, capabilities: Vec<Capability>) -> Host {
         capabilities,
         workspaces: config.workspaces.clone(),
         labels: config.labels.clone(),
-        tools: native::TOOLS.iter().map(|name| (*name).to_owned()).chain(terminal).collect(),
+        tools: native.tools().map(str::to_owned).chain(terminal).collect(),
         fixture: !config.fixture.is_empty(),
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

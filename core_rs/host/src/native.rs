@@ -133,6 +133,8 @@ pub struct Native {
     root: Root,
     hidden: Hidden,
     supervisor: Arc<dyn Supervisor>,
+    /// A fixture shows files of its own, but its processes and services are the machine's.
+    is_fixture: bool,
 }
 
 /// Trees that no tool sees: the host's own state.
@@ -169,7 +171,18 @@ impl Native {
     /// # Errors
     /// The operating system's refusal to open `/`.
     pub fn open(hidden: Vec<PathBuf>) -> Result<Self, Error> {
-        Ok(Self { root: Root::machine()?, hidden: Hidden(hidden), supervisor: supervisor() })
+        Ok(Self { root: Root::machine()?, hidden: Hidden(hidden), supervisor: supervisor(), is_fixture: false })
+    }
+
+    /// The same tools but for those that would reach through a fixture to the machine beneath.
+    #[must_use]
+    pub fn in_fixture(self) -> Self {
+        Self { is_fixture: true, ..self }
+    }
+
+    /// Names of the tools that this host has.
+    pub fn tools(&self) -> impl Iterator<Item = &'static str> {
+        TOOLS.iter().copied().filter(|tool| !(self.is_fixture && reaches_machine(tool)))
     }
 
     /// Finds out what the action would change. Changes nothing.
@@ -220,6 +233,9 @@ impl Native {
     fn prepare(&self, admitted: &Admitted) -> Result<Box<dyn Step>, Error> {
         let action = admitted.action.as_ref().ok_or_else(|| unknown_tool(""))?;
         let arguments = Arguments::of(action)?;
+        if self.is_fixture && reaches_machine(&action.tool) {
+            return Err(unknown_tool(&action.tool));
+        }
         self.shield(&arguments, &action.tool)?;
         Ok(match action.tool.as_str() {
             "files.read" => Box::new(Looked(read::read(&self.root, &arguments)?)),
@@ -260,6 +276,11 @@ impl Native {
         }
         Ok(())
     }
+}
+
+/// True of tools whose effects no fixture holds back.
+fn reaches_machine(tool: &str) -> bool {
+    tool == "process.signal" || tool.starts_with("service.")
 }
 
 /// Compares the step's effects with the permit, performs it and measures.

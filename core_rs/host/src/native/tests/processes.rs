@@ -152,3 +152,17 @@ impl Drop for Ending {
         let _ = self.0.wait();
     }
 }
+
+#[test]
+fn a_fixture_signals_and_serves_nothing_of_the_machine() {
+    let below = Below::start();
+    let native = native().in_fixture();
+    assert!(native.tools().any(|tool| tool == "files.write"));
+    assert!(!native.tools().any(|tool| tool == "process.signal" || tool.starts_with("service.")));
+    let arguments = json!({"pid": below.pid, "name": "sleep", "signal": "KILL"});
+    let done = native.apply(&admitted("process.signal", &arguments, &["*"])).expect("permitted");
+    assert_eq!(reason(&done), Reason::UnknownTool);
+    let start = native.apply(&admitted("service.start", &json!({"name": "x"}), &[])).expect("permitted");
+    assert_eq!(reason(&start), Reason::UnknownTool);
+    assert!(below.listed().is_some());
+}
