@@ -225,13 +225,14 @@ impl Service {
         drop(command);
         self.run.lock().pid = Some(child.id());
         let _ = told.try_send(Ok(()));
-        let log = self.clone();
+        let (log, (ended, read_all)) = (self.clone(), sync_channel(1));
         let reader = std::thread::Builder::new().name("service log".to_owned());
         let reading = reader.spawn(move || {
             let mut buffer = [0; 8 * 1024];
             while let Ok(read @ 1..) = output.read(&mut buffer) {
                 log.log.lock().add(&buffer[..read]);
             }
+            let _ = ended.send(());
         });
         if reading.is_err() {
             let _ = child.kill();
@@ -246,6 +247,8 @@ impl Service {
         {
             let _ = kill_process_group(group, Signal::KILL);
         }
+        // What it said last is told with its end; whoever else holds its output is not waited for.
+        let _ = read_all.recv_timeout(PAUSE);
         let mut run = self.run.lock();
         run.ended = child.wait().ok();
         run.pid = None;

@@ -146,3 +146,15 @@ fn hidden_trees_are_neither_listed_nor_searched() {
         assert_eq!(reason(&run(tool, json!({"path": path}))), Reason::PathNotUsable, "{tool}");
     }
 }
+
+#[test]
+fn an_expression_that_backtracking_would_never_finish_answers_at_once() {
+    let dir = TempDir::new().expect("directory");
+    fs::write(dir.path().join("a"), "a".repeat(100_000)).expect("write");
+    let started = Instant::now();
+    let result = told(&apply(&dir, "files.search", &json!({"path": dir.path(), "pattern": "(a+)+b"})));
+    assert_eq!((&result["matches"], &result["files"]), (&json!([]), &json!(1)));
+    assert!(started.elapsed() < std::time::Duration::from_secs(10));
+    let huge = apply(&dir, "files.search", &json!({"path": dir.path(), "pattern": "(a{1000}){1000}"}));
+    assert_eq!(reason(&huge), Reason::InvalidArguments, "it would take too much memory");
+}

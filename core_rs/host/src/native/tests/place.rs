@@ -164,18 +164,32 @@ fn a_copy_drops_set_id_bits_and_refuses_what_is_no_file() {
 }
 
 #[test]
-fn a_secret_is_not_carried_to_where_nobody_knows_it_for_one() {
+fn a_secret_that_its_new_place_would_still_show_as_one_goes_along() {
     let dir = TempDir::new().expect("directory");
-    let private = dir.path().join(".aws");
-    fs::create_dir(&private).expect("directory");
-    fs::write(private.join("config"), "key").expect("write");
-    fs::create_dir(dir.path().join("app")).expect("directory");
+    fs::create_dir_all(dir.path().join("app/.aws")).expect("directories");
+    fs::write(dir.path().join("app/.aws/config"), "key").expect("write");
     fs::write(dir.path().join("app/.env"), "TOKEN").expect("write");
-    fs::rename(&private, dir.path().join("app/.aws")).expect("rename");
     let app = json!({"from": dir.path().join("app"), "to": dir.path().join("app2"), "recursive": true});
     assert!(apply(&dir, "files.copy", &app).result.ok, "each is still known by its name");
     let named = json!({"from": dir.path().join("app/.aws/config"), "to": dir.path().join("plain")});
     assert!(apply(&dir, "files.move", &named).result.ok, "policy was asked about reading exactly this");
+}
+
+#[test]
+fn a_secret_is_not_carried_to_where_nobody_knows_it_for_one() {
+    let dir = TempDir::new().expect("directory");
+    let (aws, plain) = (dir.path().join(".aws"), dir.path().join("plain"));
+    fs::create_dir(&aws).expect("directory");
+    fs::write(aws.join("config"), "key").expect("write");
+    for (tool, arguments) in [
+        ("files.copy", json!({"from": aws, "to": plain, "recursive": true})),
+        ("files.move", json!({"from": aws, "to": plain})),
+    ] {
+        let done = apply(&dir, tool, &arguments);
+        assert_eq!(reason(&done), Reason::PathNotUsable, "{tool}");
+        assert!(done.result.error.as_ref().is_some_and(|error| error.message.contains("secret")), "{tool}");
+    }
+    assert_eq!(names(dir.path()), [".aws"]);
 }
 
 #[test]

@@ -97,7 +97,8 @@ fn a_server_is_started_asked_restarted_and_stopped() {
 #[test]
 fn a_service_that_does_not_come_up_is_a_typed_failure_with_what_it_said() {
     let host = Host::new();
-    host.unit("bad", &json!({"command": ["/bin/bash", "-c", "echo no configuration >&2; exit 3"]}));
+    let script = "echo no configuration >&2; exit 3";
+    host.unit("bad", &json!({"command": ["/bin/bash", "-c", script], "port": free_port(), "timeout_s": 60}));
     let done = host.run("start", "bad");
     assert_eq!(reason(&done), Reason::CommandFailed);
     let message = &done.result.error.as_ref().expect("an error").message;
