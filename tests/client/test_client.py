@@ -16,8 +16,10 @@ from cmdop.errors import (
     ApprovalRejectedError,
     ApprovalRequiredError,
     BridgeClosedError,
+    ContentChangedError,
     InvalidArgumentsError,
     KeyConflictError,
+    PolicyDeniedError,
     UnknownCallError,
     UnknownHostError,
     UnknownToolError,
@@ -181,3 +183,38 @@ async def test_the_address_comes_from_the_environment(monkeypatch: pytest.Monkey
     assert cmdop.Client("127.0.0.1:8").address == "127.0.0.1:8"
     monkeypatch.delenv("CMDOP_ADDRESS")
     assert cmdop.Client().address == "127.0.0.1:7717"
+
+
+async def test_files_are_described_found_edited_copied_and_moved(client: cmdop.Client, place: str) -> None:
+    files = client.host("local").files
+    assert result_of(await files.mkdir(f"{place}/deep", parents=1))["created"] == [place, f"{place}/deep"]
+    path = f"{place}/deep/a.conf"
+    first = result_of(await files.write(path, "port = 80\n"))
+    edited = await files.edit(path, [{"old": "80", "new": "8080"}], expected_sha256=first["sha256"])
+    assert result_of(edited)["replaced"] == 1, edited
+    with pytest.raises(ContentChangedError, match="edit 0"):
+        result_of(await files.edit(path, [{"old": "gone", "new": ""}]))
+    size, digest = result_of(edited)["size"], result_of(edited)["sha256"]
+    more = await files.write(path, "host = b\n", offset=size, expected_sha256=digest)
+    assert result_of(more)["size"] == size + 9
+    found = result_of(await files.search(place, glob="**/*.conf", pattern="^host"))
+    assert found["matches"] == [{"path": path, "line": 2, "text": "host = b"}]
+    assert result_of(await files.chmod(path, "0600"))["mode"] == "0600"
+    assert result_of(await files.copy(f"{place}/deep", f"{place}/copy", recursive=True))["count"] == 2
+    moved = await files.move(f"{place}/copy/a.conf", f"{place}/b.conf")
+    assert moved.outcome == APPLIED and moved.score.clean, moved
+    described = result_of(await files.stat(f"{place}/b.conf", digest=True))
+    assert (described["mode"], described["sha256"]) == ("0600", result_of(more)["sha256"])
+
+
+async def test_an_agent_moves_nothing_out_of_its_workspace(agent: cmdop.Client) -> None:
+    with pytest.raises(PolicyDeniedError):
+        cmdop.raise_for_outcome(await agent.host("local").files.move("/srv/app/cleanup.sh", "/opt/cleanup.sh"))
+
+
+async def test_processes_are_listed_and_a_fixture_signals_none(client: cmdop.Client) -> None:
+    host = client.host("local")
+    processes = result_of(await host.processes.list(limit=10_000))["processes"]
+    assert {1} <= {process["pid"] for process in processes}
+    with pytest.raises(UnknownToolError):
+        result_of(await host.services.status("web"))

@@ -5,6 +5,7 @@
 //! | [`path`] | which paths does this pattern mean, does it hold that one, may they meet? |
 //! | [`effect`], [`target`] | what would change, where, how often; does this region hold what was observed? |
 //! | [`tool`] | what may be called, with which arguments; what follows exactly from them? |
+//! | [`mod@derive`] | what follows exactly from the arguments of a native tool? |
 //! | [`validate`] | is this proposal well formed, and if not: everything that is wrong with it |
 //! | [`life`], [`fold`] | which state follows; a call out of its events |
 //! | [`score`] | side effects, success, severity, clean |
@@ -14,6 +15,7 @@
 
 #![allow(clippy::result_large_err, reason = "errors are the wire's message")]
 
+pub mod derive;
 pub mod digest;
 pub mod effect;
 pub mod fold;

@@ -9,8 +9,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::digest::hex;
-use crate::reason;
 use crate::v1::{EffectSource, Error, Idempotency, Reason, ToolContract};
+use crate::{derive, reason};
 
 /// Largest schema text in bytes.
 const MAX_SCHEMA_BYTES: usize = 256 * 1024;
@@ -21,9 +21,6 @@ const MAX_SCHEMA_PLACES: usize = 10_000;
 /// Longest chain of references.
 const MAX_REFERENCES: usize = 16;
 
-/// Tools whose effects follow from their arguments by a template that is known here.
-const TEMPLATES: &[&str] = &["files.read", "files.list", "files.write", "files.delete"];
-
 /// Keywords that lead out of the schema or to other vocabularies.
 const FORBIDDEN: &[&str] = &["$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$vocabulary", "$id"];
 
@@ -32,9 +29,24 @@ const BUILTIN: &[&str] = &[
     include_str!("tool/terminal.exec.json"),
     include_str!("tool/files.read.json"),
     include_str!("tool/files.list.json"),
+    include_str!("tool/files.stat.json"),
+    include_str!("tool/files.search.json"),
     include_str!("tool/files.write.json"),
+    include_str!("tool/files.edit.json"),
+    include_str!("tool/files.mkdir.json"),
+    include_str!("tool/files.chmod.json"),
+    include_str!("tool/files.move.json"),
+    include_str!("tool/files.copy.json"),
     include_str!("tool/files.delete.json"),
     include_str!("tool/files.undo.json"),
+    include_str!("tool/process.list.json"),
+    include_str!("tool/process.signal.json"),
+    include_str!("tool/service.status.json"),
+    include_str!("tool/service.logs.json"),
+    include_str!("tool/service.start.json"),
+    include_str!("tool/service.stop.json"),
+    include_str!("tool/service.restart.json"),
+    include_str!("tool/service.reload.json"),
 ];
 
 /// A registered tool.
@@ -60,7 +72,7 @@ impl Tool {
             ));
         }
         // Without its template it would pass as a tool without effects.
-        if contract.effect_source() == EffectSource::Template && !TEMPLATES.contains(&contract.name.as_str()) {
+        if contract.effect_source() == EffectSource::Template && !derive::TOOLS.contains(&contract.name.as_str()) {
             return Err(rejected(&contract.name, "/effect_source", "`declared`: only shipped tools have templates"));
         }
         let (arguments_schema, arguments) = compile(&contract.name, "arguments_schema", &contract.arguments_schema)?;
@@ -290,7 +302,9 @@ mod tests {
     #[test]
     fn the_shipped_tools_pass_the_lint() {
         let names: Vec<_> = Registry::builtin().list().map(|tool| tool.name().to_owned()).collect();
-        assert_eq!(names, ["files.delete", "files.list", "files.read", "files.undo", "files.write", "terminal.exec"]);
+        let mut known = [derive::TOOLS, &["files.undo", "terminal.exec"]].concat();
+        known.sort_unstable();
+        assert_eq!(names, known, "each with a template but these two, and each template with a tool");
         assert!(Registry::builtin().list().all(|tool| tool.contract().version.len() == 64));
     }
 

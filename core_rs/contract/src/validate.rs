@@ -6,8 +6,9 @@ use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
 
-use crate::effect::{Base, Effect, Target};
-use crate::path::{PathPattern, TargetError, normalise};
+use crate::derive::derive;
+use crate::effect::{Base, Class, Effect, class};
+use crate::path::{TargetError, normalise};
 use crate::tool::{Registry, Tool};
 use crate::v1::{Action, EffectKind, EffectSource, Error, FixArguments, Proposal, Reason, Remedy, Violation, remedy};
 use crate::{digest, json, reason};
@@ -114,18 +115,9 @@ pub fn validate(registry: &Registry, proposal: Proposal, limits: &Limits, home: 
 
 /// Effects that follow exactly from the arguments of a shipped tool. Looks need no declaration.
 fn template(tool: &Tool, arguments: &Value) -> Vec<Effect> {
-    let Some(path) = arguments.get("path").and_then(Value::as_str) else { return Vec::new() };
-    let target = || Target::Path(PathPattern::literal(path.as_bytes()));
-    match tool.name() {
-        // Which of them it is depends on the machine.
-        "files.write" => {
-            let mode = arguments.get("mode").map(|_| EffectKind::FileChmod);
-            let kinds = [EffectKind::FileCreate, EffectKind::FileModify].into_iter().chain(mode);
-            kinds.map(|kind| Effect::new(kind, target()).at_least(0)).collect()
-        }
-        "files.delete" => vec![Effect::new(EffectKind::FileDelete, target())],
-        _ => Vec::new(),
-    }
+    let derived = derive(tool.name(), arguments).unwrap_or_default();
+    let changes = derived.into_iter().filter(|it| class(it.kind) != Class::Look);
+    changes.map(|it| Effect::new(it.kind, it.target).at_least(it.least)).collect()
 }
 
 struct Violations {

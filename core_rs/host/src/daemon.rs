@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admit::Keys;
 use crate::journal::Journals;
-use crate::native::{self, Native};
+use crate::native::Native;
 use crate::spawner::Spawner;
 use crate::{Error, probe};
 use layers::Layers;
@@ -74,7 +74,9 @@ impl Daemon {
         let max_running = or_default(config.max_running.into(), DEFAULT_MAX_RUNNING.into());
         let running = Semaphore::new(usize::try_from(max_running).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
         let found = probe::examine(&spawner, &layers.path("probe"));
-        let host = describe(&config, found.capabilities);
+        let native = Native::open(hidden.clone(), journals.clone())?;
+        let native = if config.fixture.is_empty() { native } else { native.in_fixture() };
+        let host = describe(&config, found.capabilities, &native);
         let kept_bytes = or_default(config.max_output_bytes, DEFAULT_MAX_OUTPUT_BYTES);
         let places = config.workspaces.iter().map(PathBuf::from).chain([user().home.into()]).collect();
         let terminal = Terminal::new(spawner, found.confinement, &hidden, places, journals.clone(), kept_bytes, user());
@@ -83,7 +85,7 @@ impl Daemon {
                 host,
                 keys,
                 layers,
-                native: Native::open(hidden, journals.clone())?,
+                native,
                 journals,
                 terminal,
                 places: Arc::new(running),
@@ -99,7 +101,7 @@ impl Daemon {
     }
 }
 
-fn describe(config: &HostConfig, capabilities: Vec<Capability>) -> Host {
+fn describe(config: &HostConfig, capabilities: Vec<Capability>, native: &Native) -> Host {
     let can_preview = capabilities.iter().any(|found| found.name == "preview.overlay" && found.available);
     let terminal = can_preview.then(|| terminal::TOOL.to_owned());
     Host {
@@ -108,7 +110,7 @@ fn describe(config: &HostConfig, capabilities: Vec<Capability>) -> Host {
         capabilities,
         workspaces: config.workspaces.clone(),
         labels: config.labels.clone(),
-        tools: native::TOOLS.iter().map(|name| (*name).to_owned()).chain(terminal).collect(),
+        tools: native.tools().map(str::to_owned).chain(terminal).collect(),
         fixture: !config.fixture.is_empty(),
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -11,6 +11,7 @@ pub mod journal;
 pub mod native;
 pub mod probe;
 pub mod sandbox;
+mod service;
 pub mod spawner;
 
 pub use admit::Admitted;

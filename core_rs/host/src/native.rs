@@ -5,18 +5,31 @@
 
 mod arguments;
 pub(crate) mod beneath;
+mod census;
+mod chmod;
+mod copy;
 mod delete;
+mod edit;
+mod hidden;
 mod list;
 pub(crate) mod measure;
+mod mkdir;
+mod process;
 mod read;
 mod reconcile;
+mod relocate;
+mod search;
+mod service;
+mod stat;
 pub(crate) mod text_diff;
 mod undo;
 pub(crate) mod walk;
 pub(crate) mod write;
 mod xattr;
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,11 +42,33 @@ use serde_json::Value;
 use crate::admit::Admitted;
 use crate::error::Error;
 use crate::journal::Journals;
-use arguments::Arguments;
+use crate::service::{Supervisor, Verb, supervisor};
+use arguments::{Arguments, about};
 use beneath::{Root, not_usable};
 
 /// Names of the native tools.
-pub const TOOLS: [&str; 5] = ["files.delete", "files.list", "files.read", "files.undo", "files.write"];
+pub const TOOLS: &[&str] = &[
+    "files.chmod",
+    "files.copy",
+    "files.delete",
+    "files.edit",
+    "files.list",
+    "files.mkdir",
+    "files.move",
+    "files.read",
+    "files.search",
+    "files.stat",
+    "files.undo",
+    "files.write",
+    "process.list",
+    "process.signal",
+    "service.logs",
+    "service.reload",
+    "service.restart",
+    "service.start",
+    "service.status",
+    "service.stop",
+];
 
 /// What a native tool did and what was measured.
 #[derive(Debug, Clone)]
@@ -68,11 +103,18 @@ trait Step {
     /// SHA-256 over the state that it rests on.
     fn base(&self) -> Vec<u8>;
 
-    /// Does it, and measures.
+    /// Does it and measures. The second part is a failure after the machine was changed.
     ///
     /// # Errors
-    /// Why nothing was changed; `OUTCOME_UNKNOWN` if that is not certain.
-    fn perform(&mut self, journals: &Journals, call_id: &str) -> Result<Vec<ObservedEffect>, Error>;
+    /// Why nothing was changed, or that nobody can tell.
+    fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error>;
+}
+
+/// What a step is performed with.
+struct Means<'a> {
+    journals: &'a Journals,
+    call_id: &'a str,
+    permit_id: &'a str,
 }
 
 /// A tool that only looked, and so is done.
@@ -91,8 +133,8 @@ impl Step for Looked {
         Vec::new()
     }
 
-    fn perform(&mut self, _journals: &Journals, _call_id: &str) -> Result<Vec<ObservedEffect>, Error> {
-        Ok(Vec::new())
+    fn perform(&mut self, _with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
+        Ok((Vec::new(), None))
     }
 }
 
@@ -100,9 +142,41 @@ impl Step for Looked {
 #[derive(Debug)]
 pub struct Native {
     root: Root,
-    /// Paths that no tool sees: the host's own state.
-    hidden: Vec<PathBuf>,
+    hidden: Hidden,
     journals: Arc<Journals>,
+    supervisor: Arc<dyn Supervisor>,
+    /// A fixture shows files of its own, but its processes and services are the machine's.
+    is_fixture: bool,
+}
+
+/// Trees that no tool sees: the host's own state.
+#[derive(Debug)]
+struct Hidden(Vec<PathBuf>);
+
+impl Hidden {
+    /// Is it one of them, or does it lie in one?
+    fn holds(&self, path: &[u8]) -> bool {
+        let path = Path::new(OsStr::from_bytes(path));
+        self.0.iter().any(|hidden| path.starts_with(hidden))
+    }
+
+    /// Does one of them lie beneath?
+    fn lies_in(&self, path: &[u8]) -> bool {
+        let path = Path::new(OsStr::from_bytes(path));
+        self.0.iter().any(|hidden| hidden.starts_with(path))
+    }
+}
+
+/// Arguments that name a place, and whether the tool takes everything beneath it away or along.
+fn places(tool: &str) -> &'static [(&'static str, bool)] {
+    match tool {
+        "files.delete" => &[("path", true)],
+        "files.copy" | "files.move" => &[("from", true), ("to", false)],
+        // It restores what a call changed, which was no hidden tree.
+        "files.undo" => &[],
+        _ if tool.starts_with("files.") => &[("path", false)],
+        _ => &[],
+    }
 }
 
 impl Native {
@@ -111,7 +185,19 @@ impl Native {
     /// # Errors
     /// The operating system's refusal to open `/`.
     pub fn open(hidden: Vec<PathBuf>, journals: Arc<Journals>) -> Result<Self, Error> {
-        Ok(Self { root: Root::machine()?, hidden, journals })
+        let (root, supervisor) = (Root::machine()?, supervisor());
+        Ok(Self { root, hidden: Hidden(hidden), journals, supervisor, is_fixture: false })
+    }
+
+    /// The same tools but for those that would reach through a fixture to the machine beneath.
+    #[must_use]
+    pub fn in_fixture(self) -> Self {
+        Self { is_fixture: true, ..self }
+    }
+
+    /// Names of the tools that this host has.
+    pub fn tools(&self) -> impl Iterator<Item = &'static str> {
+        TOOLS.iter().copied().filter(|tool| !(self.is_fixture && reaches_machine(tool)))
     }
 
     /// Finds out what the action would change. Changes nothing.
@@ -162,27 +248,48 @@ impl Native {
     fn prepare(&self, admitted: &Admitted) -> Result<Box<dyn Step + '_>, Error> {
         let action = admitted.action.as_ref().ok_or_else(|| unknown_tool(""))?;
         let arguments = Arguments::of(action)?;
-        if action.tool == "files.undo" {
-            return Ok(Box::new(undo::Restoration::prepare(&self.journals, &arguments)?));
+        if self.is_fixture && reaches_machine(&action.tool) {
+            return Err(unknown_tool(&action.tool));
         }
-        self.shield(&arguments.path()?, &action.tool)?;
+        self.shield(&arguments, &action.tool)?;
         Ok(match action.tool.as_str() {
             "files.read" => Box::new(Looked(read::read(&self.root, &arguments)?)),
-            "files.list" => Box::new(Looked(list::list(&self.root, &arguments)?)),
+            "files.list" => Box::new(Looked(list::list(&self.root, &self.hidden, &arguments)?)),
+            "files.search" => Box::new(Looked(search::search(&self.root, &self.hidden, &arguments)?)),
+            "files.stat" => Box::new(Looked(stat::stat(&self.root, &arguments)?)),
             "files.write" => Box::new(write::Replacement::prepare(&self.root, &arguments)?),
+            "files.edit" => Box::new(edit::Edit::prepare(&self.root, &arguments)?),
+            "files.mkdir" => Box::new(mkdir::Making::prepare(&self.root, &arguments)?),
+            "files.chmod" => Box::new(chmod::Bits::prepare(&self.root, &arguments)?),
+            "files.move" => Box::new(relocate::Move::prepare(&self.root, &arguments)?),
+            "files.copy" => Box::new(copy::Copy::prepare(&self.root, &arguments)?),
             "files.delete" => Box::new(delete::Removal::prepare(&self.root, &arguments)?),
+            "files.undo" => Box::new(undo::Restoration::prepare(&self.journals, &arguments)?),
+            "process.list" => Box::new(Looked(process::list(&arguments)?)),
+            "process.signal" => Box::new(process::Signalling::prepare(&arguments)?),
+            "service.status" => Box::new(Looked(service::status(&*self.supervisor, &arguments)?)),
+            "service.logs" => Box::new(Looked(service::logs(&*self.supervisor, &arguments)?)),
+            "service.start" => self.service(Verb::Start, &arguments)?,
+            "service.stop" => self.service(Verb::Stop, &arguments)?,
+            "service.restart" => self.service(Verb::Restart, &arguments)?,
+            "service.reload" => self.service(Verb::Reload, &arguments)?,
             other => return Err(unknown_tool(other)),
         })
     }
 
-    /// Keeps tools away from hidden trees, and from deleting what holds one.
-    fn shield(&self, path: &[u8], tool: &str) -> Result<(), Error> {
-        use std::os::unix::ffi::OsStrExt;
-        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
-        let reaches =
-            |hidden: &PathBuf| path.starts_with(hidden) || (tool == "files.delete" && hidden.starts_with(path));
-        if self.hidden.iter().any(reaches) || self.journals.is_private(path) {
-            return Err(not_usable(path.as_os_str().as_bytes(), "holds the host's own state, which no tool may reach"));
+    fn service(&self, verb: Verb, arguments: &Arguments) -> Result<Box<dyn Step>, Error> {
+        Ok(Box::new(service::Change::prepare(self.supervisor.clone(), verb, arguments)?))
+    }
+
+    /// Keeps tools away from hidden trees, and from taking away what holds one.
+    fn shield(&self, arguments: &Arguments, tool: &str) -> Result<(), Error> {
+        for (name, takes_tree) in places(tool) {
+            let path = arguments.path_of(name)?;
+            let is_private = self.journals.is_private(Path::new(OsStr::from_bytes(&path)));
+            if self.hidden.holds(&path) || is_private || (*takes_tree && self.hidden.lies_in(&path)) {
+                let refused = not_usable(&path, "holds the host's own state, which no tool may reach");
+                return Err(about(name, refused));
+            }
         }
         Ok(())
     }
@@ -190,10 +297,10 @@ impl Native {
     /// Compares the step's effects with the permit, performs it and measures.
     fn perform(&self, admitted: &Admitted, started: Instant, mut step: Box<dyn Step + '_>) -> Result<Done, Error> {
         within_permit(admitted, &observation(step.effects()))?;
-        let told = step.result();
-        match step.perform(&self.journals, &admitted.call_id) {
-            Ok(effects) => {
-                let result = result(started, Ok(told));
+        let with = Means { journals: &self.journals, call_id: &admitted.call_id, permit_id: &admitted.permit_id };
+        match step.perform(&with) {
+            Ok((effects, failure)) => {
+                let result = result(started, failure.map_or_else(|| Ok(step.result()), Err));
                 Ok(Done { outcome: Outcome::Applied, result, observation: observation(effects) })
             }
             // The report says so, and not the result: the tool did not fail.
@@ -201,6 +308,11 @@ impl Native {
             Err(error) => Ok(failed(started, error)),
         }
     }
+}
+
+/// True of tools whose effects no fixture holds back.
+fn reaches_machine(tool: &str) -> bool {
+    tool == "process.signal" || tool.starts_with("service.")
 }
 
 /// # Errors

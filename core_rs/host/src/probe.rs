@@ -46,6 +46,7 @@ fn describe(confinement: &Result<String, String>) -> Vec<Capability> {
         rustix::fs::ResolveFlags::empty(),
     )
     .is_ok();
+    let systemd = crate::service::is_systemd();
     let preview = match confinement {
         Ok(held) if is_root => format!("as root: {held}"),
         Ok(held) => format!("as an ordinary user, who can change only its own directories: {held}"),
@@ -77,6 +78,16 @@ fn describe(confinement: &Result<String, String>) -> Vec<Capability> {
             "memory control group; without it memory is bounded per process",
         ),
         capability("limit.cpu", has_limit("cpu"), "cpu accounting; without it processor time is bounded per process"),
+        capability(
+            "service.systemd",
+            systemd,
+            "systemd is the first process; without it the host keeps services itself",
+        ),
+        capability(
+            "service.own",
+            !systemd,
+            "units in /etc/cmdop/services, kept by the host daemon where systemd is not",
+        ),
     ]
 }
 

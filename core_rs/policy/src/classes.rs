@@ -271,3 +271,9 @@ pub fn is_notable(path: &[u8]) -> bool {
         [Class::Credentials, Class::Secrets, Class::Cmdop, Class::Persistence, Class::Database, Class::Repository];
     lookup::classes_of(path).iter().any(|class| classes.contains(class))
 }
+
+/// True if a path is of a class that must not be shown to anyone who did not name it: secrets and
+/// cmdop's own data.
+pub fn is_secret(path: &[u8]) -> bool {
+    lookup::classes_of(path).iter().any(|class| matches!(class, Class::Secrets | Class::Cmdop))
+}

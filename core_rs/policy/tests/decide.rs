@@ -19,6 +19,11 @@ fn the_decision_table_holds_row_by_row() {
     let read = |path: &str| {
         Call::native("files.read", serde_json::json!({"path": path})).predicts(&format!("file.read:{path}"))
     };
+    let signal = || {
+        Call::native("process.signal", serde_json::json!({"pid": 7, "name": "sleep"}))
+            .does("process.signal:pid:7")
+            .does("process.signal:sleep")
+    };
     let rows: Vec<(&str, Call, &str)> = vec![
         // The floor and hard forbids, for a person too.
         ("deletes the root", delete("/"), "refuse FLOOR_DENIED floor.root"),
@@ -136,6 +141,9 @@ fn the_decision_table_holds_row_by_row() {
             Call::command("cat").predicts("file.read:/srv/app/.env"),
             "ask STAGE_PREVIEW workspace.secrets",
         ),
+        ("a signal is asked about once", signal(), "ask STAGE_APPLY workspace.irreversible"),
+        ("at level ask, too", signal().at(AutonomyLevel::Ask), "ask STAGE_APPLY workspace.irreversible"),
+        ("a person's, too", signal().in_person(), "ask STAGE_APPLY workspace.irreversible"),
         ("natively, too", read("/home/ada/.ssh/id_ed25519"), "ask STAGE_APPLY workspace.secrets"),
         (
             "by a pattern that surely is one",

@@ -88,7 +88,42 @@ fn native_tools_are_exact_and_ask_nobody() {
         ("files.read", serde_json::json!({"path": "/a/*"}), vec!["file.read:/a/\\*"]),
         ("files.list", serde_json::json!({"path": "/a"}), vec!["file.read:/a"]),
         ("files.list", serde_json::json!({"path": "/a", "recursive": true}), vec!["file.read:/a/**"]),
+        ("files.stat", serde_json::json!({"path": "/a"}), vec!["file.read:/a"]),
+        ("files.search", serde_json::json!({"path": "/a", "pattern": "x"}), vec!["file.read:/a/**"]),
         ("files.write", serde_json::json!({"path": "/a", "content": "x"}), vec!["?file.create:/a", "?file.modify:/a"]),
+        (
+            "files.edit",
+            serde_json::json!({"path": "/a", "edits": [{"old": "x", "new": "y"}]}),
+            vec!["file.read:/a", "file.modify:/a"],
+        ),
+        (
+            "files.mkdir",
+            serde_json::json!({"path": "/a/b/c", "parents": 1}),
+            vec!["file.create:/a/b/c", "?file.create:/a/b"],
+        ),
+        ("files.mkdir", serde_json::json!({"path": "/a/b", "parents": 9}), vec!["file.create:/a/b", "?file.create:/a"]),
+        ("files.chmod", serde_json::json!({"path": "/a", "mode": "0600"}), vec!["file.chmod:/a"]),
+        (
+            "files.move",
+            serde_json::json!({"from": "/a", "to": "/b"}),
+            vec!["file.read:/a", "file.rename:/a", "file.create:/b/**"],
+        ),
+        (
+            "files.move",
+            serde_json::json!({"from": "/a", "to": "/b", "overwrite": true}),
+            vec!["file.read:/a", "file.rename:/a", "file.create:/b/**", "?file.delete:/b"],
+        ),
+        ("files.copy", serde_json::json!({"from": "/a", "to": "/b"}), vec!["file.read:/a", "file.create:/b"]),
+        (
+            "files.copy",
+            serde_json::json!({"from": "/a", "to": "/b", "recursive": true}),
+            vec!["file.read:/a/**", "file.create:/b/**"],
+        ),
+        (
+            "files.write",
+            serde_json::json!({"path": "/a", "content": "x", "offset": 0, "expected_sha256": "0".repeat(64)}),
+            vec!["file.modify:/a"],
+        ),
         ("files.delete", serde_json::json!({"path": "/a/../b"}), vec!["file.delete:/b"]),
     ];
     for (tool, arguments, expected) in rows {
@@ -96,6 +131,25 @@ fn native_tools_are_exact_and_ask_nobody() {
         assert_eq!(effects(&prediction), expected, "{tool}");
         assert!(prediction.unanalysable.is_empty() && prediction.effects.iter().all(|effect| effect.containable));
     }
+}
+
+#[test]
+fn signals_and_services_are_named_and_nothing_holds_them_back() {
+    let arguments = serde_json::json!({"pid": 7, "name": "nginx"});
+    let prediction = predicted(&validated("process.signal", arguments));
+    assert_eq!(effects(&prediction), ["process.signal:pid:7", "process.signal:nginx"]);
+    assert!(prediction.effects.iter().all(|effect| !effect.containable));
+    for verb in ["start", "stop", "restart", "reload"] {
+        let service = predicted(&validated(&format!("service.{verb}"), serde_json::json!({"name": "web.service"})));
+        assert_eq!(effects(&service), [format!("service.{verb}:web")]);
+        assert!(service.effects.iter().all(|effect| !effect.containable));
+    }
+    let status = predicted(&validated("service.status", serde_json::json!({"name": "web"})));
+    assert_eq!(effects(&status), ["process.inspect:web"]);
+    let all = predicted(&validated("process.list", serde_json::json!({})));
+    assert_eq!(effects(&all), ["process.inspect:*"]);
+    let disguised = predicted(&validated("process.signal", serde_json::json!({"pid": 7, "name": "pid:8"})));
+    assert!(!disguised.unanalysable.is_empty(), "a name that reads as another process's number");
 }
 
 #[test]
@@ -188,5 +242,5 @@ fn the_words_of_an_argv_mean_nothing_to_a_shell() {
     assert_eq!(effects(&of(&["rm", "x"])), ["file.delete:/w/x"]);
     assert_eq!(effects(&of(&["rm", "it's; rm -rf $HOME"])), ["file.delete:/w/it's; rm -rf $HOME"]);
     assert_eq!(effects(&of(&["sudo", "rm", "$(rm y)"])), ["file.delete:/w/$(rm y)"]);
-    assert_eq!(effects(&of(&["bash", "-c", "rm z"])), ["file.delete:/w/z"]);
+    assert_eq!(effects(&of(&["sh", "-c", "rm z"])), ["file.delete:/w/z"]);
 }

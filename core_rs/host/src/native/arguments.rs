@@ -1,7 +1,7 @@
 //! Arguments of a native tool, read from the signed action.
 
 use cmdop_contract::path::normalise;
-use cmdop_contract::v1::{Action, Reason};
+use cmdop_contract::v1::{Action, Reason, Remedy, remedy};
 use serde_json::{Map, Value};
 
 use crate::Error;
@@ -27,12 +27,20 @@ impl Arguments {
     /// # Errors
     /// `INVALID_ARGUMENTS`.
     pub(crate) fn path(&self) -> Result<Vec<u8>, Error> {
-        let path = self.required("path")?;
+        self.path_of("path")
+    }
+
+    /// The path of an argument, absolute and normalised.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENTS`.
+    pub(crate) fn path_of(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let path = self.required(name)?;
         if path.starts_with('/') && !path.contains('\0') {
             // By text alone, which is exact because links are never followed: `a/..` is where `a` lies.
             Ok(normalise(path.as_bytes()))
         } else {
-            Err(invalid("path", "an absolute path without NUL"))
+            Err(invalid(name, "an absolute path without NUL"))
         }
     }
 
@@ -61,6 +69,14 @@ impl Arguments {
         }
     }
 
+    /// # Errors
+    /// `INVALID_ARGUMENTS` if it is not a list of objects.
+    pub(crate) fn list(&self, name: &str) -> Result<Vec<Self>, Error> {
+        let items = self.0.get(name).and_then(Value::as_array).ok_or_else(|| invalid(name, "a list"))?;
+        let object = |item: &Value| item.as_object().cloned().map(Self);
+        items.iter().map(|item| object(item).ok_or_else(|| invalid(name, "a list of objects"))).collect()
+    }
+
     /// False if it is missing.
     ///
     /// # Errors
@@ -77,6 +93,17 @@ impl Arguments {
 pub(crate) fn invalid(name: &str, expected: &str) -> Error {
     let message = format!("argument `{name}` must be {expected}");
     Error::fix(Reason::InvalidArguments, message, &format!("/arguments/{name}"), expected)
+}
+
+/// The same error about an argument that is not called `path`.
+pub(crate) fn about(name: &str, error: Error) -> Error {
+    let Error::Typed(mut typed) = error else { return error };
+    if let Some(Remedy { kind: Some(remedy::Kind::FixArguments(fix)) }) = &mut typed.remedy
+        && fix.path == "/arguments/path"
+    {
+        fix.path = format!("/arguments/{name}");
+    }
+    Error::Typed(typed)
 }
 
 #[cfg(test)]

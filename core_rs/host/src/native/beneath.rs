@@ -80,6 +80,17 @@ impl Spot {
     pub(crate) fn open(&self, flags: OFlags) -> Result<OwnedFd, Error> {
         open_child(&self.parent, &self.name, flags).map_err(|errno| refused(errno, &self.path))
     }
+
+    /// Opens the directory so that it can be made durable.
+    ///
+    /// # Errors
+    /// The operating system's refusal.
+    pub(crate) fn sync_parent(&self) -> Result<(), Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let readable = rustix::fs::openat(&self.parent, c".", flags, Mode::empty());
+        let synced = readable.and_then(rustix::fs::fsync);
+        synced.map_err(|errno| Error::io(format!("make the directory of {} durable", show(&self.path)))(errno.into()))
+    }
 }
 
 /// Opens one name in a directory without following it and without leaving its mount.

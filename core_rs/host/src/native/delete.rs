@@ -10,15 +10,15 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Step;
 use super::arguments::Arguments;
 use super::beneath::{READ, Root, Spot, file, hold_child, not_usable, refused, show};
 use super::measure::{Stamp, sha256};
 use super::text_diff::{MAX_TEXT_BYTES, unified};
 use super::write::small_content;
+use super::{Means, Step};
 use crate::Error;
+use crate::journal::MAX_BYTES;
 use crate::journal::stamp::{Extent, Standing};
-use crate::journal::{Journals, MAX_BYTES};
 
 /// Larger files are not read only to be deleted; their digest is left empty.
 const MAX_HASHED_BYTES: u64 = 64 * 1024 * 1024;
@@ -98,8 +98,8 @@ impl Step for Removal {
         Sha256::digest(self.standing.encode_to_vec()).to_vec()
     }
 
-    fn perform(&mut self, journals: &Journals, call_id: &str) -> Result<Vec<ObservedEffect>, Error> {
-        let mut draft = journals.draft(call_id)?;
+    fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
+        let mut draft = with.journals.draft(with.call_id)?;
         draft.take_out(&self.spot.path, self.standing.clone(), None)?;
         draft.restore_times(&self.spot)?;
         draft.commit().map_err(|error| match error.reason() {
@@ -111,9 +111,10 @@ impl Step for Removal {
             _ => error,
         })?;
         // The place is measured again: the effect counts only if nothing is there.
-        Ok(match hold_child(&self.spot.parent, &self.spot.name) {
+        let effects = match hold_child(&self.spot.parent, &self.spot.name) {
             Err(Errno::NOENT) => vec![self.effect()],
             _ => Vec::new(),
-        })
+        };
+        Ok((effects, None))
     }
 }

@@ -49,6 +49,20 @@ impl Stamp {
         self.ctime
     }
 
+    /// True if `other` is the same file with the same content, as far as times tell. A rename
+    /// moves the time of the last change of metadata, so that one is left out.
+    pub(crate) fn is_same_content(&self, other: &Self) -> bool {
+        let moved = Self { ctime: self.ctime, nlink: self.nlink, ..other.clone() };
+        *self == moved
+    }
+
+    /// True if surely nothing about it changed since a time, in nanoseconds since the Unix epoch.
+    pub(crate) fn is_untouched_since(&self, time: i64) -> bool {
+        // Times of files lag behind the clock by up to a tick of the kernel; a second is many.
+        let margin = 1_000_000_000;
+        self.ctime.0.saturating_mul(1_000_000_000).saturating_add(self.ctime.1) < time.saturating_sub(margin)
+    }
+
     /// Seconds and nanoseconds of the last change of content.
     pub(crate) fn mtime(&self) -> (i64, i64) {
         self.mtime

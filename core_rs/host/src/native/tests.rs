@@ -12,6 +12,12 @@ use tempfile::TempDir;
 use super::*;
 use crate::admit::Interrupted;
 
+mod change;
+mod look;
+mod place;
+mod processes;
+mod services;
+
 /// Journals of a test, in the directory that it works in.
 const JOURNALS: &str = ".journals";
 
@@ -19,7 +25,18 @@ fn native(dir: &TempDir) -> Native {
     hiding(dir, Vec::new())
 }
 
-fn hiding(dir: &TempDir, hidden: Vec<PathBuf>) -> Native {
+/// For tools that keep nothing in a journal.
+fn without_files() -> Native {
+    native(&TempDir::new().expect("directory"))
+}
+
+/// What is found out about a tool that died, `now` being the time of its note.
+fn reconciled(dir: &TempDir, permit: &Permit) -> Option<Outcome> {
+    native(dir).reconcile(&Interrupted::for_tests(permit.clone(), cmdop_ledger::now()))
+}
+
+fn hiding(dir: &TempDir, mut hidden: Vec<PathBuf>) -> Native {
+    hidden.push(dir.path().join(JOURNALS));
     let journals = Journals::open(dir.path().join(JOURNALS)).expect("journals");
     Native::open(hidden, Arc::new(journals)).expect("open /")
 }
@@ -40,8 +57,13 @@ fn permit(dir: &Path, tool: &str, arguments: &Value, kinds: &[EffectKind]) -> Pe
     }
 }
 
-const ALL: &[EffectKind] =
-    &[EffectKind::FileCreate, EffectKind::FileModify, EffectKind::FileDelete, EffectKind::FileChmod];
+const ALL: &[EffectKind] = &[
+    EffectKind::FileCreate,
+    EffectKind::FileModify,
+    EffectKind::FileDelete,
+    EffectKind::FileRename,
+    EffectKind::FileChmod,
+];
 
 fn apply(dir: &TempDir, tool: &str, arguments: &Value) -> Done {
     let admitted = Admitted::for_tests(permit(dir.path(), tool, arguments, ALL));

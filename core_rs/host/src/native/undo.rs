@@ -3,8 +3,8 @@
 use cmdop_contract::v1::ObservedEffect;
 use serde_json::{Value, json};
 
-use super::Step;
 use super::arguments::Arguments;
+use super::{Means, Step};
 use crate::Error;
 use crate::journal::{Journals, Undo};
 
@@ -43,9 +43,9 @@ impl Step for Restoration<'_> {
         self.base.clone()
     }
 
-    fn perform(&mut self, _journals: &Journals, call_id: &str) -> Result<Vec<ObservedEffect>, Error> {
+    fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
         let undo = self.undo.take().expect("a step is performed once");
-        undo.perform(call_id)?;
-        Ok(self.effects.clone())
+        undo.perform(with.call_id)?;
+        Ok((self.effects.clone(), None))
     }
 }

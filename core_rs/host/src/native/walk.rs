@@ -38,6 +38,17 @@ pub(crate) trait Visitor {
     /// Ends the walk.
     fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error>;
 
+    /// A directory that may not be entered: by default that ends the walk.
+    ///
+    /// # Errors
+    /// Ends the walk.
+    fn cannot_enter(&mut self, path: &[u8], errno: Errno) -> Result<(), Error> {
+        Err(match errno {
+            Errno::XDEV => not_usable(path, "is a mount point"),
+            other => refused(other, path),
+        })
+    }
+
     /// A directory, after everything beneath it.
     ///
     /// # Errors
@@ -69,7 +80,8 @@ struct Level {
 /// # Errors
 /// The visitor's; `PATH_NOT_USABLE` if a directory may not be read or is moved during the walk.
 pub(crate) fn walk(top: OwnedFd, path: &[u8], visitor: &mut impl Visitor) -> Result<(), Error> {
-    let mut levels = vec![level(&top, path.to_vec())?];
+    let names = names_of(&top).map_err(|errno| refused(errno, path))?;
+    let mut levels = vec![level(&top, path.to_vec(), names)?];
     let mut here = top;
     while let Some(current) = levels.last_mut() {
         let Some(name) = current.names.pop() else {
@@ -99,32 +111,42 @@ pub(crate) fn walk(top: OwnedFd, path: &[u8], visitor: &mut impl Visitor) -> Res
             } else {
                 open_child(&here, &name, DIRECTORY)
             };
-            here = opened.map_err(|errno| match errno {
-                Errno::XDEV => not_usable(&path, "is a mount point"),
-                other => refused(other, &path),
-            })?;
-            levels.push(level(&here, path)?);
+            let opened = opened.and_then(|fd| Ok((names_of(&fd)?, fd)));
+            match opened {
+                Ok((names, fd)) => {
+                    levels.push(level(&fd, path, names)?);
+                    here = fd;
+                }
+                Err(errno) => visitor.cannot_enter(&path, errno)?,
+            }
         }
     }
     Ok(())
 }
 
-/// Names in a directory in byte order, the last one first.
-fn level(fd: &OwnedFd, path: Vec<u8>) -> Result<Level, Error> {
+fn level(fd: &OwnedFd, path: Vec<u8>, names: Vec<CString>) -> Result<Level, Error> {
     let stamp = Stamp::of(fd)?;
+    if names.len() > MAX_NAMES {
+        return Err(not_usable(&path, "holds more than 1,000,000 names"));
+    }
+    Ok(Level { names, identity: (stamp.dev, stamp.ino), path })
+}
+
+/// Names in a directory in byte order, the last one first; one more than allowed at most.
+fn names_of(fd: &OwnedFd) -> Result<Vec<CString>, Errno> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(fd).map_err(|errno| refused(errno, &path))? {
-        let entry = entry.map_err(|errno| refused(errno, &path))?;
+    for entry in Dir::read_from(fd)? {
+        let entry = entry?;
         if matches!(entry.file_name().to_bytes(), b"." | b"..") {
             continue;
         }
-        if names.len() == MAX_NAMES {
-            return Err(not_usable(&path, "holds more than 1,000,000 names"));
-        }
         names.push(entry.file_name().to_owned());
+        if names.len() > MAX_NAMES {
+            break;
+        }
     }
     names.sort_unstable_by(|left, right| right.cmp(left));
-    Ok(Level { names, identity: (stamp.dev, stamp.ino), path })
+    Ok(names)
 }
 
 /// Goes back up, and makes sure that up is where the walk came from.

@@ -16,13 +16,16 @@ use super::arguments::{Arguments, invalid};
 use super::beneath::{READ, Root, Spot, file, hold_child, not_usable, refused, show};
 use super::measure::{Stamp, sha256, sha256_of};
 use super::text_diff::{MAX_TEXT_BYTES, unified};
-use super::{Step, xattr};
+use super::{Means, Step, xattr};
 use crate::Error;
 use crate::journal::stamp::{Extent, Standing};
 use crate::journal::{Journals, MAX_BYTES};
 
 /// Mode of a file that did not exist, unless the arguments name one.
 const NEW_MODE: u32 = 0o644;
+
+/// A file of which only a part is written is handled whole.
+pub(crate) const MAX_SPLICED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Everything found out before the write, and what is to be written.
 pub(crate) struct Replacement {
@@ -33,11 +36,12 @@ pub(crate) struct Replacement {
     before: Option<Before>,
 }
 
-struct Before {
+/// A file that is there.
+pub(crate) struct Before {
     file: File,
     standing: Standing,
-    stamp: Stamp,
-    sha256: String,
+    pub(crate) stamp: Stamp,
+    pub(crate) sha256: String,
     /// Content of a small file, for the diff.
     text: Vec<u8>,
 }
@@ -50,7 +54,7 @@ impl Replacement {
     /// `UNSUPPORTED_CHANGE`, `INVALID_ARGUMENTS`.
     pub(crate) fn prepare(root: &Root, arguments: &Arguments) -> Result<Self, Error> {
         let spot = root.spot(&arguments.path()?)?;
-        let content = content(arguments)?;
+        let mut content = content(arguments)?;
         let mode = mode(arguments)?;
         let before = Before::of(&spot)?;
         let must_not_exist = match arguments.text("if_exists")? {
@@ -67,8 +71,17 @@ impl Replacement {
                 return Err(changed(&spot, &format!("expected content {expected}, found {found}")));
             }
         }
+        if let Some(offset) = arguments.number("offset")? {
+            content = spliced(&spot, before.as_ref(), arguments, offset, &content)?;
+        }
         let mode = mode.or(before.as_ref().map(|before| before.stamp.permissions())).unwrap_or(NEW_MODE);
         Ok(Self { spot, content, mode, before })
+    }
+
+    /// A file that keeps everything but its content.
+    pub(crate) fn of_content(spot: Spot, before: Before, content: Vec<u8>) -> Self {
+        let mode = before.stamp.permissions();
+        Self { spot, content, mode, before: Some(before) }
     }
 
     fn is_same_content(&self) -> bool {
@@ -205,18 +218,22 @@ impl Step for Replacement {
         digest.finalize().to_vec()
     }
 
-    fn perform(&mut self, journals: &Journals, call_id: &str) -> Result<Vec<ObservedEffect>, Error> {
+    fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
         if self.is_same_content() && self.is_same_mode() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
-        self.publish(journals, call_id)?;
+        self.publish(with.journals, with.call_id)?;
         let (state, text) = self.measure()?;
-        Ok(self.effects_of(&state, &text))
+        Ok((self.effects_of(&state, &text), None))
     }
 }
 
 impl Before {
-    fn of(spot: &Spot) -> Result<Option<Self>, Error> {
+    /// Looks at it. `None` if nothing is there.
+    ///
+    /// # Errors
+    /// `PATH_NOT_USABLE`, `UNSUPPORTED_CHANGE`, `CONTENT_CHANGED`.
+    pub(crate) fn of(spot: &Spot) -> Result<Option<Self>, Error> {
         let held = match hold_child(&spot.parent, &spot.name) {
             Ok(held) => Stamp::of(held)?,
             Err(Errno::NOENT) => return Ok(None),
@@ -248,6 +265,24 @@ impl Before {
         Ok(Some(Self { file, standing, stamp, sha256, text }))
     }
 
+    /// All of its content.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED_CHANGE` if it is larger than `most` bytes.
+    pub(crate) fn whole(&self, spot: &Spot, most: u64) -> Result<Vec<u8>, Error> {
+        use std::io::{Seek, SeekFrom};
+        let (mut file, mut content) = (&self.file, Vec::new());
+        file.seek(SeekFrom::Start(0)).map_err(Error::io("seek"))?;
+        file.take(most + 1).read_to_end(&mut content).map_err(Error::io("read"))?;
+        if content.len() as u64 > most {
+            return Err(too_large(spot, most));
+        }
+        if sha256_of(&content) != self.sha256 {
+            return Err(changed(spot, "it is being changed"));
+        }
+        Ok(content)
+    }
+
     fn state(&self) -> FileState {
         FileState { sha256: self.sha256.clone(), ..self.stamp.state() }
     }
@@ -263,7 +298,8 @@ pub(crate) fn small_content(file: &File) -> Result<Vec<u8>, Error> {
     Ok(content)
 }
 
-fn own_ids() -> (u32, u32) {
+/// Who this process is.
+pub(crate) fn own_ids() -> (u32, u32) {
     (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 
@@ -280,7 +316,39 @@ pub(crate) fn content(arguments: &Arguments) -> Result<Vec<u8>, Error> {
     }
 }
 
-fn mode(arguments: &Arguments) -> Result<Option<u32>, Error> {
+/// The content of a file with a part of it replaced, or with more at its end.
+fn spliced(
+    spot: &Spot,
+    before: Option<&Before>,
+    arguments: &Arguments,
+    offset: u64,
+    part: &[u8],
+) -> Result<Vec<u8>, Error> {
+    if arguments.text("expected_sha256")?.is_none() {
+        return Err(invalid("expected_sha256", "the digest of the file as it is now, because `offset` is given"));
+    }
+    let Some(before) = before else { return Err(refused(Errno::NOENT, &spot.path)) };
+    let mut whole = before.whole(spot, MAX_SPLICED_BYTES)?;
+    let at = usize::try_from(offset).ok().filter(|at| *at <= whole.len());
+    let at = at.ok_or_else(|| invalid("offset", &format!("at most {}, the size of the file", whole.len())))?;
+    let end = at.saturating_add(part.len()).min(whole.len());
+    whole.splice(at..end, part.iter().copied());
+    if whole.len() as u64 > MAX_SPLICED_BYTES {
+        return Err(too_large(spot, MAX_SPLICED_BYTES));
+    }
+    Ok(whole)
+}
+
+fn too_large(spot: &Spot, most: u64) -> Error {
+    let message = format!("{} would be handled whole and is larger than {most} bytes", show(&spot.path));
+    Error::use_tool(Reason::UnsupportedChange, message, "terminal.exec")
+}
+
+/// The permission bits that the arguments name.
+///
+/// # Errors
+/// `INVALID_ARGUMENTS`.
+pub(crate) fn mode(arguments: &Arguments) -> Result<Option<u32>, Error> {
     let Some(text) = arguments.text("mode")? else { return Ok(None) };
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o7777 => Ok(Some(mode)),
@@ -288,12 +356,14 @@ fn mode(arguments: &Arguments) -> Result<Option<u32>, Error> {
     }
 }
 
-fn exists(spot: &Spot) -> Error {
+/// `PATH_EXISTS`.
+pub(crate) fn exists(spot: &Spot) -> Error {
     let message = format!("{} exists already", show(&spot.path));
     Error::fix(Reason::PathExists, message, "/arguments/path", "a path that does not exist")
 }
 
-fn changed(spot: &Spot, why: &str) -> Error {
+/// `CONTENT_CHANGED`, with why.
+pub(crate) fn changed(spot: &Spot, why: &str) -> Error {
     let message = format!("{} is not as it was read: {why}; nothing was written", show(&spot.path));
     Error::fix(Reason::ContentChanged, message, "/arguments/expected_sha256", "the digest of the file as it is now")
 }

@@ -122,7 +122,9 @@ fn stage(validated: &Validated, prediction: &Prediction, findings: &[Finding], f
     if !native || !prediction.unanalysable.is_empty() {
         return Stage::Preview;
     }
-    if contract.idempotency() == Idempotency::Pure {
+    // What nothing holds back is asked about before it runs, so that a preview would only ask twice.
+    let is_loose = findings.iter().any(|finding| !finding.containable);
+    if contract.idempotency() == Idempotency::Pure || is_loose {
         return Stage::Apply;
     }
     let watched = matches!(

@@ -1,0 +1,112 @@
+//! `files.chmod`: permission bits of what is held open, so that no link can be put in its place.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use cmdop_contract::path::escape;
+use cmdop_contract::v1::{EffectKind, FileChange, FileType, ObservedEffect, Reason};
+use rustix::fs::{Mode, OFlags};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::arguments::{Arguments, invalid};
+use super::beneath::{Root, Spot, hold_child, not_usable, refused, show};
+use super::measure::Stamp;
+use super::write::{changed, mode};
+use super::{Means, Step};
+use crate::Error;
+
+/// What gets other permission bits.
+pub(crate) struct Bits {
+    spot: Spot,
+    held: OwnedFd,
+    before: Stamp,
+    mode: u32,
+}
+
+impl Bits {
+    /// Looks at what is there.
+    ///
+    /// # Errors
+    /// `PATH_NOT_FOUND`, `PATH_NOT_USABLE`, `UNSUPPORTED_CHANGE`, `INVALID_ARGUMENTS`.
+    pub(crate) fn prepare(root: &Root, arguments: &Arguments) -> Result<Self, Error> {
+        let mode = mode(arguments)?.ok_or_else(|| invalid("mode", "octal permission bits such as 0644"))?;
+        let spot = root.spot(&arguments.path()?)?;
+        let held = spot.open(OFlags::PATH)?;
+        let before = Stamp::of(&held)?;
+        match before.file_type() {
+            FileType::Regular if before.nlink > 1 => {
+                let message = format!(
+                    "{} has {} names, and all of them would change; nothing was changed",
+                    show(&spot.path),
+                    before.nlink
+                );
+                return Err(Error::use_tool(Reason::UnsupportedChange, message, "terminal.exec"));
+            }
+            FileType::Regular | FileType::Directory => {}
+            FileType::Symlink => return Err(not_usable(&spot.path, "is a symbolic link; name the real path")),
+            _ => return Err(not_usable(&spot.path, "is neither a file nor a directory")),
+        }
+        Ok(Self { spot, held, before, mode })
+    }
+
+    fn effects_of(&self, mode: u32) -> Vec<ObservedEffect> {
+        if mode == self.before.permissions() {
+            return Vec::new();
+        }
+        let before = self.before.state();
+        let mut after = before.clone();
+        after.mode = mode;
+        vec![ObservedEffect {
+            kind: EffectKind::FileChmod.into(),
+            target: escape(&self.spot.path),
+            count: 1,
+            bytes: 0,
+            reversible: true,
+            file: Some(FileChange { before: Some(before), after: Some(after), ..FileChange::default() }),
+        }]
+    }
+}
+
+impl Step for Bits {
+    fn effects(&self) -> Vec<ObservedEffect> {
+        self.effects_of(self.mode)
+    }
+
+    fn result(&self) -> Value {
+        json!({"before": format!("{:04o}", self.before.permissions()), "mode": format!("{:04o}", self.mode)})
+    }
+
+    fn base(&self) -> Vec<u8> {
+        let mut digest = Sha256::new();
+        let is_directory = self.before.file_type() == FileType::Directory;
+        // What lies in a directory may change; what kind of thing it is and whose may not.
+        if is_directory {
+            for part in [self.before.dev, self.before.ino] {
+                digest.update(part.to_le_bytes());
+            }
+            for part in [self.before.mode, self.before.uid, self.before.gid] {
+                digest.update(part.to_le_bytes());
+            }
+        } else {
+            self.before.digest_into(&mut digest, true);
+        }
+        digest.finalize().to_vec()
+    }
+
+    fn perform(&mut self, _with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
+        if self.mode == self.before.permissions() {
+            return Ok((Vec::new(), None));
+        }
+        let Spot { parent, name, path } = &self.spot;
+        let there = hold_child(parent, name).map_err(|_| changed(&self.spot, "it was moved away meanwhile"))?;
+        let now = Stamp::of(&there)?;
+        if (now.dev, now.ino, now.mode) != (self.before.dev, self.before.ino, self.before.mode) {
+            return Err(changed(&self.spot, "it was replaced meanwhile"));
+        }
+        // A descriptor that was opened without the right to read takes no fchmod (open(2), O_PATH).
+        let held = format!("/proc/self/fd/{}", self.held.as_raw_fd());
+        rustix::fs::chmod(held, Mode::from_raw_mode(self.mode)).map_err(|errno| refused(errno, path))?;
+        let after = Stamp::of(&self.held)?;
+        Ok((self.effects_of(after.permissions()), None))
+    }
+}

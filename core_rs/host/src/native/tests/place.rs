@@ -1,0 +1,246 @@
+//! Tools that make and move places: `files.mkdir`, `files.move`, `files.copy`.
+
+use super::*;
+
+fn kinds(done: &Done) -> Vec<(EffectKind, String)> {
+    done.observation.effects.iter().map(|effect| (effect.kind(), effect.target.clone())).collect()
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("text").to_owned()
+}
+
+/// A tree with a file, a directory, a link and permission bits of its own.
+fn tree(at: &Path) {
+    fs::create_dir_all(at.join("sub")).expect("directories");
+    fs::write(at.join("sub/file"), "12345").expect("write");
+    fs::set_permissions(at.join("sub/file"), fs::Permissions::from_mode(0o600)).expect("chmod");
+    symlink("sub/file", at.join("link")).expect("link");
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    for path in [at.join("sub/file"), at.join("sub")] {
+        fs::File::open(path).and_then(|file| file.set_modified(long_ago)).expect("set a time");
+    }
+}
+
+#[test]
+fn directories_are_made_as_far_up_as_was_asked_for() {
+    let dir = TempDir::new().expect("directory");
+    let path = dir.path().join("a/b/c");
+    assert_eq!(reason(&apply(&dir, "files.mkdir", &json!({"path": path, "parents": 1}))), Reason::PathNotFound);
+    assert!(names(dir.path()).is_empty());
+    let done = apply(&dir, "files.mkdir", &json!({"path": path, "parents": 2, "mode": "0750"}));
+    let made = [dir.path().join("a"), dir.path().join("a/b"), path.clone()].map(|path| text(&path));
+    assert_eq!(told(&done), json!({"created": made}));
+    assert_eq!(kinds(&done), made.map(|path| (EffectKind::FileCreate, path)));
+    assert_eq!(fs::metadata(&path).expect("stat").mode() & 0o7777, 0o750);
+    assert_eq!(names(dir.path()), ["a"]);
+    let again = apply(&dir, "files.mkdir", &json!({"path": path, "parents": 2}));
+    assert_eq!((told(&again), again.observation.effects.len()), (json!({"created": []}), 0));
+    fs::write(dir.path().join("file"), "").expect("write");
+    let taken = apply(&dir, "files.mkdir", &json!({"path": dir.path().join("file")}));
+    assert_eq!(reason(&taken), Reason::PathExists);
+}
+
+#[test]
+fn a_planned_directory_is_made_as_planned() {
+    let dir = TempDir::new().expect("directory");
+    let path = dir.path().join("a/b");
+    let mut permit = permit(dir.path(), "files.mkdir", &json!({"path": path, "parents": 1}), ALL);
+    let native = native(&dir);
+    let (planned, held) = native.plan(&Admitted::for_tests(permit.clone()));
+    assert!(names(dir.path()).is_empty());
+    permit.preview_digest = planned.observation.digest.clone();
+    let done = native.commit(&Admitted::for_tests(permit), &held.expect("held")).expect("committed");
+    assert_eq!(done.observation, planned.observation);
+}
+
+#[test]
+fn a_tree_moves_in_one_step_and_everything_in_it_is_named() {
+    let dir = TempDir::new().expect("directory");
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    tree(&from);
+    let inode = fs::metadata(from.join("sub/file")).expect("stat").ino();
+    let done = apply(&dir, "files.move", &json!({"from": from, "to": to}));
+    assert_eq!(told(&done), json!({"count": 4, "bytes": 5, "overwritten": false}));
+    let mut expected = vec![(EffectKind::FileRename, text(&from))];
+    expected.extend(["", "/link", "/sub", "/sub/file"].map(|at| (EffectKind::FileCreate, text(&to) + at)));
+    assert_eq!(kinds(&done), expected);
+    assert_eq!(fs::metadata(to.join("sub/file")).expect("stat").ino(), inode);
+    assert_eq!(names(dir.path()), ["to"]);
+}
+
+#[test]
+fn a_move_replaces_a_file_only_when_told_and_a_directory_never() {
+    let dir = TempDir::new().expect("directory");
+    let (from, to, tree) = (dir.path().join("from"), dir.path().join("to"), dir.path().join("tree"));
+    fs::write(&from, "new").expect("write");
+    fs::write(&to, "old content").expect("write");
+    fs::create_dir(&tree).expect("directory");
+    assert_eq!(reason(&apply(&dir, "files.move", &json!({"from": from, "to": to}))), Reason::PathExists);
+    let onto = json!({"from": from, "to": tree, "overwrite": true});
+    assert_eq!(reason(&apply(&dir, "files.move", &onto)), Reason::PathExists);
+    let done = apply(&dir, "files.move", &json!({"from": from, "to": to, "overwrite": true}));
+    assert_eq!(told(&done)["overwritten"], json!(true));
+    let expected = [
+        (EffectKind::FileRename, text(&from)),
+        (EffectKind::FileDelete, text(&to)),
+        (EffectKind::FileCreate, text(&to)),
+    ];
+    assert_eq!(kinds(&done), expected);
+    assert_eq!(fs::read_to_string(&to).expect("read"), "new");
+    assert_eq!(names(dir.path()), ["to", "tree"]);
+}
+
+#[test]
+fn a_move_beyond_its_permit_or_into_itself_is_refused() {
+    let dir = TempDir::new().expect("directory");
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    tree(&from);
+    let into = apply(&dir, "files.move", &json!({"from": from, "to": from.join("sub/x")}));
+    assert_eq!(reason(&into), Reason::InvalidArguments);
+    let missing = apply(&dir, "files.move", &json!({"from": dir.path().join("none"), "to": to}));
+    assert_eq!(reason(&missing), Reason::PathNotFound);
+    let narrow = permit(dir.path(), "files.move", &json!({"from": from, "to": to}), &[EffectKind::FileRename]);
+    let error = native(&dir).apply(&Admitted::for_tests(narrow)).expect_err("beyond the permit");
+    assert_eq!(error.reason(), Reason::EffectNotPermitted);
+    let elsewhere = json!({"from": from, "to": "/dev/shm/cmdop-test-move"});
+    assert_eq!(reason(&apply(&dir, "files.move", &elsewhere)), Reason::UnsupportedChange);
+    assert_eq!(names(dir.path()), ["from"]);
+}
+
+#[test]
+fn a_copied_tree_keeps_bits_times_and_links() {
+    let dir = TempDir::new().expect("directory");
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    tree(&from);
+    let flat = apply(&dir, "files.copy", &json!({"from": from, "to": to}));
+    assert_eq!(reason(&flat), Reason::PathNotUsable);
+    let done = apply(&dir, "files.copy", &json!({"from": from, "to": to, "recursive": true}));
+    assert_eq!(told(&done), json!({"count": 4, "bytes": 5}));
+    let expected = ["", "/link", "/sub", "/sub/file"].map(|at| (EffectKind::FileCreate, text(&to) + at));
+    assert_eq!(kinds(&done), expected);
+    for below in ["sub/file", "sub"] {
+        let (one, two) = (fs::metadata(from.join(below)).expect("stat"), fs::metadata(to.join(below)).expect("stat"));
+        assert_eq!((one.mode(), one.mtime(), one.mtime_nsec()), (two.mode(), two.mtime(), two.mtime_nsec()), "{below}");
+    }
+    assert_eq!(fs::read_link(to.join("link")).expect("a link"), Path::new("sub/file"));
+    assert_eq!(fs::read_to_string(to.join("sub/file")).expect("read"), "12345");
+    let again = apply(&dir, "files.copy", &json!({"from": from, "to": to, "recursive": true}));
+    assert_eq!(reason(&again), Reason::PathExists);
+    assert_eq!(names(dir.path()), ["from", "to"]);
+}
+
+#[test]
+fn a_planned_copy_commits_as_planned_or_conflicts() {
+    let dir = TempDir::new().expect("directory");
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    tree(&from);
+    let arguments = json!({"from": from, "to": to, "recursive": true});
+    let mut permit = permit(dir.path(), "files.copy", &arguments, ALL);
+    let native = native(&dir);
+    let (planned, held) = native.plan(&Admitted::for_tests(permit.clone()));
+    permit.preview_digest = planned.observation.digest.clone();
+    let done = native.commit(&Admitted::for_tests(permit.clone()), &held.clone().expect("held")).expect("committed");
+    assert_eq!(done.observation, planned.observation);
+    fs::remove_dir_all(&to).expect("remove");
+    fs::write(from.join("sub/file"), "54321").expect("write");
+    let error = native.commit(&Admitted::for_tests(permit), &held.expect("held")).expect_err("changed");
+    assert_eq!(error.reason(), Reason::CommitConflict);
+    assert!(!to.exists());
+}
+
+#[test]
+fn a_copy_drops_set_id_bits_and_refuses_what_is_no_file() {
+    let dir = TempDir::new().expect("directory");
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    fs::write(&from, "#!").expect("write");
+    fs::set_permissions(&from, fs::Permissions::from_mode(0o6755)).expect("chmod");
+    assert!(apply(&dir, "files.copy", &json!({"from": from, "to": to})).result.ok);
+    assert_eq!(fs::metadata(&to).expect("stat").mode() & 0o7777, 0o755);
+    let fifo = dir.path().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o600)).expect("fifo");
+    let special = apply(&dir, "files.copy", &json!({"from": fifo, "to": dir.path().join("x")}));
+    assert_eq!(reason(&special), Reason::UnsupportedChange);
+}
+
+#[test]
+fn a_secret_that_its_new_place_would_still_show_as_one_goes_along() {
+    let dir = TempDir::new().expect("directory");
+    fs::create_dir_all(dir.path().join("app/.aws")).expect("directories");
+    fs::write(dir.path().join("app/.aws/config"), "key").expect("write");
+    fs::write(dir.path().join("app/.env"), "TOKEN").expect("write");
+    let app = json!({"from": dir.path().join("app"), "to": dir.path().join("app2"), "recursive": true});
+    assert!(apply(&dir, "files.copy", &app).result.ok, "each is still known by its name");
+    let named = json!({"from": dir.path().join("app/.aws/config"), "to": dir.path().join("plain")});
+    assert!(apply(&dir, "files.move", &named).result.ok, "policy was asked about reading exactly this");
+}
+
+#[test]
+fn a_secret_is_not_carried_to_where_nobody_knows_it_for_one() {
+    let dir = TempDir::new().expect("directory");
+    let (aws, plain) = (dir.path().join(".aws"), dir.path().join("plain"));
+    fs::create_dir(&aws).expect("directory");
+    fs::write(aws.join("config"), "key").expect("write");
+    for (tool, arguments) in [
+        ("files.copy", json!({"from": aws, "to": plain, "recursive": true})),
+        ("files.move", json!({"from": aws, "to": plain})),
+    ] {
+        let done = apply(&dir, tool, &arguments);
+        assert_eq!(reason(&done), Reason::PathNotUsable, "{tool}");
+        assert!(done.result.error.as_ref().is_some_and(|error| error.message.contains("secret")), "{tool}");
+    }
+    assert_eq!(names(dir.path()), [".aws"]);
+}
+
+#[test]
+fn hidden_trees_are_neither_moved_nor_copied_nor_entered() {
+    let dir = TempDir::new().expect("directory");
+    let state = dir.path().join("app/state");
+    fs::create_dir_all(&state).expect("directory");
+    fs::write(state.join("key"), "secret").expect("write");
+    fs::write(dir.path().join("file"), "x").expect("write");
+    let native = hiding(&dir, vec![state.clone()]);
+    let (file, free) = (dir.path().join("file"), dir.path().join("free"));
+    for (tool, arguments) in [
+        ("files.move", json!({"from": state, "to": free})),
+        ("files.move", json!({"from": dir.path().join("app"), "to": free})),
+        ("files.move", json!({"from": file, "to": state.join("x")})),
+        ("files.move", json!({"from": file, "to": state.join("key"), "overwrite": true})),
+        ("files.copy", json!({"from": dir.path().join("app"), "to": free, "recursive": true})),
+        ("files.copy", json!({"from": state.join("key"), "to": free})),
+        ("files.copy", json!({"from": file, "to": state.join("x")})),
+        ("files.mkdir", json!({"path": state.join("x")})),
+        ("files.chmod", json!({"path": state, "mode": "0777"})),
+        ("files.edit", json!({"path": state.join("key"), "edits": [{"old": "secret", "new": ""}]})),
+    ] {
+        let admitted = Admitted::for_tests(permit(dir.path(), tool, &arguments, ALL));
+        assert_eq!(reason(&native.apply(&admitted).expect("refused by the tool")), Reason::PathNotUsable, "{tool}");
+    }
+    assert_eq!((names(&state), names(dir.path())), (vec!["key".to_owned()], vec!["app".to_owned(), "file".to_owned()]));
+}
+
+#[test]
+fn places_that_were_being_made_when_the_host_died_are_settled() {
+    let dir = TempDir::new().expect("directory");
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    tree(&from);
+    let copy = apply_stage(permit(dir.path(), "files.copy", &json!({"from": from, "to": to, "recursive": true}), ALL));
+    let hidden = dir.path().join(hidden::hidden_name(&copy.permit_id, "new").to_str().expect("text"));
+    fs::create_dir_all(hidden.join("half")).expect("directories");
+    assert_eq!(reconciled(&dir, &copy), Some(Outcome::NotApplied));
+    assert_eq!(names(dir.path()), ["from"], "nothing half-copied stays");
+    let moved = apply_stage(permit(dir.path(), "files.move", &json!({"from": from, "to": to}), ALL));
+    assert_eq!(reconciled(&dir, &moved), Some(Outcome::NotApplied));
+    fs::rename(&from, &to).expect("rename");
+    assert_eq!(reconciled(&dir, &moved), Some(Outcome::Applied));
+    fs::create_dir(&from).expect("directory");
+    assert_eq!(reconciled(&dir, &moved), None, "nobody can tell");
+    let path = dir.path().join("a/b");
+    let made = apply_stage(permit(dir.path(), "files.mkdir", &json!({"path": path, "parents": 1}), ALL));
+    let hidden = dir.path().join(hidden::hidden_name(&made.permit_id, "new").to_str().expect("text"));
+    fs::create_dir_all(hidden.join("b")).expect("directories");
+    assert_eq!(reconciled(&dir, &made), Some(Outcome::NotApplied));
+    assert!(!hidden.exists());
+    fs::create_dir_all(&path).expect("directories");
+    assert_eq!(reconciled(&dir, &made), Some(Outcome::Applied));
+}

@@ -1,0 +1,304 @@
+//! The daemon's own supervisor, for machines without systemd: a process per service, its output kept
+//! with a bound, nothing left behind when the daemon ends.
+
+#![allow(unsafe_code)]
+
+use std::collections::{HashMap, VecDeque};
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use cmdop_contract::v1::Reason;
+use parking_lot::{Condvar, Mutex};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use super::unit::Unit;
+use super::{MAX_LOG_BYTES, State, Status, Supervisor, Verb, tail};
+use crate::Error;
+
+/// A service without a check is well if it lives this long.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// Between an end and the next start of a service that is kept.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Between two looks at a service that comes up.
+const STEP: Duration = Duration::from_millis(20);
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Services of the units in one directory.
+#[derive(Debug)]
+pub(crate) struct Own {
+    units: PathBuf,
+    services: Mutex<HashMap<String, Arc<Service>>>,
+    /// One change at a time.
+    changing: Mutex<()>,
+}
+
+/// A service that was started at least once.
+#[derive(Debug, Default)]
+struct Service {
+    run: Mutex<Run>,
+    changed: Condvar,
+    log: Mutex<Log>,
+}
+
+#[derive(Debug, Default)]
+struct Run {
+    /// Whether it shall run.
+    is_wanted: bool,
+    /// Its main process, not yet reaped: the number cannot be another's.
+    pid: Option<u32>,
+    ended: Option<ExitStatus>,
+    /// True while a thread keeps it.
+    has_keeper: bool,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    bytes: VecDeque<u8>,
+    is_cut: bool,
+}
+
+impl Own {
+    pub(crate) fn new(units: PathBuf) -> Self {
+        Self { units, services: Mutex::default(), changing: Mutex::default() }
+    }
+
+    fn service(&self, name: &str) -> Arc<Service> {
+        self.services.lock().entry(name.to_owned()).or_default().clone()
+    }
+
+    fn start(&self, name: &str, unit: &Unit) -> Result<(), Error> {
+        let service = self.service(name);
+        if service.run.lock().pid.is_some() {
+            return Ok(());
+        }
+        self.stop(name, unit)?;
+        *service.run.lock() = Run { is_wanted: true, has_keeper: true, ..Run::default() };
+        let (told, started) = sync_channel(1);
+        let kept = (service.clone(), unit.clone());
+        let keeper = std::thread::Builder::new().name(format!("service {name}"));
+        let spawned = keeper.spawn(move || kept.0.keep(&kept.1, &told));
+        if let Err(error) = spawned {
+            *service.run.lock() = Run::default();
+            return Err(Error::io("start a thread")(error));
+        }
+        let begun = started.recv().unwrap_or_else(|_| Err(std::io::Error::other("its keeper ended")));
+        begun.map_err(|error| failed(name, &format!("{} could not be run: {error}", unit.command[0])))?;
+        service.settle(unit).map_err(|why| {
+            let _ = self.stop(name, unit);
+            let (said, _) = tail(&service.log.lock().text(), 5);
+            failed(name, &format!("{why}, so it was stopped again; it said last: {said}"))
+        })
+    }
+
+    /// Ends the service with all its processes, politely first.
+    fn stop(&self, name: &str, unit: &Unit) -> Result<(), Error> {
+        let service = self.service(name);
+        let mut run = service.run.lock();
+        run.is_wanted = false;
+        service.changed.notify_all();
+        for (signal, patience) in [(Signal::TERM, unit.timeout), (Signal::KILL, SETTLED * 10)] {
+            if let Some(group) = run.pid.and_then(group) {
+                let _ = kill_process_group(group, signal);
+            }
+            let deadline = Instant::now() + patience;
+            while run.has_keeper && !service.changed.wait_until(&mut run, deadline).timed_out() {}
+            if !run.has_keeper {
+                return Ok(());
+            }
+        }
+        Err(failed(name, "it does not end"))
+    }
+}
+
+impl Supervisor for Own {
+    fn name(&self) -> &'static str {
+        "own"
+    }
+
+    fn status(&self, service: &str) -> Result<Status, Error> {
+        let unit = Unit::read(&self.units, service)?;
+        let known = self.services.lock().get(service).cloned();
+        let Some(known) = known else {
+            return Ok(Status { state: State::Stopped, pid: None, exit_code: None, healthy: None });
+        };
+        let (pid, ended, state) = {
+            let run = known.run.lock();
+            let state = match (run.pid, run.is_wanted) {
+                (Some(_), _) => State::Running,
+                (None, true) if run.has_keeper => State::Changing,
+                (None, true) => State::Failed,
+                (None, false) => State::Stopped,
+            };
+            (run.pid, run.ended, state)
+        };
+        let exit_code = ended.and_then(|ended| ended.code().or(ended.signal().map(|signal| 128 + signal)));
+        Ok(Status { state, pid, exit_code, healthy: pid.and(unit.port).map(is_open) })
+    }
+
+    fn act(&self, service: &str, verb: Verb) -> Result<(), Error> {
+        let unit = Unit::read(&self.units, service)?;
+        let _one = self.changing.lock();
+        match verb {
+            Verb::Start => self.start(service, &unit),
+            Verb::Stop => self.stop(service, &unit),
+            Verb::Restart => self.stop(service, &unit).and_then(|()| self.start(service, &unit)),
+            Verb::Reload => {
+                let known = self.service(service);
+                let run = known.run.lock();
+                let process = run.pid.and_then(group).ok_or_else(|| failed(service, "it does not run"))?;
+                kill_process(process, Signal::HUP).map_err(|errno| Error::io("signal a service")(errno.into()))
+            }
+        }
+    }
+
+    fn logs(&self, service: &str, lines: usize) -> Result<(String, bool), Error> {
+        Unit::read(&self.units, service)?;
+        let known = self.services.lock().get(service).cloned();
+        Ok(known.map_or_else(Default::default, |known| {
+            let log = known.log.lock();
+            let (text, more) = tail(&log.text(), lines);
+            (text, more || log.is_cut)
+        }))
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        for service in self.services.lock().values() {
+            let mut run = service.run.lock();
+            run.is_wanted = false;
+            if let Some(group) = run.pid.and_then(group) {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            service.changed.notify_all();
+        }
+    }
+}
+
+impl Service {
+    /// Runs it until it is no longer wanted. The thread lives as long as the process: the process's
+    /// death signal is bound to the thread that made it (prctl(2), `PR_SET_PDEATHSIG`).
+    fn keep(self: &Arc<Self>, unit: &Unit, told: &SyncSender<std::io::Result<()>>) {
+        loop {
+            let begun = self.run_once(unit, told);
+            let is_failed = begun.is_err();
+            if let Err(error) = begun {
+                // Only the first start is waited for.
+                let _ = told.try_send(Err(error));
+            }
+            let mut run = self.run.lock();
+            if run.is_wanted && unit.is_kept && !is_failed {
+                let deadline = Instant::now() + PAUSE;
+                while run.is_wanted && !self.changed.wait_until(&mut run, deadline).timed_out() {}
+            }
+            if !run.is_wanted || !unit.is_kept || is_failed {
+                run.has_keeper = false;
+                self.changed.notify_all();
+                return;
+            }
+        }
+    }
+
+    fn run_once(self: &Arc<Self>, unit: &Unit, told: &SyncSender<std::io::Result<()>>) -> std::io::Result<()> {
+        let (mut output, input) = std::io::pipe()?;
+        let mut command = Command::new(&unit.command[0]);
+        command.args(&unit.command[1..]).current_dir(&unit.cwd).env_clear().env("PATH", PATH).envs(&unit.env);
+        command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input).process_group(0);
+        // SAFETY: the closure makes one system call and touches no memory of the parent.
+        unsafe {
+            command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            });
+        }
+        let mut child = command.spawn()?;
+        // Holds the writing end of the pipe.
+        drop(command);
+        self.run.lock().pid = Some(child.id());
+        let _ = told.try_send(Ok(()));
+        let (log, (ended, read_all)) = (self.clone(), sync_channel(1));
+        let reader = std::thread::Builder::new().name("service log".to_owned());
+        let reading = reader.spawn(move || {
+            let mut buffer = [0; 8 * 1024];
+            while let Ok(read @ 1..) = output.read(&mut buffer) {
+                log.log.lock().add(&buffer[..read]);
+            }
+            let _ = ended.send(());
+        });
+        if reading.is_err() {
+            let _ = child.kill();
+        }
+        // Ended, and its number still its own: what it left running goes with it.
+        let waited = rustix::process::waitid(
+            rustix::process::WaitId::Pid(group(child.id()).ok_or(rustix::io::Errno::SRCH)?),
+            rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
+        );
+        if waited.is_ok()
+            && let Some(group) = group(child.id())
+        {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        // What it said last is told with its end; whoever else holds its output is not waited for.
+        let _ = read_all.recv_timeout(PAUSE);
+        let mut run = self.run.lock();
+        run.ended = child.wait().ok();
+        run.pid = None;
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Waits until it is well, or says why it is not.
+    fn settle(&self, unit: &Unit) -> Result<(), String> {
+        let begun = Instant::now();
+        loop {
+            if let Some(ended) = self.run.lock().ended {
+                return Err(format!("it ended at once ({ended})"));
+            }
+            let is_well = unit.port.map_or(begun.elapsed() >= SETTLED, is_open);
+            if is_well {
+                return Ok(());
+            }
+            if begun.elapsed() >= unit.timeout {
+                return Err(format!("its port took no connection for {} s", unit.timeout.as_secs()));
+            }
+            std::thread::sleep(STEP);
+        }
+    }
+}
+
+impl Log {
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+        let over = self.bytes.len().saturating_sub(MAX_LOG_BYTES);
+        self.bytes.drain(..over);
+        self.is_cut |= over > 0;
+    }
+
+    fn text(&self) -> String {
+        let bytes: Vec<u8> = self.bytes.iter().copied().collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+fn group(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+/// Does a port of this machine take connections?
+fn is_open(port: u16) -> bool {
+    TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Duration::from_millis(500)).is_ok()
+}
+
+fn failed(name: &str, why: &str) -> Error {
+    let message = format!("service `{name}`: {why}");
+    Error::fix(Reason::CommandFailed, message, "/arguments/name", "a service that can do this")
+}

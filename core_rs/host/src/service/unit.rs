@@ -1,0 +1,127 @@
+//! A unit of the daemon's own supervisor: `NAME.json` in a directory that only its owner may write.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use cmdop_contract::v1::Reason;
+use serde_json::Value;
+
+use crate::Error;
+
+const MAX_UNIT_BYTES: u64 = 64 * 1024;
+
+const DEFAULT_TIMEOUT_S: u64 = 10;
+const MAX_TIMEOUT_S: u64 = 120;
+
+/// What is run, and how to tell that it is well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unit {
+    /// Program and arguments; no shell reads them.
+    pub(super) command: Vec<String>,
+    pub(super) cwd: String,
+    /// All of its environment but for `PATH`.
+    pub(super) env: BTreeMap<String, String>,
+    /// A port of the machine itself that takes connections when it is well.
+    pub(super) port: Option<u16>,
+    /// How long it may take to become well, and to end.
+    pub(super) timeout: Duration,
+    /// It is started again when it ends by itself.
+    pub(super) is_kept: bool,
+}
+
+impl Unit {
+    /// Reads a unit.
+    ///
+    /// # Errors
+    /// `PATH_NOT_FOUND`, `PATH_NOT_USABLE` saying what to mend.
+    pub(super) fn read(directory: &Path, name: &str) -> Result<Self, Error> {
+        let path = directory.join(format!("{name}.json"));
+        let place = path.display().to_string();
+        let file = std::fs::File::open(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                let message = format!("there is no service `{name}`: {place} does not exist");
+                Error::fix(Reason::PathNotFound, message, "/arguments/name", "the name of a service")
+            }
+            _ => Error::io(place.clone())(error),
+        })?;
+        let meta = file.metadata().map_err(Error::io(place.clone()))?;
+        let own = rustix::process::geteuid().as_raw();
+        // Whoever may write a unit runs what they like as the host's user.
+        if !meta.is_file() || ![0, own].contains(&meta.uid()) || meta.mode() & 0o022 != 0 {
+            return Err(broken(&place, "must be a file that only the host's user or root may write"));
+        }
+        let mut text = String::new();
+        file.take(MAX_UNIT_BYTES).read_to_string(&mut text).map_err(Error::io(place.clone()))?;
+        Self::parse(&text).map_err(|why| broken(&place, why))
+    }
+
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        const KNOWN: [&str; 6] = ["command", "cwd", "env", "port", "timeout_s", "keep"];
+        let json = cmdop_contract::json::parse(text).map_err(|_| "must be JSON in which no key stands twice")?;
+        let map = json.as_object().ok_or("must be one JSON object")?;
+        if map.keys().any(|key| !KNOWN.contains(&key.as_str())) {
+            return Err("may have `command`, `cwd`, `env`, `port`, `timeout_s` and `keep`, and nothing else");
+        }
+        let command = map.get("command").and_then(Value::as_array).and_then(|argv| texts(argv.iter()));
+        let command = command.filter(|argv| argv.first().is_some_and(|program| program.starts_with('/')));
+        let env = match map.get("env") {
+            None => Some(BTreeMap::new()),
+            Some(env) => env.as_object().and_then(|env| {
+                env.iter().map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+            }),
+        };
+        let cwd = map.get("cwd").map_or(Some("/"), Value::as_str).filter(|cwd| cwd.starts_with('/'));
+        let port = match map.get("port") {
+            None => None,
+            Some(port) => {
+                let number = port.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+                Some(number.ok_or("must have a `port` from 1 to 65535")?)
+            }
+        };
+        let timeout_s = map.get("timeout_s").map_or(Some(DEFAULT_TIMEOUT_S), Value::as_u64);
+        let timeout_s = timeout_s.filter(|seconds| (1..=MAX_TIMEOUT_S).contains(seconds));
+        Ok(Self {
+            command: command.ok_or("must have a `command`: an absolute program and its arguments")?,
+            cwd: cwd.ok_or("must have an absolute `cwd`")?.to_owned(),
+            env: env.ok_or("must have texts in `env`")?,
+            port,
+            timeout: Duration::from_secs(timeout_s.ok_or("must have a `timeout_s` from 1 to 120")?),
+            is_kept: map.get("keep").map_or(Some(false), Value::as_bool).ok_or("must have true or false in `keep`")?,
+        })
+    }
+}
+
+fn texts<'a>(values: impl Iterator<Item = &'a Value>) -> Option<Vec<String>> {
+    values.map(|value| value.as_str().map(str::to_owned)).collect()
+}
+
+fn broken(place: &str, why: &str) -> Error {
+    Error::fix(Reason::PathNotUsable, format!("{place} {why}"), "/arguments/name", "a service whose unit is valid")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_says_what_to_run_and_nothing_unknown() {
+        let unit = Unit::parse(r#"{"command": ["/bin/x", "a b"], "port": 80, "env": {"A": "1"}}"#).expect("a unit");
+        assert_eq!((unit.command, unit.cwd.as_str(), unit.port), (vec!["/bin/x".into(), "a b".into()], "/", Some(80)));
+        for bad in [
+            "[]",
+            "{}",
+            r#"{"command": []}"#,
+            r#"{"command": ["x"]}"#,
+            r#"{"command": "/bin/x"}"#,
+            r#"{"command": ["/bin/x"], "cwd": "x"}"#,
+            r#"{"command": ["/bin/x"], "port": 0}"#,
+            r#"{"command": ["/bin/x"], "timeout_s": 0}"#,
+            r#"{"command": ["/bin/x"], "restart": true}"#,
+        ] {
+            assert!(Unit::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
