@@ -47,6 +47,7 @@ app.command(approvals)
 
 trace: Final = App(name="trace", help="What happened, and why.")
 trace.command("cmdop.cli.trace:show_trace", name="show", help="Show everything recorded about a call or a run.")
+trace.command("cmdop.cli.trace:export_trace", name="export", help="Send a trace to an OpenTelemetry collector.")
 app.command(trace)
 
 
