@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from cmdop._bridge import CoreServer
 from cmdop.drain import drain_on_signal
+from cmdop.errors import InvalidConfigurationError
 from cmdop.policy import judge, vocabulary_version
 from cmdop.server.export import FLUSH_S, Flush, exporting
 from cmdop.server.settings import read_config
@@ -52,7 +53,13 @@ async def serve(data: Path, listen: str) -> AsyncGenerator[Server, None]:
         InvalidConfigurationError: A policy or settings file is wrong; the server does not start.
         LedgerCorruptError: The ledger's chain is broken.
     """
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidConfigurationError.fix(
+            f"the data directory {data} cannot be made: {error.strerror}",
+            "a directory, or a path where one can be made",
+        ) from None
     config = read_config(data, listen, vocabulary_version=vocabulary_version())
     async with CoreServer.serve(config, judge) as core:
         leave_key(data / PERMIT_KEY, core.permit_key)

@@ -50,12 +50,14 @@ class Exporter:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.resources import Resource
         except ImportError as error:
-            raise _invalid(
+            raise InvalidConfigurationError.fix(
                 f"traces cannot be exported to {endpoint}: {error.name or error} is not installed",
                 "the extra, as by `pip install 'cmdop[otlp]'`, or no OTEL_EXPORTER_OTLP_ENDPOINT",
             ) from None
         if not endpoint.startswith(("http://", "https://")):
-            raise _invalid(f"`{endpoint}` is no endpoint for traces", "a URL such as http://127.0.0.1:4318")
+            raise InvalidConfigurationError.fix(
+                f"`{endpoint}` is no endpoint for traces", "a URL such as http://127.0.0.1:4318"
+            )
         self.endpoint: str = endpoint
         """Where it sends."""
         named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "cmdop"}
@@ -112,9 +114,3 @@ def _readable(span: Span, resource: Any) -> ReadableSpan:
         end_time=span.end,
         instrumentation_scope=InstrumentationScope("cmdop", __version__, SCHEMA_URL),
     )
-
-
-def _invalid(message: str, expected: str) -> InvalidConfigurationError:
-    remedy = v1.Remedy(fix_arguments=v1.FixArguments(expected=expected))
-    proto = v1.Error(reason=v1.Reason.REASON_INVALID_CONFIGURATION, message=message, remedy=remedy)
-    return InvalidConfigurationError(message, proto=proto)
