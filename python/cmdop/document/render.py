@@ -88,6 +88,8 @@ def _file_document(change: v1.FileChange) -> Document:
         "after": _state_document(change.after) if change.HasField("after") else None,
         "text_diff": change.text_diff or None,
         "text_diff_truncated": change.text_diff_truncated,
+        "renamed": change.renamed or None,
+        "linked": change.linked or None,
     }
 
 
@@ -103,6 +105,8 @@ def _state_document(state: v1.FileState) -> Document:
         out["sha256"] = state.sha256
     if state.link_target:
         out["link_target"] = state.link_target
+    if state.xattrs:
+        out["xattrs"] = [attribute.name for attribute in state.xattrs]
     return out
 
 
