@@ -156,7 +156,10 @@ def _remedy_text(remedy: Mapping[str, Any]) -> str:
             continue
         if isinstance(value, list):
             effects = cast("list[Document]", value)
-            value = ", ".join(f"{effect['kind']}:{effect['target']}" for effect in effects)
+            value = ", ".join(
+                f"{effect['kind']}:{effect['target']}{' (min_count 0)' if effect['min_count'] == 0 else ''}"
+                for effect in effects
+            )
         fields.append(f"{name} {value}")
     return "  ".join([remedy["kind"], *fields])
 
