@@ -30,9 +30,12 @@ class Server:
         self._flush = flush
         self.address: str = core.address
         """Where it listens, with the real port."""
+        self.is_draining: bool = False
+        """True once its end was asked for."""
 
     def drain(self) -> None:
         """Exports the last traces, takes no new calls, and ends when those that run have ended."""
+        self.is_draining = True
         self._tasks.start_soon(self._drain)
 
     async def finished(self) -> None:
