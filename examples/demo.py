@@ -103,7 +103,10 @@ def make_machine(root: Path) -> None:
 
 def files(root: Path) -> dict[str, str]:
     """Every file of the machine as it is on disk, with its digest: what really happened, asked of no one."""
-    found = (path for path in root.rglob("*") if path.is_file())
+    # What a host keeps for undo, in a directory of its own that no tool sees, is none of the machine's files.
+    kept = (path for path in root.glob(".cmdop-*"))
+    hidden = {inner for directory in kept for inner in directory.rglob("*")}
+    found = (path for path in root.rglob("*") if path.is_file() and path not in hidden)
     return {f"/{path.relative_to(root)}": hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 

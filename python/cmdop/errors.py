@@ -11,7 +11,7 @@ An error says what is wrong, why, and what to do next in a form that a program c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
+from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, cast
 
 from cmdop import v1
 
@@ -50,6 +50,18 @@ class CmdopError(Exception):
     def from_bytes(cls, data: bytes) -> CmdopError:
         """The typed error for an encoded `cmdop.v1.Error`."""
         return cls.from_proto(v1.Error.FromString(data))
+
+    @classmethod
+    def fix(cls, message: str, expected: str, *, path: str = "") -> Self:
+        """An error of this class that is mended by giving something else.
+
+        Args:
+            message: What is wrong.
+            expected: What to give instead.
+            path: Where, as a JSON pointer; empty if that goes without saying.
+        """
+        remedy = v1.Remedy(fix_arguments=v1.FixArguments(path=path, expected=expected))
+        return cls(message, proto=v1.Error(reason=_reason_number(cls.reason), message=message, remedy=remedy))
 
     @property
     def remedy(self) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from typing import Any
 
 import pytest
 from tests.live import Up
@@ -126,6 +127,55 @@ def test_a_declaration_that_does_not_cover_the_command_exits_2(up: Up) -> None:
     assert (code, call["error"]["reason"]) == (2, "UNDECLARED_EFFECT")
     assert call["error"]["remedy"]["kind"] == "declare_effect"
     assert exists(up, path)
+
+
+def executed(up: Up, command: str, *expect: str) -> tuple[int, dict[str, Any]]:
+    flags = [flag for effect in expect for flag in ("--expect", effect)]
+    return up.call(
+        "call", "terminal.exec", "--host", "local", "--arg", f"command={command}", "--arg", "cwd=/srv/app", *flags
+    )
+
+
+def test_one_of_create_and_modify_is_enough_and_the_error_says_so(up: Up) -> None:
+    name = uuid.uuid4().hex[:8]
+    path = f"/srv/app/{name}"
+    code, call = executed(up, f"echo hi > {name}")
+    assert (code, call["error"]["reason"]) == (2, "UNDECLARED_EFFECT")
+    assert f"either file.create:{path} or file.modify:{path}" in call["error"]["message"]
+    assert "is enough" in call["error"]["message"]
+    code, call = executed(up, f"echo hi > {name}", f"file.create:{path}")
+    assert code == 0, call
+    # The remedy as it is works, too, whether or not the file is there.
+    action = {
+        "tool": "terminal.exec",
+        "host": "local",
+        "arguments": {"command": f"echo ho > {name}", "cwd": "/srv/app"},
+    }
+    code, refused = up.call("call", "--from", "-", stdin=json.dumps(action))
+    assert code == 2
+    expect = [{"kind": e["kind"], "target": e["target"], "min_count": 0} for e in refused["error"]["remedy"]["effects"]]
+    code, call = up.call("call", "--from", "-", stdin=json.dumps(action | {"expect": expect}))
+    assert code == 0, call
+
+
+def test_a_copy_a_move_and_a_link_need_declare_only_what_they_do(up: Up) -> None:
+    path = new_file(up)
+    for command, *expect in (
+        (f"cp {path} {path}.copy", f"file.create:{path}.copy"),
+        (f"mkdir {path}.d", f"file.create:{path}.d"),
+        (f"cp {path} {path}.d", f"file.create:{path}.d/*"),
+        (f"ln -s {path} {path}.link", f"file.create:{path}.link"),
+        (f"cp -r {path}.d {path}.tree", f"file.create:{path}.tree/**"),
+        (f"git -C {path}.d init sub", f"file.create:{path}.d/sub/**"),
+    ):
+        code, call = executed(up, command, *expect)
+        assert code == 0, (command, call["error"])
+    code, call = executed(up, f"mv {path}.copy {path}.moved", f"file.delete:{path}.copy", f"file.create:{path}.moved")
+    if call["observed"] and "file.rename" in {effect["kind"] for effect in call["observed"]}:
+        code, call = executed(
+            up, f"mv {path}.copy {path}.moved", f"file.rename:{path}.copy", f"file.create:{path}.moved"
+        )
+    assert code == 0, call["error"]
 
 
 def test_a_denied_call_exits_3_and_names_the_policy(up: Up) -> None:

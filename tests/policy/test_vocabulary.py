@@ -54,6 +54,32 @@ KNOWN = {
     "systemctl status nginx": {"process.inspect:*"},
     "echo hello": set[str](),
     "python3 --version": set[str](),
+    "cp a b": {
+        *("file.read:/srv/app/a", "?file.create:/srv/app/b/**"),
+        *("?file.modify:/srv/app/b", "?file.modify:/srv/app/b/a"),
+    },
+    "cp a b c/": {
+        *("file.read:/srv/app/a", "?file.create:/srv/app/c/a", "?file.modify:/srv/app/c/a"),
+        *("file.read:/srv/app/b", "?file.create:/srv/app/c/b", "?file.modify:/srv/app/c/b"),
+    },
+    "cp -T a b": {"file.read:/srv/app/a", "?file.create:/srv/app/b", "?file.modify:/srv/app/b"},
+    "cp a .": {"file.read:/srv/app/a", "?file.create:/srv/app/a", "?file.modify:/srv/app/a"},
+    "ln -s a b": {"?file.create:/srv/app/b", "?file.create:/srv/app/b/a"},
+    "ln -s /opt/x": {"file.create:/srv/app/x"},
+    "ln -sT a b": {"file.create:/srv/app/b"},
+    "ln -s -t d a": {"file.create:/srv/app/d/a"},
+    "git init sub": {
+        *("?file.create:/srv/app/sub", "?file.create:/srv/app/sub/.git/**"),
+        "?file.modify:/srv/app/sub/.git/**",
+    },
+    "git init --bare /srv/r.git": {
+        "?file.create:/srv/r.git",
+        "?file.create:/srv/r.git/**",
+        "?file.modify:/srv/r.git/**",
+    },
+    "git -C /srv/a -C 'b*' status": {"file.read:/srv/a/b\\*/**"},
+    "git clone https://example.com/x/tool.git": {"net.connect:*:*", "file.create:/srv/app/tool/**"},
+    "git clone https://example.com/x/tool.git here": {"net.connect:*:*", "file.create:/srv/app/here/**"},
     "rm a*b": {"file.delete:/srv/app/a\\*b"},
 }
 
@@ -92,6 +118,19 @@ def test_a_known_command_says_what_it_does(command: str) -> None:
 )
 def test_what_nobody_can_say_is_unanalysable(command: str) -> None:
     assert isinstance(said(command), str)
+
+
+@pytest.mark.parametrize(
+    "command", ["cp a b", "cp -r a b", "mv a b", "ln -s a b", "ln -sf a b", "mv -t d a", "mv -T a b"]
+)
+def test_where_only_the_machine_can_say_nothing_must_be_declared(command: str) -> None:
+    effects = said(command)
+    assert isinstance(effects, set)
+    assert not [effect for effect in effects if not effect.startswith(("?", "file.read:"))]
+    # A creation and a change of the same target are one of the two, for certain.
+    created = {effect.partition(":")[2] for effect in effects if effect.startswith("?file.create:")}
+    modified = {effect.partition(":")[2] for effect in effects if effect.startswith("?file.modify:")}
+    assert not created & modified
 
 
 def test_an_unknown_directory_is_never_guessed() -> None:

@@ -118,3 +118,10 @@ def test_a_fixture_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     done = run_up(tmp_path / "data", "--fixture", str(tmp_path / "none"))
     assert done.returncode == 2
     assert "--fixture" in done.stderr
+
+
+def test_a_drain_that_was_asked_for_is_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    running = start_up(tmp_path / "data", make_fixture(tmp_path / "fixture"))
+    assert running.call("call", "files.read", "--host", "local", "--arg", "path=/logs/system.log")[0] == 0
+    assert running.stop() == 0
+    assert capfd.readouterr().err == ""

@@ -6,7 +6,8 @@ use crate::effect::{Class, Effect, class, kind_name};
 use crate::path::{PathPattern, is_beneath, unescape};
 use crate::reason;
 use crate::v1::{
-    EffectKind, Error, Observation, ObservedEffect, PermittedEffect, Reason, Score, Severity, SideEffect, ToolResult,
+    EffectKind, Error, FileState, FileType, Observation, ObservedEffect, PermittedEffect, Reason, Score, Severity,
+    SideEffect, ToolResult,
 };
 
 /// What a score rests on.
@@ -202,6 +203,8 @@ const PRECIOUS: &[&str] = &[
 /// | modify, chmod, chown, rename | medium | high | critical |
 /// | delete | medium, a tree high | high, irreversible critical | critical |
 /// | other changes and contacts | high | | |
+///
+/// A file that gains set-user-id or set-group-id is high at least, wherever it is.
 #[must_use]
 pub fn severity(observed: &ObservedEffect) -> Severity {
     use EffectKind as K;
@@ -215,7 +218,7 @@ pub fn severity(observed: &ObservedEffect) -> Severity {
         Ok(path) if is_file => rank(&path, kind == K::FileDelete),
         _ => return Severity::High,
     };
-    match (kind, rank) {
+    let by_place = match (kind, rank) {
         (K::FileCreate, 0) => Severity::Low,
         (K::FileCreate, 1) => Severity::Medium,
         (K::FileCreate, _) => Severity::High,
@@ -226,7 +229,18 @@ pub fn severity(observed: &ObservedEffect) -> Severity {
         (K::FileDelete, _) => Severity::Critical,
         (_, 1) => Severity::High,
         _ => Severity::Critical,
-    }
+    };
+    if gains_privilege(observed) { by_place.max(Severity::High) } else { by_place }
+}
+
+/// Does a file begin to run as its owner or group (set-user-id, set-group-id), whoever starts it?
+fn gains_privilege(observed: &ObservedEffect) -> bool {
+    const SET_ID: u32 = 0o6000;
+    let Some(change) = &observed.file else { return false };
+    let set = |state: Option<&FileState>| {
+        state.filter(|it| it.r#type() == FileType::Regular).map_or(0, |it| it.mode & SET_ID)
+    };
+    set(change.after.as_ref()) & !set(change.before.as_ref()) != 0
 }
 
 /// 2 for a critical path, 1 for a precious one. What is deleted takes along what lies beneath.
@@ -343,6 +357,24 @@ mod tests {
         assert!(!clean(&Observation { truncated: true, ..Observation::default() }));
         let unobserved = vec![Unobserved { kind: EffectKind::NetConnect.into(), why: "no kernel support".into() }];
         assert!(!clean(&Observation { unobserved, ..Observation::default() }));
+    }
+
+    #[test]
+    fn a_file_that_gains_set_id_bits_is_severe_wherever_it_is() {
+        let state = |mode, kind: FileType| Some(FileState { mode, r#type: kind.into(), ..FileState::default() });
+        let of = |kind, before, after| {
+            let file = Some(crate::v1::FileChange { before, after, ..crate::v1::FileChange::default() });
+            severity(&ObservedEffect { file, ..observed(kind, "/srv/app/tool", 1) })
+        };
+        for mode in [0o4755, 0o2755, 0o6755] {
+            assert_eq!(of(EffectKind::FileCreate, None, state(mode, FileType::Regular)), Severity::High);
+            let chmod = of(EffectKind::FileChmod, state(0o755, FileType::Regular), state(mode, FileType::Regular));
+            assert_eq!(chmod, Severity::High);
+            let kept = of(EffectKind::FileModify, state(mode, FileType::Regular), state(mode, FileType::Regular));
+            assert_eq!(kept, Severity::Medium, "it was so before");
+        }
+        assert_eq!(of(EffectKind::FileCreate, None, state(0o755, FileType::Regular)), Severity::Low);
+        assert_eq!(of(EffectKind::FileCreate, None, state(0o2775, FileType::Directory)), Severity::Low);
     }
 
     #[test]

@@ -47,16 +47,21 @@ app.command(approvals)
 
 trace: Final = App(name="trace", help="What happened, and why.")
 trace.command("cmdop.cli.trace:show_trace", name="show", help="Show everything recorded about a call or a run.")
+trace.command("cmdop.cli.trace:export_trace", name="export", help="Send a trace to an OpenTelemetry collector.")
 app.command(trace)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code, one of `ExitCode`."""
     tokens = sys.argv[1:] if arguments is None else list(arguments)
+    as_json = "--json" in tokens
+    for token in tokens:
+        if not _is_text(token):
+            return _usage_error(f"the argument {token!a} is not UTF-8 text", as_json=as_json)
     try:
-        code = app(tokens, exit_on_error=False, print_error=True, result_action="return_value")
-    except CycloptsError:
-        return ExitCode.USAGE
+        code = app(tokens, exit_on_error=False, print_error=not as_json, result_action="return_value")
+    except CycloptsError as error:
+        return _usage_error(str(error), as_json=True) if as_json else ExitCode.USAGE
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -64,3 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 141
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _is_text(token: str) -> bool:
+    """What the system hands over in another encoding holds half surrogate pairs, and no message takes it."""
+    try:
+        token.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _usage_error(message: str, *, as_json: bool) -> int:
+    from cmdop.cli.session import usage_error
+
+    return usage_error(message, as_json=as_json)

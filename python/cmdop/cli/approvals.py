@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from cmdop import v1
 from cmdop.cli.exit import ExitCode, code_of_call
-from cmdop.cli.session import AsJson, Server, User, print_json, with_client
+from cmdop.cli.session import AsJson, Limit, Server, User, print_json, with_client
 from cmdop.client import Client
 from cmdop.document import approval_document, call_document
 
@@ -26,7 +26,7 @@ def list_approvals(
     *,
     every: Annotated[bool, Parameter(name="--all", negative="")] = False,
     call: str = "",
-    limit: int = 100,
+    limit: Limit = 100,
     as_json: AsJson = False,
     server: Server = None,
 ) -> int:

@@ -141,16 +141,24 @@ def _read(source: str) -> v1.Proposal:
     except (OSError, UnicodeDecodeError) as error:
         raise _malformed(f"{source} cannot be read: {error}", "a file of UTF-8 text") from None
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise _malformed(f"the call is not valid JSON: {error}", "one JSON object") from None
     return proposal_from_document(document)
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, unless it says the same thing twice: which of the two was meant is not for us to guess."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {json.dumps(twice)} stands twice in one object")
+    return found
+
+
 def _malformed(message: str, expected: str) -> MalformedJsonError:
-    remedy = v1.Remedy(fix_arguments=v1.FixArguments(path="", expected=expected))
-    proto = v1.Error(reason=v1.Reason.REASON_MALFORMED_JSON, message=message, remedy=remedy)
-    return MalformedJsonError(message, proto=proto)
+    return MalformedJsonError.fix(message, expected)
 
 
 async def _from_flags(client: Client, tool: str, args: Sequence[str], expect: Sequence[str]) -> v1.Proposal:

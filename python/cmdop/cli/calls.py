@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from cmdop.cli.exit import ExitCode
-from cmdop.cli.session import AsJson, Server, print_json, with_client
+from cmdop.cli.session import AsJson, Limit, Server, print_json, with_client
 from cmdop.client import Client
 from cmdop.document import call_document
 
 
 def list_calls(
-    *, limit: int = 20, run: str = "", agent: str = "", as_json: AsJson = False, server: Server = None
+    *, limit: Limit = 20, run: str = "", agent: str = "", as_json: AsJson = False, server: Server = None
 ) -> int:
     """List calls, newest first.
 

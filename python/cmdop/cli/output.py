@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -14,8 +13,9 @@ from rich.text import Text
 
 from cmdop import v1
 from cmdop.document import Document, approval_document, call_document, error_document, time_text, word
+from cmdop.document.text import effect_details, score_words, value_text, visible
 
-_PIPE_WIDTH = 400
+_PIPE_WIDTH = 140
 _SHOWN_EFFECTS = 20
 _SHOWN_OUTPUT = 4_000
 
@@ -32,8 +32,8 @@ def error_console() -> Console:
 
 def _console(*, is_error: bool) -> Console:
     stream = sys.stderr if is_error else sys.stdout
-    # Whoever reads a pipe wants a path on one line.
-    width = None if stream.isatty() else _PIPE_WIDTH
+    # A pipe has no width of its own; COLUMNS, which rich reads by itself, says another one.
+    width = None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else _PIPE_WIDTH
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
@@ -42,13 +42,7 @@ def shown(text: str, style: str = "") -> Text:
 
     An approver must see what will run: an escape sequence in an intent could redraw the screen.
     """
-    return Text("".join(_visible(character) for character in text), style=style)
-
-
-def _visible(character: str) -> str:
-    if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
-        return character
-    return f"\\x{ord(character):02x}" if ord(character) < 0x100 else f"\\u{ord(character):04x}"
+    return Text(visible(text), style=style)
 
 
 def call_view(call: v1.Call) -> RenderableType:
@@ -98,45 +92,28 @@ def _headline(document: Document) -> Text:
 def _arguments(grid: Table, arguments: Any) -> None:
     fields = cast("Document", arguments) if isinstance(arguments, dict) else {}
     for name, value in fields.items():
-        _row(grid, name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        _row(grid, name, value_text(value))
 
 
 def _effects(grid: Table, name: str, effects: Sequence[Mapping[str, Any]], style: str = "") -> None:
     for index, effect in enumerate(effects[:_SHOWN_EFFECTS]):
         line = shown(f"{effect['kind']:<14} {effect['target']}", style)
-        line.append(_effect_details(effect), style="dim")
-        grid.add_row(_label(name if index == 0 else ""), line)
+        grid.add_row(_label(name if index == 0 else ""), line + _details(effect))
     if len(effects) > _SHOWN_EFFECTS:
         grid.add_row("", Text(f"and {len(effects) - _SHOWN_EFFECTS} more; --json lists them all", style="dim"))
 
 
-def _effect_details(effect: Mapping[str, Any]) -> str:
-    details: list[str] = []
-    if effect.get("count", 1) != 1:
-        details.append(f"{effect['count']} entries")
-    if effect.get("bytes"):
-        details.append(_bytes(effect["bytes"]))
-    if effect.get("certain") is False:
-        details.append("perhaps")
-    if effect.get("min_count") == 0:
-        details.append("may happen")
-    if effect.get("max_count") is not None:
-        details.append(f"at most {effect['max_count']}")
-    if effect.get("reversible") is False:
-        details.append("cannot be undone")
-    if effect.get("severity"):
-        details.append(f"{effect['severity']}: {effect['why']}")
-    return f"  ({'; '.join(details)})" if details else ""
+def _details(effect: Mapping[str, Any]) -> Text:
+    details = effect_details(effect)
+    text = Text(f"  ({visible('; '.join(details))})" if details else "", style="dim")
+    text.highlight_regex(r"SETUID|SETGID|attribute security\.capability", "bold red")
+    return text
 
 
 def _scores(grid: Table, scores: Mapping[str, Any] | None) -> None:
     if scores is None:
         return
-    success = "–" if scores["success"] is None else f"{scores['success']:g}"
-    text = f"validity {scores['validity']:g}   success {success}   side effects {scores['side_effects']}"
-    if scores["side_effects"]:
-        text += f" ({scores['severity']}, weight {scores['weight']:g})"
-    grid.add_row(_label("scores"), Text(text) + Text("   clean" if scores["clean"] else "", style="green"))
+    grid.add_row(_label("scores"), Text(score_words(scores), style="green" if scores["clean"] else ""))
 
 
 def _result(grid: Table, result: Any) -> None:
@@ -179,7 +156,10 @@ def _remedy_text(remedy: Mapping[str, Any]) -> str:
             continue
         if isinstance(value, list):
             effects = cast("list[Document]", value)
-            value = ", ".join(f"{effect['kind']}:{effect['target']}" for effect in effects)
+            value = ", ".join(
+                f"{effect['kind']}:{effect['target']}{' (min_count 0)' if effect['min_count'] == 0 else ''}"
+                for effect in effects
+            )
         fields.append(f"{name} {value}")
     return "  ".join([remedy["kind"], *fields])
 
@@ -315,8 +295,9 @@ def _grid() -> Table:
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for index, column in enumerate(columns):
+        # What is first is what one copies.
+        table.add_column(column, overflow="fold", no_wrap=index == 0)
     return table
 
 
@@ -334,12 +315,3 @@ def _number(value: float | None) -> str:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

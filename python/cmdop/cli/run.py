@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from cmdop import v1
 from cmdop.cli.exit import ExitCode
-from cmdop.cli.session import AsJson, Server, User, print_json, usage_error, with_client
+from cmdop.cli.session import AsJson, Server, User, configuration_error, print_json, with_client
 from cmdop.client import Client
 from cmdop.document import call_document, run_document
 
@@ -31,7 +32,7 @@ def run(
     agent: str = "agent",
     host: Annotated[list[str] | None, Parameter(negative="")] = None,
     instructions: str = INSTRUCTIONS,
-    turns: int = 30,
+    turns: Annotated[int, Parameter(validator=Number(gte=1))] = 30,
     as_json: AsJson = False,
     server: Server = None,
     user: User = None,
@@ -54,10 +55,15 @@ def run(
     try:
         model = model_from_environment()
     except ModelError as error:
-        return usage_error(str(error), as_json=as_json)
+        return configuration_error(
+            str(error), expected="OPENAI_API_KEY, CMDOP_MODEL and OPENAI_BASE_URL of a model", as_json=as_json
+        )
     if model is None:
-        return usage_error(
-            "no model is configured: set OPENAI_API_KEY (and CMDOP_MODEL, OPENAI_BASE_URL)", as_json=as_json
+        return configuration_error(
+            "no model is configured: OPENAI_API_KEY is not set",
+            expected="OPENAI_API_KEY in the environment (any text for a server without keys), and CMDOP_MODEL and "
+            "OPENAI_BASE_URL for another model or server",
+            as_json=as_json,
         )
     worker = Agent(name=agent, instructions=instructions, model=model, limits=Limits(turns=turns))
 

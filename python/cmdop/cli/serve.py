@@ -67,7 +67,7 @@ async def _up(data: Path, listen: str, options: partial[HostOptions]) -> None:
         nursery.start_soon(end_with_server)
         await nursery.start(drain_on_signal, server.drain)
         host = options(server=server.address)
-        await nursery.start(supervise, host)
+        await nursery.start(partial(supervise, host, is_draining=lambda: server.is_draining))
         print(f"cmdop ready on {server.address} (host {host.name}, data {data})", flush=True)
 
 

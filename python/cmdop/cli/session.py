@@ -9,16 +9,18 @@ from typing import Annotated, Any, TypeAlias
 
 import anyio
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from cmdop.cli.exit import ExitCode, code_of_error
 from cmdop.client import Client
 from cmdop.document import error_document
-from cmdop.errors import CmdopError
+from cmdop.errors import CmdopError, InvalidActionError, InvalidConfigurationError
 
 AsJson: TypeAlias = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 Server: TypeAlias = Annotated[
     str | None, Parameter(name="--server", help="Address of the server. [env: CMDOP_ADDRESS; default: 127.0.0.1:7717]")
 ]
+Limit: TypeAlias = Annotated[int, Parameter(validator=Number(gte=1, lte=1000))]
 User: TypeAlias = Annotated[str | None, Parameter(name="--user", help="Who acts. [default: your login name]")]
 
 
@@ -79,17 +81,19 @@ def report_error(error: CmdopError, *, as_json: bool) -> None:
 
 def print_json(document: Any) -> None:
     """One JSON document on standard output."""
-    json.dump(document, sys.stdout, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
-    sys.stdout.write("\n")
+    text = json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+    # Half a surrogate pair, which is no UTF-8, becomes the escape that JSON has for it.
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
     sys.stdout.flush()
 
 
-def usage_error(message: str, *, as_json: bool) -> int:
-    """Prints what is wrong with the command line."""
-    from cmdop import v1
-    from cmdop.errors import InvalidActionError
+def configuration_error(message: str, *, expected: str, as_json: bool) -> int:
+    """Prints what is missing in the environment or in a file."""
+    report_error(InvalidConfigurationError.fix(message, expected), as_json=as_json)
+    return ExitCode.USAGE
 
-    remedy = v1.Remedy(fix_arguments=v1.FixArguments(expected="a command line as `--help` shows it"))
-    proto = v1.Error(reason=v1.Reason.REASON_INVALID_ACTION, message=message, remedy=remedy)
-    report_error(InvalidActionError(message, proto=proto), as_json=as_json)
+
+def usage_error(message: str, *, as_json: bool, expected: str = "a command line as `--help` shows it") -> int:
+    """Prints what is wrong with the command line."""
+    report_error(InvalidActionError.fix(message, expected), as_json=as_json)
     return ExitCode.USAGE

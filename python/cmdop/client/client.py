@@ -16,6 +16,7 @@ from cmdop.client.connection import Connection
 from cmdop.client.hosts import HostClient, Hosts
 from cmdop.client.runs import Runs, Traces
 from cmdop.client.tools import Tools
+from cmdop.errors import InvalidConfigurationError
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:7717"
 """Where a server listens unless it is told otherwise."""
@@ -89,6 +90,12 @@ class Client:
             config = v1.ClientConfig(address=self.address, connect_timeout_ms=self._connect_timeout_ms)
             core = CoreClient(bridge, config)
             await core.connect()
+        except InvalidConfigurationError as error:
+            await exits.aclose()
+            raise InvalidConfigurationError.fix(
+                f"the server's address cannot be used: {error.message}",
+                "HOST:PORT of a server, such as 127.0.0.1:7717, from --server, CMDOP_ADDRESS or Client(address)",
+            ) from None
         except BaseException:
             await exits.aclose()
             raise

@@ -6,6 +6,7 @@ Only the shape is checked here, all faults at once; what the words mean is check
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -54,6 +55,7 @@ def parse_expect(text: str) -> v1.ExpectedEffect:
 
 _ACTION_FIELDS = {"tool": str, "host": str, "intent": str, "arguments": dict, "expect": list, "idempotency_key": str}
 _EFFECT_FIELDS = {"kind": str, "target": str, "min_count": int, "max_count": int}
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _TYPE_NAMES = {str: "a text", dict: "an object", list: "an array", int: "a whole number from 0 to 4294967295"}
 
 
@@ -70,7 +72,7 @@ def proposal_from_document(document: object, *, actor: v1.Actor | None = None) -
 
 def action_from_document(document: object) -> v1.Action:
     """The action of an action's JSON object. See `proposal_from_document`."""
-    faults: list[v1.Violation] = []
+    faults = _not_text(document)
     fields = _fields(document, "", _ACTION_FIELDS, faults)
     expect: list[v1.ExpectedEffect] = []
     for index, entry in enumerate(fields.get("expect", [])):
@@ -82,6 +84,9 @@ def action_from_document(document: object) -> v1.Action:
         arguments = json.dumps(fields.get("arguments", {}), ensure_ascii=False, allow_nan=False)
     except ValueError:
         faults.append(_fault("/arguments", "finite numbers", "NaN or Infinity"))
+        arguments = ""
+    except RecursionError:
+        faults.append(_fault("/arguments", "at most 128 levels of nesting", "more"))
         arguments = ""
     if faults:
         places = ", ".join(fault.pointer or "the whole text" for fault in faults)
@@ -111,7 +116,9 @@ def _fields(value: object, pointer: str, known: Mapping[str, type], faults: list
         name = str(name)
         place = f"{pointer}/{_escaped(name)}"
         if name not in known:
-            faults.append(_fault(place, f"one of the fields {_listed(known)}", name))
+            found_name = _SURROGATE.sub("\ufffd", name)
+            place = _SURROGATE.sub("\ufffd", place)
+            faults.append(_fault(place, f"one of the fields {_listed(known)}", found_name))
         elif entry is None and name in ("min_count", "max_count"):
             continue
         elif not _fits(entry, known[name]):
@@ -119,6 +126,23 @@ def _fields(value: object, pointer: str, known: Mapping[str, type], faults: list
         else:
             found[name] = entry
     return found
+
+
+def _not_text(document: object) -> list[v1.Violation]:
+    """Faults of texts that hold half a surrogate pair: JSON can write it, UTF-8 cannot."""
+    faults: list[v1.Violation] = []
+    rest: list[tuple[str, object]] = [("", document)]
+    while rest:
+        place, value = rest.pop()
+        if isinstance(value, str) and _SURROGATE.search(value):
+            faults.append(_fault(_SURROGATE.sub("\ufffd", place), "text of Unicode characters", ascii(value)[:200]))
+        elif isinstance(value, Mapping):
+            for name, entry in cast("Mapping[object, object]", value).items():
+                inner = f"{place}/{_escaped(str(name))}"
+                rest += [(inner, entry), (inner, str(name))]
+        elif isinstance(value, list):
+            rest += [(f"{place}/{index}", entry) for index, entry in enumerate(cast("list[object]", value))]
+    return faults
 
 
 def _fits(value: object, kind: type) -> bool:
@@ -142,7 +166,11 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _shown(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)[:200]
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)[:200]
+    except RecursionError:
+        return "something nested too deeply"
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def _escaped(name: str) -> str:

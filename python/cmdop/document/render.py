@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from google.protobuf.message import Message
 
@@ -88,6 +88,8 @@ def _file_document(change: v1.FileChange) -> Document:
         "after": _state_document(change.after) if change.HasField("after") else None,
         "text_diff": change.text_diff or None,
         "text_diff_truncated": change.text_diff_truncated,
+        "renamed": change.renamed or None,
+        "linked": change.linked or None,
     }
 
 
@@ -103,6 +105,8 @@ def _state_document(state: v1.FileState) -> Document:
         out["sha256"] = state.sha256
     if state.link_target:
         out["link_target"] = state.link_target
+    if state.xattrs:
+        out["xattrs"] = [attribute.name for attribute in state.xattrs]
     return out
 
 
@@ -262,9 +266,40 @@ def run_document(run: v1.Run) -> Document:
     }
 
 
+DEEPEST: Final = 100
+"""JSON that nests deeper is shown as text: who prints it goes as deep as it does."""
+LONGEST_TEXT: Final = 16_384
+"""What is no JSON is cut to this many characters."""
+
+
 def _json(text: str) -> Any:
-    """What a field of JSON text holds. Text that is not JSON is shown as it is."""
+    """What a field of JSON text holds. Text that is not JSON, or nests too deeply, is shown as it is, cut."""
+    if not text:
+        return None
     try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return text
+        value = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return _cut(text)
+    return value if _nests_within(value, DEEPEST) else _cut(text)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _nests_within(value: Any, levels: int) -> bool:
+    level: list[Any] = [value]
+    while level and levels >= 0:
+        levels -= 1
+        inner: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                inner += cast("dict[str, Any]", each).values()
+            elif isinstance(each, list):
+                inner += cast("list[Any]", each)
+        level = inner
+    return not level
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}… ({len(text)} characters)"

@@ -102,7 +102,8 @@ def run(options: HostOptions, attached: Callable[[bool, str], None]) -> None:
     """
     if options.parent is not None:
         die_with_parent(options.parent)
-    start_logging("warn")
+    # Whoever keeps this host as a child hears of its attachments, and knows which end was asked for.
+    start_logging("warn" if options.parent is None else "warn,cmdop_link::host=error")
     config = options.to_proto()
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     if options.fixture is not None:

@@ -23,10 +23,16 @@ STEADY_S: Final = 30.0
 """After a life this long the pauses begin anew."""
 
 
-async def supervise(options: HostOptions, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+async def supervise(
+    options: HostOptions,
+    *,
+    is_draining: Callable[[], bool] = lambda: False,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
     """Runs `python -m cmdop.host`, and starts it again with growing pauses whenever it ends.
 
-    Reports started once the host is attached for the first time. Cancelling it drains the host.
+    Reports started once the host is attached for the first time. Cancelling it drains the host. While
+    `is_draining` says that the server's end was asked for, that the host loses it is not worth a word.
 
     Raises:
         HostError: The host ended before it was ever attached: it cannot run as it was told to.
@@ -42,7 +48,7 @@ async def supervise(options: HostOptions, *, task_status: trio.TaskStatus[None] 
     pause_s = FIRST_PAUSE_S
     while True:
         began = trio.current_time()
-        status = await _live(options, attached)
+        status = await _live(options, attached, is_draining)
         if not was_attached:
             raise HostError(f"host `{options.name}` cannot start (status {status}); its own message says why")
         if trio.current_time() - began > STEADY_S:
@@ -54,7 +60,7 @@ async def supervise(options: HostOptions, *, task_status: trio.TaskStatus[None] 
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
 
-async def _live(options: HostOptions, attached: Callable[[], None]) -> int:
+async def _live(options: HostOptions, attached: Callable[[], None], is_draining: Callable[[], bool]) -> int:
     """One life of the process, ended by itself or by cancellation. Returns its status."""
     # Started by this thread and not by trio's process functions, which use a thread of their own: the
     # child asks to be killed when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG).
@@ -67,7 +73,7 @@ async def _live(options: HostOptions, attached: Callable[[], None]) -> int:
     process.stdout.close()
     try:
         async with lines, trio.open_nursery() as nursery:
-            nursery.start_soon(_listen, lines, attached)
+            nursery.start_soon(_listen, lines, attached, is_draining)
             await _ended(process)
             nursery.cancel_scope.cancel()
     finally:
@@ -88,14 +94,14 @@ def _command(options: HostOptions) -> list[str]:
     return command
 
 
-async def _listen(lines: trio.abc.ReceiveStream, attached: Callable[[], None]) -> None:
+async def _listen(lines: trio.abc.ReceiveStream, attached: Callable[[], None], is_draining: Callable[[], bool]) -> None:
     buffer = b""
     async for chunk in lines:
         *complete, buffer = (buffer + chunk).split(b"\n")
         for line in complete:
             if line == b"attached":
                 attached()
-            else:
+            elif not is_draining():
                 print(f"cmdop: host {line.decode(errors='replace')}", file=sys.stderr, flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, cast
@@ -40,14 +41,30 @@ def load_levels(path: Path) -> Levels:
         text = path.read_text("utf-8")
     except FileNotFoundError:
         return Levels()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidConfigurationError(f"{path} cannot be read: {error}") from None
     try:
         return Levels.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InvalidConfigurationError(f"{path}: {error}; mend the TOML") from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InvalidConfigurationError(f"{path}: {place}: {first['msg']}") from error
+        names = [str(part) for part in first["loc"] if part != "[key]"]
+        line = _line_of(text, names)
+        where = f"{path}:{line}" if line else str(path)
+        raise InvalidConfigurationError.fix(
+            f"{where}: {'.'.join(names)}: {first['msg']}", "levels `shadow`, `ask`, `preview` or `auto`"
+        ) from error
+
+
+def _line_of(text: str, names: list[str]) -> int | None:
+    """Where a TOML file says what these keys lead to: the line of the deepest one that stands there."""
+    for depth in range(len(names), 0, -1):
+        is_key = re.compile(rf"""\s*(\[\s*)?(.*\.)?["']?{re.escape(names[depth - 1])}["']?\s*[=\].]""")
+        for number, line in enumerate(text.splitlines(), 1):
+            if is_key.match(line):
+                return number
+    return None
 
 
 def _number(level: Level) -> v1.AutonomyLevel:

@@ -8,32 +8,70 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+from anyio.abc import TaskGroup
 
 from cmdop._bridge import CoreServer
 from cmdop.drain import drain_on_signal
+from cmdop.errors import InvalidConfigurationError
 from cmdop.policy import judge, vocabulary_version
+from cmdop.server.export import FLUSH_S, Flush, exporting
 from cmdop.server.settings import read_config
 
 PERMIT_KEY: Final = Path("server/permit.pub")
 """Where a server leaves the verifying key of its permits, beneath its data directory, in hex."""
 
 
+class Server:
+    """A server that takes calls. Made by `serve`."""
+
+    def __init__(self, core: CoreServer, tasks: TaskGroup, flush: Flush) -> None:
+        self._core = core
+        self._tasks = tasks
+        self._flush = flush
+        self.address: str = core.address
+        """Where it listens, with the real port."""
+        self.is_draining: bool = False
+        """True once its end was asked for."""
+
+    def drain(self) -> None:
+        """Exports the last traces, takes no new calls, and ends when those that run have ended."""
+        self.is_draining = True
+        self._tasks.start_soon(self._drain)
+
+    async def finished(self) -> None:
+        """Waits until it has ended. See `CoreServer.finished`."""
+        await self._core.finished()
+
+    async def _drain(self) -> None:
+        with anyio.move_on_after(FLUSH_S):
+            await self._flush()
+        self._core.drain()
+
+
 @asynccontextmanager
-async def serve(data: Path, listen: str) -> AsyncGenerator[CoreServer, None]:
+async def serve(data: Path, listen: str) -> AsyncGenerator[Server, None]:
     """A server over a data directory; yields when it takes calls.
 
     Raises:
         InvalidConfigurationError: A policy or settings file is wrong; the server does not start.
         LedgerCorruptError: The ledger's chain is broken.
     """
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidConfigurationError.fix(
+            f"the data directory {data} cannot be made: {error.strerror}",
+            "a directory, or a path where one can be made",
+        ) from None
     config = read_config(data, listen, vocabulary_version=vocabulary_version())
-    async with CoreServer.serve(config, judge) as server:
-        leave_key(data / PERMIT_KEY, server.permit_key)
-        yield server
+    async with CoreServer.serve(config, judge) as core:
+        leave_key(data / PERMIT_KEY, core.permit_key)
+        async with exporting(core.address) as flush, anyio.create_task_group() as tasks:
+            yield Server(core, tasks, flush)
+            tasks.cancel_scope.cancel()
 
 
-async def serve_until_signal(data: Path, listen: str, ready: Callable[[CoreServer], None]) -> None:
+async def serve_until_signal(data: Path, listen: str, ready: Callable[[Server], None]) -> None:
     """Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once."""
     async with serve(data, listen) as server, anyio.create_task_group() as tasks:
         await tasks.start(drain_on_signal, server.drain)

@@ -2,77 +2,277 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, cast
 
 from rich.text import Text
 from rich.tree import Tree
 
 from cmdop import v1
-from cmdop.document import call_document
-from cmdop.trace.document import trace_document
+from cmdop.document import Document, call_document, effect_document, side_effect_document, word
+from cmdop.document.render import AnyEffect
+from cmdop.document.text import duration_text, effect_details, score_words, value_text, visible
+from cmdop.document.words import time_text
 
-_STEPS = {
-    "call_proposed": "proposed",
-    "call_refused": "refused",
-    "call_decided": "decided",
-    "call_held": "held for a person",
-    "approval_decided": "a person decided",
-    "call_permitted": "permit signed",
-    "call_started": "the host started",
-    "call_previewed": "previewed on a private copy",
-    "call_settled": "settled",
-    "turn_recorded": "the model answered",
-    "run_started": "run started",
-    "run_finished": "run finished",
-}
+_SHOWN_EFFECTS: Final = 20
+_SHOWN_TEXT: Final = 300
+"""Characters of a text in a trace; `--json` has all of it."""
+_SHOWN_DIFF: Final = 20
+"""Lines of a text's diff."""
+_VERDICTS: Final = {"approve": "approved", "reject": "rejected", "terminate": "rejected, and the run ended,"}
 
 
 def trace_tree(trace: v1.Trace) -> Tree:
     """The trace as a tree. Text of an agent or a machine is shown, never interpreted."""
-    title = f"run {trace.run.run_id}: {trace.run.task}" if trace.HasField("run") else "trace"
-    root = Tree(Text(title, style="bold"))
-    for event in trace_document(trace)["events"]:
-        if event["kind"].startswith(("turn_", "run_")):
-            line = root.add(_line(event))
-            _fields(line, event["content"].get("turn", {}), ("model", "prompt_json", "response_json"))
+    if not trace.HasField("run"):
+        root = Tree(Text("trace", style="bold"))
+        for call in trace.calls:
+            _call(root, call, trace.events)
+        return root
+    run = trace.run
+    root = Tree(_text(f"run {run.run_id}: {run.task}", "bold"))
+    _line(root, f"{run.actor.agent or '-'} for {run.actor.user}, model {run.model or '-'}, {time_text(run.started_at)}")
+    calls = {call.proposal.model_call_id: call for call in trace.calls if call.proposal.model_call_id}
+    shown: set[str] = set()
+    for event in trace.events:
+        if not event.HasField("turn_recorded"):
+            continue
+        turn = event.turn_recorded.turn
+        became = [calls[asked] for asked in turn.model_call_ids if asked in calls]
+        branch = _turn(root, turn, {call.proposal.model_call_id for call in became})
+        for call in became:
+            if call.call_id not in shown:
+                shown.add(call.call_id)
+                _call(branch, call, trace.events)
     for call in trace.calls:
-        _call(root, call, [event for event in trace_document(trace)["events"] if event["subject"] == call.call_id])
+        if call.call_id not in shown:
+            _call(root, call, trace.events)
+    if run.finished_at:
+        status = word(v1.RunStatus, run.status)
+        took = duration_text(run.finished_at - run.started_at)
+        _line(root, f"{status} after {took}: {_short(run.why or run.final_output)}", "bold")
     return root
 
 
-def _call(root: Tree, call: v1.Call, events: list[dict[str, Any]]) -> None:
+def _turn(root: Tree, turn: v1.ModelTurn, became: Collection[str]) -> Tree:
+    tokens = f"{turn.input_tokens} tokens in, {turn.output_tokens} out"
+    branch = _line(root, f"turn {turn.turn}  {turn.model}  {duration_text(turn.duration_ns)}, {tokens}", "cyan")
+    for entry in _entries(turn.prompt_json):
+        if text := _entry_text(entry):
+            _line(branch, f"told: {text}", "dim")
+    response = _object(turn.response_json)
+    for name in ("text", "refusal"):
+        if response.get(name):
+            _line(branch, f"said: {_short(str(response[name]))}")
+    for asked in _objects(response.get("calls")):
+        # What became a call is shown as one.
+        arguments = "" if asked.get("id") in became else f" {_short(str(asked.get('arguments', '')))}"
+        _line(branch, f"asked: {asked.get('name')}{arguments}")
+    if not response and turn.response_json:
+        _line(branch, f"said: {_short(turn.response_json)}")
+    return branch
+
+
+def _entry_text(entry: Mapping[str, Any]) -> str:
+    """One thing that the model was told, in a line. What it said itself stands in the turn before."""
+    if entry.get("type") in ("ModelText", "FunctionCall", "Reasoning"):
+        return ""
+    answer = _object(str(entry.get("output") or ""))
+    if answer:
+        errors = _objects([answer.get("error")])
+        why = "; ".join(f"{error.get('reason')}: {error.get('message')}" for error in errors)
+        return _short(
+            "the call's answer: " + "; ".join(part for part in (str(answer.get("outcome") or ""), why) if part)
+        )
+    return _short(str(entry.get("text") or entry.get("output") or ""))
+
+
+def _call(root: Tree, call: v1.Call, events: Iterable[v1.Event]) -> None:
     document = call_document(call)
-    branch = root.add(
-        Text(f"{document['tool']} on {document['host']}  {document['outcome'] or document['state']}", style="bold")
+    status = str(document["outcome"] or document["state"] or "proposed").replace("_", " ")
+    title = _text(f"{document['tool']} on {document['host']}  {status}  {call.call_id}", "bold")
+    branch = root.add(title)
+    who = " for ".join(name for name in (document["agent"], document["user"]) if name)
+    _line(branch, f"asked by {who or '-'}: {_short(document['intent'])}")
+    if isinstance(arguments := document["arguments"], dict):
+        for name, value in cast("Document", arguments).items():
+            _line(branch, f"{name}: {_short(value_text(value))}")
+    elif arguments is not None:
+        _line(branch, f"arguments: {_short(value_text(arguments))}")
+    _effects(branch, "declared", call.declared or call.proposal.action.expect)
+    own = [event for event in events if event.subject == call.call_id]
+    steps = branch.add(_text(f"steps, from {time_text(call.proposed_at)}", "cyan"))
+    before = call.proposed_at
+    for event in own:
+        _step(steps, event, event.at - before)
+        before = event.at
+    applied = call.outcome == v1.Outcome.OUTCOME_APPLIED
+    _effects(
+        branch, "observed" if applied else "observed on the private copy only", call.observation.effects, with_diff=True
     )
-    _fields(branch, document, ("call_id", "intent", "arguments"))
-    steps = branch.add(Text("steps"))
-    for event in events:
-        steps.add(_line(event))
-    decision: dict[str, Any] = document.get("decision") or {}
-    if decision:
-        line = branch.add(Text(f"decision: {decision['effect']}  {decision['reason']}"))
-        _fields(line, decision, ("policies", "stage", "level", "policy_version"))
-    for name in ("declared", "predicted", "unanalysable", "observed", "side_effects"):
-        if document.get(name):
-            line = branch.add(Text(name.replace("_", " ")))
-            for each in document[name]:
-                line.add(Text(each if isinstance(each, str) else _effect(each)))
-    _fields(branch, document, ("scores", "result", "error"))
+    for one in document["unobserved"]:
+        _line(branch, f"could not be observed: {one['kind']}: {one['why']}", "yellow")
+    _side_effects(branch, call.side_effects)
+    if document["scores"] is not None:
+        _line(branch, f"scores: {score_words(document['scores'])}")
+    _result(branch, document)
+    if document["error"] is not None:
+        _error(branch, document["error"])
 
 
-def _effect(effect: dict[str, Any]) -> str:
-    inner: dict[str, Any] = effect["effect"] if isinstance(effect.get("effect"), dict) else effect
-    extra = "  ".join(f"{key} {effect[key]}" for key in ("count", "severity", "why") if effect.get(key))
-    return f"{inner['kind']}:{inner['target']}  {extra}".rstrip()
+def _step(steps: Tree, event: v1.Event, after_ns: int) -> None:
+    after = f"+{duration_text(max(0, after_ns))}"
+    match event.WhichOneof("kind"):
+        case "call_proposed":
+            attempt = event.call_proposed.proposal.author_attempt
+            _line(steps, f"{after}  proposed{f', attempt {attempt} of its author' if attempt > 1 else ''}")
+        case "call_refused":
+            _line(steps, f"{after}  refused: {_short(event.call_refused.error.message)}", "red")
+        case "call_decided":
+            _decided(steps, event.call_decided, after)
+        case "call_held":
+            approval = event.call_held.approval
+            line = _line(steps, f"{after}  held for a person: {_short(approval.why)}", "yellow")
+            _line(line, f"approval {approval.approval_id}, {word(v1.ApprovalSubject, approval.subject)}")
+        case "approval_decided":
+            _line(steps, f"{after}  {_verdict(event.approval_decided)}", "bold")
+        case "call_permitted":
+            permit, consumed = event.call_permitted.permit, event.call_permitted.approval_id
+            by = f", by approval {consumed}" if consumed else ""
+            stage = word(v1.Stage, permit.stage)
+            line = _line(steps, f"{after}  permit {permit.permit_id} for {stage}, attempt {permit.attempt}{by}")
+            _effects(line, "permitted", permit.effects)
+        case "call_started":
+            _line(steps, f"{after}  the host started")
+        case "call_previewed":
+            previewed = event.call_previewed
+            line = _line(steps, f"{after}  previewed on a private copy")
+            _effects(line, "would do", previewed.report.observation.effects, with_diff=True)
+            if previewed.beyond:
+                _side_effects(line, previewed.beyond)
+        case "call_settled":
+            _line(steps, f"{after}  settled: {(word(v1.Outcome, event.call_settled.outcome) or '-').replace('_', ' ')}")
+        case kind:
+            _line(steps, f"{after}  {(kind or 'something newer').replace('_', ' ')}")
 
 
-def _line(event: dict[str, Any]) -> Text:
-    kind: str = event["kind"]
-    return Text.assemble((_STEPS.get(kind, kind), "cyan"), f"  {event['at']}  +{event['after_ms']} ms")
+def _decided(steps: Tree, decided: v1.CallDecided, after: str) -> None:
+    decision = decided.decision
+    effect = (word(v1.PolicyEffect, decision.effect) or "-").replace("_", " ")
+    line = _line(steps, f"{after}  decided: {effect}: {decision.reason}")
+    parts = {"validated": decided.validate_ns, "predicted": decided.predict_ns, "authorised": decided.authorise_ns}
+    _line(line, ", ".join(f"{name} in {duration_text(took)}" for name, took in parts.items()), "dim")
+    policies = list(dict.fromkeys(policy.id for policy in decision.policies))
+    level = word(v1.AutonomyLevel, decision.level)
+    about = [f"policies {', '.join(policies) or 'none'} of {decision.policy_version[:12]}"]
+    about += [f"first stage {word(v1.Stage, decision.stage) or 'none'}", *([f"level {level}"] if level else [])]
+    _line(line, "; ".join(about), "dim")
+    _effects(line, "predicted", decided.prediction.effects)
+    for why in decided.prediction.unanalysable:
+        _line(line, f"not known beforehand: {_short(why)}", "yellow")
 
 
-def _fields(branch: Tree, values: dict[str, Any], names: tuple[str, ...]) -> None:
-    for name in names:
-        if values.get(name) not in (None, "", [], {}):
-            branch.add(Text(f"{name}: {values[name]}"))
+def _verdict(decided: v1.ApprovalDecided) -> str:
+    if not decided.HasField("decision"):
+        return f"approval {word(v1.ApprovalStatus, decided.status)}"
+    decision = decided.decision
+    verdict = word(v1.ApprovalVerdict, decision.verdict) or "-"
+    comment = f": {_short(decision.comment)}" if decision.comment else ""
+    when = time_text(decision.decided_at)
+    return f"{_VERDICTS.get(verdict, verdict)} by {decision.approver or 'nobody'} at {when}{comment}"
+
+
+def _effects(branch: Tree, name: str, effects: Sequence[AnyEffect], *, with_diff: bool = False) -> None:
+    if not effects:
+        return
+    line = branch.add(_text(name))
+    for each in effects[:_SHOWN_EFFECTS]:
+        document = effect_document(each)
+        leaf = _line(line, _effect(document))
+        if with_diff:
+            _diff(leaf, document)
+    if len(effects) > _SHOWN_EFFECTS:
+        _line(line, f"and {len(effects) - _SHOWN_EFFECTS} more", "dim")
+
+
+def _effect(document: Document) -> str:
+    details = effect_details(document)
+    return f"{document['kind']} {document['target']}{'  (' + '; '.join(details) + ')' if details else ''}"
+
+
+def _diff(leaf: Tree, document: Document) -> None:
+    file: Document = document.get("file") or {}
+    lines = (file.get("text_diff") or "").splitlines()
+    if not lines:
+        return
+    shown = lines[:_SHOWN_DIFF] + (["…"] if len(lines) > _SHOWN_DIFF or file.get("text_diff_truncated") else [])
+    leaf.add(_text("\n".join(line[:_SHOWN_TEXT] for line in shown), "dim"))
+
+
+def _side_effects(branch: Tree, side_effects: Sequence[v1.SideEffect]) -> None:
+    if not side_effects:
+        return
+    line = branch.add(_text("side effects", "red"))
+    for each in side_effects[:_SHOWN_EFFECTS]:
+        _line(line, _effect(side_effect_document(each)), "red")
+    if len(side_effects) > _SHOWN_EFFECTS:
+        _line(line, f"and {len(side_effects) - _SHOWN_EFFECTS} more", "red")
+
+
+def _result(branch: Tree, document: Document) -> None:
+    if document["result"] is None:
+        return
+    took = f" in {document['duration_ms']:g} ms" if document["duration_ms"] else ""
+    line = _line(branch, f"result{took}{', confined by ' + document['confinement'] if document['confinement'] else ''}")
+    if not isinstance(document["result"], dict):
+        _line(line, _short(value_text(document["result"])))
+        return
+    for name, value in cast("Document", document["result"]).items():
+        if value not in (None, False, "", 0, []) or name == "exit_code":
+            _line(line, f"{name}: {_short(value_text(value))}")
+
+
+def _error(branch: Tree, error: Document) -> None:
+    line = _line(branch, f"error {error['reason']}: {error['message']}", "red")
+    for fault in error["violations"]:
+        _line(line, f"{fault['pointer'] or '/'}: expected {fault['expected']}, found {_short(fault['found'])}")
+    for policy in error["policies"]:
+        _line(line, f"policy {policy['id']}: {policy['reason']}")
+    if (remedy := error["remedy"]) is not None:
+        details = ", ".join(f"{name} {_short(value_text(value))}" for name, value in remedy.items() if name != "kind")
+        _line(line, f"remedy: {remedy['kind']} {details}".rstrip())
+
+
+def _line(branch: Tree, text: str, style: str = "") -> Tree:
+    return branch.add(_text(text, style))
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(visible(text), style=style)
+
+
+def _short(text: str) -> str:
+    """A text on one line, cut."""
+    flat = " ⏎ ".join(line for line in text.splitlines() if line.strip())
+    return flat if len(flat) <= _SHOWN_TEXT else f"{flat[:_SHOWN_TEXT]}… ({len(text)} characters)"
+
+
+def _object(text: str) -> Document:
+    try:
+        value = json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return {}
+    return cast("Document", value) if isinstance(value, dict) else {}
+
+
+def _entries(text: str) -> list[Document]:
+    try:
+        return _objects(json.loads(text or "null"))
+    except (ValueError, RecursionError):
+        return [{"text": text}]
+
+
+def _objects(value: Any) -> list[Document]:
+    found = cast("list[Any]", value) if isinstance(value, list) else []
+    return [each for each in found if isinstance(each, dict)]

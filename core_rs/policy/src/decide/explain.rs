@@ -72,10 +72,23 @@ fn narrow(error: Error, findings: &[&Finding]) -> Error {
 }
 
 pub(super) fn undeclared(missing: &[ExpectedEffect]) -> Error {
-    let names: Vec<String> =
-        missing.iter().map(|effect| format!("{}:{}", kind_name(effect.kind()), effect.target)).collect();
+    let is_either = |effect: &&ExpectedEffect| effect.min_count == Some(0);
+    let text = |effect: &ExpectedEffect| format!("{}:{}", kind_name(effect.kind()), effect.target);
+    let names: Vec<String> = missing
+        .iter()
+        .map(|effect| {
+            let pair = missing.iter().filter(is_either).filter(|other| other.target == effect.target);
+            let both: Vec<String> = pair.map(text).collect();
+            if is_either(&effect) && both.len() > 1 { format!("either {}", both.join(" or ")) } else { text(effect) }
+        })
+        .collect();
+    let choice = if missing.iter().any(|effect| is_either(&effect)) {
+        "; of an `either`, the one that happens is enough, or both with `min_count` 0"
+    } else {
+        ""
+    };
     let message = format!(
-        "the action certainly has effects that it does not declare: {}; add them to `expect` if they are meant",
+        "the action certainly has effects that it does not declare: {}; add them to `expect` if they are meant{choice}",
         list(&names)
     );
     reason::error(Reason::UndeclaredEffect, message).declare_effect(missing.to_vec())

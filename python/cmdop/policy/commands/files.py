@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from dataclasses import dataclass
 
 from cmdop.policy.effects import Effects, chmod, chown, create, delete, modify, read, rename, run, write
 from cmdop.policy.invocation import Invocation, Options, Parsed, Unanalysable, Word
@@ -439,13 +440,48 @@ _COPY = ("archive", "backup?", "force", "interactive", "link", "dereference", "n
          "target-directory=", "no-target-directory", "update?", "verbose", "one-file-system", "strip-trailing-slashes")  # fmt: skip
 
 
-def _split(parsed: Parsed) -> tuple[tuple[Word, ...], Word]:
-    target = parsed.values("t", "target-directory")
-    if target:
-        return parsed.operands, target[-1]
+@dataclass(frozen=True, slots=True)
+class _Landing:
+    """Sources and where they land."""
+
+    sources: tuple[Word, ...]
+    target: Word
+    inside: bool | None
+    """True if they land in the target, False if at it, None if only the machine can say: is it a directory?"""
+
+
+def _landing(parsed: Parsed) -> _Landing:
+    directory = parsed.values("t", "target-directory")
+    if directory:
+        return _Landing(parsed.operands, directory[-1], inside=True)
     if len(parsed.operands) < 2:
         raise Unanalysable("source or target is missing")
-    return parsed.operands[:-1], parsed.operands[-1]
+    *sources, target = parsed.operands
+    if parsed.has("T", "no-target-directory"):
+        return _Landing(tuple(sources), target, inside=False)
+    is_directory = target.text.endswith("/") or posixpath.basename(target.text) in (".", "..")
+    return _Landing(tuple(sources), target, inside=True if is_directory or len(sources) > 1 else None)
+
+
+def _lands(call: Invocation, landing: _Landing, source: Word, *, tree: bool) -> Effects:
+    """Creates or overwrites what a source becomes.
+
+    Where the place itself is in doubt nothing is certain, not even that one of the two happens: a creation
+    and a change with the same target would say that (`write`).
+    """
+    to = call.path(landing.target)
+    place = into(to, source)
+    if tree:
+        yield create(beneath(to), certain=False)
+        where = to if landing.inside is False else place
+        yield modify(where, certain=False)
+        yield modify(f"{where.rstrip('/')}/*/**", certain=False)
+    elif landing.inside is None:
+        yield create(beneath(to), certain=False)
+        yield modify(to, certain=False)
+        yield modify(place, certain=False)
+    else:
+        yield from write(place if landing.inside else to)
 
 
 @command("cp")
@@ -453,31 +489,24 @@ def cp(call: Invocation) -> Effects:
     """Reads sources; creates or overwrites the target, or what lands in it."""
     parsed = call.parse(Options("abdfHilLnPpRrsTuvxZ", "St", _COPY))
     tree = parsed.has("a", "r", "R", "archive", "recursive")
-    sources, target = _split(parsed)
-    yield from _land(call, sources, target, tree=tree)
-
-
-def _land(call: Invocation, sources: tuple[Word, ...], target: Word, *, tree: bool) -> Effects:
-    to = call.path(target)
-    for source in sources:
+    landing = _landing(parsed)
+    for source in landing.sources:
         path = call.path(source)
         yield read(beneath(path) if tree else path)
-        places = (to, into(to, source))
-        for place in places:
-            yield from write(beneath(place) if tree else place)
+        yield from _lands(call, landing, source, tree=tree)
 
 
 @command("mv")
 def mv(call: Invocation) -> Effects:
-    """Takes sources away; creates or overwrites the target, or what lands in it."""
-    parsed = call.parse(Options("bfinTuvZ", "St", _COPY))
-    sources, target = _split(parsed)
-    to = call.path(target)
-    for source in sources:
-        yield rename(call.path(source))
-        for place in (to, into(to, source)):
-            yield create(beneath(place), certain=False)
-            yield modify(place, certain=False)
+    """Takes sources away; creates or overwrites the target, or what lands in it.
+
+    Not every host can tell a move from a deletion and a creation, so either declaration must do.
+    """
+    landing = _landing(call.parse(Options("bfinTuvZ", "St", _COPY)))
+    for source in landing.sources:
+        yield rename(call.path(source), certain=False)
+        yield delete(call.path(source), certain=False)
+        yield from _lands(call, landing, source, tree=True)
 
 
 @command("ln")
@@ -492,11 +521,18 @@ def ln(call: Invocation) -> Effects:
     )
     if not parsed.has("s", "symbolic"):
         raise Unanalysable("a hard link gives a file a second name that no region shows")
-    operands = parsed.operands if len(parsed.operands) > 1 else (*parsed.operands, Word("."))
-    to = call.path(operands[-1])
-    for source in operands[:-1]:
-        for place in (to, into(to, source)):
-            yield from write(place)
+    alone = len(parsed.operands) == 1 and not parsed.has("t", "target-directory")
+    landing = _Landing(parsed.operands, Word("."), inside=True) if alone else _landing(parsed)
+    to = call.path(landing.target)
+    for source in landing.sources:
+        place = into(to, source)
+        if parsed.has("f", "force"):
+            yield from _lands(call, landing, source, tree=False)
+        elif landing.inside is None:
+            yield create(to, certain=False)
+            yield create(place, certain=False)
+        else:
+            yield create(place if landing.inside else to)
 
 
 @command("chmod")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from cmdop.policy.commands.files import beneath
 from cmdop.policy.effects import Effects, connect, create, delete, effect, modify, read, write
 from cmdop.policy.invocation import Invocation, Options, Unanalysable, Word
@@ -61,6 +63,9 @@ def git(call: Invocation) -> Effects:
             raise Unanalysable(f"git {verb} {text} may write files or run programs")
     inside = Invocation(argv=(Word(verb), *rest), cwd=cwd, home=call.home)
     tree, store = beneath(inside.path(".")), beneath(inside.path(".git"))
+    if verb in _MAKERS:
+        yield from _MAKERS[verb](inside)
+        return
     if verb in _LOOKS or _only_lists(verb, texts):
         yield read(tree)
         return
@@ -75,7 +80,11 @@ def _global_options(call: Invocation) -> tuple[str, tuple[Word, ...]]:
     while words and words[0].text.startswith("-"):
         option = words.pop(0).text
         if option == "-C" and words:
-            cwd = call.path(words.pop(0))
+            directory = words.pop(0)
+            if directory.globbed or not (cwd or directory.text.startswith("/")):
+                raise Unanalysable("the directory of -C is not known")
+            # A directory and not a region: what is said about it later escapes it.
+            cwd = posixpath.join(cwd, directory.text)
         elif option not in ("--no-pager", "--no-optional-locks", "-P", "--version", "--help"):
             raise Unanalysable(f"git {option} may change what git executes")
     return cwd, tuple(words)
@@ -149,17 +158,43 @@ def _push(call: Invocation, tree: str, texts: list[str]) -> Effects:
     yield effect("external", "git-remote/rewrite-history" if rewrites else "git-remote/push")
 
 
-def _clone(call: Invocation, tree: str, texts: list[str]) -> Effects:
+def _init(call: Invocation) -> Effects:
+    """Makes a repository in a directory, which it creates if need be."""
+    parsed = call.parse(Options("q", "b", ("quiet", "bare", "initial-branch=", "object-format=")))
+    if len(parsed.operands) > 1:
+        raise Unanalysable("git init takes one directory")
+    directory = call.path(parsed.operands[0] if parsed.operands else ".")
+    if parsed.operands:
+        yield create(directory, certain=False)
+    yield from write(beneath(directory if parsed.has("bare") else f"{directory.rstrip('/')}/.git"))
+
+
+def _clone(call: Invocation) -> Effects:
+    """Makes a repository and its work tree in a new directory, named after the remote one unless told."""
+    long = ("quiet", "verbose", "progress", "no-checkout", "bare", "mirror", "branch=", "depth=", "single-branch",
+            "no-single-branch", "no-tags", "origin=", "jobs=", "filter=", "sparse")  # fmt: skip
+    parsed = call.parse(Options("qvnls", "boj", long))
+    if not 1 <= len(parsed.operands) <= 2 or parsed.operands[0].globbed:
+        raise Unanalysable("what git clone copies, and where, is not known")
+    remote = parsed.operands[0]
     yield connect("*:*")
-    yield from write(tree)
+    if len(parsed.operands) == 2:
+        yield create(beneath(call.path(parsed.operands[1])))
+        return
+    name = posixpath.basename(remote.text.rstrip("/").removesuffix("/.git").rstrip("/")).rpartition(":")[2]
+    name = name.removesuffix(".git") + (".git" if parsed.has("bare", "mirror") else "")
+    if name in ("", ".", "..", ".git"):
+        raise Unanalysable("where git clone copies to is not known")
+    yield create(beneath(call.path(name)))
 
 
+_MAKERS = {"init": _init, "clone": _clone}
+"""What begins a repository, where none is yet."""
 _VERBS = {
     "add": _record,
     "commit": _record,
     "branch": _record,
     "tag": _record,
-    "init": _record,
     "checkout": _overwrites,
     "switch": _overwrites,
     "restore": _overwrites,
@@ -176,5 +211,4 @@ _VERBS = {
     "fetch": _fetch,
     "pull": _pull,
     "push": _push,
-    "clone": _clone,
 }

@@ -1,0 +1,112 @@
+"""Effects, scores and sizes in words, and text made safe to show: what trees, views and approvals share."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Final
+
+DIGEST_SHOWN: Final = 16
+"""Digits of a digest that a person sees; `--json` has all of them."""
+_DEFAULT_MODES: Final = {"regular": "0644", "directory": "0755", "symlink": "0777"}
+_LOUD_BITS: Final = ((0o4000, "SETUID"), (0o2000, "SETGID"))
+
+
+def visible(text: str) -> str:
+    """Text with control, bidirectional and invisible characters made visible.
+
+    An approver must see what will run: an escape sequence in an intent could redraw the screen.
+    """
+    return "".join(_visible(character) for character in text)
+
+
+def _visible(character: str) -> str:
+    if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
+        return character
+    return f"\\x{ord(character):02x}" if ord(character) < 0x100 else f"\\u{ord(character):04x}"
+
+
+def value_text(value: Any) -> str:
+    """An argument or a result as a person writes it: texts as they are, the rest as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def size_text(count: int) -> str:
+    """A number of bytes: `1.23 MB`."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def duration_text(nanoseconds: int) -> str:
+    """A time span: `83.9 ms`, `1.67 s`."""
+    milliseconds = nanoseconds / 1e6
+    return f"{milliseconds:.3g} ms" if milliseconds < 999.5 else f"{milliseconds / 1000:,.2f} s"
+
+
+def effect_details(effect: Mapping[str, Any]) -> list[str]:
+    """What is known of an effect besides its kind and target, from its document."""
+    details: list[str] = []
+    if effect.get("count", 1) != 1:
+        details.append(f"{effect['count']} entries")
+    if effect.get("bytes"):
+        details.append(size_text(effect["bytes"]))
+    details += _file_details(effect)
+    if effect.get("certain") is False:
+        details.append("perhaps")
+    if effect.get("min_count") == 0:
+        details.append("may happen")
+    if effect.get("max_count") is not None:
+        details.append(f"at most {effect['max_count']}")
+    if effect.get("reversible") is False:
+        details.append("cannot be undone")
+    if effect.get("severity"):
+        details.append(f"{effect['severity']}: {effect['why']}")
+    return details
+
+
+def _file_details(effect: Mapping[str, Any]) -> list[str]:
+    """What a path is afterwards, as far as an approver must know it: type, owner, mode, content."""
+    file: Mapping[str, Any] = effect.get("file") or {}
+    before: Mapping[str, Any] = file.get("before") or {}
+    after: Mapping[str, Any] = file.get("after") or {}
+    details = [f"{word} {visible(file[word])}" for word in ("renamed", "linked") if file.get(word)]
+    if not after:
+        return details
+    if after["type"] != "regular":
+        details.append(f"{after['type']}{' to ' + visible(after['link_target']) if after.get('link_target') else ''}")
+    if before and before["size"] != after["size"]:
+        details.append(f"size {size_text(before['size'])} → {size_text(after['size'])}")
+    details += _mode_details(before, after)
+    owner, owner_before = ([f"{state['uid']}:{state['gid']}"] if state else [] for state in (after, before))
+    if owner != (owner_before or ["0:0"]):
+        details.append(f"owner {' → '.join([*owner_before, *owner])}")
+    gained = [name for name in after.get("xattrs", []) if name not in before.get("xattrs", [])]
+    details += [f"attribute {visible(name)}" for name in gained]
+    if after.get("sha256") and after["sha256"] != before.get("sha256"):
+        details.append(f"sha256 {after['sha256'][:DIGEST_SHOWN]}…")
+    return details
+
+
+def _mode_details(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    if after["mode"] == (before["mode"] if before else _DEFAULT_MODES.get(after["type"] or "")):
+        return []
+    new, old = int(after["mode"], 8), int(before["mode"], 8) if before else 0
+    loud = [name for bit, name in _LOUD_BITS if new & bit and not old & bit]
+    change = f"mode {before['mode']} → {after['mode']}" if before else f"mode {after['mode']}"
+    return [" ".join([*loud, change])]
+
+
+def score_words(scores: Mapping[str, Any]) -> str:
+    """The three scores in words."""
+    success = {None: "nothing ran", 1: "succeeded"}.get(scores["success"], "did not succeed")
+    count = scores["side_effects"]
+    beyond = "no side effects" if not count else f"{count} side effect{'s' if count > 1 else ''}"
+    if count:
+        beyond += f" (worst {scores['severity']}, weight {scores['weight']:g})"
+    valid = "valid" if scores["validity"] == 1 else "not valid"
+    return f"{valid}, {success}, {beyond}" + (": clean" if scores["clean"] else "")

@@ -1,0 +1,132 @@
+"""What a person may type or feed wrongly: a typed error and exit 2, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.live import Up
+
+from cmdop import Client, v1
+from cmdop.cli import main
+from cmdop.errors import MalformedCallError
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def cmdop(*arguments: bytes | str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command: list[bytes | str] = [sys.executable, "-m", "cmdop", *arguments]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")} | (env or {})
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+
+def read(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    (tmp_path / "call.json").write_text(text)
+    assert main(["call", "--from", str(tmp_path / "call.json"), "--json", "--server", "127.0.0.1:1"]) == 2
+    error: dict[str, object] = json.loads(capsys.readouterr().out)["error"]
+    assert error["reason"] == "MALFORMED_JSON"
+    return error
+
+
+@pytest.mark.parametrize(
+    "place", ['{"tool": "%s"}', '{"arguments": {"path": ["%s"]}}', '{"arguments": {"%s": 1}}', '{"%s": 1}', '["%s"]']
+)
+def test_half_a_surrogate_pair_in_json_is_malformed(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = read(tmp_path, place % "\\ud800", capsys)
+    assert "Unicode" in str(error["violations"])
+
+
+@pytest.mark.parametrize("text", ['{"tool": "a", "tool": "b"}', '{"arguments": {"x": {"y": 1, "y": 1}}}'])
+def test_a_key_that_stands_twice_is_malformed(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "stands twice" in str(read(tmp_path, text, capsys)["message"])
+
+
+def test_json_that_nests_without_end_is_malformed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for levels in (900, 5000, 200_000):
+        read(tmp_path, '{"tool": "a", "host": ' + "[" * levels + "]" * levels + "}", capsys)
+
+
+@pytest.mark.parametrize("option", ["--arg", "--intent", "--host", "--expect", "--key"])
+def test_an_argument_that_is_not_utf8_is_a_usage_error(option: str) -> None:
+    done = cmdop("call", "files.read", "--json", option, b"path=\xff\xfe", "--server", "127.0.0.1:1")
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "UTF-8" in json.loads(done.stdout)["error"]["message"]
+
+
+@pytest.mark.parametrize("limit", ["-1", "0", "1001", "many"])
+@pytest.mark.parametrize("noun", ["calls", "approvals"])
+def test_a_limit_outside_its_range_is_a_usage_error(noun: str, limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([noun, "list", f"--limit={limit}", "--json", "--server", "127.0.0.1:1"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["remedy"]["kind"] == "fix_arguments"
+    assert main([noun, "list", f"--limit={limit}", "--server", "127.0.0.1:1"]) == 2
+    assert "limit" in "".join(capsys.readouterr())
+
+
+def test_up_on_a_file_is_a_configuration_error(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    done = cmdop("up", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0")
+    assert done.returncode == 2, done.stderr
+    assert "INVALID_CONFIGURATION" in done.stderr
+    assert str(tmp_path / "data") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "named"),
+    [
+        ("server/permit.key", "short", "permit.key"),
+        ("autonomy.toml", 'default = "ask"\n[agents]\ncleaner = "root"\n', "autonomy.toml:3"),
+        ("autonomy.toml", '\ndefault = "free"\n', "autonomy.toml:2"),
+        ("autonomy.toml", '\nlevels = "free"\n', "autonomy.toml:2"),
+        ("autonomy.toml", "[agents]\nx =\n", "line 2"),
+    ],
+)
+def test_a_broken_file_of_the_server_is_named(file: str, content: str, named: str, tmp_path: Path) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(content)
+    done = cmdop("server", "--data", str(tmp_path), "--listen", "127.0.0.1:0")
+    assert done.returncode == 2, done.stderr
+    assert "INVALID_CONFIGURATION" in done.stderr
+    assert named in done.stderr
+
+
+def test_a_run_without_a_model_says_what_to_set() -> None:
+    done = cmdop("run", "tidy up", "--json")
+    assert done.returncode == 2
+    error = json.loads(done.stdout)["error"]
+    assert error["reason"] == "INVALID_CONFIGURATION"
+    assert "OPENAI_API_KEY" in error["message"]
+    assert "OPENAI_API_KEY" in error["remedy"]["expected"]
+
+
+def test_a_bad_address_is_blamed_on_the_address() -> None:
+    done = cmdop("hosts", "--json", "--server", "not an address")
+    assert done.returncode == 2
+    remedy = json.loads(done.stdout)["error"]["remedy"]
+    assert "listen" not in remedy["path"]
+    assert "CMDOP_ADDRESS" in remedy["expected"]
+
+
+@pytest.mark.anyio
+async def test_one_refused_call_does_not_break_the_list_for_everybody(up: Up) -> None:
+    deep = '{"x":' + "[" * 5000 + "]" * 5000 + "}"
+    for text in (deep, '{"path": "\\ud800"}', "{" + "x" * 20_000, '{"x": NaN}', '{"x": ' + "1" * 5000 + "}"):
+        action = v1.Action(tool="files.read", host="local", intent="look", arguments_json=text)
+        async with Client(up.address) as client:
+            with pytest.raises(MalformedCallError):
+                await client.calls.submit(v1.Proposal(action=action))
+    code, listed = up.call("calls", "list")
+    assert code == 0
+    assert any(call["error"] and call["error"]["reason"] == "MALFORMED_JSON" for call in listed), "it is in the list"
+    done = up.cmdop("calls", "list")
+    assert (done.returncode, done.stderr) == (0, "")
+    for call in listed[:5]:
+        assert up.cmdop("calls", "show", call["call_id"]).returncode == 0
+        assert up.cmdop("trace", "show", call["call_id"]).returncode == 0
+        assert up.call("trace", "show", call["call_id"])[0] == 0

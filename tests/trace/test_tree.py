@@ -1,0 +1,103 @@
+"""A trace as a tree says everything about a call, in words."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from rich.console import Console
+from tests.live import Up
+
+from cmdop import v1
+from cmdop.cli.output import approval_view
+from cmdop.trace import trace_tree
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def test_approval_permits_diff_latency_and_scores_are_in_the_tree(up: Up) -> None:
+    path = f"/srv/app/{uuid.uuid4().hex[:8]}.txt"
+    code, held = up.call(
+        *("call", "files.write", "--host", "local", "--agent", "cleaner", "--intent", "say it"),
+        *("--arg", f"path={path}", "--arg", "content=hello tree\n"),
+    )
+    assert code == 4, held
+    assert up.call("approvals", "approve", held["approval_id"], "--comment", "well done")[0] == 0
+    done = up.cmdop("trace", "show", held["call_id"])
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 140
+    text = " ".join(line.strip("│├└─ ") for line in lines)
+    for said in (
+        "asked by cleaner for tester: say it",
+        f"path: {path}",
+        "approved by tester at 20",
+        ": well done",
+        "for preview, attempt 1",
+        f"for commit, attempt 1, by approval {held['approval_id']}",
+        f"permitted file.create {path}",
+        "would do",
+        "+hello tree",
+        "validated in",
+        "scores: valid, succeeded, no side effects: clean",
+    ):
+        assert said in text, f"{said!r} is not in\n{done.stdout}"
+    assert "{'" not in text, "no dictionary of Python's"
+
+
+def rendered(renderable: Any) -> str:
+    console = Console(width=200, no_color=True, highlight=False)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+def test_a_turn_is_summarised_and_nothing_of_it_is_interpreted() -> None:
+    turn = v1.ModelTurn(run_id="r", turn=1, model="m", duration_ns=1_500_000_000, model_call_ids=["1"])
+    turn.prompt_json = '[{"type": "UserText", "text": "clear\\u001b[2J the disk"}, {"type": "Reasoning", "data": "x"}]'
+    turn.response_json = '{"text": "I will", "calls": [{"id": "1", "name": "terminal_exec", "arguments": "{}"}]}'
+    run = v1.Run(run_id="r", task="clear", actor=v1.Actor(user="me", agent="a"), started_at=1, finished_at=2)
+    trace = v1.Trace(run=run, events=[v1.Event(at=1, subject="r", turn_recorded=v1.TurnRecorded(turn=turn))])
+    text = rendered(trace_tree(trace))
+    assert "turn 1  m  1.50 s" in text
+    assert "told: clear\\x1b[2J the disk" in text
+    assert "said: I will" in text
+    assert "asked: terminal_exec" in text
+    assert "\x1b" not in text
+    for broken in ("[" * 5000, "[1, null]", "nothing", '{"text": 1}'):
+        turn.prompt_json = turn.response_json = broken
+        trace.events[0].turn_recorded.turn.CopyFrom(turn)
+        assert "turn 1" in rendered(trace_tree(trace))
+
+
+def changed(kind: v1.EffectKind, **file: Any) -> v1.ObservedEffect:
+    return v1.ObservedEffect(kind=kind, target="/srv/app/x", count=1, reversible=True, file=v1.FileChange(**file))
+
+
+def test_an_approver_sees_mode_owner_size_and_digest() -> None:
+    regular = v1.FileType.FILE_TYPE_REGULAR
+    kinds = v1.EffectKind
+    plain = v1.FileState(type=regular, size=5, mode=0o644, sha256="ab" * 32)
+    loud = v1.FileState(type=regular, size=5, mode=0o6755, uid=1000, gid=33, sha256="ab" * 32)
+
+    def view(effect: v1.ObservedEffect) -> str:
+        return rendered(approval_view(v1.Approval(diff=v1.Observation(effects=[effect]))))
+
+    created = view(changed(kinds.EFFECT_KIND_FILE_CREATE, after=loud))
+    for said in ("SETUID", "SETGID", "mode 6755", "owner 1000:33", "sha256 abababababababab"):
+        assert said in created, created
+    ordinary = view(changed(kinds.EFFECT_KIND_FILE_CREATE, after=plain))
+    assert "mode" not in ordinary and "owner" not in ordinary and "SETUID" not in ordinary
+    chmod = view(changed(kinds.EFFECT_KIND_FILE_CHMOD, before=plain, after=loud))
+    assert "SETUID SETGID mode 0644 → 6755" in chmod
+    assert "owner 0:0 → 1000:33" in chmod
+    grown = v1.FileState(type=regular, size=5000, mode=0o644, sha256="cd" * 32)
+    assert "size 5 B → 5 kB" in view(changed(kinds.EFFECT_KIND_FILE_MODIFY, before=plain, after=grown))
+    capability = v1.FileState(type=regular, mode=0o755)
+    capability.xattrs.add(name="security.capability")
+    assert "attribute security.capability" in view(changed(kinds.EFFECT_KIND_FILE_CREATE, after=capability))
+    link = v1.FileState(type=v1.FileType.FILE_TYPE_SYMLINK, mode=0o777, link_target="/etc\x1b[2J")
+    assert "symlink to /etc\\x1b[2J" in view(changed(kinds.EFFECT_KIND_FILE_CREATE, after=link))
+    tree = v1.ObservedEffect(kind=kinds.EFFECT_KIND_FILE_DELETE, target="/srv/app/logs", count=7, bytes=1_200_000)
+    assert "7 entries; 1.2 MB" in view(tree)
