@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 
 use cmdop_contract::digest::observation_digest;
 use cmdop_contract::path::escape;
-use cmdop_contract::v1::{EffectKind, FileAttribute, FileChange, FileState, FileType, Observation, ObservedEffect};
+use cmdop_contract::v1::{
+    EffectKind, FileAttribute, FileChange, FileState, FileType, Observation, ObservedEffect, Unobserved,
+};
 
 use crate::Error;
 use crate::journal::MAX_BYTES;
@@ -22,6 +24,7 @@ use crate::journal::stamp::{Extent, Standing};
 use crate::native::beneath::Root;
 use crate::native::measure::{self, Stamp};
 use crate::native::text_diff;
+use crate::notable;
 use crate::sandbox::Layer;
 use handle::{Handle, handle_of, origin};
 
@@ -91,7 +94,12 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
     for cover in layer.covers().iter().filter(|cover| !cover.upper.is_empty()) {
         let upper = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.upper));
         let lower = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.path));
-        let is_there = lower.symlink_metadata().is_ok();
+        let top = lower.symlink_metadata().ok();
+        if top.as_ref().is_some_and(|top| (top.dev(), top.ino()) != (cover.dev, cover.ino)) {
+            walk.lost(&upper, &lower)?;
+            continue;
+        }
+        let is_there = top.is_some();
         walk.find_moved(&upper, &lower, &lower)?;
         walk.directory(&upper, &lower, is_there.then_some(&*lower))?;
         if is_there {
@@ -118,6 +126,7 @@ struct Walk {
     changes: Vec<Change>,
     unsupported: Vec<String>,
     truncated: bool,
+    unobserved: Vec<Unobserved>,
     /// Bytes that a commit would keep for its undo.
     kept_bytes: u64,
     /// Names of each inode of the layer that has several, by its device and inode.
@@ -148,6 +157,7 @@ impl Walk {
             changes: Vec::new(),
             unsupported: Vec::new(),
             truncated: false,
+            unobserved: Vec::new(),
             kept_bytes: 0,
             links: BTreeMap::new(),
             moved: BTreeSet::new(),
@@ -240,7 +250,8 @@ impl Walk {
     fn renamed(&mut self, upper: &Path, after: &fs::Metadata, place: &Path, from: &Path) -> Result<(), Error> {
         let before = from.symlink_metadata().map_err(Error::io(format!("measure {}", from.display())))?;
         let standing = self.standing(from, Extent::Tree)?;
-        self.note_rename(place, from, &shallow(&before), &shallow(after), standing.entries);
+        let (entries, _) = self.note_notable(EffectKind::FileRename, from)?;
+        self.note_rename(place, from, &shallow(&before), &shallow(after), standing.entries - entries);
         self.push_rename(place, from)?;
         self.changed(upper, after, place, from, &before)
     }
@@ -343,12 +354,24 @@ impl Walk {
         let before = place.symlink_metadata().map_err(Error::io(format!("measure {}", place.display())))?;
         let standing = self.standing(place, Extent::Tree)?;
         let change = FileChange { before: Some(shallow(&before)), ..FileChange::default() };
-        self.note(EffectKind::FileDelete, place, standing.entries, standing.bytes, change);
+        let (entries, bytes) = self.note_notable(EffectKind::FileDelete, place)?;
+        self.note(EffectKind::FileDelete, place, standing.entries - entries, standing.bytes - bytes, change);
         self.kept_bytes += standing.bytes;
         let path = place.as_os_str().as_bytes().to_vec();
         let kind = Kind::Remove.into();
         self.changes.push(Change { path, standing: Some(standing), kind, ..Change::default() });
         Ok(())
+    }
+
+    /// Lists what of a tree must not go unseen; returns the entries and bytes of all that.
+    fn note_notable(&mut self, kind: EffectKind, tree: &Path) -> Result<(u64, u64), Error> {
+        let found = notable::beneath(&self.root.spot(tree.as_os_str().as_bytes())?)?;
+        if self.effects.len() + found.len() > MAX_EFFECTS {
+            self.truncated = true;
+            return Ok((0, 0));
+        }
+        self.effects.extend(found.iter().map(|one| one.effect(kind, true)));
+        Ok(notable::listed(&found))
     }
 
     fn standing(&self, place: &Path, extent: Extent) -> Result<Standing, Error> {
@@ -480,6 +503,18 @@ impl Walk {
         Ok(())
     }
 
+    /// Something else stands where the layer's mount was: what was changed there can be compared with
+    /// nothing.
+    fn lost(&mut self, upper: &Path, lower: &Path) -> Result<(), Error> {
+        let doing = || Error::io(format!("read the layer of {}", lower.display()));
+        if fs::read_dir(upper).map_err(doing())?.next().is_some() {
+            let why = format!("{} was mounted or unmounted while the command changed it", lower.display());
+            self.unsupported.push(why.clone());
+            self.unobserved.push(Unobserved { kind: EffectKind::FileModify.into(), why });
+        }
+        Ok(())
+    }
+
     fn finish(mut self) -> Difference {
         self.effects.sort_by(|one, two| (&one.target, one.kind).cmp(&(&two.target, two.kind)));
         // Directories come before what is in them.
@@ -489,8 +524,8 @@ impl Walk {
             self.effects.iter_mut().for_each(|effect| effect.reversible = false);
         }
         let digest = observation_digest(&self.effects);
-        let observation =
-            Observation { effects: self.effects, digest, truncated: self.truncated, ..Observation::default() };
+        let (effects, unobserved) = (self.effects, self.unobserved);
+        let observation = Observation { effects, unobserved, digest, truncated: self.truncated };
         Difference { observation: Some(observation), changes: self.changes, unsupported: self.unsupported }
     }
 }

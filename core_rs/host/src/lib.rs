@@ -9,6 +9,7 @@ pub mod exec;
 pub mod fixture;
 pub mod journal;
 pub mod native;
+mod notable;
 pub mod probe;
 pub mod sandbox;
 mod service;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cmdop_contract::v1::Capability;
+use cmdop_policy::classes::LISTS_NOTABLE;
 
 use crate::exec;
 use crate::spawner::Spawner;
@@ -66,6 +67,7 @@ fn describe(confinement: &Result<String, String>) -> Vec<Capability> {
         capability("preview.complete", can && unread.is_empty(), &covered),
         capability("isolate.pid", can, "own pid namespace: nothing outlives the call"),
         capability("isolate.network", can, "own network namespace: no network within a preview"),
+        capability(LISTS_NOTABLE, true, "secrets, databases and the like in a tree that goes are listed one by one"),
         capability("native.openat2", openat2, "openat2(2), Linux 5.6"),
         capability(
             "limit.pids",

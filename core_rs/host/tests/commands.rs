@@ -35,6 +35,7 @@ const CASES: &[Case] = &[
 const ROOT_CASES: &[Case] = &[
     ("hard_links_and_attributes_are_committed_as_they_were_previewed_or_refused", links_and_attributes),
     ("on_a_fixture_commands_change_the_fixture_and_nothing_else", on_a_fixture),
+    ("a_mount_that_goes_while_a_command_runs_is_not_its_effect", mount_goes),
     ("an_ordinary_users_commands_are_previewed_and_committed_alike", as_user),
 ];
 
@@ -178,6 +179,26 @@ fn command_layer_survives(directory: &Path) {
         let report = link.report_of(&commit_of(permit, &report)).await;
         assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
         assert_eq!(host.content().as_deref(), Some("new\n"));
+        link.stop().await;
+    });
+}
+
+fn mount_goes(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+        let place = host.tree.join("mounted");
+        fs::create_dir(&place).expect("directory");
+        let mut link = host.start();
+        let mounted = mount("none", &place, "tmpfs", MountFlags::empty(), Some(c"size=4k,mode=700"));
+        mounted.expect("mounted");
+        let permit = command(&host, "call", Stage::Preview, "echo began; sleep 1; true");
+        link.sign_and_send(&permit).await;
+        // Its first output says that the layer is laid out and the command runs.
+        while !matches!(link.next().await, host_to_server::Kind::Output(_)) {}
+        unmount(&place, UnmountFlags::DETACH).expect("unmounted");
+        let report = link.report().await;
+        let observation = report.observation.as_ref().expect("an observation");
+        assert_eq!((observation.effects.len(), observation.unobserved.len()), (0, 0), "{report:?}");
         link.stop().await;
     });
 }

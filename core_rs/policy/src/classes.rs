@@ -3,6 +3,7 @@
 //! Cedar compares entities and nothing else, so globs live here. A class is part of the policy's
 //! version: changing one changes what policies mean.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use cedar_policy::EntityUid;
@@ -263,13 +264,12 @@ pub(crate) fn canonical_text() -> String {
 /// Without it nobody knows what such a tree held, and a person looks before it is committed.
 pub const LISTS_NOTABLE: &str = "observe.notable";
 
-/// True if a path is of a class that policy may speak about wherever it lies: credentials, secrets,
-/// databases, repositories, start-up files, cmdop's own data. Deleting one as part of a tree must
-/// not go unseen.
-pub fn is_notable(path: &[u8]) -> bool {
+/// Classes of a path that policy may speak about wherever it lies: credentials, secrets, databases,
+/// repositories, start-up files, cmdop's own data. Deleting one as part of a tree must not go unseen.
+pub fn notable(path: &[u8]) -> BTreeSet<Class> {
     let classes =
         [Class::Credentials, Class::Secrets, Class::Cmdop, Class::Persistence, Class::Database, Class::Repository];
-    lookup::classes_of(path).iter().any(|class| classes.contains(class))
+    lookup::classes_of(path).into_iter().filter(|class| classes.contains(class)).collect()
 }
 
 /// True if a path is of a class that must not be shown to anyone who did not name it: secrets and

@@ -203,6 +203,7 @@ def inverse(observation: v1.Observation) -> list[v1.ExpectedEffect]:
     expected: list[v1.ExpectedEffect] = []
     # What lies in a directory that goes goes with it. Parents come first.
     goes: list[str] = []
+    gone: list[str] = []
     for effect in sorted(observation.effects, key=lambda effect: effect.target):
         change = effect.file
         if effect.kind in same:
@@ -213,9 +214,14 @@ def inverse(observation: v1.Observation) -> list[v1.ExpectedEffect]:
             if not any(effect.target.startswith(f"{above}/") for above in goes):
                 goes.append(effect.target)
                 expected.append(v1.ExpectedEffect(kind=kinds.EFFECT_KIND_FILE_DELETE, target=effect.target))
+        elif any(effect.target.startswith(f"{above}/") for above in gone):
+            # Listed with its tree, and back with it.
+            continue
         elif effect.kind == kinds.EFFECT_KIND_FILE_RENAME:
+            gone.append(effect.target)
             expected.append(v1.ExpectedEffect(kind=kinds.EFFECT_KIND_FILE_CREATE, target=effect.target))
         elif effect.kind == kinds.EFFECT_KIND_FILE_DELETE:
+            gone.append(effect.target)
             is_tree = change.before.type == v1.FileType.FILE_TYPE_DIRECTORY
             target = f"{effect.target}/**" if is_tree else effect.target
             expected.append(v1.ExpectedEffect(kind=kinds.EFFECT_KIND_FILE_CREATE, target=target))

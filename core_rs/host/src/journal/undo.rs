@@ -17,6 +17,7 @@ use crate::Error;
 use crate::native::beneath::{Spot, hold_child, open_child, refused, show};
 use crate::native::text_diff::unified;
 use crate::native::walk::{Next, Seen, Visitor, walk};
+use crate::notable;
 
 /// Paths that an error names.
 const MAX_NAMED: usize = 20;
@@ -144,7 +145,11 @@ impl Undo<'_> {
             }
             Kind::In => {
                 let now = look::at(&self.journals.spot(&op.path)?)?;
+                let found = notable::beneath(&self.journals.spot(&op.path)?)?;
                 let (count, bytes) = op.left.as_ref().map_or((1, 0), |left| (left.entries, left.bytes));
+                let listed = notable::listed(&found);
+                let (count, bytes) = (count.saturating_sub(listed.0), bytes.saturating_sub(listed.1));
+                effects.extend(found.iter().map(|one| one.effect(EffectKind::FileDelete, false)));
                 let change = change(Some(&now), None);
                 effects.push(ObservedEffect { count, bytes, ..effect(EffectKind::FileDelete, &op.path, change) });
             }

@@ -19,6 +19,7 @@ use super::{Means, Step};
 use crate::Error;
 use crate::journal::MAX_BYTES;
 use crate::journal::stamp::{Extent, Standing};
+use crate::notable::{self, Found};
 
 /// Larger files are not read only to be deleted; their digest is left empty.
 const MAX_HASHED_BYTES: u64 = 64 * 1024 * 1024;
@@ -30,6 +31,8 @@ pub(crate) struct Removal {
     text_diff: (String, bool),
     /// All of it.
     standing: Standing,
+    /// What of it must not go unseen.
+    notable: Vec<Found>,
 }
 
 impl Removal {
@@ -64,17 +67,25 @@ impl Removal {
             let why = "is a directory that is not empty; set `recursive` to delete it with what it holds";
             return Err(not_usable(&spot.path, why));
         }
-        Ok(Self { spot, state, text_diff, standing })
+        let notable = notable::beneath(&spot)?;
+        Ok(Self { spot, state, text_diff, standing, notable })
     }
 
-    fn effect(&self) -> ObservedEffect {
+    fn effects_of(&self) -> Vec<ObservedEffect> {
+        let reversible = self.standing.bytes <= MAX_BYTES;
+        let listed = self.notable.iter().map(|found| found.effect(EffectKind::FileDelete, reversible));
+        std::iter::once(self.effect(reversible)).chain(listed).collect()
+    }
+
+    fn effect(&self, reversible: bool) -> ObservedEffect {
+        let (entries, bytes) = notable::listed(&self.notable);
         let (text_diff, text_diff_truncated) = self.text_diff.clone();
         ObservedEffect {
             kind: EffectKind::FileDelete.into(),
             target: escape(&self.spot.path),
-            count: self.standing.entries,
-            bytes: self.standing.bytes,
-            reversible: self.standing.bytes <= MAX_BYTES,
+            count: self.standing.entries - entries,
+            bytes: self.standing.bytes - bytes,
+            reversible,
             file: Some(FileChange {
                 before: Some(self.state.clone()),
                 text_diff,
@@ -87,7 +98,7 @@ impl Removal {
 
 impl Step for Removal {
     fn effects(&self) -> Vec<ObservedEffect> {
-        vec![self.effect()]
+        self.effects_of()
     }
 
     fn result(&self) -> Value {
@@ -112,7 +123,7 @@ impl Step for Removal {
         })?;
         // The place is measured again: the effect counts only if nothing is there.
         let effects = match hold_child(&self.spot.parent, &self.spot.name) {
-            Err(Errno::NOENT) => vec![self.effect()],
+            Err(Errno::NOENT) => self.effects_of(),
             _ => Vec::new(),
         };
         Ok((effects, None))

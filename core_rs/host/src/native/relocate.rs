@@ -15,6 +15,7 @@ use super::measure::Stamp;
 use super::write::{changed, exists};
 use super::{Means, Step};
 use crate::Error;
+use crate::notable::{self, Found};
 
 /// What goes where, and what is there.
 pub(crate) struct Move {
@@ -22,6 +23,8 @@ pub(crate) struct Move {
     to: Spot,
     stamp: Stamp,
     census: Census,
+    /// What of it must not go unseen.
+    notable: Vec<Found>,
     replaced: Option<Stamp>,
 }
 
@@ -55,7 +58,8 @@ impl Move {
         if there.dev != stamp.dev {
             return Err(other_file_system(&from, &to));
         }
-        Ok(Self { from, to, stamp, census, replaced })
+        let notable = notable::beneath(&from).map_err(|error| about("from", error))?;
+        Ok(Self { from, to, stamp, census, notable, replaced })
     }
 
     /// Renames, and looks again at what the names stand for now.
@@ -135,6 +139,7 @@ impl Step for Move {
             reversible: self.replaced.is_none(),
             file: Some(FileChange { before: top.clone(), after: top, ..FileChange::default() }),
         }];
+        effects.extend(self.notable.iter().map(|found| found.effect(EffectKind::FileRename, self.replaced.is_none())));
         if let Some(replaced) = &self.replaced {
             effects.push(ObservedEffect {
                 kind: EffectKind::FileDelete.into(),

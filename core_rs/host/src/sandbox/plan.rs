@@ -27,6 +27,12 @@ pub struct Cover {
     /// owner say nothing.
     #[prost(bool, tag = "4")]
     pub is_foreign: bool,
+    /// Device and inode of its top when the layer was laid out: mounts come and go.
+    #[prost(uint64, tag = "5")]
+    pub dev: u64,
+    /// See `dev`.
+    #[prost(uint64, tag = "6")]
+    pub ino: u64,
 }
 
 /// The private layer of one call on disk.
@@ -98,7 +104,9 @@ impl Layer {
             private(made)?;
         }
         let is_foreign = !look_alike(&upper, path)?;
-        self.covers.push(Cover { path: bytes(path), upper: bytes(&upper), work: bytes(&work), is_foreign });
+        let top = fs::symlink_metadata(path).map_err(Error::io(format!("lay out the layer of {}", path.display())))?;
+        let (upper, work) = (bytes(&upper), bytes(&work));
+        self.covers.push(Cover { path: bytes(path), upper, work, is_foreign, dev: top.dev(), ino: top.ino() });
         Ok(())
     }
 
