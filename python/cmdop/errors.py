@@ -459,6 +459,14 @@ class HostError(ExecutionError):
     grpc_code: ClassVar[int] = 13
 
 
+class DirectUnavailableError(ExecutionError):
+    """The host cannot confine the command to its permit and never runs one unconfined; nothing ran."""
+
+    reason: ClassVar[str] = "DIRECT_UNAVAILABLE"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 9
+
+
 class UnsupportedProtocolError(ServiceError):
     """No protocol version is spoken by both sides."""
 
@@ -593,6 +601,7 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         HostStorageFullError,
         OutcomeUnknownError,
         HostError,
+        DirectUnavailableError,
         UnsupportedProtocolError,
         FrameTooLargeError,
         ProtocolViolationError,

@@ -613,6 +613,7 @@ pub enum Reason {
     HostStorageFull = 55,
     OutcomeUnknown = 56,
     HostError = 57,
+    DirectUnavailable = 60,
     /// The connection and the server.
     UnsupportedProtocol = 70,
     FrameTooLarge = 71,
@@ -677,6 +678,7 @@ impl Reason {
             Self::HostStorageFull => "REASON_HOST_STORAGE_FULL",
             Self::OutcomeUnknown => "REASON_OUTCOME_UNKNOWN",
             Self::HostError => "REASON_HOST_ERROR",
+            Self::DirectUnavailable => "REASON_DIRECT_UNAVAILABLE",
             Self::UnsupportedProtocol => "REASON_UNSUPPORTED_PROTOCOL",
             Self::FrameTooLarge => "REASON_FRAME_TOO_LARGE",
             Self::ProtocolViolation => "REASON_PROTOCOL_VIOLATION",
@@ -737,6 +739,7 @@ impl Reason {
             "REASON_HOST_STORAGE_FULL" => Some(Self::HostStorageFull),
             "REASON_OUTCOME_UNKNOWN" => Some(Self::OutcomeUnknown),
             "REASON_HOST_ERROR" => Some(Self::HostError),
+            "REASON_DIRECT_UNAVAILABLE" => Some(Self::DirectUnavailable),
             "REASON_UNSUPPORTED_PROTOCOL" => Some(Self::UnsupportedProtocol),
             "REASON_FRAME_TOO_LARGE" => Some(Self::FrameTooLarge),
             "REASON_PROTOCOL_VIOLATION" => Some(Self::ProtocolViolation),

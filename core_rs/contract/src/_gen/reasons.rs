@@ -44,6 +44,7 @@
     Spec { reason: Reason::HostStorageFull, name: "HOST_STORAGE_FULL", grpc_code: 8, retry: RetryClass::AfterDelay, remedy: "retry_after", summary: "The host ran out of space; nothing was applied." },
     Spec { reason: Reason::OutcomeUnknown, name: "OUTCOME_UNKNOWN", grpc_code: 2, retry: RetryClass::Reconcile, remedy: "reconcile", summary: "Nobody can tell whether the effects happened." },
     Spec { reason: Reason::HostError, name: "HOST_ERROR", grpc_code: 13, retry: RetryClass::SameKey, remedy: "retry_after", summary: "The host failed before the tool started; nothing was applied." },
+    Spec { reason: Reason::DirectUnavailable, name: "DIRECT_UNAVAILABLE", grpc_code: 9, retry: RetryClass::AfterFix, remedy: "use_tool", summary: "The host cannot confine the command to its permit and never runs one unconfined; nothing ran." },
     Spec { reason: Reason::UnsupportedProtocol, name: "UNSUPPORTED_PROTOCOL", grpc_code: 9, retry: RetryClass::Never, remedy: "stop", summary: "No protocol version is spoken by both sides." },
     Spec { reason: Reason::FrameTooLarge, name: "FRAME_TOO_LARGE", grpc_code: 8, retry: RetryClass::AfterFix, remedy: "fix_arguments", summary: "A message is larger than the receiver accepts." },
     Spec { reason: Reason::ProtocolViolation, name: "PROTOCOL_VIOLATION", grpc_code: 3, retry: RetryClass::Never, remedy: "stop", summary: "A frame came that the protocol does not allow at this point." },
