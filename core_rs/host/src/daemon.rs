@@ -3,6 +3,7 @@
 //! A permit is noted before its tool starts, a report is durable before it is sent, and it is sent
 //! again with each attachment until the server acknowledges it.
 
+mod direct;
 mod execute;
 mod layers;
 mod output;

@@ -4,7 +4,7 @@
 //! the permit, then it is performed and measured again.
 
 mod arguments;
-mod beneath;
+pub(crate) mod beneath;
 mod delete;
 mod list;
 pub(crate) mod measure;

@@ -8,6 +8,9 @@
 #![allow(unsafe_code)]
 
 mod confine;
+mod direct;
+mod landlock;
+mod openings;
 mod plan;
 mod view;
 
@@ -18,6 +21,7 @@ use std::os::unix::net::UnixStream;
 
 use crate::spawner::{JOB_DESCRIPTORS, die_with_parent, leave};
 
+pub(crate) use openings::{Opening, child, unavailable};
 pub(crate) use plan::plan;
 pub use plan::{Cover, Layer};
 
@@ -44,6 +48,9 @@ pub(crate) struct Job {
     /// Directories of control groups to enter.
     #[prost(bytes = "vec", repeated, tag = "7")]
     pub(crate) cgroups: Vec<Vec<u8>>,
+    /// Set if the command changes the machine itself; covers are then read-only.
+    #[prost(message, optional, tag = "8")]
+    pub(crate) direct: Option<direct::Direct>,
 }
 
 /// What init or the worker reports: one byte of kind, then a number or a text.
@@ -110,7 +117,10 @@ fn prepare(job: &Job) -> Result<(), Failure> {
         std::fs::write(&path, "0").map_err(|error| Failure::new(format!("enter {path}"), error))?;
     }
     confine::unshare()?;
-    view::mount_all(job)
+    match &job.direct {
+        Some(direct) => direct::mount_all(job, direct),
+        None => view::mount_all(job),
+    }
 }
 
 /// Waits for init's end; a closed control socket means that nobody waits for the command any more.
@@ -224,6 +234,9 @@ fn prepare_command(job: &Job, streams: &[OwnedFd; 3]) -> Result<(Vec<CString>, V
             }
         }
         libc::setsid();
+    }
+    if let Some(direct) = &job.direct {
+        landlock::restrict(direct)?;
     }
     confine::give_up_privileges()?;
     Ok((argv, env))

@@ -20,7 +20,6 @@ use support::host::{Host, on_runtime, reason};
 use support::with_effects;
 
 const CASES: &[Case] = &[
-    ("a_command_never_runs_unconfined", never_unconfined),
     ("a_command_is_previewed_then_exactly_that_is_committed", command_is_previewed),
     ("a_commands_layer_survives_a_restart_of_the_daemon", command_layer_survives),
     ("a_commit_over_a_changed_file_is_a_conflict", command_conflict),
@@ -163,16 +162,6 @@ fn failing_commands(directory: &Path) {
         let report = link.report_of(&command(&host, "looks", Stage::Preview, "ls /")).await;
         assert!(report.result.as_ref().is_some_and(|result| result.ok) && !report.layer_held);
         assert_eq!(fs::read_dir(host.directory.join("state/layers")).expect("layers").count(), 0);
-        link.stop().await;
-    });
-}
-
-fn never_unconfined(directory: &Path) {
-    on_runtime(directory, async |mut host: Host| {
-        let mut link = host.start();
-        let report = link.report_of(&command(&host, "call", Stage::Apply, "touch touched")).await;
-        assert_eq!((report.outcome(), reason(&report)), (Outcome::NotApplied, Reason::PreviewUnavailable));
-        assert!(!host.tree.join("touched").exists());
         link.stop().await;
     });
 }

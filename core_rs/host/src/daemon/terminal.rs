@@ -33,9 +33,9 @@ const CONFINEMENT: &str = "overlay+pid+net";
 /// Runs commands and commits their layers.
 #[derive(Debug)]
 pub(super) struct Terminal {
-    spawner: Spawner,
+    pub(super) spawner: Spawner,
     /// Directories that a command finds empty.
-    hidden: Vec<PathBuf>,
+    pub(super) hidden: Vec<PathBuf>,
     kept_bytes: usize,
     user: User,
 }
@@ -77,11 +77,8 @@ impl Terminal {
                 let done = tokio::task::spawn_blocking(move || commit_layer(&admitted, &directory)).await;
                 Ok(done.unwrap_or_else(|panic| broken(&permit, &panic.to_string())))
             }
-            Stage::Apply | Stage::Unspecified => {
-                let message =
-                    "this host runs commands on a private layer only and has no direct mode; preview it first";
-                Err(Error::use_tool(Reason::PreviewUnavailable, message, "files.write"))
-            }
+            Stage::Apply => self.direct(layers, &admitted, output, &stop).await,
+            Stage::Unspecified => Err(Error::stop(Reason::PermitInvalid, "the permit names no stage")),
         }
     }
 
@@ -131,7 +128,7 @@ impl Terminal {
         Ok(success(admitted, Done { outcome: Outcome::NotApplied, result, observation }, is_held))
     }
 
-    fn command(&self, admitted: &Admitted) -> Result<Command, Error> {
+    pub(super) fn command(&self, admitted: &Admitted) -> Result<Command, Error> {
         let action = admitted.action.as_ref().map_or("", |action| action.arguments_json.as_str());
         let arguments: Map<String, Value> = serde_json::from_str(action).map_err(|_| {
             Error::fix(Reason::MalformedJson, "the arguments are not one JSON object", "/arguments", "a JSON object")
@@ -197,7 +194,9 @@ fn recovered(directory: &Path, call_id: &str) -> Option<Outcome> {
 }
 
 /// Runs what waits for the disk where it may wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(Error::stop(Reason::Internal, format!("a defect of the host: {error}"))))
 }
@@ -219,7 +218,7 @@ fn environment(arguments: &Map<String, Value>) -> Result<HashMap<String, String>
 }
 
 /// The tool's result by how the command ended.
-fn result(finished: &Finished) -> ToolResult {
+pub(super) fn result(finished: &Finished) -> ToolResult {
     let (exit_code, signal) = match finished.end {
         End::Exited(code) => (Some(code), None),
         End::Signalled(signal) => (None, Some(signal)),

@@ -155,6 +155,6 @@ fn flag(argument: u8, flag: libc::c_int) -> Result<SeccompRule, seccompiler::Bac
     )?])
 }
 
-fn check(result: libc::c_int, what: &str) -> Result<(), Failure> {
+pub(super) fn check(result: libc::c_int, what: &str) -> Result<(), Failure> {
     if result == 0 { Ok(()) } else { Err(Failure::new(what, std::io::Error::last_os_error())) }
 }

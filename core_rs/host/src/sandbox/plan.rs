@@ -9,7 +9,7 @@ use crate::Error;
 use crate::fixture::mounts;
 
 /// Kernel file systems, which the view makes anew.
-const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+pub(super) const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// How one mount of the machine appears to the command.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -28,8 +28,10 @@ pub struct Cover {
 /// The private layer of one call on disk.
 #[derive(Debug, Clone)]
 pub struct Layer {
-    dir: PathBuf,
-    covers: Vec<Cover>,
+    pub(super) dir: PathBuf,
+    pub(super) covers: Vec<Cover>,
+    /// For a command that changes the machine itself.
+    pub(super) direct: Option<super::direct::Direct>,
 }
 
 impl Layer {
@@ -57,7 +59,7 @@ impl Layer {
             covers.push(cover);
         }
         private(&dir.join("root"))?;
-        Ok(Self { dir: dir.into(), covers })
+        Ok(Self { dir: dir.into(), covers, direct: None })
     }
 
     /// The directory it lies in.
@@ -73,7 +75,7 @@ impl Layer {
     }
 }
 
-fn private(path: &Path) -> Result<(), Error> {
+pub(super) fn private(path: &Path) -> Result<(), Error> {
     fs::DirBuilder::new().mode(0o755).create(path).map_err(Error::io(format!("create {}", path.display())))
 }
 
@@ -95,6 +97,7 @@ pub(crate) fn plan(layer: &Layer, hidden: &[PathBuf]) -> super::Job {
     super::Job {
         root: bytes(&layer.dir.join("root")),
         covers: layer.covers.clone(),
+        direct: layer.direct.clone(),
         hidden: hidden.iter().filter(|path| path.is_dir()).map(|path| bytes(path)).collect(),
         ..super::Job::default()
     }

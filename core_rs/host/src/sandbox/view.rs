@@ -28,11 +28,16 @@ pub(super) fn mount_all(job: &Job) -> Result<(), Failure> {
     for cover in &job.covers {
         mount_cover(root, cover)?;
     }
+    hide(root, job)?;
+    devices(root)
+}
+
+pub(super) fn hide(root: &Path, job: &Job) -> Result<(), Failure> {
     for hidden in &job.hidden {
         let place = inside(root, path(hidden));
         tmpfs(&place, MountFlags::RDONLY, c"size=4k,mode=700")?;
     }
-    devices(root)
+    Ok(())
 }
 
 fn mount_cover(root: &Path, cover: &Cover) -> Result<(), Failure> {
@@ -66,7 +71,7 @@ fn mount_cover(root: &Path, cover: &Cover) -> Result<(), Failure> {
 }
 
 /// An own small `/dev`: a few devices, a private `/dev/shm` that is the command's `TMPDIR`, own terminals.
-fn devices(root: &Path) -> Result<(), Failure> {
+pub(super) fn devices(root: &Path) -> Result<(), Failure> {
     let dev = root.join("dev");
     tmpfs(&dev, MountFlags::NOEXEC, c"size=64k,mode=755")?;
     let failed = |what: &Path| {
@@ -103,7 +108,7 @@ pub(super) fn enter(job: &Job) -> Result<(), Failure> {
     std::env::set_current_dir("/").map_err(|error| Failure::new("enter the view", error))
 }
 
-fn tmpfs(place: &Path, flags: MountFlags, options: &std::ffi::CStr) -> Result<(), Failure> {
+pub(super) fn tmpfs(place: &Path, flags: MountFlags, options: &std::ffi::CStr) -> Result<(), Failure> {
     mount_fs("tmpfs", place, flags | MountFlags::NOSUID | MountFlags::NODEV, options)
 }
 
@@ -112,15 +117,15 @@ fn mount_fs(kind: &str, place: &Path, flags: MountFlags, options: &std::ffi::CSt
         .map_err(|error| Failure::new(format!("mount {kind} on {}", place.display()), error))
 }
 
-fn path(bytes: &[u8]) -> &Path {
+pub(super) fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-fn inside(root: &Path, path: &Path) -> PathBuf {
+pub(super) fn inside(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 /// Commas end an option and colons a layer (overlayfs.rst); a backslash takes them literally.
-fn escaped(path: &[u8]) -> Vec<u8> {
+pub(super) fn escaped(path: &[u8]) -> Vec<u8> {
     path.iter().flat_map(|byte| if b",:\\".contains(byte) { vec![b'\\', *byte] } else { vec![*byte] }).collect()
 }
