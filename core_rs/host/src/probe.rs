@@ -17,6 +17,8 @@ pub fn probe() -> Vec<Capability> {
             // SAFETY: unshare with flags only, in a child that ends right after.
             unsafe { libc::unshare(flags) == 0 }
         });
+    let landlock = landlock_abi();
+    let confines = root && landlock >= 3 && in_child(mounts_read_only_view);
     let overlay = std::fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("\toverlay"));
     let bash = Path::new("/bin/bash").exists();
     let openat2 = rustix::fs::openat2(
@@ -42,6 +44,16 @@ pub fn probe() -> Vec<Capability> {
                 _ => "namespaces made and overlayfs present",
             },
         ),
+        capability(
+            "direct.landlock",
+            preview && confines,
+            match (preview, landlock) {
+                (false, _) => "needs what `preview.overlay` needs",
+                (_, ..3) => "use a kernel with Landlock ABI 3 (Linux 6.2) and `landlock` in its `lsm=` list",
+                _ if !confines => "allow overlays without an upper layer, and detached mounts (Linux 5.12)",
+                _ => "read-only overlay and Landlock: a command changes only what its permit names",
+            },
+        ),
         capability("isolate.pid", namespaces, "own pid namespace: nothing outlives the call"),
         capability("isolate.network", namespaces, "own network namespace: no network within a preview"),
         capability("native.openat2", openat2, "openat2(2), Linux 5.6"),
@@ -53,9 +65,31 @@ fn capability(name: &str, available: bool, detail: &str) -> Capability {
     Capability { name: name.into(), available, detail: detail.into() }
 }
 
+/// Version of Landlock that the kernel enforces; negative or 0 if it does not (landlock_create_ruleset(2)).
+fn landlock_abi() -> libc::c_long {
+    const VERSION: libc::c_uint = 1;
+    // SAFETY: with this flag the kernel takes no structure and only answers.
+    unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0, VERSION) }
+}
+
+/// Mounts, in a namespace of its own, what a view in direct mode consists of. It allocates nothing:
+/// the process that was forked may have had threads.
+fn mounts_read_only_view() -> bool {
+    use rustix::mount::{MountFlags, MountPropagationFlags, OpenTreeFlags, mount, mount_change, open_tree};
+    let place = c"/proc";
+    // SAFETY: unshare with flags only, in a child that ends right after.
+    let unshared = unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0;
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    unshared
+        && mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).is_ok()
+        && open_tree(rustix::fs::CWD, c"/", clone).is_ok()
+        && mount(c"tmpfs", place, c"tmpfs", MountFlags::empty(), c"size=4k").is_ok()
+        && mount(c"overlay", place, c"overlay", MountFlags::RDONLY, c"lowerdir=/proc:/").is_ok()
+}
+
 /// Tries something in a child process, so that this one stays as it is.
 fn in_child(attempt: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child makes one system call and leaves without running anything of the parent's.
+    // SAFETY: the child makes a few system calls and leaves without running anything of the parent's.
     match unsafe { libc::fork() } {
         -1 => false,
         0 => crate::spawner::leave(i32::from(!attempt())),
