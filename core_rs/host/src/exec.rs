@@ -178,6 +178,7 @@ pub async fn run(
         Some(end) => end,
         None => ended(&said, &command.cwd)?,
     };
+    tokio::task::spawn_blocking(move || drop(group));
     Ok(Finished { end, stdout, stderr, duration: started.elapsed() })
 }
 
@@ -262,10 +263,16 @@ async fn hear(control: &Control, heard: &mut Vec<u8>) {
         }
         match control.ready.try_read_buf(heard) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Ok(read) if read > 0 => {}
+            // Everybody but init is dead when it reports, and its own end takes the kernel a while.
+            Ok(read) if read > 0 && !is_whole(heard) => {}
             _ => return,
         }
     }
+}
+
+/// Is this the report of an end? What failed is told until the other side is gone.
+fn is_whole(said: &[u8]) -> bool {
+    matches!(said, [report::EXITED | report::SIGNALLED, _])
 }
 
 fn ended(said: &[u8], cwd: &str) -> Result<End, Error> {

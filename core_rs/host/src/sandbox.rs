@@ -21,7 +21,8 @@ use std::os::unix::net::UnixStream;
 
 use crate::spawner::{JOB_DESCRIPTORS, die_with_parent, leave};
 
-pub(crate) use openings::{Opening, child, unavailable};
+pub use openings::Opening;
+pub(crate) use openings::{child, unavailable};
 pub(crate) use plan::plan;
 pub use plan::{Cover, Layer};
 

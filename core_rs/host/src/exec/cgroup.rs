@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Processes and threads of one command at most.
 const MAX_PROCESSES: u32 = 1_024;
@@ -15,6 +16,9 @@ const V1: [(&str, &str, u64); 2] = [
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", MAX_MEMORY),
 ];
 const V2: [(&str, u64); 2] = [("pids.max", MAX_PROCESSES as u64), ("memory.max", MAX_MEMORY)];
+
+/// For the last process of a group to be gone; a group left over is empty.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// The groups of one command; they go with it.
 pub(super) struct Group {
@@ -56,13 +60,15 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Processes that were just killed may take a moment to leave; a group left over is empty.
+        // Processes that were just killed may take a moment to leave.
         for directory in &self.directories {
-            for _ in 0..20 {
-                if fs::remove_dir(directory).is_ok() {
-                    break;
-                }
-                std::thread::yield_now();
+            let is_busy = |tried: &std::io::Result<()>| {
+                tried.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy)
+            };
+            let mut wait = Duration::from_millis(1);
+            while is_busy(&fs::remove_dir(directory)) && wait < LONGEST_WAIT {
+                std::thread::sleep(wait);
+                wait *= 2;
             }
         }
     }

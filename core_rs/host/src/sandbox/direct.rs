@@ -54,7 +54,8 @@ impl Layer {
     }
 
     /// What is opened of the machine; nothing in a preview.
-    pub(crate) fn openings(&self) -> &[Opening] {
+    #[must_use]
+    pub fn openings(&self) -> &[Opening] {
         self.direct.as_ref().map_or(&[], |direct| &direct.openings)
     }
 }
