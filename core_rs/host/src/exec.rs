@@ -15,8 +15,6 @@ use crate::sandbox::{Layer, plan, report};
 use crate::spawner::Spawner;
 use crate::{Admitted, Error};
 
-mod cgroup;
-
 /// Variables that every command gets; nothing of the daemon's own environment.
 const ENVIRONMENT: [(&str, &str); 5] = [
     ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
@@ -143,8 +141,7 @@ pub async fn run(
     mut output: impl FnMut(OutputStream, &[u8]),
 ) -> Result<Finished, Error> {
     let started = Instant::now();
-    let group = cgroup::Group::create(layer.dir());
-    let (control, mut streams) = spawn(spawner, layer, command, &group)?;
+    let (control, mut streams) = spawn(spawner, layer, command)?;
     let (mut stdout, mut stderr) = (Kept::new(command.kept_bytes), Kept::new(command.kept_bytes));
     let deadline = tokio::time::sleep(command.timeout);
     tokio::pin!(deadline);
@@ -178,7 +175,6 @@ pub async fn run(
         Some(end) => end,
         None => ended(&said, &command.cwd)?,
     };
-    tokio::task::spawn_blocking(move || drop(group));
     Ok(Finished { end, stdout, stderr, duration: started.elapsed() })
 }
 
@@ -198,12 +194,7 @@ struct Streams {
     stderr: pipe::Receiver,
 }
 
-fn spawn(
-    spawner: &Spawner,
-    layer: &Layer,
-    command: &Command,
-    group: &cgroup::Group,
-) -> Result<(Control, Streams), Error> {
+fn spawn(spawner: &Spawner, layer: &Layer, command: &Command) -> Result<(Control, Streams), Error> {
     let doing = || Error::io("connect to the command");
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(doing())?;
     let (stdout, stdout_tx) = std::io::pipe().map_err(doing())?;
@@ -212,7 +203,6 @@ fn spawn(
     job.argv = ["/bin/bash", "--noprofile", "--norc", "-c", &command.line].map(|word| word.as_bytes().to_vec()).into();
     job.cwd = command.cwd.clone().into_bytes();
     job.env = environment(command);
-    job.cgroups = group.directories();
     let descriptors = [OwnedFd::from(theirs), input(&command.stdin)?, stdout_tx.into(), stderr_tx.into()];
     spawner.spawn(&job, &descriptors)?;
     ours.set_nonblocking(true).map_err(doing())?;

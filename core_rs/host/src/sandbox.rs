@@ -46,9 +46,6 @@ pub(crate) struct Job {
     /// Directories that the command finds empty.
     #[prost(bytes = "vec", repeated, tag = "6")]
     pub(crate) hidden: Vec<Vec<u8>>,
-    /// Directories of control groups to enter.
-    #[prost(bytes = "vec", repeated, tag = "7")]
-    pub(crate) cgroups: Vec<Vec<u8>>,
     /// Set if the command changes the machine itself; covers are then read-only.
     #[prost(message, optional, tag = "8")]
     pub(crate) direct: Option<direct::Direct>,
@@ -78,8 +75,15 @@ impl Failure {
     }
 }
 
-/// The worker: never returns.
-pub(crate) fn work(job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
+/// What a worker can do before it knows its job: it stands by with everything that does not depend on it.
+pub(crate) struct Ready {
+    filters: Vec<seccompiler::BpfProgram>,
+    /// Why it could not; the job that comes hears of it.
+    isolated: Result<(), Failure>,
+}
+
+/// Prepares a worker. Mounts are left out: those of the machine must be the ones of the job's time.
+pub(crate) fn stand_by(limited: std::io::Result<()>) -> Ready {
     die_with_parent();
     // SAFETY: a single-threaded process gives its signals back their defaults.
     unsafe {
@@ -87,9 +91,20 @@ pub(crate) fn work(job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
             libc::signal(signal, libc::SIG_DFL);
         }
     }
+    let limited = limited.map_err(|error| Failure::new("enter a control group", error));
+    let (filters, built) = match confine::filters() {
+        Ok(filters) => (filters, Ok(())),
+        Err(failure) => (Vec::new(), Err(failure)),
+    };
+    Ready { filters, isolated: limited.and(built).and_then(|()| confine::isolate()) }
+}
+
+/// The worker: never returns.
+pub(crate) fn work(ready: Ready, job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
+    let Ready { filters, isolated } = ready;
     let [control, stdin, stdout, stderr] = descriptors;
     let mut control = UnixStream::from(control);
-    match prepare(job) {
+    match isolated.and_then(|()| prepare(job)) {
         Ok(()) => {}
         Err(failure) => {
             tell(&mut control, &failure);
@@ -101,7 +116,7 @@ pub(crate) fn work(job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
     if init == 0 {
         // Init must not outlive the worker, which kills it when it is told to.
         die_with_parent();
-        run_init(job, control, [stdin, stdout, stderr]);
+        run_init(job, &filters, control, [stdin, stdout, stderr]);
     }
     drop((stdin, stdout, stderr));
     if init < 0 {
@@ -113,11 +128,7 @@ pub(crate) fn work(job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
 }
 
 fn prepare(job: &Job) -> Result<(), Failure> {
-    for group in &job.cgroups {
-        let path = String::from_utf8_lossy(group).into_owned() + "/cgroup.procs";
-        std::fs::write(&path, "0").map_err(|error| Failure::new(format!("enter {path}"), error))?;
-    }
-    confine::unshare()?;
+    confine::unshare_mounts()?;
     match &job.direct {
         Some(direct) => direct::mount_all(job, direct),
         None => view::mount_all(job),
@@ -150,7 +161,7 @@ fn wait_or_kill(control: &UnixStream, init: libc::pid_t) {
 }
 
 /// Pid 1 of the namespace.
-fn run_init(job: &Job, mut control: UnixStream, streams: [OwnedFd; 3]) -> ! {
+fn run_init(job: &Job, filters: &[seccompiler::BpfProgram], mut control: UnixStream, streams: [OwnedFd; 3]) -> ! {
     if let Err(failure) = view::enter(job) {
         tell(&mut control, &failure);
         leave(1);
@@ -160,7 +171,7 @@ fn run_init(job: &Job, mut control: UnixStream, streams: [OwnedFd; 3]) -> ! {
     let command = unsafe { libc::fork() };
     if command == 0 {
         drop((control, failed_rx));
-        become_command(job, streams, failed_tx);
+        become_command(job, filters, streams, failed_tx);
     }
     drop((streams, failed_tx));
     // The command holds its end until `exec` closes it: silence means that it runs.
@@ -198,8 +209,8 @@ fn reap(child: libc::pid_t) -> libc::c_int {
     }
 }
 
-fn become_command(job: &Job, streams: [OwnedFd; 3], mut failed: UnixStream) -> ! {
-    let failure = match prepare_command(job, &streams) {
+fn become_command(job: &Job, filters: &[seccompiler::BpfProgram], streams: [OwnedFd; 3], mut failed: UnixStream) -> ! {
+    let failure = match prepare_command(job, filters, &streams) {
         Ok((argv, env)) => {
             let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
                 strings.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
@@ -215,7 +226,11 @@ fn become_command(job: &Job, streams: [OwnedFd; 3], mut failed: UnixStream) -> !
     leave(127)
 }
 
-fn prepare_command(job: &Job, streams: &[OwnedFd; 3]) -> Result<(Vec<CString>, Vec<CString>), Failure> {
+fn prepare_command(
+    job: &Job,
+    filters: &[seccompiler::BpfProgram],
+    streams: &[OwnedFd; 3],
+) -> Result<(Vec<CString>, Vec<CString>), Failure> {
     let strings = |list: &[Vec<u8>]| -> Result<Vec<CString>, Failure> {
         list.iter()
             .map(|bytes| CString::new(bytes.clone()).map_err(|error| Failure::new("an argument", error)))
@@ -239,7 +254,7 @@ fn prepare_command(job: &Job, streams: &[OwnedFd; 3]) -> Result<(Vec<CString>, V
     if let Some(direct) = &job.direct {
         landlock::restrict(direct)?;
     }
-    confine::give_up_privileges()?;
+    confine::give_up_privileges(filters)?;
     Ok((argv, env))
 }
 

@@ -43,7 +43,8 @@ fn command(host: &Host, call: &str, stage: Stage, line: &str) -> Permit {
 fn commit_of(mut preview: Permit, report: &Report) -> Permit {
     preview.permit_id.push_str("-commit");
     preview.stage = Stage::Commit.into();
-    preview.preview_digest = report.observation.as_ref().expect("an observation").digest.clone();
+    let observation = report.observation.as_ref().unwrap_or_else(|| panic!("an observation in {report:?}"));
+    preview.preview_digest = observation.digest.clone();
     preview
 }
 

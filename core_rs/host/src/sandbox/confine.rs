@@ -72,23 +72,29 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_vhangup,
 ];
 
-/// Own mount, pid, network, ipc and host name namespaces. The pid namespace is its children's.
-pub(super) fn unshare() -> Result<(), Failure> {
-    let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+/// Own pid, network, ipc and host name namespaces. The pid namespace is its children's.
+pub(super) fn isolate() -> Result<(), Failure> {
+    let flags = libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     // SAFETY: unshare with flags only.
     check(unsafe { libc::unshare(flags) }, "make namespaces")
 }
 
+/// Own mounts, which begin as those of the machine now.
+pub(super) fn unshare_mounts() -> Result<(), Failure> {
+    // SAFETY: unshare with flags only.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }, "make a mount namespace")
+}
+
 /// Limits, capabilities, no new privileges and the filter, in the order in which each still may.
-pub(super) fn give_up_privileges() -> Result<(), Failure> {
+pub(super) fn give_up_privileges(filters: &[BpfProgram]) -> Result<(), Failure> {
     limit(libc::RLIMIT_CORE, 0)?;
     limit(libc::RLIMIT_NOFILE, 4_096)?;
     limit(libc::RLIMIT_FSIZE, 16 << 30)?;
     drop_capabilities()?;
     // SAFETY: prctl with integer arguments.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, "refuse new privileges")?;
-    for program in filters()? {
-        seccompiler::apply_filter(&program).map_err(|error| Failure::new("filter system calls", error))?;
+    for program in filters {
+        seccompiler::apply_filter(program).map_err(|error| Failure::new("filter system calls", error))?;
     }
     Ok(())
 }
@@ -117,7 +123,8 @@ fn drop_capabilities() -> Result<(), Failure> {
     check(set as libc::c_int, "drop capabilities")
 }
 
-fn filters() -> Result<Vec<BpfProgram>, Failure> {
+/// The programs that refuse system calls.
+pub(super) fn filters() -> Result<Vec<BpfProgram>, Failure> {
     let failed = |error: seccompiler::BackendError| Failure::new("build the filter", error);
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(failed)?;
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();

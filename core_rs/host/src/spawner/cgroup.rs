@@ -1,9 +1,10 @@
 //! A control group per command: RLIMIT_NPROC does not bind root, the pids controller does.
+//!
+//! Moving a process into a group takes the kernel milliseconds (it waits for all processors), so a
+//! worker is in its own before its job comes.
 
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Processes and threads of one command at most.
 const MAX_PROCESSES: u32 = 1_024;
@@ -17,21 +18,20 @@ const V1: [(&str, &str, u64); 2] = [
 ];
 const V2: [(&str, u64); 2] = [("pids.max", MAX_PROCESSES as u64), ("memory.max", MAX_MEMORY)];
 
-/// For the last process of a group to be gone; a group left over is empty.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
-
-/// The groups of one command; they go with it.
+/// The groups of one command.
 pub(super) struct Group {
     directories: Vec<PathBuf>,
 }
 
 impl Group {
-    /// Makes the groups that this machine offers, named after the call's directory.
-    pub(super) fn create(call: &Path) -> Self {
-        let name = format!("cmdop-{}-{}", std::process::id(), call.file_name().unwrap_or_default().to_string_lossy());
+    /// Makes the groups that this machine offers, under a name that no other process of it uses.
+    pub(super) fn create(number: u64) -> Self {
+        let name = format!("cmdop-{}-{number}", std::process::id());
         let mut directories = Vec::new();
         for (root, limit, most) in V1 {
             let directory = Path::new(root).join(&name);
+            // Left by a process that was killed and had the same number.
+            let _ = fs::remove_dir(&directory);
             if Path::new(root).join("cgroup.procs").exists() && fs::create_dir(&directory).is_ok() {
                 if fs::write(directory.join(limit), most.to_string()).is_ok() {
                     directories.push(directory);
@@ -43,6 +43,7 @@ impl Group {
         let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
         if directories.is_empty() && controllers.contains("pids") {
             let directory = Path::new("/sys/fs/cgroup").join(&name);
+            let _ = fs::remove_dir(&directory);
             if fs::create_dir(&directory).is_ok() {
                 for (limit, most) in V2 {
                     let _ = fs::write(directory.join(limit), most.to_string());
@@ -53,23 +54,17 @@ impl Group {
         Self { directories }
     }
 
-    pub(super) fn directories(&self) -> Vec<Vec<u8>> {
-        self.directories.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect()
+    /// Moves this process into them.
+    pub(super) fn enter(&self) -> std::io::Result<()> {
+        self.directories.iter().try_for_each(|directory| fs::write(directory.join("cgroup.procs"), "0"))
     }
-}
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Processes that were just killed may take a moment to leave.
-        for directory in &self.directories {
-            let is_busy = |tried: &std::io::Result<()>| {
-                tried.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy)
-            };
-            let mut wait = Duration::from_millis(1);
-            while is_busy(&fs::remove_dir(directory)) && wait < LONGEST_WAIT {
-                std::thread::sleep(wait);
-                wait *= 2;
-            }
-        }
+    /// Removes them; false if a process that was just killed is not gone yet.
+    pub(super) fn remove(&mut self) -> bool {
+        let is_busy = |directory: &PathBuf| {
+            fs::remove_dir(directory).is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy)
+        };
+        self.directories.retain(is_busy);
+        self.directories.is_empty()
     }
 }
