@@ -26,3 +26,27 @@ def auto_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     running = start_up(data, make_fixture(directory / "fixture"))
     yield running
     running.stop()
+
+
+def test_a_declared_command_runs_directly_and_is_measured(auto_up: Up) -> None:
+    path = f"/srv/app/{uuid.uuid4().hex[:8]}.txt"
+    code, call = auto_up.call(
+        *(*KEYS, "--arg", f"command=touch {path}", "--expect", f"file.create:{path}", "--intent", "leave a note")
+    )
+    assert code == 0, call
+    assert call["decision"]["stage"] == "apply"
+    assert [(effect["kind"], effect["target"]) for effect in call["observed"]] == [("file.create", path)]
+    assert call["scores"]["clean"] is True
+    assert (auto_up.fixture / path.lstrip("/")).exists()
+
+
+def test_what_is_not_foreseen_is_previewed_as_before(auto_up: Up) -> None:
+    code, call = auto_up.call(*(*KEYS, "--arg", "command=./cleanup.sh", "--intent", "free disk space"))
+    assert code != 0
+    assert call["decision"]["stage"] != "apply", call
+    assert (auto_up.fixture / "srv/app/data/app.db").exists()
+
+
+def test_the_host_says_whether_it_can_confine(auto_up: Up) -> None:
+    done: subprocess.CompletedProcess[str] = auto_up.cmdop("hosts", "--json")
+    assert '"direct.landlock"' in done.stdout, done.stdout + done.stderr
