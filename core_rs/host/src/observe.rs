@@ -44,3 +44,6 @@ impl Before {
         compare::compare(&self.scan, &after)
     }
 }
+
+#[cfg(test)]
+mod tests;
