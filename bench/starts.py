@@ -16,7 +16,9 @@ import json
 import shutil
 import statistics
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from run import LOAD_CORE, NATIVE, ROOT, Contestant, Figures, facts, measure, told
 
@@ -40,7 +42,7 @@ def contestants(directory: Path, seconds: float) -> tuple[list[Contestant], list
 
     present = {name: kind for name, kind in CONTESTANTS.items() if kind != "bwrap" or shutil.which("bwrap")}
     notes = [f"`{name}` is not installed" for name in CONTESTANTS.keys() - present.keys()]
-    return [Contestant(name, lambda kind=kind: once(kind)) for name, kind in present.items()], notes
+    return [Contestant(name, partial(once, kind)) for name, kind in present.items()], notes
 
 
 def main() -> None:
@@ -55,9 +57,9 @@ def main() -> None:
         notes += measure(field, asked.rounds)
     p50 = {contestant.name: [figures["p50_us"] for figures in contestant.rounds] for contestant in field}
     plain, bwrap = p50["plain spawn"], p50.get("bwrap --unshare-all")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, values in p50.items():
-        row = {"name": name, "p50_us": statistics.median(values)}
+        row: dict[str, Any] = {"name": name, "p50_us": statistics.median(values)}
         row["of_plain"] = statistics.median(a / b for a, b in zip(values, plain, strict=True))
         if bwrap:
             added = zip(values, plain, bwrap, strict=True)
