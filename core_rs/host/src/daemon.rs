@@ -4,6 +4,7 @@
 //! again with each attachment until the server acknowledges it.
 
 mod arguments;
+mod direct;
 mod execute;
 mod layers;
 mod output;
@@ -74,10 +75,10 @@ impl Daemon {
         let max_running = or_default(config.max_running.into(), DEFAULT_MAX_RUNNING.into());
         let running = Semaphore::new(usize::try_from(max_running).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
         let found = probe::examine(&spawner, &layers.path("probe"));
-        let host = describe(&config, found.capabilities);
+        let host = describe(&config, found.capabilities.clone());
         let kept_bytes = or_default(config.max_output_bytes, DEFAULT_MAX_OUTPUT_BYTES);
         let places = config.workspaces.iter().map(PathBuf::from).chain([user().home.into()]).collect();
-        let terminal = Terminal::new(spawner, found.confinement, &hidden, places, journals.clone(), kept_bytes, user());
+        let terminal = Terminal::new(spawner, &found, &hidden, places, journals.clone(), kept_bytes, user());
         Ok(Self {
             shared: Arc::new(Shared {
                 host,
