@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cmdop_contract::digest::action_digest;
 use cmdop_contract::v1::{Action, Actor, EffectKind, Permit, PermittedEffect, SignedPermit, Stage};
 use cmdop_host::admit::{Admission, Keys};
-use cmdop_host::exec::{self, Command, End};
+use cmdop_host::exec::{self, Command, End, Program};
 use cmdop_host::observe::Before;
 use cmdop_host::sandbox::Layer;
 use cmdop_host::{Admitted, Spawner};
@@ -121,11 +121,12 @@ impl Bench {
 
     async fn confined(&self, admitted: &Admitted, layer: &Layer) -> Fallible<Duration> {
         let command = Command {
-            line: LINE.into(),
+            program: Program::Line(LINE.into()),
             cwd: self.tree.to_string_lossy().into_owned(),
             env: HashMap::new(),
             stdin: Vec::new(),
-            timeout: Duration::from_secs(20),
+            limits: exec::DEFAULT_LIMITS,
+            terminal: None,
             kept_bytes: 1_024,
             hidden: Vec::new(),
             home: "/".into(),

@@ -29,7 +29,7 @@ pub(crate) use survey::{remove, survey};
 const PIECE: usize = 32 * 1024;
 
 /// What a command may use unless its arguments say otherwise.
-pub(crate) const DEFAULT_LIMITS: Limits = Limits {
+pub const DEFAULT_LIMITS: Limits = Limits {
     time: Duration::from_secs(60),
     cpu: Duration::from_secs(600),
     memory: 4 << 30,
