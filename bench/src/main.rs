@@ -4,6 +4,7 @@
 //! one line of JSON when it is done, or its address when it serves.
 
 mod contracts;
+mod exec;
 mod floor;
 mod guard;
 mod load;
@@ -22,7 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub(crate) type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const USAGE: &str = "cmdop-bench serve DIR | host ADDRESS | echo | load KIND ADDRESS SESSIONS SECONDS \
-                     | fdatasync DIR SECONDS | log DIR PRODUCERS SECONDS | micro SECONDS";
+                     | fdatasync DIR SECONDS | exec KIND DIR SECONDS | log DIR PRODUCERS SECONDS | micro SECONDS";
 
 fn main() -> Fallible<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +36,7 @@ fn main() -> Fallible<()> {
             let load = load::Load { address: address.into(), sessions: sessions.parse()?, seconds: seconds.parse()? };
             client()?.block_on(load.run(kind))
         }
+        ["exec", kind, dir, seconds] => exec::run(kind, dir, seconds.parse()?),
         ["fdatasync", dir, seconds] => floor::fdatasync(dir, seconds.parse()?),
         ["log", dir, producers, seconds] => server()?.block_on(floor::log(dir, producers.parse()?, seconds.parse()?)),
         ["micro", seconds] => micro::run(seconds.parse()?),

@@ -479,8 +479,16 @@ class NotRestorableError(ExecutionError):
     grpc_code: ClassVar[int] = 9
 
 
+class DirectUnavailableError(ExecutionError):
+    """The host cannot confine the command to its permit and never runs one unconfined; nothing ran."""
+
+    reason: ClassVar[str] = "DIRECT_UNAVAILABLE"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 9
+
+
 class LimitExceededError(ExecutionError):
-    """The command used more than its arguments allow it and was ended; nothing was applied."""
+    """The command used more than its arguments allow it and was ended with all its processes."""
 
     reason: ClassVar[str] = "LIMIT_EXCEEDED"
     retry: ClassVar[Retry] = "after_fix"
@@ -622,6 +630,7 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         OutcomeUnknownError,
         HostError,
         NotRestorableError,
+        DirectUnavailableError,
         LimitExceededError,
         UnsupportedProtocolError,
         FrameTooLargeError,

@@ -4,6 +4,7 @@
 //! again with each attachment until the server acknowledges it.
 
 mod arguments;
+mod direct;
 mod execute;
 mod layers;
 mod output;
@@ -76,10 +77,10 @@ impl Daemon {
         let found = probe::examine(&spawner, &layers.path("probe"));
         let native = Native::open(hidden.clone(), journals.clone())?;
         let native = if config.fixture.is_empty() { native } else { native.in_fixture() };
-        let host = describe(&config, found.capabilities, &native);
+        let host = describe(&config, found.capabilities.clone(), &native);
         let kept_bytes = or_default(config.max_output_bytes, DEFAULT_MAX_OUTPUT_BYTES);
         let places = config.workspaces.iter().map(PathBuf::from).chain([user().home.into()]).collect();
-        let terminal = Terminal::new(spawner, found.confinement, &hidden, places, journals.clone(), kept_bytes, user());
+        let terminal = Terminal::new(spawner, &found, &hidden, places, journals.clone(), kept_bytes, user());
         Ok(Self {
             shared: Arc::new(Shared {
                 host,

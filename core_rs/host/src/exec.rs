@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use cmdop_contract::v1::{OutputStream, Reason};
@@ -19,7 +20,7 @@ mod start;
 mod survey;
 mod terminal;
 
-pub(crate) use attempt::attempt;
+pub(crate) use attempt::{attempt_direct, attempt_preview};
 pub use kept::Kept;
 use start::{Control, Started, start};
 pub(crate) use survey::{remove, survey};
@@ -28,7 +29,7 @@ pub(crate) use survey::{remove, survey};
 const PIECE: usize = 32 * 1024;
 
 /// What a command may use unless its arguments say otherwise.
-pub(crate) const DEFAULT_LIMITS: Limits = Limits {
+pub const DEFAULT_LIMITS: Limits = Limits {
     time: Duration::from_secs(60),
     cpu: Duration::from_secs(600),
     memory: 4 << 30,
@@ -164,33 +165,37 @@ pub async fn run(
     output: impl FnMut(OutputStream, &[u8]),
 ) -> Result<Finished, Error> {
     let begun = Instant::now();
-    let group = cgroup::Group::create(layer.dir(), &command.limits);
-    let started = start(spawner, layer, command, &group)?;
-    let watch = survey::watch(layer, command.limits, &group);
-    let (forced, said, [stdout, stderr]) = follow(started, command, cancel, watch, output).await;
-    let told = Told::read(&said);
+    let room = survey::Room::of(layer, command.limits.disk).await?;
+    let mut started = start(spawner, layer, command)?;
+    let groups = OnceLock::new();
+    let watch = survey::watch(room, command.limits, &groups);
+    let (forced, told, [stdout, stderr]) = follow(&mut started, command, cancel, watch, &groups, output).await;
+    let group = groups.into_inner().unwrap_or_default();
     let end = match forced {
         Some(end) => end,
         None => ended(&told, command, &group)?,
     };
+    // The groups go with it.
+    drop(started);
     Ok(Finished {
         end,
         stdout,
         stderr,
         duration: begun.elapsed(),
         usage: (told.kind() != Kind::Silent).then(|| usage(&told)),
-        confinement: confinement(&told, &group),
+        confinement: confinement(layer, &told, &group),
     })
 }
 
 /// Reads until streams and control are at their end; kills when it must.
 async fn follow(
-    mut started: Started,
+    started: &mut Started,
     command: &Command,
     cancel: &CancellationToken,
     watch: impl Future<Output = Limit>,
+    groups: &OnceLock<cgroup::Group>,
     mut output: impl FnMut(OutputStream, &[u8]),
-) -> (Option<End>, Vec<u8>, [Kept; 2]) {
+) -> (Option<End>, Told, [Kept; 2]) {
     let mut kept = [Kept::new(command.kept_bytes), Kept::new(command.kept_bytes)];
     let deadline = tokio::time::sleep(command.limits.time);
     tokio::pin!(deadline, watch);
@@ -216,7 +221,7 @@ async fn follow(
                 });
                 continue;
             }
-            () = hear(control, &mut said), if speaks => {
+            () = hear(control, &mut said, groups), if speaks => {
                 speaks = false;
                 continue;
             }
@@ -227,7 +232,7 @@ async fn follow(
         forced = Some(end);
         control.shutdown();
     }
-    (forced, said, kept)
+    (forced, Told::read(&said), kept)
 }
 
 /// Passes on what was read; false at the end of the stream.
@@ -241,15 +246,24 @@ fn take(read: std::io::Result<usize>, buffer: &[u8], mut pass: impl FnMut(&[u8])
     }
 }
 
-/// Adds to the report until the other side is gone. Cancel-safe: what was heard stays.
-async fn hear(control: &Control, heard: &mut Vec<u8>) {
+/// Adds to the report until it tells the end, or the other side is gone. Everybody but init is dead when
+/// it reports, and its own end takes the kernel a while. Cancel-safe: what was heard stays.
+async fn hear(control: &Control, heard: &mut Vec<u8>, groups: &OnceLock<cgroup::Group>) {
     loop {
         if control.ready.readable().await.is_err() {
             return;
         }
         match control.ready.try_read_buf(heard) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Ok(read) if read > 0 => {}
+            Ok(read) if read > 0 => {
+                let told = Told::read(heard);
+                if let Some(held) = &told.held {
+                    groups.get_or_init(|| cgroup::Group::of(held));
+                }
+                if told.is_whole() {
+                    return;
+                }
+            }
             _ => return,
         }
     }
@@ -304,9 +318,13 @@ fn usage(told: &Told) -> Usage {
 }
 
 /// What held, as it was found: namespaces, filter, limits, and what the view could not cover.
-fn confinement(told: &Told, group: &cgroup::Group) -> String {
+fn confinement(layer: &Layer, told: &Told, group: &cgroup::Group) -> String {
     let is_user = !rustix::process::geteuid().is_root();
-    let namespaces = if is_user { "overlay+user+mount" } else { "overlay+mount" };
+    let namespaces = match (layer.is_direct(), is_user) {
+        (true, _) => "read-only overlay+mount",
+        (false, true) => "overlay+user+mount",
+        (false, false) => "overlay+mount",
+    };
     let filters = if told.has_landlock { "seccomp+landlock" } else { "seccomp" };
     let mut text = format!("{namespaces}+pid+net+ipc+uts+cgroup, {filters}, {}", group.describe(is_user));
     if told.no_unix {

@@ -10,6 +10,7 @@ pub mod fixture;
 pub mod journal;
 pub mod native;
 mod notable;
+pub mod observe;
 pub mod probe;
 pub mod sandbox;
 mod service;

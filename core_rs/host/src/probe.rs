@@ -8,10 +8,12 @@ use cmdop_policy::classes::LISTS_NOTABLE;
 use crate::exec;
 use crate::spawner::Spawner;
 
-/// What was found, and what confines a command or why none can run.
+/// What was found, and what confines a command on a private layer or why none can run.
 pub(crate) struct Found {
     pub(crate) capabilities: Vec<Capability>,
     pub(crate) confinement: Result<String, String>,
+    /// The same for one that changes the machine itself.
+    pub(crate) direct: Result<String, String>,
 }
 
 /// Tries what a preview needs, with layers in a temporary directory, and says how to get what is
@@ -21,22 +23,36 @@ pub fn probe() -> Vec<Capability> {
     let dir = std::env::temp_dir().join(format!("cmdop-probe-{}", std::process::id()));
     match Spawner::start() {
         Ok(spawner) => examine(&spawner, &dir).capabilities,
-        Err(error) => describe(&Err(error.to_string())),
+        Err(error) => describe(&Err(error.to_string()), &Err(error.to_string())),
     }
 }
 
-/// Runs a command that does nothing in a real private view, with its layer in this directory.
+/// Runs commands that do nothing else in real views, with their layers in this directory.
 pub(crate) fn examine(spawner: &Spawner, dir: &Path) -> Found {
+    let confinement = within(dir, |dir| exec::attempt_preview(spawner, dir, &exec::DEFAULT_LIMITS));
+    let direct = match &confinement {
+        // What cannot be tried first is not done directly either.
+        Err(why) => Err(why.clone()),
+        Ok(_) if rustix::process::geteuid().is_root() => {
+            within(dir, |dir| exec::attempt_direct(spawner, dir, &exec::DEFAULT_LIMITS))
+        }
+        Ok(_) => Err("only root can open a part of the machine and nothing else; run the host as root".to_owned()),
+    };
+    Found { capabilities: describe(&confinement, &direct), confinement, direct }
+}
+
+/// Tries something in an empty directory, which does not stay.
+fn within(dir: &Path, attempt: impl FnOnce(&Path) -> Result<String, String>) -> Result<String, String> {
     use std::os::unix::fs::DirBuilderExt;
     // What an earlier life left.
     let _ = exec::remove(dir);
-    let made = std::fs::DirBuilder::new().mode(0o700).create(dir).map_err(|error| error.to_string());
-    let confinement = made.and_then(|()| exec::attempt(spawner, dir, &exec::DEFAULT_LIMITS));
+    let made = std::fs::DirBuilder::new().mode(0o700).create(dir).and_then(|()| dir.canonicalize());
+    let tried = made.map_err(|error| error.to_string()).and_then(|dir| attempt(&dir));
     let _ = exec::remove(dir);
-    Found { capabilities: describe(&confinement), confinement }
+    tried
 }
 
-fn describe(confinement: &Result<String, String>) -> Vec<Capability> {
+fn describe(confinement: &Result<String, String>, direct: &Result<String, String>) -> Vec<Capability> {
     let is_root = rustix::process::geteuid().is_root();
     let held = confinement.as_deref().unwrap_or_default();
     let openat2 = rustix::fs::openat2(
@@ -61,10 +77,18 @@ fn describe(confinement: &Result<String, String>) -> Vec<Capability> {
     } else {
         format!("commands can only read {}: no overlay covers it", unread.join(", "))
     };
+    let directly = match direct {
+        Ok(held) => format!("a command changes only what its permit names: {held}"),
+        Err(why) if why.contains("Landlock") => {
+            format!("{why}; use a kernel with Landlock ABI 3 (Linux 6.2) and `landlock` in its `lsm=` list")
+        }
+        Err(why) => why.clone(),
+    };
     let can = confinement.is_ok();
     vec![
         capability("preview.overlay", can, &preview),
         capability("preview.complete", can && unread.is_empty(), &covered),
+        capability("direct.landlock", direct.is_ok(), &directly),
         capability("isolate.pid", can, "own pid namespace: nothing outlives the call"),
         capability("isolate.network", can, "own network namespace: no network within a preview"),
         capability(LISTS_NOTABLE, true, "secrets, databases and the like in a tree that goes are listed one by one"),

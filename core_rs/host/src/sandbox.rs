@@ -9,7 +9,10 @@
 
 mod command;
 mod confine;
+mod direct;
 mod init;
+mod landlock;
+mod openings;
 mod plan;
 mod told;
 mod view;
@@ -22,9 +25,11 @@ use prost::Message;
 
 use crate::spawner::{JOB_DESCRIPTORS, die_with_parent, leave};
 
+pub use openings::Opening;
+pub(crate) use openings::{child, unavailable};
 pub(crate) use plan::plan;
 pub use plan::{Cover, Layer};
-pub(crate) use told::{Failure, Kind, Told};
+pub(crate) use told::{Failure, Held, Kind, Told};
 pub(crate) use view::path;
 
 /// Everything that a worker must know. It crosses a socket, so it is a message.
@@ -47,12 +52,13 @@ pub(crate) struct Job {
     /// Directories that the command finds empty.
     #[prost(bytes = "vec", repeated, tag = "6")]
     pub(crate) hidden: Vec<Vec<u8>>,
-    /// Directories of control groups to enter.
-    #[prost(bytes = "vec", repeated, tag = "7")]
-    pub(crate) cgroups: Vec<Vec<u8>>,
+    /// Set if the command changes the machine itself; covers are then read-only.
+    #[prost(message, optional, tag = "7")]
+    pub(crate) direct: Option<direct::Direct>,
     /// Whose user namespace it gets; none if the daemon may mount without one.
     #[prost(message, optional, tag = "8")]
     pub(crate) identity: Option<Identity>,
+    /// What it may use; once the worker's groups hold a part of it, what is left to limit per process.
     #[prost(message, optional, tag = "9")]
     pub(crate) limits: Option<Limits>,
     /// Its streams are one terminal of this size.
@@ -69,7 +75,7 @@ pub(crate) struct Identity {
     pub(crate) gid: u32,
 }
 
-/// What each process may use (setrlimit(2)); zero where something else bounds it.
+/// What a command may use, or each of its processes (setrlimit(2)); zero where something else bounds it.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(crate) struct Limits {
     #[prost(uint64, tag = "1")]
@@ -96,8 +102,16 @@ pub struct Size {
 /// How long init may take to kill what runs and to report before it is killed itself.
 const GRACE_MS: libc::c_int = 2_000;
 
-/// The worker: never returns.
-pub(crate) fn work(job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
+/// What a worker can do before it knows its job: it stands by with everything that does not depend on it.
+pub(crate) struct Ready {
+    filters: confine::Filters,
+    /// Why it could not; the job that comes hears of it.
+    isolated: Result<(), Failure>,
+}
+
+/// Prepares a worker that is in its control groups, if it could enter them. Mounts are left out: those
+/// of the machine must be the ones of the job's time.
+pub(crate) fn stand_by(entered: std::io::Result<()>) -> Ready {
     die_with_parent();
     // SAFETY: a single-threaded process gives its signals back their defaults.
     unsafe {
@@ -105,9 +119,25 @@ pub(crate) fn work(job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
             libc::signal(signal, libc::SIG_DFL);
         }
     }
+    let identity = plan::identity();
+    let filters = confine::Filters::build(identity.is_some());
+    let entered = entered.map_err(|error| Failure::new("enter a control group", error));
+    let isolated = entered.and_then(|()| confine::isolate(identity));
+    // A change of credentials may have cleared it (prctl(2)).
+    die_with_parent();
+    match filters {
+        Ok(filters) => Ready { filters, isolated },
+        Err(failure) => Ready { filters: confine::Filters::default(), isolated: isolated.and(Err(failure)) },
+    }
+}
+
+/// The worker: never returns. What its control groups hold is told at once, the rest at the end.
+pub(crate) fn work(ready: Ready, held: Held, job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
+    let Ready { filters, isolated } = ready;
     let [control, stdin, stdout, stderr] = descriptors;
     let mut control = UnixStream::from(control);
-    let prepared = prepare(job).and_then(|view| {
+    tell(&mut control, &Told { held: Some(held), ..Told::default() });
+    let prepared = isolated.and_then(|()| prepare(job, filters)).and_then(|view| {
         let streams = match job.terminal {
             Some(size) => view::terminal(job, size, &stdout)?,
             None => [stdin, stdout, stderr],
@@ -134,37 +164,28 @@ pub(crate) fn work(job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
         leave(1);
     }
     wait_or_kill(&control, child);
+    // The groups go with the worker, and their counters are read until the other side lets go.
+    wait(&mut [watched(control.as_raw_fd())], -1);
     leave(0)
 }
 
-fn prepare(job: &Job) -> Result<view::View, Failure> {
-    for group in &job.cgroups {
-        let path = String::from_utf8_lossy(group).into_owned() + "/cgroup.procs";
-        std::fs::write(&path, "0").map_err(|error| Failure::new(format!("enter {path}"), error))?;
-    }
-    confine::unshare(job.identity)?;
-    // A change of credentials may have cleared it (prctl(2)).
-    die_with_parent();
-    view::mount_all(job)
+fn prepare(job: &Job, filters: confine::Filters) -> Result<view::View, Failure> {
+    confine::unshare_mounts()?;
+    let mut view = match &job.direct {
+        Some(direct) => direct::mount_all(job, direct)?,
+        None => view::mount_all(job)?,
+    };
+    view.filters = filters.fit(view.no_unix)?;
+    Ok(view)
 }
 
 /// Waits for init's end; a closed control socket means that nobody waits for the command any more.
 fn wait_or_kill(control: &UnixStream, init: libc::pid_t) {
     // SAFETY: pidfd_open with a pid of our own, not yet reaped child.
     let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, init, 0) } as libc::c_int;
-    let mut watched = [
-        libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 },
-        libc::pollfd { fd: control.as_raw_fd(), events: libc::POLLIN, revents: 0 },
-    ];
-    let wait = |watched: &mut [libc::pollfd], milliseconds| {
-        // SAFETY: initialised pollfds, as many as the slice has.
-        while unsafe { libc::poll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, milliseconds) } < 0
-            && std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted
-        {}
-        watched[0].revents != 0
-    };
+    let mut both = [watched(pidfd), watched(control.as_raw_fd())];
     // Init hears of the closed socket, too, and kills and reports by itself, unless it is stuck.
-    if !wait(&mut watched, -1) && !wait(&mut watched[..1], GRACE_MS) {
+    if !wait(&mut both, -1) && !wait(&mut both[..1], GRACE_MS) {
         // Killing pid 1 of a namespace kills all of it (pid_namespaces(7)).
         // SAFETY: init is our child and not yet reaped, so its pid is still its own.
         unsafe { libc::kill(init, libc::SIGKILL) };
@@ -173,6 +194,19 @@ fn wait_or_kill(control: &UnixStream, init: libc::pid_t) {
     unsafe { libc::waitpid(init, std::ptr::null_mut(), 0) };
 }
 
+fn watched(fd: libc::c_int) -> libc::pollfd {
+    libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
+}
+
+/// Waits for any of them; true if it was the first.
+fn wait(watched: &mut [libc::pollfd], milliseconds: libc::c_int) -> bool {
+    // SAFETY: initialised pollfds, as many as the slice has.
+    while unsafe { libc::poll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, milliseconds) } < 0
+        && std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted
+    {}
+    watched[0].revents != 0
+}
+
 fn tell(control: &mut UnixStream, told: &Told) {
-    let _ = control.write_all(&told.encode_to_vec());
+    let _ = control.write_all(&told.encode_length_delimited_to_vec());
 }

@@ -20,7 +20,6 @@ use support::host::{Host, on_runtime, reason};
 use support::{commit_of, with_effects};
 
 const CASES: &[Case] = &[
-    ("a_command_never_runs_unconfined", never_unconfined),
     ("a_command_is_previewed_then_exactly_that_is_committed", command_is_previewed),
     ("a_committed_command_is_undone_to_the_old_inodes", command_is_undone),
     ("a_commands_layer_survives_a_restart_of_the_daemon", command_layer_survives),
@@ -37,6 +36,7 @@ const ROOT_CASES: &[Case] = &[
     ("on_a_fixture_commands_change_the_fixture_and_nothing_else", on_a_fixture),
     ("a_mount_that_goes_while_a_command_runs_is_not_its_effect", mount_goes),
     ("an_ordinary_users_commands_are_previewed_and_committed_alike", as_user),
+    ("without_direct_landlock_nothing_runs_on_the_machine_itself", never_unconfined),
 ];
 
 fn as_user(_: &Path) {
@@ -47,7 +47,12 @@ fn as_user(_: &Path) {
 fn main() -> ExitCode {
     let is_root = rustix::process::geteuid().is_root();
     let cases: Vec<_> = if is_root { [CASES, ROOT_CASES].concat() } else { CASES.to_vec() };
-    cases::run(&cases, &[("commit until killed", commit_until_killed), ("settle commit", settle_commit)])
+    let helpers: &[Case] = &[
+        ("commit until killed", commit_until_killed),
+        ("settle commit", settle_commit),
+        ("apply as a user", apply_as_user),
+    ];
+    cases::run(&cases, helpers)
 }
 
 fn command(host: &Host, call: &str, stage: Stage, line: &str) -> Permit {
@@ -259,16 +264,6 @@ fn failing_commands(directory: &Path) {
     });
 }
 
-fn never_unconfined(directory: &Path) {
-    on_runtime(directory, async |mut host: Host| {
-        let mut link = host.start();
-        let report = link.report_of(&command(&host, "call", Stage::Apply, "touch touched")).await;
-        assert_eq!((report.outcome(), reason(&report)), (Outcome::NotApplied, Reason::PreviewUnavailable));
-        assert!(!host.tree.join("touched").exists());
-        link.stop().await;
-    });
-}
-
 fn on_a_fixture(directory: &Path) {
     let fix = directory.join("fix");
     for (path, content) in [("srv/app/logs/a.log", "old"), ("srv/app/data/app.db", "data"), ("logs/b.log", "x")] {
@@ -363,6 +358,24 @@ fn command_sees_no_state(directory: &Path) {
         let line = format!("ls -A {}", host.directory.join("state").display());
         let report = link.report_of(&command(&host, "call", Stage::Preview, &line)).await;
         assert_eq!(told(&report)["stdout"], json!(""), "{report:?}");
+        link.stop().await;
+    });
+}
+
+fn never_unconfined(_: &Path) {
+    assert!(cases::passes_as_user("apply as a user"));
+}
+
+/// An ordinary user's host has no direct mode.
+fn apply_as_user(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let daemon = host.open();
+        let found = daemon.hello().host.expect("a host").capabilities;
+        assert!(found.iter().any(|found| found.name == "direct.landlock" && !found.available), "{found:?}");
+        let mut link = host.serve(daemon);
+        let report = link.report_of(&command(&host, "call", Stage::Apply, "touch touched")).await;
+        assert_eq!((report.outcome(), reason(&report)), (Outcome::NotApplied, Reason::DirectUnavailable), "{report:?}");
+        assert!(!host.tree.join("touched").exists());
         link.stop().await;
     });
 }

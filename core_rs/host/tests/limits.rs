@@ -296,6 +296,8 @@ fn probed(directory: &Path) {
         assert!(preview.available, "{preview:?}");
         assert!(preview.detail.contains(if is_root() { "as root" } else { "as an ordinary user" }), "{preview:?}");
         assert!(found.tools.contains(&"terminal.exec".to_owned()));
+        let direct = found.capabilities.iter().find(|found| found.name == "direct.landlock").expect("probed");
+        assert!(direct.available == is_root() && direct.detail.contains(if is_root() { "landlock" } else { "root" }));
         assert_no_layer(&host.directory);
     });
 }
@@ -325,6 +327,9 @@ fn no_overlay(directory: &Path) {
             "{report:?}"
         );
         assert!(report.error.as_ref().is_some_and(|error| error.remedy.is_some()));
+        let arguments = json!({"command": "touch made", "cwd": host.tree});
+        let report = link.report_of(&host.permit("direct", Stage::Apply, "terminal.exec", &arguments)).await;
+        assert_eq!((report.outcome(), reason(&report)), (Outcome::NotApplied, Reason::DirectUnavailable), "{report:?}");
         assert!(!host.tree.join("made").exists());
         link.stop().await;
     });

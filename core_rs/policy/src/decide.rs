@@ -14,6 +14,9 @@ mod verdict;
 pub(crate) use verdict::hex;
 pub use verdict::{Ask, Decided, DiffDecided, Grant, Refusal};
 
+/// Name of the capability of hosts that run a command on the machine itself, confined to its permit.
+pub const CONFINES: &str = "direct.landlock";
+
 /// What a decision rests on beside the action itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
@@ -53,6 +56,7 @@ impl Facts<'_> {
 /// | a look that policy holds | ask first |
 /// | a native tool that only looks | run |
 /// | a native tool, all permitted for certain, above level `ask` or a person | run |
+/// | a command of an agent at level `auto`, all foreseen, declared, containable and permitted for certain, on a host that confines | run, confined |
 /// | the rest | preview, then [`decide_observed`] |
 pub fn decide(engine: &Engine, validated: &Validated, prediction: &Prediction, facts: &Facts<'_>) -> Decided {
     table::decide(engine, validated, prediction, facts)

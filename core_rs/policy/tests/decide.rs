@@ -24,6 +24,18 @@ fn the_decision_table_holds_row_by_row() {
             .does("process.signal:pid:7")
             .does("process.signal:sleep")
     };
+    let write_x = || {
+        Call::command("tee x")
+            .may("file.create:/srv/app/x")
+            .may("file.modify:/srv/app/x")
+            .declares("file.create:/srv/app/x")
+    };
+    let confined = |call: Call| {
+        let mut call = call.at(AutonomyLevel::Auto);
+        let name = cmdop_policy::decide::CONFINES.to_owned();
+        call.host.capabilities.push(Capability { name, available: true, detail: String::new() });
+        call
+    };
     let rows: Vec<(&str, Call, &str)> = vec![
         // The floor and hard forbids, for a person too.
         ("deletes the root", delete("/"), "refuse FLOOR_DENIED floor.root"),
@@ -172,7 +184,26 @@ fn the_decision_table_holds_row_by_row() {
         ),
         ("what may happen outside", Call::command("npm ci").may("file.create:/home/ada/.npm/**"), PREVIEW),
         ("a level that was never set", Call { level: None, ..delete("/srv/app/logs") }, PREVIEW),
-        ("auto has no direct mode yet", delete("/srv/app/logs").at(AutonomyLevel::Auto), PREVIEW),
+        // Direct mode.
+        ("at level auto, on a host that confines", confined(write_x()), APPLY),
+        ("on a host that does not", write_x().at(AutonomyLevel::Auto), PREVIEW),
+        ("at level preview", Call { level: Some(AutonomyLevel::Preview), ..confined(write_x()) }, PREVIEW),
+        ("in person", confined(write_x()).in_person(), PREVIEW),
+        ("unanalysable", confined(write_x()).unanalysable(), PREVIEW),
+        ("undeclared in part", confined(write_x().may("file.delete:/srv/app/y")), PREVIEW),
+        (
+            "possible and declared",
+            confined(write_x().may("file.create:/srv/app/y").declares("file.create:/srv/app/y")),
+            APPLY,
+        ),
+        ("a tree that may hold more than is known", confined(delete("/srv/app/logs")), PREVIEW),
+        ("what policy holds", confined(write_x().does("file.modify:/srv/app/.git/hooks/pre-commit")), PREVIEW),
+        (
+            "a contact, once it was approved",
+            confined(write_x().does("net.connect:example.com:443")),
+            "ask STAGE_PREVIEW workspace.irreversible",
+        ),
+        ("only looks", confined(Call::command("ls").predicts("file.read:/srv/app")), APPLY),
     ];
     let mut wrong = Vec::new();
     for (name, call, expected) in rows {

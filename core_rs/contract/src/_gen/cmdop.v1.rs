@@ -634,6 +634,7 @@ pub enum Reason {
     OutcomeUnknown = 56,
     HostError = 57,
     NotRestorable = 59,
+    DirectUnavailable = 60,
     LimitExceeded = 62,
     /// The connection and the server.
     UnsupportedProtocol = 70,
@@ -700,6 +701,7 @@ impl Reason {
             Self::OutcomeUnknown => "REASON_OUTCOME_UNKNOWN",
             Self::HostError => "REASON_HOST_ERROR",
             Self::NotRestorable => "REASON_NOT_RESTORABLE",
+            Self::DirectUnavailable => "REASON_DIRECT_UNAVAILABLE",
             Self::LimitExceeded => "REASON_LIMIT_EXCEEDED",
             Self::UnsupportedProtocol => "REASON_UNSUPPORTED_PROTOCOL",
             Self::FrameTooLarge => "REASON_FRAME_TOO_LARGE",
@@ -762,6 +764,7 @@ impl Reason {
             "REASON_OUTCOME_UNKNOWN" => Some(Self::OutcomeUnknown),
             "REASON_HOST_ERROR" => Some(Self::HostError),
             "REASON_NOT_RESTORABLE" => Some(Self::NotRestorable),
+            "REASON_DIRECT_UNAVAILABLE" => Some(Self::DirectUnavailable),
             "REASON_LIMIT_EXCEEDED" => Some(Self::LimitExceeded),
             "REASON_UNSUPPORTED_PROTOCOL" => Some(Self::UnsupportedProtocol),
             "REASON_FRAME_TOO_LARGE" => Some(Self::FrameTooLarge),

@@ -17,6 +17,7 @@ use crate::admit::Interrupted;
 use crate::exec::{self, Command, End, Finished, Limit};
 use crate::journal::Journals;
 use crate::native::Done;
+use crate::probe::Found;
 use crate::sandbox::Layer;
 use crate::spawner::Spawner;
 use crate::{Admitted, Error, commit, differ};
@@ -32,9 +33,11 @@ const MEASURE_STACK: usize = 256 << 20;
 /// Runs commands and commits their layers.
 #[derive(Debug)]
 pub(super) struct Terminal {
-    spawner: Spawner,
-    /// Why no command can run here, as it was found at the start.
+    pub(super) spawner: Spawner,
+    /// Why no command can run on a private layer here, as it was found at the start.
     refused: Option<String>,
+    /// Why none can run on the machine itself, held to its permit.
+    pub(super) refused_directly: Option<String>,
     /// Directories that a command finds empty.
     hidden: Vec<PathBuf>,
     /// Where an ordinary user's commands change things, beside their working directory.
@@ -47,7 +50,7 @@ pub(super) struct Terminal {
 impl Terminal {
     pub(super) fn new(
         spawner: Spawner,
-        confinement: Result<String, String>,
+        found: &Found,
         hidden: &[PathBuf],
         mut places: Vec<PathBuf>,
         journals: Arc<Journals>,
@@ -56,7 +59,8 @@ impl Terminal {
     ) -> Self {
         let kept_bytes = usize::try_from(max_output_bytes).unwrap_or(usize::MAX);
         places.extend(["/tmp", "/var/tmp"].map(PathBuf::from));
-        Self { spawner, refused: confinement.err(), hidden: hidden.to_vec(), places, journals, kept_bytes, user }
+        let (refused, refused_directly) = (found.confinement.clone().err(), found.direct.clone().err());
+        Self { spawner, refused, refused_directly, hidden: hidden.to_vec(), places, journals, kept_bytes, user }
     }
 
     /// What became of a commit that an earlier life left, after it was finished if it could be.
@@ -87,11 +91,8 @@ impl Terminal {
                 let done = tokio::task::spawn_blocking(move || commit_layer(&admitted, &directory, &journals)).await;
                 Ok(done.unwrap_or_else(|panic| broken(&permit, &panic.to_string())))
             }
-            Stage::Apply | Stage::Unspecified => {
-                let message =
-                    "this host runs commands on a private layer only and has no direct mode; preview it first";
-                Err(Error::use_tool(Reason::PreviewUnavailable, message, "files.write"))
-            }
+            Stage::Apply => self.direct(layers, &admitted, output, &stop).await,
+            Stage::Unspecified => Err(Error::stop(Reason::PermitInvalid, "the permit names no stage")),
         }
     }
 
@@ -154,7 +155,7 @@ impl Terminal {
         blocking(move || Layer::of_user(&directory, &places)).await
     }
 
-    fn command(&self, admitted: &Admitted) -> Result<Command, Error> {
+    pub(super) fn command(&self, admitted: &Admitted) -> Result<Command, Error> {
         let action = admitted.action.as_ref().map_or("", |action| action.arguments_json.as_str());
         let given = Arguments::read(action)?;
         Ok(Command {
@@ -203,7 +204,9 @@ fn commit_layer(admitted: &Admitted, directory: &Path, journals: &Journals) -> R
 }
 
 /// Runs what waits for the disk where it may wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(Error::stop(Reason::Internal, format!("a defect of the host: {error}"))))
 }
@@ -220,7 +223,7 @@ async fn measured<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
 }
 
 /// The tool's result by how the command ended.
-fn result(finished: &Finished) -> ToolResult {
+pub(super) fn result(finished: &Finished) -> ToolResult {
     let (exit_code, signal, limit) = match finished.end {
         End::Exited(code) => (Some(code), None, None),
         End::Signalled(signal) => (None, Some(signal), None),
@@ -273,7 +276,7 @@ fn why_failed(finished: &Finished) -> Option<v1::Error> {
         }
         End::Limited(limit) => {
             let (argument, what) = argument_of(limit);
-            let message = format!("the command met its limit of {what} and was ended; nothing was applied");
+            let message = format!("the command met its limit of {what} and was ended with its descendants");
             let error = reason::error(Reason::LimitExceeded, message);
             return Some(
                 error.fix_arguments(&format!("/arguments/{argument}"), "a higher limit, or do less in one call"),

@@ -8,9 +8,9 @@ use cmdop_contract::v1::Reason;
 use tokio::io::AsyncRead;
 use tokio::net::unix::pipe;
 
-use super::{Command, Program, cgroup, terminal};
+use super::{Command, Limits, Program, terminal};
 use crate::Error;
-use crate::sandbox::{Job, Layer, plan};
+use crate::sandbox::{self, Job, Layer, plan};
 use crate::spawner::{JOB_DESCRIPTORS, MAX_JOB_BYTES, Spawner};
 
 /// Variables that every command gets; nothing of the daemon's own environment.
@@ -42,20 +42,13 @@ impl Control {
     }
 }
 
-pub(super) fn start(
-    spawner: &Spawner,
-    layer: &Layer,
-    command: &Command,
-    group: &cgroup::Group,
-) -> Result<Started, Error> {
+pub(super) fn start(spawner: &Spawner, layer: &Layer, command: &Command) -> Result<Started, Error> {
     let doing = || Error::io("connect to the command");
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(doing())?;
     ours.set_nonblocking(true).map_err(doing())?;
     let ready = tokio::net::UnixStream::from_std(ours.try_clone().map_err(doing())?).map_err(doing())?;
     let control = Control { stream: ours, ready };
-    let mut job = job(layer, command);
-    job.cgroups = group.directories();
-    job.limits = Some(group.rest(&command.limits));
+    let job = job(layer, command);
     if command.terminal.is_some() {
         let (ours, socket) = tokio::net::UnixStream::pair().map_err(doing())?;
         let socket = OwnedFd::from(socket.into_std().map_err(doing())?);
@@ -81,8 +74,19 @@ fn job(layer: &Layer, command: &Command) -> Job {
     };
     job.cwd = command.cwd.clone().into_bytes();
     job.env = environment(command);
+    job.limits = Some(bounds(&command.limits));
     job.terminal = command.terminal;
     job
+}
+
+/// Limits as the worker takes them.
+pub(super) fn bounds(limits: &Limits) -> sandbox::Limits {
+    sandbox::Limits {
+        cpu_s: limits.cpu.as_secs().max(1),
+        memory_bytes: limits.memory,
+        processes: limits.processes,
+        file_bytes: limits.file,
+    }
 }
 
 fn hand_over(spawner: &Spawner, job: &Job, descriptors: &[OwnedFd; JOB_DESCRIPTORS]) -> Result<(), Error> {

@@ -7,6 +7,7 @@
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
@@ -38,27 +39,78 @@ pub(crate) fn survey(layer: &Layer, most: u64) -> Result<Survey, Error> {
     let mut found = Survey::default();
     for cover in layer.covers().iter().filter(|cover| !cover.upper.is_empty()) {
         let upper = crate::sandbox::path(&cover.upper);
-        count(upper, most, &mut found)
+        count(upper, &[], most, &mut found)
             .map_err(|errno| Error::io(format!("count the layer {}", upper.display()))(errno.into()))?;
     }
     Ok(found)
 }
 
+/// Where a command's changes take room: in its layer, or in what is opened to it of the machine.
+#[derive(Debug, Clone)]
+pub(super) struct Room {
+    layer: Layer,
+    /// What was taken before it began.
+    before: u64,
+    most: u64,
+}
+
+impl Room {
+    pub(super) async fn of(layer: &Layer, most: u64) -> Result<Self, Error> {
+        let room = Self { layer: layer.clone(), before: 0, most };
+        if !layer.is_direct() {
+            return Ok(room);
+        }
+        let counted = tokio::task::spawn_blocking(move || Self { before: room.taken(u64::MAX), ..room }).await;
+        counted.map_err(|error| Error::io("count what is opened")(error.into()))
+    }
+
+    /// What vanishes while it is counted is counted at the next look.
+    fn taken(&self, most: u64) -> u64 {
+        if !self.layer.is_direct() {
+            return survey(&self.layer, most).map_or(0, |found| found.bytes);
+        }
+        let mut found = Survey::default();
+        let openings = self.layer.openings();
+        for opening in openings {
+            // What is opened by itself is counted by itself.
+            let within = openings.iter().filter_map(|other| {
+                let (above, name) = other.path.split_at(other.path.iter().rposition(|byte| *byte == b'/')?);
+                (above == opening.path).then(|| &name[1..])
+            });
+            let left_out: Vec<&[u8]> = within.chain(opening.seals.iter().map(Vec::as_slice)).collect();
+            let place = crate::sandbox::path(&opening.path);
+            if matches!(count(place, &left_out, most, &mut found), Err(Errno::NOTDIR)) {
+                use std::os::unix::fs::MetadataExt;
+                found.bytes += place.symlink_metadata().map_or(0, |file| file.blocks() * 512);
+            }
+        }
+        found.bytes
+    }
+
+    fn is_exceeded(&self) -> bool {
+        let most = self.before.saturating_add(self.most);
+        let taken = self.taken(most);
+        if !self.layer.is_direct() {
+            return taken > most || is_nearly_full(self.layer.dir());
+        }
+        // Whoever frees a disk that is full already is left to it.
+        let grows = taken > self.before;
+        let places = self.layer.openings().iter().filter(|opening| opening.bound);
+        taken > most || (grows && places.map(|opening| crate::sandbox::path(&opening.path)).any(is_nearly_full))
+    }
+}
+
 /// Ends with the limit that a running command has met.
-pub(super) async fn watch(layer: &Layer, limits: Limits, group: &cgroup::Group) -> Limit {
+pub(super) async fn watch(room: Room, limits: Limits, groups: &OnceLock<cgroup::Group>) -> Limit {
     let mut interval = INTERVAL;
     loop {
         tokio::time::sleep(interval).await;
-        if group.cpu().is_some_and(|used| used > limits.cpu) {
+        if groups.get().and_then(cgroup::Group::cpu).is_some_and(|used| used > limits.cpu) {
             return Limit::Cpu;
         }
         let begun = Instant::now();
-        let (watched, most) = (layer.clone(), limits.disk);
-        let counted = tokio::task::spawn_blocking(move || {
-            // What vanishes while it is counted is counted at the next look.
-            let bytes = survey(&watched, most).map_or(0, |found| found.bytes);
-            bytes > most || is_nearly_full(watched.dir())
-        });
+        let watched = room.clone();
+        let counted = tokio::task::spawn_blocking(move || watched.is_exceeded());
         if counted.await.unwrap_or(true) {
             return Limit::Disk;
         }
@@ -77,16 +129,16 @@ fn is_nearly_full(dir: &Path) -> bool {
 /// Walks by names relative to one descriptor, up again by `..`: a tree may be deeper than a path is
 /// long or a process has descriptors. Whoever could move a directory meanwhile is the command, which
 /// moves it within its own layer.
-fn count(top: &Path, most: u64, found: &mut Survey) -> Result<(), Errno> {
+fn count(top: &Path, left_out: &[&[u8]], most: u64, found: &mut Survey) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut here = openat(CWD, top, flags, Mode::empty())?;
     let mut above: Vec<Vec<CString>> = Vec::new();
-    let mut pending = children(&here, found)?;
+    let mut pending = children(&here, left_out, found)?;
     loop {
         while let Some(name) = pending.pop() {
             match openat(&here, &*name, flags, Mode::empty()) {
                 Ok(below) => {
-                    let names = children(&below, found)?;
+                    let names = children(&below, &[], found)?;
                     here = below;
                     above.push(std::mem::replace(&mut pending, names));
                     found.depth = found.depth.max(above.len());
@@ -105,12 +157,12 @@ fn count(top: &Path, most: u64, found: &mut Survey) -> Result<(), Errno> {
 }
 
 /// Counts the entries of a directory; the names of those that are directories.
-fn children(directory: &OwnedFd, found: &mut Survey) -> Result<Vec<CString>, Errno> {
+fn children(directory: &OwnedFd, left_out: &[&[u8]], found: &mut Survey) -> Result<Vec<CString>, Errno> {
     let mut directories = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
         let name = entry.file_name();
-        if name == c"." || name == c".." {
+        if name == c"." || name == c".." || left_out.contains(&name.to_bytes()) {
             continue;
         }
         found.bytes += NAME_BYTES;
@@ -200,7 +252,7 @@ mod tests {
         }
         drop(here);
         let mut found = Survey::default();
-        count(&top, u64::MAX, &mut found).expect("count");
+        count(&top, &[], u64::MAX, &mut found).expect("count");
         assert_eq!(found, Survey { bytes: 2_000 * NAME_BYTES, depth: 2_000 });
         remove(&top).expect("remove");
         assert!(!top.exists());

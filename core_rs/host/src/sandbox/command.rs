@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use super::view::{self, View};
-use super::{Failure, Job, Kind, confine, tell};
+use super::{Failure, Job, Kind, confine, landlock, tell};
 use crate::spawner::leave;
 
 /// What `exec` is given.
@@ -56,12 +56,14 @@ fn prepare(job: &Job, view: &View, streams: &[OwnedFd; 3]) -> Result<Program, Fa
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
         libc::umask(0o022);
     }
-    if view.has_landlock {
+    if let Some(direct) = &job.direct {
+        landlock::restrict(direct)?;
+    } else if view.has_landlock {
         let layers = job.covers.iter().filter(|cover| !cover.upper.is_empty() && !view.read_only.contains(&cover.path));
         confine::write_within(layers.map(|cover| view::path(&cover.path)))?;
     }
     confine::limit_all(&job.limits.unwrap_or_default())?;
-    confine::give_up_privileges(job.identity.is_some(), view.no_unix)?;
+    confine::give_up_privileges(job.identity.is_some(), &view.filters)?;
     Ok(program)
 }
 

@@ -75,22 +75,24 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_vhangup,
 ];
 
-/// Own mount, pid, network, ipc, host name and control group namespaces, for an ordinary user within a
-/// user namespace. The pid namespace is its children's.
-pub(super) fn unshare(identity: Option<Identity>) -> Result<(), Failure> {
+/// Own pid, network, ipc, host name and control group namespaces, for an ordinary user within a user
+/// namespace. The pid namespace is its children's.
+pub(super) fn isolate(identity: Option<Identity>) -> Result<(), Failure> {
     if let Some(identity) = identity {
         // SAFETY: unshare with flags only.
         check(unsafe { libc::unshare(libc::CLONE_NEWUSER) }, "make a user namespace")?;
         map(identity)?;
     }
-    let flags = libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWNET
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP;
+    let flags =
+        libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
     // SAFETY: unshare with flags only.
     check(unsafe { libc::unshare(flags) }, "make namespaces")
+}
+
+/// Own mounts, which begin as those of the machine now.
+pub(super) fn unshare_mounts() -> Result<(), Failure> {
+    // SAFETY: unshare with flags only.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }, "make a mount namespace")
 }
 
 /// The user stays who it is; everybody else appears as nobody (user_namespaces(7)).
@@ -145,12 +147,12 @@ pub(super) fn limit_all(limits: &Limits) -> Result<(), Failure> {
 }
 
 /// Capabilities, no new privileges and the filter, in the order in which each still may.
-pub(super) fn give_up_privileges(is_user: bool, no_unix: bool) -> Result<(), Failure> {
+pub(super) fn give_up_privileges(is_user: bool, filters: &Filters) -> Result<(), Failure> {
     drop_capabilities(if is_user { &[] } else { &KEPT })?;
     // SAFETY: prctl with integer arguments.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, "refuse new privileges")?;
-    for program in filters(no_unix)? {
-        seccompiler::apply_filter(&program).map_err(|error| Failure::new("filter system calls", error))?;
+    for program in &filters.programs {
+        seccompiler::apply_filter(program).map_err(|error| Failure::new("filter system calls", error))?;
     }
     Ok(())
 }
@@ -184,6 +186,24 @@ fn drop_capabilities(kept: &[u32]) -> Result<(), Failure> {
     // SAFETY: header and data have the layout of version 3 and live until the call returns.
     let set = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) };
     check(set as libc::c_int, "drop capabilities")
+}
+
+/// The programs that refuse system calls.
+#[derive(Debug, Default)]
+pub(super) struct Filters {
+    programs: Vec<BpfProgram>,
+    no_unix: bool,
+}
+
+impl Filters {
+    pub(super) fn build(no_unix: bool) -> Result<Self, Failure> {
+        Ok(Self { programs: filters(no_unix)?, no_unix })
+    }
+
+    /// The same, or others if the view turned out to need them.
+    pub(super) fn fit(self, no_unix: bool) -> Result<Self, Failure> {
+        if self.no_unix == no_unix { Ok(self) } else { Self::build(no_unix) }
+    }
 }
 
 fn filters(no_unix: bool) -> Result<Vec<BpfProgram>, Failure> {
@@ -246,6 +266,6 @@ fn flag(argument: u8, flag: libc::c_int) -> Result<SeccompRule, seccompiler::Bac
     )?])
 }
 
-fn check(result: libc::c_int, what: &str) -> Result<(), Failure> {
+pub(super) fn check(result: libc::c_int, what: &str) -> Result<(), Failure> {
     if result == 0 { Ok(()) } else { Err(Failure::new(what, std::io::Error::last_os_error())) }
 }

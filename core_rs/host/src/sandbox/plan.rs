@@ -9,7 +9,7 @@ use crate::Error;
 use crate::fixture::mounts;
 
 /// Kernel file systems, which the view makes anew.
-const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+pub(super) const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// How one mount of the machine appears to the command.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -38,8 +38,10 @@ pub struct Cover {
 /// The private layer of one call on disk.
 #[derive(Debug, Clone)]
 pub struct Layer {
-    dir: PathBuf,
-    covers: Vec<Cover>,
+    pub(super) dir: PathBuf,
+    pub(super) covers: Vec<Cover>,
+    /// For a command that changes the machine itself.
+    pub(super) direct: Option<super::direct::Direct>,
 }
 
 impl Layer {
@@ -90,11 +92,11 @@ impl Layer {
         Ok(layer)
     }
 
-    fn empty(dir: &Path) -> Result<Self, Error> {
+    pub(super) fn empty(dir: &Path) -> Result<Self, Error> {
         for name in ["root", "empty"] {
             private(&dir.join(name))?;
         }
-        Ok(Self { dir: dir.into(), covers: Vec::new() })
+        Ok(Self { dir: dir.into(), covers: Vec::new(), direct: None })
     }
 
     fn cover(&mut self, path: &Path) -> Result<(), Error> {
@@ -144,7 +146,7 @@ fn look_alike(upper: &Path, mount: &Path) -> Result<bool, Error> {
     Ok(is_owned)
 }
 
-fn is_kernel(path: &Path) -> bool {
+pub(super) fn is_kernel(path: &Path) -> bool {
     KERNEL.iter().any(|kernel| path.starts_with(kernel))
 }
 
@@ -173,20 +175,24 @@ fn may_change(path: &Path) -> bool {
     !is_reserved && path.is_dir() && rustix::fs::access(path, access).is_ok()
 }
 
-fn bytes(path: &Path) -> Vec<u8> {
+pub(super) fn bytes(path: &Path) -> Vec<u8> {
     path.as_os_str().as_bytes().to_vec()
 }
 
 /// The job of a command in a layer; `hidden` directories appear empty.
 pub(crate) fn plan(layer: &Layer, hidden: &[PathBuf]) -> super::Job {
-    let is_root = rustix::process::geteuid().is_root();
-    let identity =
-        super::Identity { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
     super::Job {
         root: bytes(&layer.dir.join("root")),
         covers: layer.covers.clone(),
+        direct: layer.direct.clone(),
         hidden: hidden.iter().filter(|path| path.is_dir()).map(|path| bytes(path)).collect(),
-        identity: (!is_root).then_some(identity),
+        identity: identity(),
         ..super::Job::default()
     }
+}
+
+/// Who needs a user namespace to make others; nobody if the daemon is root.
+pub(super) fn identity() -> Option<super::Identity> {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    (!uid.is_root()).then_some(super::Identity { uid: uid.as_raw(), gid: gid.as_raw() })
 }

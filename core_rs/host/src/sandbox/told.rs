@@ -1,4 +1,4 @@
-//! What init or the worker reports of a command, once and at its end.
+//! What init or the worker reports of a command: the worker's groups at once, all else at the end.
 
 /// Everything that only they know. It crosses the control socket, so it is a message.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -28,12 +28,33 @@ pub(crate) struct Told {
     /// Landlock kept writes within the layers.
     #[prost(bool, tag = "9")]
     pub(crate) has_landlock: bool,
+    /// Said before anything else, by the worker.
+    #[prost(message, optional, tag = "10")]
+    pub(crate) held: Option<Held>,
+}
+
+/// Directories of control groups by the limits and counters that they hold.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Held {
+    #[prost(bytes = "vec", optional, tag = "1")]
+    pub(crate) pids: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub(crate) memory: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub(crate) cpu: Option<Vec<u8>>,
 }
 
 impl Told {
-    /// What was said; silence if it was cut off.
-    pub(crate) fn read(said: &[u8]) -> Self {
-        prost::Message::decode(said).unwrap_or_default()
+    /// All that was said; silence about the end if that was cut off.
+    pub(crate) fn read(mut said: &[u8]) -> Self {
+        let mut told = Self::default();
+        while !said.is_empty() && prost::Message::merge_length_delimited(&mut told, &mut said).is_ok() {}
+        told
+    }
+
+    /// Did it tell the end? What comes after that is only the end of who said it.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.kind() != Kind::Silent
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct View {
     pub(super) no_unix: bool,
     /// Landlock keeps writes within the layers (landlock(7), from its second version on).
     pub(super) has_landlock: bool,
+    /// The system calls that are refused in it.
+    pub(super) filters: super::confine::Filters,
 }
 
 /// Builds the view on the job's root directory, in the worker's own mount namespace.
@@ -54,12 +56,17 @@ pub(super) fn mount_all(job: &Job) -> Result<View, Failure> {
     for cover in &job.covers {
         mount_cover(root, cover, is_user, &mut view)?;
     }
+    hide(root, job)?;
+    devices(root)?;
+    Ok(view)
+}
+
+pub(super) fn hide(root: &Path, job: &Job) -> Result<(), Failure> {
     for hidden in &job.hidden {
         let place = inside(root, path(hidden));
         tmpfs(&place, MountFlags::RDONLY, c"size=4k,mode=700")?;
     }
-    devices(root)?;
-    Ok(view)
+    Ok(())
 }
 
 /// An ordinary user may not lay an overlay over a root with mounts in it, so it shows everything
@@ -176,7 +183,7 @@ pub(super) fn terminal(job: &Job, size: Size, socket: &OwnedFd) -> Result<[Owned
 }
 
 /// An own small `/dev`: a few devices, a private `/dev/shm` that is the command's `TMPDIR`, own terminals.
-fn devices(root: &Path) -> Result<(), Failure> {
+pub(super) fn devices(root: &Path) -> Result<(), Failure> {
     let dev = root.join("dev");
     tmpfs(&dev, MountFlags::NOEXEC, c"size=64k,mode=755")?;
     let failed = |what: &Path| {
@@ -217,7 +224,7 @@ pub(super) fn enter(job: &Job) -> Result<(), Failure> {
     std::env::set_current_dir("/").map_err(|error| Failure::new("enter the view", error))
 }
 
-fn tmpfs(place: &Path, flags: MountFlags, options: &std::ffi::CStr) -> Result<(), Failure> {
+pub(super) fn tmpfs(place: &Path, flags: MountFlags, options: &std::ffi::CStr) -> Result<(), Failure> {
     mount_fs("tmpfs", place, flags | MountFlags::NOSUID | MountFlags::NODEV, options)
 }
 
@@ -230,11 +237,11 @@ pub(crate) fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-fn inside(root: &Path, path: &Path) -> PathBuf {
+pub(super) fn inside(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 /// Commas end an option and colons a layer (overlayfs.rst); a backslash takes them literally.
-fn escaped(path: &[u8]) -> Vec<u8> {
+pub(super) fn escaped(path: &[u8]) -> Vec<u8> {
     path.iter().flat_map(|byte| if b",:\\".contains(byte) { vec![b'\\', *byte] } else { vec![*byte] }).collect()
 }

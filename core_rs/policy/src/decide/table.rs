@@ -79,18 +79,23 @@ pub(super) fn refused(engine: &Engine, findings: &[Finding], facts: &Facts<'_>) 
 
 /// Certain changes and contacts that the declaration does not cover, as declarations that would.
 fn undeclared(validated: &Validated, findings: &[Finding]) -> Vec<ExpectedEffect> {
-    let declared = validated.declared();
-    let covered = |finding: &Finding| {
-        let predicted = Effect::new(finding.kind, finding.target.clone());
-        declared.iter().any(|effect| effect.covers(finding.kind, predicted.reach()))
-    };
     let predicted: Vec<&Finding> = findings
         .iter()
         .filter(|finding| finding.origin == Origin::Predicted && finding.certain && !finding.is_look())
         .filter(|finding| !is_sink(finding))
         .collect();
+    uncovered(validated, &predicted)
+}
+
+/// Which of these the declaration does not cover, as declarations that would.
+fn uncovered(validated: &Validated, predicted: &[&Finding]) -> Vec<ExpectedEffect> {
+    let declared = validated.declared();
+    let covered = |finding: &Finding| {
+        let predicted = Effect::new(finding.kind, finding.target.clone());
+        declared.iter().any(|effect| effect.covers(finding.kind, predicted.reach()))
+    };
     let mut missing: Vec<ExpectedEffect> = Vec::new();
-    for finding in &predicted {
+    for finding in predicted {
         // Of `>`, which creates or modifies, declaring one is enough.
         let other = |other: &&&Finding| other.either && other.target == finding.target && covered(other);
         if covered(finding) || (finding.either && predicted.iter().any(|candidate| other(&candidate))) {
@@ -115,12 +120,16 @@ fn is_sink(finding: &Finding) -> bool {
     write && crate::classes::is_sink(&finding.target)
 }
 
-/// Where it runs first. Only a native tool's effects are exact enough to be had directly.
+/// Where it runs first. A native tool's effects are exact enough to be had directly; a command is
+/// held to its permit by the host, if that can.
 fn stage(validated: &Validated, prediction: &Prediction, findings: &[Finding], facts: &Facts<'_>) -> Stage {
     let contract = validated.tool().contract();
     let native = contract.effect_source() == EffectSource::Template;
-    if !native || !prediction.unanalysable.is_empty() {
+    if !prediction.unanalysable.is_empty() {
         return Stage::Preview;
+    }
+    if !native {
+        return if is_confinable(validated, findings, facts) { Stage::Apply } else { Stage::Preview };
     }
     // What nothing holds back is asked about before it runs, so that a preview would only ask twice.
     let is_loose = findings.iter().any(|finding| !finding.containable);
@@ -132,6 +141,21 @@ fn stage(validated: &Validated, prediction: &Prediction, findings: &[Finding], f
         Some(AutonomyLevel::Shadow | AutonomyLevel::Ask | AutonomyLevel::Unspecified)
     );
     if watched || !findings.iter().all(Finding::is_clear) { Stage::Preview } else { Stage::Apply }
+}
+
+/// May a command run on the machine itself? Its agent is trusted with that, the host can confine it,
+/// and everything that it may change are files that were declared and are permitted beyond doubt:
+/// what a private copy would have shown afterwards is then known before.
+fn is_confinable(validated: &Validated, findings: &[Finding], facts: &Facts<'_>) -> bool {
+    let is_able = |name: &str| facts.host.capabilities.iter().any(|found| found.name == name && found.available);
+    let changes: Vec<&Finding> = findings.iter().filter(|finding| !finding.is_look() && !is_sink(finding)).collect();
+    let predicted: Vec<&Finding> =
+        changes.iter().copied().filter(|finding| finding.origin == Origin::Predicted).collect();
+    facts.effective_level() == Some(AutonomyLevel::Auto)
+        && is_able(super::CONFINES)
+        && findings.iter().all(Finding::is_clear)
+        && changes.iter().all(|finding| finding.containable)
+        && uncovered(validated, &predicted).is_empty()
 }
 
 /// Effects that a person may permit.

@@ -1,0 +1,75 @@
+//! `terminal.exec` on the machine itself: confined to its permit, measured from outside.
+
+use cmdop_contract::v1::{EffectKind, Observation, Outcome, Reason, Report, Unobserved};
+use tokio_util::sync::CancellationToken;
+
+use super::execute::{broken, success};
+use super::layers::Layers;
+use super::output::OutputSender;
+use super::terminal::{Terminal, blocking, result};
+use crate::native::Done;
+use crate::observe::Before;
+use crate::sandbox::{Layer, unavailable};
+use crate::{Admitted, Error, exec};
+
+impl Terminal {
+    /// Runs the command where it changes the machine, and nothing else of it than its permit names.
+    ///
+    /// # Errors
+    /// Why nothing ran.
+    pub(super) async fn direct(
+        &self,
+        layers: &Layers,
+        admitted: &Admitted,
+        output: OutputSender,
+        stop: &CancellationToken,
+    ) -> Result<Report, Error> {
+        let done = self.try_direct(layers, admitted, output, stop).await;
+        layers.discard(&admitted.call_id);
+        done
+    }
+
+    async fn try_direct(
+        &self,
+        layers: &Layers,
+        admitted: &Admitted,
+        mut output: OutputSender,
+        stop: &CancellationToken,
+    ) -> Result<Report, Error> {
+        if let Some(why) = &self.refused_directly {
+            return Err(unavailable(why));
+        }
+        let command = self.command(admitted)?;
+        let directory = layers.prepare(&admitted.call_id)?;
+        let (permitted, hidden) = (admitted.effects.clone(), command.hidden.clone());
+        let (layer, before) = blocking(move || {
+            let layer = Layer::direct(&directory, &permitted, &hidden)?;
+            let before = Before::look(layer.openings(), &permitted)?;
+            Ok((layer, before))
+        })
+        .await?;
+        let push = |stream, piece: &[u8]| output.push(stream, piece);
+        let finished = match exec::run(&self.spawner, admitted, &layer, &command, stop, push).await {
+            Ok(finished) => finished,
+            Err(error) if error.reason() == Reason::PreviewUnavailable => return Err(unavailable(&error.to_string())),
+            // No such directory or program, or more arguments than one takes.
+            Err(error) if matches!(error.reason(), Reason::PathNotFound | Reason::InvalidArguments) => {
+                return Err(error);
+            }
+            // Its guard is gone, and nobody knows whether it ran.
+            Err(error) => return Ok(broken(admitted, &error.to_string())),
+        };
+        let result = result(&finished);
+        let observation = blocking(move || before.compare()).await.unwrap_or_else(|error| unseen(&error));
+        let is_unchanged = observation.effects.is_empty() && observation.unobserved.is_empty();
+        let outcome = if is_unchanged && !result.ok { Outcome::NotApplied } else { Outcome::Applied };
+        Ok(success(admitted, Done { outcome, result, observation }, false))
+    }
+}
+
+/// The command ran, and what it did could not be measured.
+fn unseen(error: &Error) -> Observation {
+    let missing = Unobserved { kind: EffectKind::FileModify.into(), why: error.to_string() };
+    let digest = cmdop_contract::digest::observation_digest(&[]);
+    Observation { unobserved: vec![missing], digest, ..Observation::default() }
+}

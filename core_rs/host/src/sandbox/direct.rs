@@ -1,0 +1,200 @@
+//! The view of a command that changes the machine itself: everything read-only but what its permit opens.
+//!
+//! The machine appears as overlays without an upper layer, in which nothing can be written and whose
+//! inodes are not the machine's: neither its modes nor its owners nor its locks nor its sockets can be
+//! reached. Openings are the machine's own directories, mounted writable over their places in the view.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use cmdop_contract::v1::PermittedEffect;
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::io::Errno;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_change, move_mount,
+    open_tree,
+};
+
+use super::openings::{Opening, openings};
+use super::plan::{Cover, Layer, bytes, is_kernel};
+use super::view::{View, devices, escaped, hide, inside, path, tmpfs};
+use super::{Failure, Job};
+use crate::Error;
+use crate::fixture::mounts;
+
+/// What of the machine a command may change.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Direct {
+    /// Empty directory: an overlay without an upper layer takes two lower ones.
+    #[prost(bytes = "vec", tag = "1")]
+    empty: Vec<u8>,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) openings: Vec<Opening>,
+}
+
+impl Layer {
+    /// Prepares, in an empty private directory, a view that is writable where these effects are.
+    ///
+    /// # Errors
+    /// `DIRECT_UNAVAILABLE` if what would be opened is too wide; what the operating system says.
+    pub fn direct(dir: &Path, permitted: &[PermittedEffect], hidden: &[PathBuf]) -> Result<Self, Error> {
+        let openings = openings(permitted, hidden)?;
+        let mut layer = Self::empty(dir)?;
+        layer.covers = mounts::visible()?
+            .into_iter()
+            .filter(|mount| !is_kernel(&mount.path))
+            .map(|mount| Cover { path: bytes(&mount.path), ..Cover::default() })
+            .collect();
+        layer.direct = Some(Direct { empty: bytes(&dir.join("empty")), openings });
+        Ok(layer)
+    }
+
+    /// Does the command change the machine itself?
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    /// What is opened of the machine; nothing in a preview.
+    #[must_use]
+    pub fn openings(&self) -> &[Opening] {
+        self.direct.as_ref().map_or(&[], |direct| &direct.openings)
+    }
+}
+
+/// Builds the view on the job's root directory, in the worker's own mount namespace.
+pub(super) fn mount_all(job: &Job, direct: &Direct) -> Result<View, Failure> {
+    let root = path(&job.root);
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(|error| Failure::new("keep mounts private", error))?;
+    // The machine's own directories, held before anything covers them.
+    let held: Vec<(&Opening, OwnedFd)> = direct
+        .openings
+        .iter()
+        .filter(|opening| opening.bound)
+        .map(|opening| Ok((opening, clone_of(&real(CWD, path(&opening.path))?, OpenTreeFlags::empty(), opening)?)))
+        .collect::<Result<_, Failure>>()?;
+    tmpfs(path(&direct.empty), MountFlags::RDONLY, c"size=4k,mode=755")?;
+    for cover in &job.covers {
+        cover_read_only(root, path(&cover.path), direct)?;
+    }
+    let view = open_view(root)?;
+    // A seal is the view's own read-only tree, so it is taken before the opening covers that.
+    let mut seals = Vec::new();
+    for opening in &direct.openings {
+        for name in &opening.seals {
+            let place = super::child(&opening.path, name);
+            let found = match beneath(&view, &place) {
+                // Gone since it was seen: what comes in its place is new, and is seen.
+                Err(Errno::NOENT) => continue,
+                found => found.map_err(|error| failed("seal", &place, error))?,
+            };
+            seals.push((place, clone_of(&found, OpenTreeFlags::AT_RECURSIVE, opening)?));
+        }
+    }
+    for (opening, tree) in held {
+        restrict_mount(&tree, &opening.path)?;
+        let place = beneath(&view, &opening.path).map_err(|error| failed("open", &opening.path, error))?;
+        attach(&tree, &place).map_err(|error| failed("open", &opening.path, error))?;
+    }
+    for (place, tree) in seals {
+        match beneath(&view, &place) {
+            Err(Errno::NOENT) => {}
+            found => found.and_then(|found| attach(&tree, &found)).map_err(|error| failed("seal", &place, error))?,
+        }
+    }
+    hide(root, job)?;
+    devices(root)?;
+    // A command whose writes Landlock does not hold is not started.
+    Ok(View { has_landlock: true, ..View::default() })
+}
+
+/// A mount of the machine as an overlay without an upper layer.
+fn cover_read_only(root: &Path, from: &Path, direct: &Direct) -> Result<(), Failure> {
+    let place = inside(root, from);
+    let is_directory = from.is_dir();
+    if is_directory {
+        let lower = escaped(from.as_os_str().as_bytes());
+        let options = [b"lowerdir=", &*escaped(&direct.empty), b":", &lower, b"\0"].concat();
+        let options = CString::from_vec_with_nul(options).map_err(|error| Failure::new(from.display(), error))?;
+        let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
+        return mount("cmdop-direct", &place, "overlay", flags, Some(options.as_c_str()))
+            .map_err(|error| Failure::new(format!("cover {} read-only", from.display()), error));
+    }
+    // A file that is mounted by itself: a read-only bind would leave a socket reachable.
+    let is_file = from.symlink_metadata().is_ok_and(|found| found.is_file());
+    let source = if is_file { from } else { Path::new("/dev/null") };
+    mount_bind(source, &place).map_err(|error| Failure::new(format!("bind {}", from.display()), error))?;
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
+    rustix::mount::mount_remount(&place, flags, c"")
+        .map_err(|error| Failure::new(format!("make {} read-only", from.display()), error))
+}
+
+fn open_view(root: &Path) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(root, flags, Mode::empty()).map_err(|error| Failure::new("open the view", error))
+}
+
+/// Opens a path that leads through no link.
+fn real(at: impl std::os::fd::AsFd, place: &Path) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat2(at, place, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
+        .map_err(|error| Failure::new(format!("open {}", place.display()), error))
+}
+
+/// Opens an absolute path within the view; its last name may be a link, which is not followed.
+fn beneath(view: &OwnedFd, place: &[u8]) -> Result<OwnedFd, Errno> {
+    let relative = place.strip_prefix(b"/").unwrap_or(place);
+    let (parent, name) = match relative.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (&relative[..at], &relative[at + 1..]),
+        None => (&b"."[..], relative),
+    };
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let parent = openat2(view, parent, flags | OFlags::DIRECTORY, Mode::empty(), resolve)?;
+    rustix::fs::openat(&parent, name, flags, Mode::empty())
+}
+
+/// A mount of its own of what is open, not attached anywhere yet.
+fn clone_of(found: &OwnedFd, depth: OpenTreeFlags, opening: &Opening) -> Result<OwnedFd, Failure> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(found, c"", flags | depth).map_err(|error| failed("clone", &opening.path, error))
+}
+
+fn attach(tree: &OwnedFd, place: &OwnedFd) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(tree, c"", place, c"", flags)
+}
+
+/// No devices and no set-user-ID programs through an opening, and nothing but directories and files.
+fn restrict_mount(tree: &OwnedFd, place: &[u8]) -> Result<(), Failure> {
+    let kind = fstat(tree).map(|found| FileType::from_raw_mode(found.st_mode));
+    if !matches!(kind, Ok(FileType::Directory | FileType::RegularFile)) {
+        return Err(Failure::new(path(place).display(), "neither a directory nor a regular file"));
+    }
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let empty: &CStr = c"";
+    // SAFETY: a descriptor of ours, an empty path and a whole structure that lives until the call returns.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            empty.as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    super::confine::check(set as libc::c_int, "restrict an opening")
+}
+
+fn failed(doing: &str, place: &[u8], error: Errno) -> Failure {
+    Failure::new(format!("{doing} {}", path(place).display()), error)
+}
