@@ -9,6 +9,7 @@ mod census;
 mod chmod;
 mod copy;
 mod delete;
+mod deploy;
 mod edit;
 mod list;
 pub(crate) mod measure;
@@ -45,6 +46,10 @@ use beneath::{Root, not_usable};
 
 /// Names of the native tools.
 pub const TOOLS: &[&str] = &[
+    "deploy.plan",
+    "deploy.release",
+    "deploy.rollback",
+    "deploy.status",
     "files.chmod",
     "files.copy",
     "files.delete",
@@ -160,6 +165,8 @@ fn places(tool: &str) -> &'static [(&'static str, bool)] {
     match tool {
         "files.delete" => &[("path", true)],
         "files.copy" | "files.move" => &[("from", true), ("to", false)],
+        "deploy.plan" | "deploy.release" => &[("root", true), ("source", true)],
+        "deploy.rollback" | "deploy.status" => &[("root", true)],
         _ if tool.starts_with("files.") => &[("path", false)],
         _ => &[],
     }
@@ -249,6 +256,14 @@ impl Native {
             "files.move" => Box::new(relocate::Move::prepare(&self.root, &arguments)?),
             "files.copy" => Box::new(copy::Copy::prepare(&self.root, &arguments)?),
             "files.delete" => Box::new(delete::Removal::prepare(&self.root, &arguments)?),
+            "deploy.plan" => Box::new(Looked(deploy::plan(&self.root, &arguments)?)),
+            "deploy.status" => Box::new(deploy::Status::prepare(&self.root, &arguments)?),
+            "deploy.release" => {
+                // What would be released is known by its digest, or it is not known.
+                arguments.required("digest")?;
+                Box::new(deploy::Release::prepare(&self.root, &arguments)?)
+            }
+            "deploy.rollback" => Box::new(deploy::Rollback::prepare(&self.root, &arguments)?),
             "process.list" => Box::new(Looked(process::list(&arguments)?)),
             "process.signal" => Box::new(process::Signalling::prepare(&arguments)?),
             "service.status" => Box::new(Looked(service::status(&*self.supervisor, &arguments)?)),
@@ -289,7 +304,11 @@ fn perform(admitted: &Admitted, started: Instant, mut step: Box<dyn Step>) -> Re
     match step.perform(&admitted.permit_id) {
         Ok((effects, failure)) => {
             let told = step.result();
-            let result = result(started, failure.map_or(Ok(told), Err));
+            let result = match failure {
+                None => result(started, Ok(told)),
+                // What a deployment that failed left is part of its result.
+                Some(error) => ToolResult { result_json: told.to_string(), ..result(started, Err(error)) },
+            };
             Ok(Done { outcome: Outcome::Applied, result, observation: observation(effects) })
         }
         Err(error) => Ok(failed(started, error)),

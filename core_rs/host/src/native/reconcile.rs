@@ -13,7 +13,7 @@ use super::delete::remove_hidden;
 use super::measure::{Stamp, sha256, sha256_of};
 use super::read::open_regular;
 use super::write::{MAX_SPLICED_BYTES, content, mode};
-use super::{Native, hidden_name, service};
+use super::{Native, deploy, hidden_name, service};
 use crate::Error;
 use crate::admit::Interrupted;
 use crate::service::State;
@@ -37,6 +37,9 @@ impl Native {
             "files.copy" => self.reconcile_copy(interrupted, &Arguments::of(action).ok()?),
             "service.start" => self.reconcile_service(&Arguments::of(action).ok()?, true),
             "service.stop" => self.reconcile_service(&Arguments::of(action).ok()?, false),
+            "deploy.release" | "deploy.rollback" => {
+                deploy::settle(&self.root, &Arguments::of(action).ok()?, &permit.permit_id)
+            }
             "files.delete" => self.reconcile_delete(interrupted, &Arguments::of(action).ok()?),
             _ => return None,
         };

@@ -1,0 +1,640 @@
+//! Deployments on a real directory, with a real server on loopback and a kill at every step.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
+
+use cmdop_contract::derive::derive;
+use cmdop_contract::effect::{Class, class, kind_name};
+use cmdop_contract::v1::{Action, Observation, Outcome, Permit, PermittedEffect, Reason};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::Error;
+use crate::admit::{Admitted, Interrupted};
+use crate::native::{Done, Native};
+
+thread_local! {
+    /// What a test does when a deployment of its thread reaches a point.
+    static AT: RefCell<Option<Box<dyn FnMut(&str)>>> = const { RefCell::new(None) };
+}
+
+/// The end of a process that no code of it notices.
+struct Killed;
+
+/// Every point that a release or a rollback may reach.
+const POINTS: [&str; 11] = [
+    "begun",
+    "staged",
+    "pending",
+    "published",
+    "link",
+    "switched",
+    "unhealthy",
+    "checked",
+    "concluded",
+    "hidden",
+    "never",
+];
+
+pub(super) fn reached(name: &str) {
+    // Taken out meanwhile, so that what it does may reach points as well.
+    if let Some(mut then) = AT.with(|at| at.borrow_mut().take()) {
+        then(name);
+        AT.with(|at| *at.borrow_mut() = Some(then));
+    }
+}
+
+/// Runs with something that happens at each point.
+fn with<T>(then: impl FnMut(&str) + 'static, run: impl FnOnce() -> T) -> T {
+    AT.with(|at| *at.borrow_mut() = Some(Box::new(then)));
+    let done = catch_unwind(AssertUnwindSafe(run));
+    AT.with(|at| *at.borrow_mut() = None);
+    done.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// True if it was killed at the point.
+fn killed_at(point: &'static str, run: impl FnOnce()) -> bool {
+    let kill = move |name: &str| {
+        if name == point {
+            // No message: this is no failure.
+            resume_unwind(Box::new(Killed));
+        }
+    };
+    match catch_unwind(AssertUnwindSafe(|| with(kill, run))) {
+        Ok(()) => false,
+        Err(panic) if panic.is::<Killed>() => true,
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+struct Place {
+    dir: TempDir,
+    calls: AtomicU16,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = TempDir::new().expect("directory");
+        fs::create_dir(dir.path().join("web")).expect("root");
+        Self { dir, calls: AtomicU16::new(0) }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("web")
+    }
+
+    /// A source with a file, a program and a link.
+    fn source(&self, content: &str) -> PathBuf {
+        let source = self.dir.path().join(format!("source-{content}"));
+        if !source.exists() {
+            fs::create_dir_all(source.join("bin")).expect("source");
+            fs::write(source.join("version"), content).expect("file");
+            fs::write(source.join("bin/run"), "#!/bin/sh\n").expect("file");
+            fs::set_permissions(source.join("bin/run"), fs::Permissions::from_mode(0o750)).expect("mode");
+            symlink("../version", source.join("bin/which")).expect("link");
+        }
+        source
+    }
+
+    fn arguments(&self, id: &str, more: &Value) -> Value {
+        let mut arguments = json!({"root": self.root(), "release": id, "source": self.source(id)});
+        merge(&mut arguments, more);
+        let plan = told(&self.call("deploy.plan", &arguments));
+        merge(&mut arguments, &json!({"digest": plan["digest"]}));
+        arguments
+    }
+
+    /// A permit for exactly what follows from the arguments.
+    fn permit(&self, tool: &str, arguments: &Value) -> Permit {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        let derived = derive(tool, arguments).expect("derived").into_iter().filter(|it| class(it.kind) != Class::Look);
+        let effect = |it: cmdop_contract::derive::Derived| PermittedEffect {
+            kind: it.kind.into(),
+            target: it.target.to_string(),
+            max_count: None,
+        };
+        Permit {
+            permit_id: format!("permit-{number}"),
+            action: Some(Action { tool: tool.into(), arguments_json: arguments.to_string(), ..Action::default() }),
+            effects: derived.map(effect).collect(),
+            ..Permit::default()
+        }
+    }
+
+    fn call(&self, tool: &str, arguments: &Value) -> Done {
+        native().apply(&Admitted::for_tests(self.permit(tool, arguments))).expect("within its permit")
+    }
+
+    fn release(&self, id: &str, more: &Value) -> Done {
+        self.call("deploy.release", &self.arguments(id, more))
+    }
+
+    fn rollback(&self, more: &Value) -> Done {
+        let mut arguments = json!({"root": self.root()});
+        merge(&mut arguments, more);
+        self.call("deploy.rollback", &arguments)
+    }
+
+    fn status(&self) -> Value {
+        told(&self.call("deploy.status", &json!({"root": self.root()})))
+    }
+
+    /// What whoever follows the link finds.
+    fn live(&self) -> Option<String> {
+        fs::read_to_string(self.root().join("current/bin/which")).ok()
+    }
+
+    /// Everything beneath the root but for what is remembered, hidden names included.
+    fn tree(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut left = vec![self.root()];
+        while let Some(dir) = left.pop() {
+            for entry in fs::read_dir(&dir).expect("list").map(|entry| entry.expect("entry").path()) {
+                let link = fs::read_link(&entry).map(|to| to.display().to_string()).unwrap_or_default();
+                let shown = entry.strip_prefix(self.root()).expect("beneath").display().to_string();
+                if shown != ".deploy/state" {
+                    found.push(format!("{shown} {link}"));
+                }
+                if entry.is_dir() && !entry.is_symlink() {
+                    left.push(entry);
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+}
+
+fn native() -> Native {
+    Native::open(Vec::new()).expect("open /")
+}
+
+fn merge(into: &mut Value, more: &Value) {
+    let Some(more) = more.as_object() else { return };
+    for (key, value) in more {
+        into[key] = value.clone();
+    }
+}
+
+fn told(done: &Done) -> Value {
+    assert!(done.result.ok, "{:?}", done.result.error);
+    serde_json::from_str(&done.result.result_json).expect("a result is JSON")
+}
+
+fn result(done: &Done) -> Value {
+    serde_json::from_str(&done.result.result_json).expect("a result is JSON")
+}
+
+fn error(done: &Done) -> &cmdop_contract::v1::Error {
+    assert!(!done.result.ok);
+    done.result.error.as_ref().expect("a failure has an error")
+}
+
+/// `file.create releases/a`, sorted.
+fn effects(place: &Place, observation: &Observation) -> Vec<String> {
+    let root = place.root().display().to_string();
+    let text = |effect: &cmdop_contract::v1::ObservedEffect| {
+        let target = effect.target.strip_prefix(&root).unwrap_or(&effect.target);
+        format!("{} {}", kind_name(effect.kind()), target.trim_start_matches('/')).trim_end().to_owned()
+    };
+    let mut list: Vec<_> = observation.effects.iter().map(text).collect();
+    list.sort();
+    list
+}
+
+/// A server whose status the test sets.
+struct Service {
+    port: u16,
+    status: Arc<AtomicU16>,
+}
+
+impl Service {
+    /// Answers with what `decide` says about the status that was set.
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let port = listener.local_addr().expect("address").port();
+        let status = Arc::new(AtomicU16::new(200));
+        let shown = status.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let mut request = [0; 1024];
+                let _ = stream.read(&mut request);
+                let _ = write!(stream, "HTTP/1.1 {} Told\r\n\r\n", shown.load(Ordering::Relaxed));
+            }
+        });
+        Self { port, status }
+    }
+
+    fn check(&self) -> Value {
+        json!({"port": self.port, "path": "/health", "retries": 1, "interval_ms": 1})
+    }
+}
+
+#[test]
+fn a_release_is_copied_whole_and_made_live_by_a_link() {
+    let place = Place::new();
+    let arguments = place.arguments("v1", &json!({}));
+    let permit = place.permit("deploy.release", &arguments);
+    let (planned, held) = native().plan(&Admitted::for_tests(permit.clone()));
+    assert!(place.tree().is_empty(), "a plan changes nothing");
+    let preview_digest = planned.observation.digest.clone();
+    let commit = Admitted::for_tests(Permit { preview_digest, ..permit });
+    let done = native().commit(&commit, &held.expect("held")).expect("committed");
+    assert_eq!((done.outcome, told(&done)["outcome"].clone()), (Outcome::Applied, json!("released")));
+    assert_eq!(effects(&place, &planned.observation), effects(&place, &done.observation));
+    assert_eq!(place.live().as_deref(), Some("v1"));
+    assert_eq!(fs::read_link(place.root().join("current")).expect("link"), Path::new("releases/v1"));
+    let mode = fs::metadata(place.root().join("current/bin/run")).expect("stat").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o750);
+    let expected = [
+        "deploy.release",
+        "file.create .deploy",
+        "file.create .deploy/state",
+        "file.create current",
+        "file.create releases",
+        "file.create releases/v1",
+        "file.create releases/v1/bin",
+        "file.create releases/v1/bin/run",
+        "file.create releases/v1/bin/which",
+        "file.create releases/v1/version",
+    ];
+    assert_eq!(effects(&place, &done.observation), expected);
+    assert!(!place.tree().iter().any(|name| name.contains(".cmdop-") || name.contains("holder")));
+}
+
+#[test]
+fn a_plan_says_everything_that_a_release_does() {
+    let place = Place::new();
+    place.release("v1", &json!({}));
+    let arguments = place.arguments("v2", &json!({}));
+    let plan = told(&place.call("deploy.plan", &arguments));
+    assert_eq!((&plan["standing"], &plan["live"], &plan["previous"]), (&json!("new"), &json!("v1"), &json!("v1")));
+    assert_eq!(plan["entries"], json!(5));
+    let done = place.call("deploy.release", &arguments);
+    assert_eq!(plan["changes_total"], json!(done.observation.effects.len()));
+    let mut planned: Vec<_> = plan["changes"].as_array().expect("list").iter().map(|it| it["target"].clone()).collect();
+    let mut found: Vec<_> = done.observation.effects.iter().map(|it| json!(it.target)).collect();
+    planned.sort_by_key(Value::to_string);
+    found.sort_by_key(Value::to_string);
+    assert_eq!(planned, found);
+}
+
+#[test]
+fn the_same_release_again_changes_nothing_and_another_tree_under_its_id_is_refused() {
+    let place = Place::new();
+    let arguments = place.arguments("v1", &json!({}));
+    place.call("deploy.release", &arguments);
+    let before = place.tree();
+    fs::remove_dir_all(place.source("v1")).expect("the source is needed once");
+    let again = place.call("deploy.release", &arguments);
+    assert_eq!(told(&again)["outcome"], json!("unchanged"));
+    assert!(again.observation.effects.is_empty());
+    let mut other = arguments.clone();
+    merge(&mut other, &json!({"digest": "0".repeat(64)}));
+    let refused = place.call("deploy.release", &other);
+    assert_eq!(error(&refused).reason(), Reason::ReleaseConflict);
+    fs::write(place.root().join("releases/v1/version"), "meddled").expect("write");
+    let refused = place.call("deploy.release", &arguments);
+    assert_eq!((refused.outcome, error(&refused).reason()), (Outcome::NotApplied, Reason::ReleaseConflict));
+    assert_eq!(place.tree(), before);
+}
+
+#[test]
+fn a_source_that_changed_since_the_plan_is_refused() {
+    let place = Place::new();
+    let arguments = place.arguments("v1", &json!({}));
+    fs::write(place.source("v1").join("version"), "other").expect("write");
+    let refused = place.call("deploy.release", &arguments);
+    assert_eq!((refused.outcome, error(&refused).reason()), (Outcome::NotApplied, Reason::ContentChanged));
+    assert!(place.tree().is_empty());
+    // Times and places are no part of what a tree is.
+    let (one, two) = (place.arguments("v2", &json!({})), place.arguments("v2", &json!({})));
+    fs::write(place.source("v2").join("version"), "v2").expect("write");
+    assert_eq!(one["digest"], two["digest"]);
+    assert!(place.call("deploy.release", &one).result.ok);
+    fs::set_permissions(place.source("v2").join("version"), fs::Permissions::from_mode(0o600)).expect("mode");
+    let three =
+        told(&place.call("deploy.plan", &json!({"root": place.root(), "release": "v3", "source": place.source("v2")})));
+    assert_ne!(one["digest"], three["digest"]);
+}
+
+#[test]
+fn a_rollback_leads_to_the_release_before_and_a_release_may_be_live_again() {
+    let place = Place::new();
+    for id in ["v1", "v2", "v3"] {
+        place.release(id, &json!({}));
+    }
+    let done = place.rollback(&json!({}));
+    assert_eq!(told(&done)["live"], json!("v2"));
+    assert_eq!(
+        effects(&place, &done.observation),
+        ["deploy.rollback", "file.modify .deploy/state", "file.modify current"]
+    );
+    assert_eq!(told(&place.rollback(&json!({})))["live"], json!("v1"));
+    let nowhere = place.rollback(&json!({}));
+    assert_eq!(error(&nowhere).reason(), Reason::PathNotFound);
+    assert_eq!(error(&place.rollback(&json!({"release": "v9"}))).reason(), Reason::PathNotFound);
+    assert_eq!(told(&place.rollback(&json!({"release": "v1"})))["outcome"], json!("unchanged"));
+    let again = place.release("v3", &json!({}));
+    assert_eq!(
+        effects(&place, &again.observation),
+        ["deploy.release", "file.modify .deploy/state", "file.modify current"]
+    );
+    let status = place.status();
+    assert_eq!((&status["live"], &status["previous"]), (&json!("v3"), &json!("v1")));
+    let history: Vec<_> = status["history"].as_array().expect("list").iter().map(|it| it["what"].clone()).collect();
+    assert_eq!(history, ["released", "released", "released", "rolled_back", "rolled_back", "released"]);
+}
+
+#[test]
+fn a_check_that_fails_before_the_switch_leaves_everything_as_it_was() {
+    let place = Place::new();
+    let service = Service::start();
+    service.status.store(503, Ordering::Relaxed);
+    let done = place.release("v1", &json!({"check_before": service.check()}));
+    assert_eq!((done.outcome, error(&done).reason()), (Outcome::NotApplied, Reason::HealthCheckFailed));
+    assert!(error(&done).message.contains("status 503 instead of 200"), "{}", error(&done).message);
+    assert!(done.observation.effects.is_empty() && place.tree().is_empty());
+    service.status.store(200, Ordering::Relaxed);
+    let done = place.release("v1", &json!({"check_before": service.check()}));
+    assert_eq!(told(&done)["check_before"]["status"], json!(200));
+    assert!(effects(&place, &done.observation).contains(&format!("net.connect 127.0.0.1:{}", service.port)));
+}
+
+#[test]
+fn a_check_that_fails_after_the_switch_brings_the_release_before_back() {
+    let place = Place::new();
+    let service = Service::start();
+    place.release("v1", &json!({"check_after": service.check()}));
+    service.status.store(500, Ordering::Relaxed);
+    let done = place.release("v2", &json!({"check_after": service.check(), "keep": 2}));
+    assert_eq!((done.outcome, error(&done).reason()), (Outcome::Applied, Reason::HealthCheckFailed));
+    assert!(error(&done).message.ends_with("it was rolled back and release v1 is live"), "{}", error(&done).message);
+    let told = result(&done);
+    assert_eq!((&told["outcome"], &told["live"]), (&json!("rolled_back"), &json!("v1")));
+    assert_eq!(
+        told["check_after"],
+        json!({"healthy": false, "attempts": 2, "status": 500, "why": "status 500 instead of 200"})
+    );
+    assert_eq!(place.live().as_deref(), Some("v1"));
+    let found = effects(&place, &done.observation);
+    for effect in ["deploy.release", "deploy.rollback", "file.create releases/v2"] {
+        assert!(found.iter().any(|it| it == effect), "{effect} in {found:?}");
+    }
+    assert!(!found.iter().any(|it| it.ends_with("current")), "it is as it was");
+    assert_eq!(place.status()["history"][1]["what"], json!("failed"));
+}
+
+#[test]
+fn a_first_release_that_fails_its_check_leaves_nothing_live() {
+    let place = Place::new();
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port").port();
+    let check = json!({"port": nobody, "retries": 0});
+    let done = place.release("v1", &json!({"check_after": check}));
+    assert_eq!(error(&done).reason(), Reason::HealthCheckFailed);
+    assert_eq!(result(&done)["live"], Value::Null);
+    assert!(!place.root().join("current").is_symlink());
+}
+
+#[test]
+fn old_releases_go_last_and_never_what_a_rollback_needs() {
+    let place = Place::new();
+    for id in ["v1", "v2", "v3"] {
+        place.release(id, &json!({}));
+    }
+    fs::create_dir(place.root().join("releases/by-hand")).expect("directory");
+    place.rollback(&json!({"release": "v1"}));
+    let arguments = place.arguments("v4", &json!({"keep": 2}));
+    let plan = told(&place.call("deploy.plan", &arguments));
+    assert_eq!(plan["prunes"], json!(["v2", "v3"]), "v1 is what a rollback leads to");
+    let done = place.call("deploy.release", &arguments);
+    assert_eq!(told(&done)["pruned"], json!(["v2", "v3"]));
+    let mut names: Vec<_> =
+        fs::read_dir(place.root().join("releases")).expect("list").map(|it| it.expect("entry").file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["by-hand", "v1", "v4"]);
+    assert!(effects(&place, &done.observation).contains(&"file.delete releases/v2/bin/run".to_owned()));
+    assert_eq!(told(&place.rollback(&json!({})))["live"], json!("v1"));
+}
+
+#[test]
+fn a_second_deployment_is_refused_and_told_who_has_the_lock() {
+    let place = Arc::new(Place::new());
+    place.release("v1", &json!({}));
+    let rival = place.clone();
+    let arguments = place.arguments("v2", &json!({}));
+    let other = place.arguments("v3", &json!({}));
+    let refused = std::rc::Rc::new(RefCell::new(Vec::new()));
+    let seen = refused.clone();
+    let during = move |name: &str| {
+        if matches!(name, "staged" | "switched") {
+            let status = rival.status();
+            assert_eq!(status["interrupted"], Value::Null, "it is under way");
+            seen.borrow_mut().push((status["held_by"].to_string(), rival.call("deploy.release", &other)));
+        }
+    };
+    let done = with(during, || place.call("deploy.release", &arguments));
+    assert!(done.result.ok);
+    let refused = refused.take();
+    assert_eq!(refused.len(), 2);
+    for (holder, done) in refused {
+        assert_eq!((done.outcome, error(&done).reason()), (Outcome::NotApplied, Reason::DeployLocked));
+        assert!(error(&done).message.contains(", release v2"), "{}", error(&done).message);
+        assert!(holder.contains("release v2"), "{holder}");
+    }
+    assert_eq!(place.status()["held_by"], Value::Null);
+    assert!(place.release("v3", &json!({})).result.ok);
+}
+
+/// Every way to die in a release that is checked and prunes: what is live is the release before or
+/// the one after, the host's ledger gets the truth, and the next deployment goes through.
+#[test]
+fn a_release_that_dies_anywhere_leaves_the_release_before_or_the_one_after() {
+    let mut deaths = 0;
+    for is_healthy in [true, false] {
+        for point in POINTS {
+            let place = Place::new();
+            let service = Service::start();
+            for id in ["v1", "v2"] {
+                place.release(id, &json!({}));
+            }
+            let before = place.tree();
+            service.status.store(if is_healthy { 200 } else { 500 }, Ordering::Relaxed);
+            let arguments = place.arguments("v3", &json!({"check_after": service.check(), "keep": 2}));
+            let permit = place.permit("deploy.release", &arguments);
+            let admitted = Admitted::for_tests(permit.clone());
+            if !killed_at(point, || drop(native().apply(&admitted))) {
+                continue;
+            }
+            deaths += 1;
+            let live = place.live().expect("something is always live");
+            assert!(["v2", "v3"].contains(&live.as_str()), "{point}: {live}");
+            let status = place.status();
+            assert_eq!(status["live"], json!(live), "{point}");
+            if let Some(interrupted) = status["interrupted"].as_object() {
+                assert_eq!(interrupted["became_live"], json!(live == "v3"), "{point}");
+            }
+            let interrupted = Interrupted::for_tests(permit, cmdop_ledger::now());
+            let outcome = native().reconcile(&interrupted);
+            assert_eq!(place.live().as_deref(), Some(live.as_str()), "{point}: settling switches nothing");
+            let is_failed = place.status()["history"].to_string().contains("failed");
+            let expected = if live == "v3" || is_failed { Outcome::Applied } else { Outcome::NotApplied };
+            assert_eq!(outcome, Some(expected), "{point}");
+            if expected == Outcome::NotApplied {
+                assert_eq!(place.tree(), before, "{point}: as if it had not begun");
+            }
+            let tree = place.tree();
+            assert!(!tree.iter().any(|it| it.contains(".cmdop-") || it.contains("holder")), "{point}: {tree:?}");
+            service.status.store(200, Ordering::Relaxed);
+            let next = place.release("v4", &json!({"check_after": service.check()}));
+            assert!(next.result.ok, "{point}: {:?}", next.result.error);
+            assert_eq!(told(&place.rollback(&json!({})))["live"], json!(live), "{point}");
+        }
+    }
+    assert!(deaths >= 16, "{deaths} of the points were reached");
+}
+
+/// The host's ledger may be lost: the next deployment settles what it finds.
+#[test]
+fn the_next_deployment_settles_one_that_nobody_reconciled() {
+    for point in ["staged", "pending", "published", "link", "switched", "checked"] {
+        let place = Place::new();
+        place.release("v1", &json!({}));
+        let arguments = place.arguments("v2", &json!({}));
+        let admitted = Admitted::for_tests(place.permit("deploy.release", &arguments));
+        assert!(killed_at(point, || drop(native().apply(&admitted))), "{point}");
+        let live = place.live().expect("live");
+        let done = place.call("deploy.release", &arguments);
+        assert!(done.result.ok, "{point}: {:?}", done.result.error);
+        assert_eq!(place.live().as_deref(), Some("v2"), "{point}");
+        let status = place.status();
+        assert_eq!(status["interrupted"], Value::Null, "{point}");
+        let said = status["history"].to_string().contains("interrupted");
+        assert_eq!(said, live == "v2", "{point}: {status}");
+        if point != "staged" {
+            assert!(!place.tree().iter().any(|it| it.contains(".cmdop-")), "{point}: {:?}", place.tree());
+        }
+        assert_eq!(told(&place.rollback(&json!({})))["live"], json!("v1"), "{point}");
+    }
+}
+
+#[test]
+fn a_rollback_that_dies_anywhere_leaves_the_release_before_or_the_one_after() {
+    for point in ["pending", "link", "switched"] {
+        let place = Place::new();
+        for id in ["v1", "v2"] {
+            place.release(id, &json!({}));
+        }
+        let permit = place.permit("deploy.rollback", &json!({"root": place.root()}));
+        let admitted = Admitted::for_tests(permit.clone());
+        assert!(killed_at(point, || drop(native().apply(&admitted))), "{point}");
+        let live = place.live();
+        assert_eq!(live.as_deref(), Some(if point == "switched" { "v1" } else { "v2" }), "{point}");
+        let outcome = native().reconcile(&Interrupted::for_tests(permit, cmdop_ledger::now()));
+        assert_eq!(outcome, Some(if point == "switched" { Outcome::Applied } else { Outcome::NotApplied }));
+        assert_eq!((place.live(), place.status()["interrupted"].clone()), (live, Value::Null), "{point}");
+    }
+}
+
+#[test]
+fn whoever_looks_meanwhile_finds_a_whole_release() {
+    let place = Arc::new(Place::new());
+    place.release("v0", &json!({}));
+    let stop = Arc::new(AtomicU16::new(0));
+    let (looking, until) = (place.clone(), stop.clone());
+    let reader = thread::spawn(move || {
+        let mut looks = 0_u32;
+        while until.load(Ordering::Relaxed) == 0 {
+            // Opened by one look-up: the link is there, and what it names is complete.
+            let seen = looking.live().expect("a release is always live");
+            assert!(seen.starts_with('v'), "{seen}");
+            looks += 1;
+        }
+        looks
+    });
+    for round in 1..=30 {
+        place.release(&format!("v{round}"), &json!({}));
+        if round % 3 == 0 {
+            place.rollback(&json!({}));
+        }
+    }
+    stop.store(1, Ordering::Relaxed);
+    assert!(reader.join().expect("reader") > 30);
+}
+
+#[test]
+fn what_is_no_deployment_root_is_refused() {
+    let place = Place::new();
+    let status = |root: &Path| place.call("deploy.status", &json!({"root": root}));
+    assert_eq!(error(&status(&place.dir.path().join("none"))).reason(), Reason::PathNotFound);
+    assert_eq!(error(&status(&place.source("v1").join("version"))).reason(), Reason::PathNotUsable);
+    fs::create_dir(place.root().join("current")).expect("directory");
+    assert_eq!(error(&status(&place.root())).reason(), Reason::PathNotUsable);
+    fs::remove_dir(place.root().join("current")).expect("remove");
+    fs::create_dir(place.root().join(".deploy")).expect("directory");
+    fs::write(place.root().join(".deploy/state"), [0xff; 40]).expect("write");
+    let damaged = status(&place.root());
+    assert!(error(&damaged).message.contains("move it away"), "{}", error(&damaged).message);
+    let holds_root = json!({"root": place.root(), "release": "v1", "source": place.dir.path()});
+    fs::remove_dir_all(place.root().join(".deploy")).expect("remove");
+    assert_eq!(error(&place.call("deploy.plan", &holds_root)).reason(), Reason::InvalidArguments);
+}
+
+#[test]
+fn a_link_that_led_elsewhere_comes_back_as_it_was() {
+    let place = Place::new();
+    let service = Service::start();
+    symlink("/srv/old version", place.root().join("current")).expect("link");
+    service.status.store(404, Ordering::Relaxed);
+    let done = place.release("v1", &json!({"check_after": service.check()}));
+    assert_eq!(error(&done).reason(), Reason::HealthCheckFailed);
+    assert_eq!(fs::read_link(place.root().join("current")).expect("link"), Path::new("/srv/old version"));
+}
+
+#[test]
+fn checks_are_bounded_and_read_no_answer_but_http() {
+    let place = Place::new();
+    let check = |check: Value| place.call("deploy.status", &json!({"root": place.root(), "check": check}));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let port = listener.local_addr().expect("address").port();
+    let open = told(&check(json!({"port": port})));
+    assert_eq!(open["check"]["healthy"], json!(true), "an open port is enough without a path");
+    let slow = told(&check(json!({"port": port, "path": "/", "timeout_ms": 50, "retries": 0})));
+    assert_eq!(slow["check"]["why"], json!("no answer in time"));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            let _ = stream.write_all(b"220 mail.example ESMTP\r\n");
+        }
+    });
+    let other = told(&check(json!({"port": port, "path": "/", "retries": 0, "timeout_ms": 500})));
+    assert_eq!(other["check"]["healthy"], json!(false));
+    for wrong in [
+        json!({"port": 0}),
+        json!({"port": port, "path": "/a b"}),
+        json!({"port": port, "path": "/a\r\nX: y"}),
+        json!({"port": port, "retries": 100, "interval_ms": 10_000}),
+    ] {
+        assert_eq!(error(&check(wrong)).reason(), Reason::InvalidArguments);
+    }
+}
+
+#[test]
+fn beyond_its_permit_a_release_does_nothing() {
+    let place = Place::new();
+    let arguments = place.arguments("v1", &json!({}));
+    let mut permit = place.permit("deploy.release", &arguments);
+    permit.effects.retain(|effect| effect.kind() != cmdop_contract::v1::EffectKind::DeployRelease);
+    let refused: Error = native().apply(&Admitted::for_tests(permit)).expect_err("not permitted");
+    assert_eq!(refused.reason(), Reason::EffectNotPermitted);
+    assert!(place.tree().is_empty());
+}
