@@ -21,9 +21,11 @@ use crate::Error;
 use crate::admit::{Admitted, Interrupted};
 use crate::native::{Done, Native};
 
+type Then = Box<dyn FnMut(&str)>;
+
 thread_local! {
     /// What a test does when a deployment of its thread reaches a point.
-    static AT: RefCell<Option<Box<dyn FnMut(&str)>>> = const { RefCell::new(None) };
+    static AT: RefCell<Option<Then>> = const { RefCell::new(None) };
 }
 
 /// The end of a process that no code of it notices.
