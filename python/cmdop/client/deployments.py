@@ -195,7 +195,8 @@ class Deployments:
         intent = intent or f"release {release} to {root}"
         await self._hooks(before, source, intent, wait, rollout)
         # With something to be done between switch and check, the check is not the release's own.
-        later = service is not None or bool(after := tuple(after))
+        after = tuple(after)
+        later = service is not None or bool(after)
         own = None if later else check
         given: dict[str, Any] = {"keep": keep, "check_before": check_before, "check_after": own, "intent": intent}
         planned = await self.plan(root, release, source, wait=wait, **given)

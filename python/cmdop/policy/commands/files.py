@@ -139,11 +139,8 @@ def reader(call: Invocation) -> Effects:
     for word in operands:
         if word.text != "-":
             yield read(call.path(word))
-    if (
-        (parsed.has("c", "check")
-        and call.program in ("md5sum", "cksum", "b2sum"))
-        or (call.program.startswith("sha")
-        and parsed.has("c", "check"))
+    if (parsed.has("c", "check") and call.program in ("md5sum", "cksum", "b2sum")) or (
+        call.program.startswith("sha") and parsed.has("c", "check")
     ):
         raise Unanalysable("which files a check list names is not known")
 
@@ -268,10 +265,77 @@ def find(call: Invocation) -> Effects:
 
 
 _FIND_VALUED = frozenset(
-    ["-name", "-iname", "-path", "-ipath", "-wholename", "-regex", "-iregex", "-type", "-xtype", "-size", "-mtime", "-atime", "-ctime", "-mmin", "-amin", "-cmin", "-newer", "-anewer", "-cnewer", "-maxdepth", "-mindepth", "-user", "-group", "-uid", "-gid", "-perm", "-links", "-inum", "-samefile", "-fstype", "-printf", "-regextype", "-used", "-newermt"]
+    [
+        "-name",
+        "-iname",
+        "-path",
+        "-ipath",
+        "-wholename",
+        "-regex",
+        "-iregex",
+        "-type",
+        "-xtype",
+        "-size",
+        "-mtime",
+        "-atime",
+        "-ctime",
+        "-mmin",
+        "-amin",
+        "-cmin",
+        "-newer",
+        "-anewer",
+        "-cnewer",
+        "-maxdepth",
+        "-mindepth",
+        "-user",
+        "-group",
+        "-uid",
+        "-gid",
+        "-perm",
+        "-links",
+        "-inum",
+        "-samefile",
+        "-fstype",
+        "-printf",
+        "-regextype",
+        "-used",
+        "-newermt",
+    ]
 )
 _FIND_PLAIN = frozenset(
-    ["-print", "-print0", "-ls", "-prune", "-quit", "-empty", "-depth", "-d", "-mount", "-xdev", "-true", "-false", "-not", "-a", "-and", "-o", "-or", "-readable", "-writable", "-executable", "-nouser", "-nogroup", "-follow", "-daystart", "(", ")", "!", ",", "-noleaf", "-warn", "-nowarn"]
+    [
+        "-print",
+        "-print0",
+        "-ls",
+        "-prune",
+        "-quit",
+        "-empty",
+        "-depth",
+        "-d",
+        "-mount",
+        "-xdev",
+        "-true",
+        "-false",
+        "-not",
+        "-a",
+        "-and",
+        "-o",
+        "-or",
+        "-readable",
+        "-writable",
+        "-executable",
+        "-nouser",
+        "-nogroup",
+        "-follow",
+        "-daystart",
+        "(",
+        ")",
+        "!",
+        ",",
+        "-noleaf",
+        "-warn",
+        "-nowarn",
+    ]
 )
 
 

@@ -8,7 +8,32 @@ from cmdop.policy.invocation import Invocation, Options, Unanalysable, Word
 from cmdop.policy.vocabulary import command
 
 _LOOKS = frozenset(
-    ["status", "log", "diff", "show", "blame", "shortlog", "describe", "rev-parse", "rev-list", "ls-files", "ls-tree", "cat-file", "grep", "name-rev", "merge-base", "whatchanged", "count-objects", "check-ignore", "check-attr", "for-each-ref", "show-ref", "var", "version", "help"]
+    [
+        "status",
+        "log",
+        "diff",
+        "show",
+        "blame",
+        "shortlog",
+        "describe",
+        "rev-parse",
+        "rev-list",
+        "ls-files",
+        "ls-tree",
+        "cat-file",
+        "grep",
+        "name-rev",
+        "merge-base",
+        "whatchanged",
+        "count-objects",
+        "check-ignore",
+        "check-attr",
+        "for-each-ref",
+        "show-ref",
+        "var",
+        "version",
+        "help",
+    ]
 )
 _RUNS_CODE = (
     "--ext-diff",

@@ -115,10 +115,8 @@ def interfaces(call: Invocation) -> Effects:
     words = [word.text for word in call.words if not word.text.startswith("-")]
     changing = {"add", "del", "delete", "set", "change", "replace", "flush", "up", "down", "netns", "exec"}
     if (
-        (call.program in ("ip", "ifconfig")
-        and changing.intersection(words))
-        or (call.program == "ifconfig"
-        and len(words) > 1)
+        (call.program in ("ip", "ifconfig") and changing.intersection(words))
+        or (call.program == "ifconfig" and len(words) > 1)
         or "-K" in [word.text for word in call.words]
     ):
         raise Unanalysable(f"{call.program} changes the network")

@@ -151,7 +151,26 @@ def env(call: Invocation) -> Effects:
 
 
 _EXECUTION_VARIABLES = frozenset(
-    ["PATH", "BASH_ENV", "ENV", "IFS", "SHELL", "PERL5OPT", "PERL5LIB", "RUBYOPT", "RUBYLIB", "NODE_OPTIONS", "PAGER", "EDITOR", "VISUAL", "MANPAGER", "LESSOPEN", "PROMPT_COMMAND", "SHELLOPTS", "BASHOPTS"]
+    [
+        "PATH",
+        "BASH_ENV",
+        "ENV",
+        "IFS",
+        "SHELL",
+        "PERL5OPT",
+        "PERL5LIB",
+        "RUBYOPT",
+        "RUBYLIB",
+        "NODE_OPTIONS",
+        "PAGER",
+        "EDITOR",
+        "VISUAL",
+        "MANPAGER",
+        "LESSOPEN",
+        "PROMPT_COMMAND",
+        "SHELLOPTS",
+        "BASHOPTS",
+    ]
 )
 
 
