@@ -109,10 +109,8 @@ impl Check {
         let mut stream = TcpStream::connect_timeout(&address, self.timeout)
             .map_err(|error| format!("port {} cannot be reached: {error}", self.port))?;
         let Some(path) = &self.path else { return Ok(None) };
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUser-Agent: cmdop-check\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-            self.port
-        );
+        let headers = "User-Agent: cmdop-check\r\nAccept: */*\r\nConnection: close";
+        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{headers}\r\n\r\n", self.port);
         let left = |deadline: Instant| match deadline.saturating_duration_since(Instant::now()) {
             Duration::ZERO => Err("no answer in time".to_owned()),
             left => Ok(left),

@@ -255,7 +255,8 @@ impl Release {
             state.is_live_now(&self.id, &self.digest, pending.from.as_deref());
             state.happened(Kind::Released, pending, why);
         }
-        state.records.retain(|record| !self.prunes.iter().any(|prune| prune.id == record.id));
+        // One that is still to go keeps its record, or nobody would know later that it may.
+        state.records.retain(|record| self.site.release(&record.id).is_ok_and(|found| found.is_some()));
         self.site.remember(&state, &pending.permit_id)
     }
 
