@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use cmdop_contract::v1::{EffectKind, Inquire, Outcome, Permit, Report, Stage, server_to_host};
+use cmdop_contract::v1::{EffectKind, Inquire, Outcome, Permit, Report, Stage, host_to_server, server_to_host};
 use serde_json::{Value, json};
 use support::cases::{self, Case};
 use support::host::{Host, Link, on_runtime};
@@ -70,8 +70,15 @@ fn killed_while_it_deploys(directory: &Path) {
             assert_eq!(left, None, "kill {step}: {was}");
         }
         wait_for(&mut lines, "started");
+        let began = Instant::now();
         if step == kills {
             wait_for(&mut lines, "done Applied");
+        } else if step % 4 == 3 {
+            // In the instant after the switch: before the check, the conclusion and the pruning.
+            let (current, new) = (path_of(directory, "current"), format!("releases/r{round}"));
+            while fs::read_link(&current).expect("a release is always live") != Path::new(&new) {
+                assert!(began.elapsed() < Duration::from_secs(60), "it never switched");
+            }
         } else {
             // Spread over all of it and a bit more, in no order.
             std::thread::sleep(took.mul_f64((step * 37 % 50) as f64 / 40.0));
@@ -137,9 +144,12 @@ async fn became(link: &mut Link, round: usize) -> Outcome {
     let permit_id = format!("{call_id}-{:?}", Stage::Apply);
     link.send(server_to_host::Kind::Inquire(Inquire { permit_id: permit_id.clone(), call_id })).await;
     loop {
-        let report = link.report().await;
-        if report.permit_id == permit_id {
-            return report.outcome();
+        match link.next().await {
+            host_to_server::Kind::Report(report) if report.permit_id == permit_id => return report.outcome(),
+            host_to_server::Kind::Forgotten(forgotten) if forgotten.permit_id == permit_id => {
+                return Outcome::NotApplied;
+            }
+            _ => {}
         }
     }
 }
