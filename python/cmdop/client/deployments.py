@@ -254,9 +254,12 @@ class Deployments:
             undone = await self.rollback(root, release=previous, intent=f"{intent}: back", wait=wait)
             rollout.calls.append(undone)
             live = result_of(undone)["live"]
+        except CmdopError as error:
+            return f"{live} is live; it could not be rolled back: {error}"
+        try:
             await self._settle(root, service, None, f"{intent}: back", wait, rollout)
         except CmdopError as error:
-            return f"{live} is live; the way back failed: {error}"
+            return f"rolled back: {live} is live, but service {service} could not be restarted: {error}"
         return f"rolled back: {live} is live"
 
     async def _propose(

@@ -108,6 +108,7 @@ impl Step for Rollback {
         if self.is_idle() {
             return Ok((Vec::new(), None));
         }
+        point("planned");
         let lock = Lock::take(&self.site)?;
         self.site.check_unmoved()?;
         let pending = self.pending(permit_id);

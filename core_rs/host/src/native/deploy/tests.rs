@@ -2,14 +2,11 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::thread;
 
 use cmdop_contract::derive::derive;
 use cmdop_contract::effect::{Class, class, kind_name};
@@ -22,6 +19,7 @@ use crate::admit::Admitted;
 use crate::native::{Done, Native};
 
 mod deaths;
+mod health;
 
 type Then = Box<dyn FnMut(&str)>;
 
@@ -169,6 +167,13 @@ fn error(done: &Done) -> &cmdop_contract::v1::Error {
     done.result.error.as_ref().expect("a failure has an error")
 }
 
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).expect("list");
+    let mut names: Vec<_> = entries.map(|it| it.expect("entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
 /// `file.create releases/a`, sorted.
 fn effects(place: &Place, observation: &Observation) -> Vec<String> {
     let root = place.root().display().to_string();
@@ -179,35 +184,6 @@ fn effects(place: &Place, observation: &Observation) -> Vec<String> {
     let mut list: Vec<_> = observation.effects.iter().map(text).collect();
     list.sort();
     list
-}
-
-/// A server whose status the test sets.
-struct Service {
-    port: u16,
-    status: Arc<AtomicU16>,
-}
-
-impl Service {
-    /// Answers with what `decide` says about the status that was set.
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        let port = listener.local_addr().expect("address").port();
-        let status = Arc::new(AtomicU16::new(200));
-        let shown = status.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { return };
-                let mut request = [0; 1024];
-                let _ = stream.read(&mut request);
-                let _ = write!(stream, "HTTP/1.1 {} Told\r\n\r\n", shown.load(Ordering::Relaxed));
-            }
-        });
-        Self { port, status }
-    }
-
-    fn check(&self) -> Value {
-        json!({"port": self.port, "path": "/health", "retries": 1, "interval_ms": 1})
-    }
 }
 
 #[test]
@@ -327,56 +303,6 @@ fn a_rollback_leads_to_the_release_before_and_a_release_may_be_live_again() {
 }
 
 #[test]
-fn a_check_that_fails_before_the_switch_leaves_everything_as_it_was() {
-    let place = Place::new();
-    let service = Service::start();
-    service.status.store(503, Ordering::Relaxed);
-    let done = place.release("v1", &json!({"check_before": service.check()}));
-    assert_eq!((done.outcome, error(&done).reason()), (Outcome::NotApplied, Reason::HealthCheckFailed));
-    assert!(error(&done).message.contains("status 503 instead of 200"), "{}", error(&done).message);
-    assert!(done.observation.effects.is_empty() && place.tree().is_empty());
-    service.status.store(200, Ordering::Relaxed);
-    let done = place.release("v1", &json!({"check_before": service.check()}));
-    assert_eq!(told(&done)["check_before"]["status"], json!(200));
-    assert!(effects(&place, &done.observation).contains(&format!("net.connect 127.0.0.1:{}", service.port)));
-}
-
-#[test]
-fn a_check_that_fails_after_the_switch_brings_the_release_before_back() {
-    let place = Place::new();
-    let service = Service::start();
-    place.release("v1", &json!({"check_after": service.check()}));
-    service.status.store(500, Ordering::Relaxed);
-    let done = place.release("v2", &json!({"check_after": service.check(), "keep": 2}));
-    assert_eq!((done.outcome, error(&done).reason()), (Outcome::Applied, Reason::HealthCheckFailed));
-    assert!(error(&done).message.ends_with("it was rolled back and release v1 is live"), "{}", error(&done).message);
-    let told = result(&done);
-    assert_eq!((&told["outcome"], &told["live"]), (&json!("rolled_back"), &json!("v1")));
-    assert_eq!(
-        told["check_after"],
-        json!({"healthy": false, "attempts": 2, "status": 500, "why": "status 500 instead of 200"})
-    );
-    assert_eq!(place.live().as_deref(), Some("v1"));
-    let found = effects(&place, &done.observation);
-    for effect in ["deploy.release", "deploy.rollback", "file.create releases/v2"] {
-        assert!(found.iter().any(|it| it == effect), "{effect} in {found:?}");
-    }
-    assert!(!found.iter().any(|it| it.ends_with("current")), "it is as it was");
-    assert_eq!(place.status()["history"][1]["what"], json!("failed"));
-}
-
-#[test]
-fn a_first_release_that_fails_its_check_leaves_nothing_live() {
-    let place = Place::new();
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port").port();
-    let check = json!({"port": nobody, "retries": 0});
-    let done = place.release("v1", &json!({"check_after": check}));
-    assert_eq!(error(&done).reason(), Reason::HealthCheckFailed);
-    assert_eq!(result(&done)["live"], Value::Null);
-    assert!(!place.root().join("current").is_symlink());
-}
-
-#[test]
 fn old_releases_go_last_and_never_what_a_rollback_needs() {
     let place = Place::new();
     for id in ["v1", "v2", "v3"] {
@@ -389,10 +315,7 @@ fn old_releases_go_last_and_never_what_a_rollback_needs() {
     assert_eq!(plan["prunes"], json!(["v2", "v3"]), "v1 is what a rollback leads to");
     let done = place.call("deploy.release", &arguments);
     assert_eq!(told(&done)["pruned"], json!(["v2", "v3"]));
-    let mut names: Vec<_> =
-        fs::read_dir(place.root().join("releases")).expect("list").map(|it| it.expect("entry").file_name()).collect();
-    names.sort();
-    assert_eq!(names, ["by-hand", "v1", "v4"]);
+    assert_eq!(names(&place.root().join("releases")), ["by-hand", "v1", "v4"]);
     assert!(effects(&place, &done.observation).contains(&"file.delete releases/v2/bin/run".to_owned()));
     assert_eq!(told(&place.rollback(&json!({})))["live"], json!("v1"));
 }
@@ -445,45 +368,6 @@ fn what_is_no_deployment_root_is_refused() {
 }
 
 #[test]
-fn a_link_that_led_elsewhere_comes_back_as_it_was() {
-    let place = Place::new();
-    let service = Service::start();
-    symlink("/srv/old version", place.root().join("current")).expect("link");
-    service.status.store(404, Ordering::Relaxed);
-    let done = place.release("v1", &json!({"check_after": service.check()}));
-    assert_eq!(error(&done).reason(), Reason::HealthCheckFailed);
-    assert_eq!(fs::read_link(place.root().join("current")).expect("link"), Path::new("/srv/old version"));
-}
-
-#[test]
-fn checks_are_bounded_and_read_no_answer_but_http() {
-    let place = Place::new();
-    let check = |check: Value| place.call("deploy.status", &json!({"root": place.root(), "check": check}));
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    let port = listener.local_addr().expect("address").port();
-    let open = told(&check(json!({"port": port})));
-    assert_eq!(open["check"]["healthy"], json!(true), "an open port is enough without a path");
-    let slow = told(&check(json!({"port": port, "path": "/", "timeout_ms": 50, "retries": 0})));
-    assert_eq!(slow["check"]["why"], json!("no answer in time"));
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let mut stream = stream;
-            let _ = stream.write_all(b"220 mail.example ESMTP\r\n");
-        }
-    });
-    let other = told(&check(json!({"port": port, "path": "/", "retries": 0, "timeout_ms": 500})));
-    assert_eq!(other["check"]["healthy"], json!(false));
-    for wrong in [
-        json!({"port": 0}),
-        json!({"port": port, "path": "/a b"}),
-        json!({"port": port, "path": "/a\r\nX: y"}),
-        json!({"port": port, "retries": 100, "interval_ms": 10_000}),
-    ] {
-        assert_eq!(error(&check(wrong)).reason(), Reason::InvalidArguments);
-    }
-}
-
-#[test]
 fn beyond_its_permit_a_release_does_nothing() {
     let place = Place::new();
     let arguments = place.arguments("v1", &json!({}));
@@ -492,4 +376,28 @@ fn beyond_its_permit_a_release_does_nothing() {
     let refused: Error = native().apply(&Admitted::for_tests(permit)).expect_err("not permitted");
     assert_eq!(refused.reason(), Reason::EffectNotPermitted);
     assert!(place.tree().is_empty());
+}
+
+#[test]
+fn a_deployment_that_was_overtaken_since_it_was_planned_changes_nothing() {
+    for (tool, more) in [("deploy.release", json!({})), ("deploy.rollback", json!({"release": "v1"}))] {
+        let place = Arc::new(Place::new());
+        for id in ["v1", "v2"] {
+            place.release(id, &json!({}));
+        }
+        let mut arguments = if tool == "deploy.release" { place.arguments("v4", &json!({})) } else { more };
+        merge(&mut arguments, &json!({"root": place.root()}));
+        let rival = place.clone();
+        let mut is_first = true;
+        let overtake = move |name: &str| {
+            if name == "planned" && std::mem::take(&mut is_first) {
+                assert!(rival.release("v3", &json!({})).result.ok);
+            }
+        };
+        let done = with(overtake, || place.call(tool, &arguments));
+        assert_eq!((done.outcome, error(&done).reason()), (Outcome::NotApplied, Reason::ContentChanged), "{tool}");
+        assert_eq!(place.live().as_deref(), Some("v3"), "{tool}");
+        assert_eq!(names(&place.root().join("releases")), ["v1", "v2", "v3"], "{tool}");
+        assert_eq!(place.status()["held_by"], Value::Null, "{tool}");
+    }
 }

@@ -8,7 +8,8 @@ use std::thread;
 use cmdop_contract::v1::Outcome;
 use serde_json::{Value, json};
 
-use super::{Place, Service, native, told, with};
+use super::health::Service;
+use super::{Place, names, native, told, with};
 use crate::admit::{Admitted, Interrupted};
 
 /// The end of a process that no code of it notices.
@@ -158,4 +159,22 @@ fn whoever_looks_meanwhile_finds_a_whole_release() {
     }
     stop.store(1, Ordering::Relaxed);
     assert!(reader.join().expect("reader") > 30);
+}
+
+#[test]
+fn what_a_kill_left_to_be_pruned_is_pruned_later() {
+    for point in ["concluded", "hidden"] {
+        let place = Place::new();
+        for id in ["v1", "v2"] {
+            place.release(id, &json!({}));
+        }
+        let permit = place.permit("deploy.release", &place.arguments("v3", &json!({"keep": 2})));
+        let admitted = Admitted::for_tests(permit.clone());
+        assert!(killed_at(point, || drop(native().apply(&admitted))), "{point}");
+        let outcome = native().reconcile(&Interrupted::for_tests(permit, cmdop_ledger::now()));
+        assert_eq!(outcome, Some(Outcome::Applied), "{point}");
+        place.release("v4", &json!({"keep": 2}));
+        let left = names(&place.root().join("releases"));
+        assert_eq!(left, ["v3", "v4"], "{point}");
+    }
 }
