@@ -495,6 +495,30 @@ class LimitExceededError(ExecutionError):
     grpc_code: ClassVar[int] = 8
 
 
+class DeployLockedError(ExecutionError):
+    """Another deployment of the same root is under way; nothing was applied."""
+
+    reason: ClassVar[str] = "DEPLOY_LOCKED"
+    retry: ClassVar[Retry] = "after_delay"
+    grpc_code: ClassVar[int] = 10
+
+
+class ReleaseConflictError(ExecutionError):
+    """A release of that id exists with other content; nothing was applied."""
+
+    reason: ClassVar[str] = "RELEASE_CONFLICT"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 6
+
+
+class HealthCheckFailedError(ExecutionError):
+    """A health check failed; the message and the result say which release is live."""
+
+    reason: ClassVar[str] = "HEALTH_CHECK_FAILED"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 9
+
+
 class UnsupportedProtocolError(ServiceError):
     """No protocol version is spoken by both sides."""
 
@@ -632,6 +656,9 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         NotRestorableError,
         DirectUnavailableError,
         LimitExceededError,
+        DeployLockedError,
+        ReleaseConflictError,
+        HealthCheckFailedError,
         UnsupportedProtocolError,
         FrameTooLargeError,
         ProtocolViolationError,

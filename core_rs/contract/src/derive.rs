@@ -42,6 +42,10 @@ pub const TOOLS: &[&str] = &[
     "service.stop",
     "service.restart",
     "service.reload",
+    "deploy.plan",
+    "deploy.status",
+    "deploy.release",
+    "deploy.rollback",
 ];
 
 /// Most directories that are made above one.
@@ -78,6 +82,13 @@ pub fn derive(tool: &str, arguments: &Value) -> Option<Vec<Derived>> {
         "service.stop" => service(EffectKind::ServiceStop, 0, &arguments)?,
         "service.restart" => service(EffectKind::ServiceRestart, 1, &arguments)?,
         "service.reload" => service(EffectKind::ServiceReload, 1, &arguments)?,
+        "deploy.plan" => vec![look(arguments.path("source")?.tree()), look(arguments.path("root")?.tree())],
+        "deploy.status" => {
+            let look = look(arguments.path("root")?.tree());
+            [look].into_iter().chain(arguments.checks(&["check"])?).collect()
+        }
+        "deploy.release" => release(&arguments)?,
+        "deploy.rollback" => rollback(&arguments)?,
         _ => return None,
     })
 }
@@ -97,6 +108,58 @@ fn service(kind: EffectKind, least: u32, arguments: &Arguments<'_>) -> Option<Ve
 fn named(kind: EffectKind, text: &str) -> Option<Derived> {
     let target = Target::parse(kind, text, &Base::default()).ok()?;
     Some(Derived { kind, target, certain: true, least: 1 })
+}
+
+/// A deployment and its root have one name. Which release is there already depends on the root, and
+/// whether the one that was live comes back on the check after the switch.
+fn release(arguments: &Arguments<'_>) -> Option<Vec<Derived>> {
+    let (root, id) = (arguments.text("root")?, arguments.text("release").filter(|id| !id.contains('/'))?);
+    let looks = [look(arguments.path("source")?.tree()), look(arguments.path("root")?.tree())];
+    let mut derived = Vec::from(looks);
+    derived.push(state(EffectKind::FileCreate, beneath(root, &["releases", id]).tree()));
+    derived.push(chance(EffectKind::FileCreate, beneath(root, &["releases"])));
+    derived.extend(switch(root));
+    derived.push(deployment(EffectKind::DeployRelease, root)?);
+    if arguments.0.get("check_after").is_some() {
+        derived.push(Derived { certain: false, ..deployment(EffectKind::DeployRollback, root)? });
+    }
+    if arguments.0.get("keep").is_some() {
+        let old = PathPattern::parse(&format!("{}/*", beneath(root, &["releases"])), None, None).ok()?;
+        derived.push(chance(EffectKind::FileDelete, old));
+    }
+    derived.extend(arguments.checks(&["check_before", "check_after"])?);
+    Some(derived)
+}
+
+fn rollback(arguments: &Arguments<'_>) -> Option<Vec<Derived>> {
+    let root = arguments.text("root")?;
+    let mut derived = vec![look(arguments.path("root")?.tree())];
+    derived.extend(switch(root));
+    derived.push(deployment(EffectKind::DeployRollback, root)?);
+    derived.extend(arguments.checks(&["check_after"])?);
+    Some(derived)
+}
+
+/// The link that says what is live, and what is remembered of it.
+fn switch(root: &str) -> [Derived; 5] {
+    [
+        chance(EffectKind::FileCreate, beneath(root, &["current"])),
+        chance(EffectKind::FileModify, beneath(root, &["current"])),
+        chance(EffectKind::FileCreate, beneath(root, &[".deploy"])),
+        chance(EffectKind::FileCreate, beneath(root, &[".deploy", "state"])),
+        chance(EffectKind::FileModify, beneath(root, &[".deploy", "state"])),
+    ]
+}
+
+fn deployment(kind: EffectKind, root: &str) -> Option<Derived> {
+    let root = String::from_utf8(normalise(root.as_bytes())).ok()?;
+    // A star would be any run of characters.
+    let root = Some(root).filter(|root| !root.contains('*'))?;
+    Some(Derived { least: 0, ..named(kind, &root)? })
+}
+
+fn beneath(root: &str, names: &[&str]) -> PathPattern {
+    PathPattern::literal(format!("{root}/{}", names.join("/")).as_bytes())
 }
 
 /// Which of them it is depends on the file that is there.
@@ -159,6 +222,20 @@ impl Arguments<'_> {
 
     fn flag(&self, name: &str) -> bool {
         self.0.get(name).and_then(Value::as_bool) == Some(true)
+    }
+
+    /// Health checks, which reach nothing but loopback.
+    fn checks(&self, names: &[&str]) -> Option<Vec<Derived>> {
+        let mut derived: Vec<Derived> = Vec::new();
+        for check in names.iter().filter_map(|name| self.0.get(*name)) {
+            let port = check.get("port").and_then(Value::as_u64)?;
+            let contact = named(EffectKind::NetConnect, &format!("127.0.0.1:{port}"))?;
+            let contact = Derived { least: 0, ..contact };
+            if !derived.contains(&contact) {
+                derived.push(contact);
+            }
+        }
+        Some(derived)
     }
 
     /// The literal path that an argument names.

@@ -80,6 +80,16 @@ pub fn is_containable(kind: EffectKind) -> bool {
         )
 }
 
+/// Does the host know this effect of the tool before it has it, and hold it back until it may?
+///
+/// A deployment is a tree and a link until it is live, and its checks ask nobody before that.
+#[must_use]
+pub fn is_held_back(tool: &str, kind: EffectKind) -> bool {
+    let is_planned = matches!(tool, "deploy.release" | "deploy.rollback" | "deploy.status")
+        && matches!(kind, EffectKind::DeployRelease | EffectKind::DeployRollback | EffectKind::NetConnect);
+    is_planned || is_containable(kind)
+}
+
 /// A declared effect, parsed once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Effect {

@@ -47,6 +47,10 @@ const BUILTIN: &[&str] = &[
     include_str!("tool/service.stop.json"),
     include_str!("tool/service.restart.json"),
     include_str!("tool/service.reload.json"),
+    include_str!("tool/deploy.plan.json"),
+    include_str!("tool/deploy.status.json"),
+    include_str!("tool/deploy.release.json"),
+    include_str!("tool/deploy.rollback.json"),
 ];
 
 /// A registered tool.

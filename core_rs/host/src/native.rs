@@ -9,6 +9,7 @@ mod census;
 mod chmod;
 mod copy;
 mod delete;
+mod deploy;
 mod edit;
 mod hidden;
 mod list;
@@ -48,6 +49,10 @@ use beneath::{Root, not_usable};
 
 /// Names of the native tools.
 pub const TOOLS: &[&str] = &[
+    "deploy.plan",
+    "deploy.release",
+    "deploy.rollback",
+    "deploy.status",
     "files.chmod",
     "files.copy",
     "files.delete",
@@ -174,6 +179,8 @@ fn places(tool: &str) -> &'static [(&'static str, bool)] {
         "files.copy" | "files.move" => &[("from", true), ("to", false)],
         // It restores what a call changed, which was no hidden tree.
         "files.undo" => &[],
+        "deploy.plan" | "deploy.release" => &[("root", true), ("source", true)],
+        "deploy.rollback" | "deploy.status" => &[("root", true)],
         _ if tool.starts_with("files.") => &[("path", false)],
         _ => &[],
     }
@@ -265,6 +272,14 @@ impl Native {
             "files.copy" => Box::new(copy::Copy::prepare(&self.root, &arguments)?),
             "files.delete" => Box::new(delete::Removal::prepare(&self.root, &arguments)?),
             "files.undo" => Box::new(undo::Restoration::prepare(&self.journals, &arguments)?),
+            "deploy.plan" => Box::new(Looked(deploy::plan(&self.root, &arguments)?)),
+            "deploy.status" => Box::new(deploy::Status::prepare(&self.root, &arguments)?),
+            "deploy.release" => {
+                // What would be released is known by its digest, or it is not known.
+                arguments.required("digest")?;
+                Box::new(deploy::Release::prepare(&self.root, &arguments)?)
+            }
+            "deploy.rollback" => Box::new(deploy::Rollback::prepare(&self.root, &arguments)?),
             "process.list" => Box::new(Looked(process::list(&arguments)?)),
             "process.signal" => Box::new(process::Signalling::prepare(&arguments)?),
             "service.status" => Box::new(Looked(service::status(&*self.supervisor, &arguments)?)),
@@ -300,7 +315,12 @@ impl Native {
         let with = Means { journals: &self.journals, call_id: &admitted.call_id, permit_id: &admitted.permit_id };
         match step.perform(&with) {
             Ok((effects, failure)) => {
-                let result = result(started, failure.map_or_else(|| Ok(step.result()), Err));
+                let told = step.result();
+                let result = match failure {
+                    None => result(started, Ok(told)),
+                    // What a deployment that failed left is part of its result.
+                    Some(error) => ToolResult { result_json: told.to_string(), ..result(started, Err(error)) },
+                };
                 Ok(Done { outcome: Outcome::Applied, result, observation: observation(effects) })
             }
             // The report says so, and not the result: the tool did not fail.

@@ -1,12 +1,12 @@
 //! Prediction and decision together: a real command, resolved, judged and decided.
 
 use cmdop_contract::effect::parse_kind;
-use cmdop_contract::v1::{Invocation, Judgement, PredictedEffect};
+use cmdop_contract::v1::{AutonomyLevel, Invocation, Judgement, PredictedEffect};
 use cmdop_policy::predict::{Predictor, Step};
 
 mod fixture;
 
-use fixture::{Call, engine, summary};
+use fixture::{Call, diff_summary, engine, observed, summary};
 
 /// What a vocabulary of two commands would say.
 fn judge(invocation: &Invocation) -> Judgement {
@@ -79,4 +79,49 @@ fn a_script_that_nobody_knows_is_tried_on_a_copy() {
         decided("./cleanup.sh; rm -rf /logs", &["file.delete:/srv/app/**"]),
         "refuse POLICY_DENIED workspace.outside"
     );
+}
+
+/// A native tool with what it really predicts and declares.
+fn native(tool: &'static str, arguments: serde_json::Value) -> Call {
+    let mut call = Call::native(tool, arguments);
+    match Predictor::start(&call.validated(), "/home/ada") {
+        Step::Done(prediction) => call.prediction = prediction,
+        _ => panic!("{tool} asks somebody"),
+    }
+    call
+}
+
+#[test]
+fn people_deploy_inside_a_workspace_and_agents_ask() {
+    let check = serde_json::json!({"port": 8080, "path": "/health"});
+    let release = |root: &str| {
+        let arguments = serde_json::json!({"root": root, "release": "v1", "source": "/srv/app/new",
+            "digest": "0".repeat(64), "check_after": check});
+        native("deploy.release", arguments)
+    };
+    let status = || native("deploy.status", serde_json::json!({"root": "/srv/app/web", "check": check}));
+    let rollback = || native("deploy.rollback", serde_json::json!({"root": "/srv/app/web"}));
+    let decided = |call: Call| summary(&call.decide(&engine()));
+    assert_eq!(decided(rollback().in_person()), "go STAGE_APPLY");
+    assert_eq!(decided(status().in_person()), "go STAGE_APPLY");
+    // Of all that may lie in a release some may be held, so it is looked at first.
+    assert_eq!(decided(release("/srv/app/web").in_person()), "go STAGE_PREVIEW");
+    let files =
+        ["file.create:/srv/app/web/releases/v1/run", "deploy.release:/srv/app/web", "net.connect:127.0.0.1:8080"];
+    let diff = |call: Call, effects: &[&str]| diff_summary(&call.decide_observed(&engine(), &observed(effects)));
+    assert_eq!(diff(release("/srv/app/web").in_person(), &files), "commit");
+    let outside = ["file.create:/opt/web/releases/v1/run", "deploy.release:/opt/web"];
+    assert_eq!(diff(release("/opt/web").in_person(), &outside), "ask 1");
+    // An agent's is planned, shown and held: never asked about blindly, never done unasked.
+    for level in [AutonomyLevel::Ask, AutonomyLevel::Preview, AutonomyLevel::Auto] {
+        assert_eq!(decided(release("/srv/app/web").at(level)), "go STAGE_PREVIEW", "{level:?}");
+        assert_eq!(diff(release("/srv/app/web").at(level), &files), "ask 2", "{level:?}");
+        assert_eq!(decided(rollback().at(level)), "go STAGE_PREVIEW", "{level:?}");
+        assert_eq!(decided(status().at(level)), "go STAGE_PREVIEW", "{level:?}");
+        assert_eq!(diff(status().at(level), &files[2..]), "ask 1", "{level:?}");
+    }
+    assert_eq!(decided(release("/opt/web")), "refuse POLICY_DENIED workspace.outside");
+    // By a command it is still what nothing holds back, whoever it is.
+    let command = Call::command("ship").in_person().does("deploy.release:/srv/app/web");
+    assert_eq!(decided(command), "ask STAGE_PREVIEW workspace.irreversible");
 }

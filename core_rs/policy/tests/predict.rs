@@ -153,6 +153,43 @@ fn signals_and_services_are_named_and_nothing_holds_them_back() {
 }
 
 #[test]
+fn a_deployment_is_predicted_whole_and_the_host_holds_all_of_it_back() {
+    let release = serde_json::json!({"root": "/srv/web/", "release": "v1", "source": "/srv/new",
+        "digest": "0".repeat(64), "keep": 3, "check_before": {"port": 81}, "check_after": {"port": 80}});
+    let prediction = predicted(&validated("deploy.release", release.clone()));
+    let expected = [
+        "file.read:/srv/new/**",
+        "file.read:/srv/web/**",
+        "file.create:/srv/web/releases/v1/**",
+        "?file.create:/srv/web/releases",
+        "?file.create:/srv/web/current",
+        "?file.modify:/srv/web/current",
+        "?file.create:/srv/web/.deploy",
+        "?file.create:/srv/web/.deploy/state",
+        "?file.modify:/srv/web/.deploy/state",
+        "deploy.release:/srv/web",
+        "?deploy.rollback:/srv/web",
+        "?file.delete:/srv/web/releases/*",
+        "net.connect:127.0.0.1:81",
+        "net.connect:127.0.0.1:80",
+    ];
+    assert_eq!(effects(&prediction), expected);
+    assert!(prediction.unanalysable.is_empty() && prediction.effects.iter().all(|effect| effect.containable));
+    let mut plain = release;
+    for name in ["keep", "check_before", "check_after"] {
+        plain.as_object_mut().expect("object").remove(name);
+    }
+    let fewer = effects(&predicted(&validated("deploy.release", plain)));
+    assert!(!fewer.iter().any(|it| ["delete", "rollback", "net."].iter().any(|word| it.contains(word))), "{fewer:?}");
+    let rollback = predicted(&validated("deploy.rollback", serde_json::json!({"root": "/srv/web"})));
+    assert!(effects(&rollback).contains(&"deploy.rollback:/srv/web".to_owned()));
+    let many = predicted(&validated("deploy.rollback", serde_json::json!({"root": "/srv/*"})));
+    assert!(!many.unanalysable.is_empty(), "a star would be the name of many deployments");
+    let command = predicted(&command("a"));
+    assert!(command.effects.iter().all(|effect| effect.kind() != EffectKind::DeployRelease));
+}
+
+#[test]
 fn commands_are_judged_and_what_they_run_is_judged_again() {
     for (text, expected) in [
         ("rm x /y", vec!["file.delete:/w/x", "file.delete:/y"]),

@@ -3,6 +3,7 @@
 from cmdop.client.approvals import Approvals
 from cmdop.client.calls import Calls, raise_for_outcome, result_of
 from cmdop.client.client import DEFAULT_ADDRESS, Client
+from cmdop.client.deployments import Check, Deployments, Hook, Rollout
 from cmdop.client.hosts import Files, HostClient, Hosts, Terminal
 from cmdop.client.runs import Runs, Traces
 from cmdop.client.tools import Tools
@@ -11,10 +12,14 @@ __all__ = [
     "DEFAULT_ADDRESS",
     "Approvals",
     "Calls",
+    "Check",
     "Client",
+    "Deployments",
     "Files",
+    "Hook",
     "HostClient",
     "Hosts",
+    "Rollout",
     "Runs",
     "Terminal",
     "Tools",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from cmdop import v1
 from cmdop.client.calls import Calls
 from cmdop.client.connection import Connection
+from cmdop.client.deployments import Deployments
 from cmdop.document.read import Expected
 
 
@@ -45,6 +46,8 @@ class HostClient:
         """Processes, listed and signalled."""
         self.services: Services = Services(calls, name)
         """Services, kept by systemd or by the host daemon itself."""
+        self.deploy: Deployments = Deployments(calls, name, self.terminal, self.services)
+        """Deployments: releases, health checks, and the way back."""
 
 
 class Terminal:

@@ -77,6 +77,21 @@ impl Arguments {
         items.iter().map(|item| object(item).ok_or_else(|| invalid(name, "a list of objects"))).collect()
     }
 
+    /// # Errors
+    /// `INVALID_ARGUMENTS` if it is not an object.
+    pub(crate) fn object(&self, name: &str) -> Result<Option<Self>, Error> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(Self(map.clone()))),
+            Some(_) => Err(invalid(name, "an object")),
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn value(&self) -> Value {
+        Value::Object(self.0.clone())
+    }
+
     /// False if it is missing.
     ///
     /// # Errors

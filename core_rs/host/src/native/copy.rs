@@ -66,8 +66,16 @@ impl Copy {
         Ok(Self { from, to, stamp, census })
     }
 
+    /// A copy of what was counted already.
+    pub(crate) fn of(from: Spot, to: Spot, stamp: Stamp, census: Census) -> Self {
+        Self { from, to, stamp, census }
+    }
+
     /// Makes a complete copy under a hidden name.
-    fn stage(&self, hidden: &CStr) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// `CONTENT_CHANGED` if it is no longer what was counted, or the operating system's refusal.
+    pub(crate) fn stage(&self, hidden: &CStr) -> Result<(), Error> {
         for entry in &self.census.entries {
             let (dir, name) = inside(&self.to, hidden, &entry.below)?;
             match entry.stamp.file_type() {
@@ -137,7 +145,11 @@ impl Copy {
         utimensat(&dir, &*name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(to)
     }
 
-    fn publish(&self, hidden: &CStr) -> Result<(), Error> {
+    /// Gives the copy its name, if that is still free.
+    ///
+    /// # Errors
+    /// `PATH_EXISTS`, or the operating system's refusal.
+    pub(crate) fn publish(&self, hidden: &CStr) -> Result<(), Error> {
         let Spot { parent, name, path } = &self.to;
         match renameat_with(parent, hidden, parent, name.as_c_str(), RenameFlags::NOREPLACE) {
             Err(Errno::EXIST) => Err(about("to", exists(&self.to))),
@@ -145,7 +157,11 @@ impl Copy {
         }
     }
 
-    fn measure(&self) -> Result<Vec<ObservedEffect>, Error> {
+    /// What is there now.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being read.
+    pub(crate) fn measure(&self) -> Result<Vec<ObservedEffect>, Error> {
         let stamp = Stamp::of(hold_child(&self.to.parent, &self.to.name).map_err(|e| refused(e, &self.to.path))?)?;
         let scope = Scope { to: &self.to.path, is_copied: true, max_bytes: u64::MAX };
         let there = Census::take(&self.to, &stamp, scope)?;
@@ -153,8 +169,14 @@ impl Copy {
     }
 }
 
+/// What copying it to a path will have made.
+pub(crate) fn planned(census: &Census, to: &[u8]) -> Vec<ObservedEffect> {
+    let (uid, gid) = own_ids();
+    census.created(to, |entry| FileState { uid, gid, mode: mode(entry), ..entry.state.clone() })
+}
+
 /// Permission bits of a copy: who runs as whom is not copied.
-fn mode(entry: &Entry) -> u32 {
+pub(crate) fn mode(entry: &Entry) -> u32 {
     match entry.stamp.file_type() {
         FileType::Symlink => entry.stamp.permissions(),
         _ => entry.stamp.permissions() & !SET_IDS,
@@ -173,8 +195,7 @@ fn inside(spot: &Spot, top: &CStr, below: &[u8]) -> Result<(OwnedFd, CString), E
 
 impl Step for Copy {
     fn effects(&self) -> Vec<ObservedEffect> {
-        let (uid, gid) = own_ids();
-        self.census.created(&self.to.path, |entry| FileState { uid, gid, mode: mode(entry), ..entry.state.clone() })
+        planned(&self.census, &self.to.path)
     }
 
     fn result(&self) -> Value {

@@ -9,7 +9,7 @@ use super::beneath::{Spot, hold_child};
 use super::hidden::{hidden_name, remove_hidden};
 use super::measure::Stamp;
 use super::write::mode;
-use super::{Native, service};
+use super::{Native, deploy, service};
 use crate::Error;
 use crate::admit::Interrupted;
 use crate::service::State;
@@ -36,6 +36,9 @@ impl Native {
             "files.copy" => self.reconcile_copy(interrupted, &Arguments::of(action).ok()?),
             "service.start" => self.reconcile_service(&Arguments::of(action).ok()?, true),
             "service.stop" => self.reconcile_service(&Arguments::of(action).ok()?, false),
+            "deploy.release" | "deploy.rollback" => {
+                deploy::settle(&self.root, &Arguments::of(action).ok()?, &permit.permit_id)
+            }
             _ => return None,
         };
         settled.unwrap_or_else(|error| {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use cmdop_contract::effect::{Class as EffectClass, Effect, Target, class, is_containable};
+use cmdop_contract::effect::{Class as EffectClass, Effect, Target, class, is_held_back};
 use cmdop_contract::v1::{EffectKind, PermittedEffect, PolicyRef, Prediction};
 use cmdop_contract::validate::Validated;
 
@@ -87,7 +87,7 @@ impl<'a> Assessment<'a> {
             let target = Target::parse(effect.kind(), &effect.target, &Default::default())
                 .map_err(|error| format!("the predicted effect `{}` cannot be read: {error}", effect.target))?;
             let look = class(effect.kind()) == EffectClass::Look;
-            let containable = look || (effect.containable && is_containable(effect.kind()));
+            let containable = look || (effect.containable && is_held_back(tool, effect.kind()));
             let certain = look || effect.certain;
             let draft =
                 Draft { kind: effect.kind(), target, origin: Origin::Predicted, certain, containable, max_count: None };
@@ -95,7 +95,7 @@ impl<'a> Assessment<'a> {
         }
         for Effect { kind, target, max_count, .. } in declared {
             let look = class(*kind) == EffectClass::Look;
-            let containable = look || is_containable(*kind);
+            let containable = look || is_held_back(tool, *kind);
             let draft = Draft {
                 kind: *kind,
                 target: target.clone(),

@@ -1,7 +1,7 @@
 //! Exact effects of the shipped tools that run no command.
 
 use cmdop_contract::derive::derive;
-use cmdop_contract::effect::is_containable;
+use cmdop_contract::effect::is_held_back;
 use cmdop_contract::v1::{PredictedEffect, Prediction};
 use cmdop_contract::validate::Validated;
 
@@ -17,7 +17,7 @@ pub(super) fn predict(validated: &Validated) -> Prediction {
         target: effect.target.to_string(),
         certain: effect.certain,
         source: format!("{tool} {}", effect.target),
-        containable: is_containable(effect.kind),
+        containable: is_held_back(tool, effect.kind),
     });
     Prediction { effects: effects.collect(), ..Prediction::default() }
 }

@@ -1,0 +1,431 @@
+//! `deploy.release`: copy, check, switch, check again, and back if that fails.
+
+use cmdop_contract::path::is_beneath;
+use cmdop_contract::v1::{EffectKind, FileType, ObservedEffect, Reason};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::check::{Check, Checked};
+use super::lock::{self, Lock};
+use super::site::{Site, link_to};
+use super::state::{Kind, Pending, State};
+use super::{checks, named, point, release_id, root_of, scope, tree_digest};
+use crate::Error;
+use crate::native::arguments::{Arguments, about, invalid};
+use crate::native::beneath::{Root, Spot, hold_child, not_usable, refused, show};
+use crate::native::census::{Census, Scope};
+use crate::native::copy::{self, Copy};
+use crate::native::hidden::{hidden_name, remove_hidden};
+use crate::native::measure::Stamp;
+use crate::native::{Means, Step};
+
+/// Fewer would take away what a rollback leads to.
+const LEAST_KEPT: u64 = 2;
+
+/// What is to become live.
+pub(crate) struct Release {
+    pub(super) site: Site,
+    pub(super) id: String,
+    pub(super) digest: String,
+    /// What is copied; `None` if the release is there already.
+    source: Option<(Spot, Stamp, Census)>,
+    pub(super) files: usize,
+    pub(super) bytes: u64,
+    pub(super) prunes: Vec<Prune>,
+    /// Old releases that hold too much for their effects to be listed.
+    pub(super) unpruned: Vec<String>,
+    missing: Vec<&'static std::ffi::CStr>,
+    before: Option<Check>,
+    after: Option<Check>,
+    base: Vec<u8>,
+    went: Went,
+}
+
+/// An old release that goes.
+pub(super) struct Prune {
+    pub(super) id: String,
+    census: Census,
+}
+
+/// How it went.
+#[derive(Default)]
+struct Went {
+    checked_before: Option<Checked>,
+    checked_after: Option<Checked>,
+    is_rolled_back: bool,
+    pruned: Vec<String>,
+}
+
+impl Release {
+    /// Looks at the source and at the root. With no digest expected any source will do, for a plan.
+    ///
+    /// # Errors
+    /// `PATH_NOT_FOUND`, `PATH_NOT_USABLE`, `CONTENT_CHANGED`, `RELEASE_CONFLICT`,
+    /// `UNSUPPORTED_CHANGE`, `INVALID_ARGUMENTS`.
+    pub(crate) fn prepare(root: &Root, arguments: &Arguments) -> Result<Self, Error> {
+        let expected = arguments.text("digest")?.map(str::to_ascii_lowercase);
+        let id = release_id(arguments, "release")?.ok_or_else(|| invalid("release", "an id"))?;
+        let site = Site::open(root, &root_of(arguments)?)?;
+        let from = arguments.path_of("source")?;
+        let mut base = Sha256::new();
+        site.digest_into(&mut base)?;
+        let (source, digest, files, bytes) = match site.release(&id)? {
+            // What is there is what counts: the source may be gone by now.
+            Some((spot, stamp)) => {
+                let census = Census::take(&spot, &stamp, scope(&spot.path)).map_err(|error| about("release", error))?;
+                census.digest_into(&mut base);
+                let found = tree_digest(&census);
+                let wanted = match &expected {
+                    Some(expected) => expected.clone(),
+                    None => tree_digest(&source(root, &site, &from, &id)?.2),
+                };
+                if found != wanted {
+                    return Err(conflict(&site, &id, &found, &wanted));
+                }
+                (None, found, census.entries.len(), census.bytes)
+            }
+            None => {
+                let (spot, stamp, census) = source(root, &site, &from, &id)?;
+                stamp.digest_into(&mut base, true);
+                census.digest_into(&mut base);
+                let found = tree_digest(&census);
+                if expected.as_ref().is_some_and(|expected| *expected != found) {
+                    let message = format!("{} is not the tree that was planned: its digest is {found}", show(&from));
+                    return Err(Error::fix(Reason::ContentChanged, message, "/arguments/digest", &found));
+                }
+                let (files, bytes) = (census.entries.len(), census.bytes);
+                (Some((spot, stamp, census)), found, files, bytes)
+            }
+        };
+        let keep = arguments.number("keep")?;
+        if keep.is_some_and(|keep| keep < LEAST_KEPT) {
+            return Err(invalid("keep", "a whole number from 2: the live release and the one before it"));
+        }
+        let mut release = Self {
+            missing: site.missing()?,
+            before: Check::of(arguments, "check_before")?,
+            after: Check::of(arguments, "check_after")?,
+            site,
+            id,
+            digest,
+            source,
+            files,
+            bytes,
+            prunes: Vec::new(),
+            unpruned: Vec::new(),
+            base: Vec::new(),
+            went: Went::default(),
+        };
+        if let Some(keep) = keep.filter(|_| !release.is_idle()) {
+            release.choose(usize::try_from(keep).unwrap_or(usize::MAX))?;
+        }
+        release.prunes.iter().for_each(|prune| prune.census.digest_into(&mut base));
+        release.base = base.finalize().to_vec();
+        Ok(release)
+    }
+
+    /// True if it is live already, and nothing is left to be settled.
+    pub(super) fn is_idle(&self) -> bool {
+        self.source.is_none() && self.site.live() == Some(&self.id) && self.site.state.pending.is_none()
+    }
+
+    /// `new`, `present` or `live`.
+    pub(super) fn standing(&self) -> &'static str {
+        match (&self.source, self.site.live() == Some(&self.id)) {
+            (Some(_), _) => "new",
+            (None, true) => "live",
+            (None, false) => "present",
+        }
+    }
+
+    /// The release to which a rollback would lead.
+    pub(super) fn previous(&self) -> Option<&str> {
+        self.site.live().filter(|live| *live != self.id)
+    }
+
+    /// Chooses what goes, the oldest first; only what was released here, never what a rollback needs.
+    fn choose(&mut self, keep: usize) -> Result<(), Error> {
+        let state = self.site.settled();
+        let live = self.site.live();
+        let is_needed = |id: &str| id == self.id || Some(id) == live;
+        let mut others: Vec<_> = state.records.iter().rev().filter(|record| !is_needed(&record.id)).collect();
+        let needed = 1 + usize::from(live.is_some_and(|live| live != self.id));
+        let goes = others.split_off(keep.saturating_sub(needed).min(others.len()));
+        for record in goes.into_iter().rev() {
+            let Some((spot, stamp)) = self.site.release(&record.id)? else { continue };
+            let scope = Scope { to: &spot.path, is_copied: false, max_bytes: u64::MAX };
+            match Census::take(&spot, &stamp, scope) {
+                Ok(census) => self.prunes.push(Prune { id: record.id.clone(), census }),
+                Err(_) => self.unpruned.push(record.id.clone()),
+            }
+        }
+        Ok(())
+    }
+
+    fn pending(&self, permit_id: &str) -> Pending {
+        Pending {
+            permit_id: permit_id.to_owned(),
+            release: self.id.clone(),
+            digest: self.digest.clone(),
+            from: self.site.live().map(str::to_owned),
+            is_new: self.source.is_some(),
+            is_rollback: false,
+        }
+    }
+
+    /// Everything before the switch. Whatever fails, the root is as it was.
+    fn ready(&mut self, permit_id: &str, pending: &Pending) -> Result<Vec<ObservedEffect>, Error> {
+        if let Some(check) = &self.before {
+            let checked = check.run();
+            let why = checked.why.clone();
+            self.went.checked_before = Some(checked);
+            if !why.is_empty() {
+                let message = format!(
+                    "the health check before the switch failed: {why}; nothing was applied and {} stays live",
+                    spoken(self.site.live())
+                );
+                return Err(unhealthy(message));
+            }
+        }
+        let mut state = self.site.settled();
+        state.pending = Some(pending.clone());
+        let Some((from, stamp, census)) = self.source.take() else {
+            return self.site.remember(&state, permit_id).map(|()| Vec::new());
+        };
+        let to = self.site.release_spot(&self.id)?;
+        let hidden = hidden_name(permit_id, "new");
+        let spot = self.site.release_spot(&self.id)?;
+        let copy = Copy::of(from, to, stamp, census);
+        let published = copy.stage(&hidden).and_then(|()| {
+            point("staged");
+            self.site.remember(&state, permit_id)?;
+            point("pending");
+            copy.publish(&hidden)
+        });
+        if let Err(error) = published {
+            // What has the name by now is somebody else's.
+            let _ = remove_hidden(&spot, &hidden, FileType::Directory);
+            self.undo(permit_id, false);
+            return Err(error);
+        }
+        point("published");
+        let measured = spot.sync_parent().and_then(|()| copy.measure());
+        measured.inspect_err(|_| self.undo(permit_id, true))
+    }
+
+    /// Back to what was there before anything was switched.
+    fn undo(&self, permit_id: &str, is_new: bool) {
+        if is_new && let Err(error) = self.site.remove(&self.id, permit_id) {
+            tracing::warn!(release = self.id, %error, "a release that did not become live cannot be removed");
+        }
+        self.site.forget(permit_id);
+    }
+
+    /// The check after the switch, and the way back if it fails.
+    fn prove(&mut self, permit_id: &str) -> Option<Error> {
+        let checked = self.after.as_ref()?.run();
+        let why = checked.why.clone();
+        self.went.checked_after = Some(checked);
+        if why.is_empty() {
+            return None;
+        }
+        point("unhealthy");
+        let failed = format!("the health check after the switch to {} failed: {why}", self.id);
+        if self.site.live() == Some(&self.id) {
+            return Some(unhealthy(format!("{failed}; it was live before, too, and stays")));
+        }
+        match self.site.switch(Some(&link_to(&self.id)), self.site.link.as_deref(), permit_id) {
+            Ok(_) => {
+                self.went.is_rolled_back = true;
+                Some(unhealthy(format!("{failed}; it was rolled back and {} is live", spoken(self.site.live()))))
+            }
+            Err(error) => {
+                Some(unhealthy(format!("{failed}; it could not be rolled back ({error}) and {} is live", self.id)))
+            }
+        }
+    }
+
+    /// Notes how it ended.
+    fn conclude(&self, pending: &Pending, why: &str) -> Result<(), Error> {
+        let mut state: State = self.site.settled();
+        if self.went.is_rolled_back {
+            state.was_live(&self.id, &self.digest);
+            state.happened(Kind::Failed, pending, why);
+        } else {
+            state.is_live_now(&self.id, &self.digest, pending.from.as_deref());
+            state.happened(Kind::Released, pending, why);
+        }
+        // One that is still to go keeps its record, or nobody would know later that it may.
+        state.records.retain(|record| self.site.release(&record.id).is_ok_and(|found| found.is_some()));
+        self.site.remember(&state, &pending.permit_id)
+    }
+
+    /// Removes old releases. What fails is left for the next time.
+    fn prune(&mut self, permit_id: &str) -> (Vec<ObservedEffect>, Option<Error>) {
+        let mut effects = Vec::new();
+        for prune in &self.prunes {
+            if let Err(error) = self.site.remove(&prune.id, permit_id) {
+                let message = format!("{} is live, but the old release {} stays: {error}", self.id, prune.id);
+                return (effects, Some(Error::io(message)(std::io::Error::other("not removed"))));
+            }
+            effects.extend(prune.effects(&self.site));
+            self.went.pruned.push(prune.id.clone());
+        }
+        (effects, None)
+    }
+
+    /// Everything from the switch on. Nothing before has changed what is live.
+    fn go(&mut self, permit_id: &str, pending: &Pending, effects: &mut Vec<ObservedEffect>) -> Option<Error> {
+        let link = link_to(&self.id);
+        let unhealthy = self.prove(permit_id);
+        point("checked");
+        let why = unhealthy.as_ref().map(ToString::to_string).unwrap_or_default();
+        let noted = self.conclude(pending, &why);
+        point("concluded");
+        effects.push(self.site.remembered());
+        effects.extend(checks([&self.before, &self.after]));
+        effects.push(named(EffectKind::DeployRelease, &self.site.path));
+        if self.went.is_rolled_back {
+            effects.push(named(EffectKind::DeployRollback, &self.site.path));
+        } else if self.site.link.as_deref() != Some(&link) {
+            effects.push(self.site.switched(&link));
+        }
+        if let Some(error) = unhealthy.or(noted.err()) {
+            return Some(error);
+        }
+        let (pruned, failure) = self.prune(permit_id);
+        effects.extend(pruned);
+        failure
+    }
+}
+
+impl Prune {
+    fn effects(&self, site: &Site) -> Vec<ObservedEffect> {
+        // Each by itself, so that whoever decides knows all that goes.
+        let mut effects = self.census.created(&site.release_path(&self.id), |entry| entry.state.clone());
+        for effect in &mut effects {
+            effect.set_kind(EffectKind::FileDelete);
+            effect.reversible = false;
+            if let Some(change) = &mut effect.file {
+                change.before = change.after.take();
+            }
+        }
+        effects
+    }
+}
+
+impl Step for Release {
+    fn effects(&self) -> Vec<ObservedEffect> {
+        if self.is_idle() {
+            return Vec::new();
+        }
+        let mut effects = self.site.made(&self.missing);
+        if let Some((_, _, census)) = &self.source {
+            effects.extend(copy::planned(census, &self.site.release_path(&self.id)));
+        }
+        effects.push(self.site.remembered());
+        effects.extend(checks([&self.before, &self.after]));
+        effects.push(named(EffectKind::DeployRelease, &self.site.path));
+        let link = link_to(&self.id);
+        if self.site.link.as_deref() != Some(&link) {
+            effects.push(self.site.switched(&link));
+        }
+        effects.extend(self.prunes.iter().flat_map(|prune| prune.effects(&self.site)));
+        effects
+    }
+
+    fn result(&self) -> Value {
+        let told = |checked: &Option<Checked>| checked.as_ref().map(Checked::told);
+        let outcome = match (self.is_idle(), self.went.is_rolled_back) {
+            (_, true) => "rolled_back",
+            (true, _) => "unchanged",
+            _ => "released",
+        };
+        let live = if self.went.is_rolled_back { self.site.live() } else { Some(self.id.as_str()) };
+        json!({
+            "outcome": outcome,
+            "release": self.id,
+            "digest": self.digest,
+            "live": live,
+            "previous": self.previous(),
+            "check_before": told(&self.went.checked_before),
+            "check_after": told(&self.went.checked_after),
+            "pruned": self.went.pruned,
+            "unpruned": self.unpruned,
+        })
+    }
+
+    fn base(&self) -> Vec<u8> {
+        self.base.clone()
+    }
+
+    fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
+        let permit_id = with.permit_id;
+        if self.is_idle() {
+            return Ok((Vec::new(), None));
+        }
+        point("planned");
+        let lock = Lock::take(&self.site)?;
+        self.site.check_unmoved()?;
+        let pending = self.pending(permit_id);
+        if let Some(dead) = &self.site.state.pending {
+            self.site.sweep(&dead.permit_id);
+        }
+        self.site.make(&self.missing)?;
+        lock.tell(&self.site, permit_id, &self.id);
+        point("begun");
+        let mut effects = self.site.made(&self.missing);
+        let link = link_to(&self.id);
+        let switched = self.ready(permit_id, &pending).and_then(|made| {
+            effects.extend(made);
+            let switched = self.site.switch(self.site.link.as_deref(), Some(&link), permit_id);
+            switched.inspect_err(|_| self.undo(permit_id, pending.is_new))
+        });
+        let done = match switched {
+            Ok(durable) => {
+                point("switched");
+                let failure = self.go(permit_id, &pending, &mut effects).or(durable);
+                Ok((effects, failure))
+            }
+            Err(error) => Err(error),
+        };
+        lock::forget(&self.site);
+        if done.is_err() {
+            self.site.unmake(&self.missing);
+        }
+        drop(lock);
+        done
+    }
+}
+
+fn source(root: &Root, site: &Site, from: &[u8], id: &str) -> Result<(Spot, Stamp, Census), Error> {
+    let about = |error| about("source", error);
+    let spot = root.spot(from).map_err(about)?;
+    let to = site.release_path(id);
+    if is_beneath(&to, from) {
+        return Err(invalid("source", "a directory that does not hold the deployment root"));
+    }
+    let held = hold_child(&spot.parent, &spot.name).map_err(|errno| about(refused(errno, from)))?;
+    let stamp = Stamp::of(held)?;
+    if stamp.file_type() != FileType::Directory {
+        return Err(about(not_usable(from, "is not a directory")));
+    }
+    let census = Census::take(&spot, &stamp, scope(&to)).map_err(about)?;
+    Ok((spot, stamp, census))
+}
+
+fn conflict(site: &Site, id: &str, found: &str, expected: &str) -> Error {
+    let message = format!(
+        "{} exists with other content: its digest is {found}, not {expected}; nothing was applied",
+        show(&site.release_path(id))
+    );
+    Error::fix(Reason::ReleaseConflict, message, "/arguments/release", "an id that no release has")
+}
+
+fn unhealthy(message: String) -> Error {
+    Error::fix(Reason::HealthCheckFailed, message, "/arguments/source", "a release that answers its health check")
+}
+
+fn spoken(live: Option<&str>) -> String {
+    live.map_or_else(|| "no release".to_owned(), |live| format!("release {live}"))
+}
