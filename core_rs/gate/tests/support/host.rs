@@ -56,11 +56,15 @@ impl HostEnd {
         }
     }
 
-    /// The next frame, which must acknowledge this permit's report.
+    /// The next frame, which must acknowledge this permit's report. A driver that starts while the host
+    /// attaches may ask about its permit once more at the news of the attachment.
     pub async fn acknowledged(&mut self, permit: &Permit) {
-        match self.next().await {
-            server_to_host::Kind::Acknowledge(told) => assert_eq!(told.permit_id, permit.permit_id),
-            other => panic!("expected an acknowledgement, got {other:?}"),
+        loop {
+            match self.next().await {
+                server_to_host::Kind::Acknowledge(told) => return assert_eq!(told.permit_id, permit.permit_id),
+                server_to_host::Kind::Inquire(_) => {}
+                other => panic!("expected an acknowledgement, got {other:?}"),
+            }
         }
     }
 
