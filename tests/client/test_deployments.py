@@ -29,6 +29,7 @@ from cmdop.errors import (
     ContentChangedError,
     DeployLockedError,
     HealthCheckFailedError,
+    HostUnavailableError,
     PolicyDeniedError,
     ReleaseConflictError,
 )
@@ -294,9 +295,11 @@ async def release_into(calls: list[v1.Call], deploy: Deployments, release: str, 
 async def answered(deploy: Deployments) -> v1.Call:
     """The status, once the host is attached again."""
     with anyio.fail_after(60):
-        while (call := await deploy.status(ROOT)).HasField("error"):  # noqa: ASYNC110, as above
-            await anyio.sleep(0.1)
-    return call
+        while True:
+            try:
+                return await deploy.status(ROOT)
+            except HostUnavailableError:
+                await anyio.sleep(0.1)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
