@@ -153,6 +153,13 @@ fn a_proposal_that_was_never_decided_on_is_decided_anew_and_refused_without_its_
     let life = Life::begin(&dir);
     life.run(async {
         drop(HostEnd::attach(&life).await);
+        // Who attached is recorded behind the host's back.
+        within(async {
+            while life.ledger.hosts().await.expect("readable").is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
         let proposal = write("", "k");
         let action_digest = digest::action_digest(proposal.action.as_ref().expect("an action"));
         let proposed = event::Kind::CallProposed(CallProposed { proposal: Some(proposal), action_digest });

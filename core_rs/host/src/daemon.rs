@@ -11,7 +11,7 @@ mod output;
 mod serve;
 mod terminal;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -54,6 +54,8 @@ struct Shared {
     terminal: Terminal,
     /// Free places for running permits.
     places: Arc<Semaphore>,
+    /// Permits that came and are not admitted or refused yet, by their own word.
+    arrived: Mutex<HashSet<String>>,
     /// Stops what runs for a call.
     running: Mutex<HashMap<String, CancellationToken>>,
 }
@@ -90,6 +92,7 @@ impl Daemon {
                 journals,
                 terminal,
                 places: Arc::new(running),
+                arrived: Mutex::default(),
                 running: Mutex::default(),
             }),
         })

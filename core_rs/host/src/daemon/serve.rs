@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cmdop_contract::v1::{
-    Execute, Forgotten, HostDraining, HostToServer, Inquire, Reason, ServerToHost, host_to_server, server_to_host,
+    Execute, Forgotten, HostDraining, HostToServer, Inquire, Permit, Reason, ServerToHost, host_to_server,
+    server_to_host,
 };
+use prost::Message;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -97,7 +99,14 @@ impl Serving {
             Some(Kind::Execute(Execute { permit })) => {
                 let permit = permit.unwrap_or_default();
                 let is_draining = self.is_draining;
-                self.tasks.spawn(execute::execute(shared, permit, outbound, is_draining));
+                // An inquiry may be right behind, and be answered by a task that is faster.
+                let named = Permit::decode(permit.permit.as_slice()).unwrap_or_default().permit_id;
+                shared.arrived.lock().insert(named.clone());
+                self.tasks.spawn(async move {
+                    let done = execute::execute(shared.clone(), permit, outbound, is_draining).await;
+                    shared.arrived.lock().remove(&named);
+                    done
+                });
             }
             Some(Kind::Discard(discard)) => {
                 self.tasks.spawn(async move { shared.drop_layer(&discard.call_id, "discarded").await });
@@ -154,6 +163,7 @@ async fn answer(shared: &Shared, outbound: &Sender<HostToServer>, inquire: Inqui
         Known::Settled(report) => send(outbound, host_to_server::Kind::Report(*report)).await,
         // Its report follows.
         Known::Running => {}
+        Known::Nothing if shared.arrived.lock().contains(&inquire.permit_id) => {}
         Known::Nothing => {
             let forgotten = Forgotten { permit_id: inquire.permit_id, call_id: inquire.call_id };
             send(outbound, host_to_server::Kind::Forgotten(forgotten)).await;
