@@ -125,12 +125,19 @@ def _result(grid: Table, result: Any) -> None:
     entries: list[Document] = fields.pop("entries", [])
     short = {name: value for name, value in fields.items() if value not in (None, False)}
     if short:
-        _row(grid, "result", "  ".join(f"{name} {value}" for name, value in short.items()))
+        _row(grid, "result", "  ".join(_named(name, value) for name, value in short.items()))
     for entry in entries[:_SHOWN_EFFECTS]:
         _row(grid, "", f"{entry.get('type', ''):<10} {entry.get('size', ''):>12} {entry.get('path', '')}")
     for name, text in texts.items():
         if text:
             _row(grid, name, text[:_SHOWN_OUTPUT].rstrip("\n"))
+
+
+def _named(name: str, value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return f"{name} {value}"
+    fields = cast("Mapping[str, Any]", value)
+    return "  ".join(f"{inner} {each}" for inner, each in fields.items() if each is not None)
 
 
 def _error(grid: Table, error: Mapping[str, Any] | None) -> None:
