@@ -484,7 +484,14 @@ impl Walk {
                 continue;
             }
             let stays = stays.first().map(|(place, _)| place.clone());
-            let standing = stays.as_deref().map(|place| self.standing(place, Extent::Itself)).transpose()?;
+            // A name of another directory, which only stands there afterwards, is none of the machine's.
+            let standing = match stays.as_deref().map(|place| self.standing(place, Extent::Itself)).transpose() {
+                Ok(standing) => standing,
+                Err(_) => {
+                    self.unsupported.push(format!("{}: a file linked where directories move", first.display()));
+                    continue;
+                }
+            };
             let other = stays.clone().unwrap_or_else(|| first.clone());
             for (place, _) in names.places.iter().filter(|(place, _)| *place != other) {
                 let target = escape(place.as_os_str().as_bytes());
