@@ -243,7 +243,7 @@ async def test_a_question_can_be_cancelled(api: Api) -> None:
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(model(api, server).respond, QUESTION)
-                while not server.asked:
+                while not server.asked:  # noqa: ASYNC110  another thread's list
                     await anyio.sleep(0.01)
                 tasks.cancel_scope.cancel()
         assert len(server.asked) == 1
