@@ -225,6 +225,7 @@ impl Walk {
             bytes,
             reversible: true,
             file: Some(change),
+            network: None,
         });
     }
 

@@ -14,8 +14,13 @@ use super::{Driver, internal};
 use crate::live::Input;
 
 /// What nobody measured.
-static NOTHING: Observation =
-    Observation { effects: Vec::new(), unobserved: Vec::new(), digest: String::new(), truncated: false };
+static NOTHING: Observation = Observation {
+    effects: Vec::new(),
+    unobserved: Vec::new(),
+    digest: String::new(),
+    truncated: false,
+    refused: Vec::new(),
+};
 
 /// What the host was told to do.
 struct Ordered {

@@ -89,6 +89,7 @@ impl Removal {
             bytes: tree.bytes,
             reversible: false,
             file: Some(FileChange { before: Some(self.state.clone()), after: None, text_diff, text_diff_truncated }),
+            network: None,
         }
     }
 

@@ -93,6 +93,7 @@ impl Replacement {
                 text_diff,
                 text_diff_truncated,
             }),
+            network: None,
         };
         let text_before = self.before.as_ref().map_or(&[][..], |before| &before.text);
         let mut effects = Vec::new();
