@@ -74,7 +74,7 @@ impl Daemon {
         let host = describe(&config, found.capabilities);
         let kept_bytes = or_default(config.max_output_bytes, DEFAULT_MAX_OUTPUT_BYTES);
         let places = config.workspaces.iter().map(PathBuf::from).chain([user().home.into()]).collect();
-        let terminal = Terminal::new(spawner, found.confinement, &hidden, places, kept_bytes, user());
+        let terminal = Terminal::new(spawner, (found.confinement, found.network), &hidden, places, kept_bytes, user());
         Ok(Self {
             shared: Arc::new(Shared {
                 host,

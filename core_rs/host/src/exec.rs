@@ -8,6 +8,7 @@ use cmdop_contract::v1::{OutputStream, Reason};
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
+use crate::network::Network;
 use crate::sandbox::{Kind, Layer, Size, Told};
 use crate::spawner::Spawner;
 use crate::{Admitted, Error};
@@ -21,6 +22,7 @@ mod terminal;
 
 pub(crate) use attempt::attempt;
 pub use kept::Kept;
+pub(crate) use start::supervise;
 use start::{Control, Started, start};
 pub(crate) use survey::{remove, survey};
 
@@ -86,6 +88,8 @@ pub struct Command {
     pub home: String,
     /// Its user's name.
     pub user: String,
+    /// What it may contact; none if nothing.
+    pub network: Option<Network>,
 }
 
 /// Which limit ended a command.
@@ -165,9 +169,14 @@ pub async fn run(
 ) -> Result<Finished, Error> {
     let begun = Instant::now();
     let group = cgroup::Group::create(layer.dir(), &command.limits);
-    let started = start(spawner, layer, command, &group)?;
+    let mut started = start(spawner, layer, command, &group)?;
+    let answering = started.answering.take();
     let watch = survey::watch(layer, command.limits, &group);
     let (forced, said, [stdout, stderr]) = follow(started, command, cancel, watch, output).await;
+    // Every process is dead: nobody waits for an answer any more, and no connection is begun.
+    if let Some(mut answering) = answering {
+        answering.shutdown().await;
+    }
     let told = Told::read(&said);
     let end = match forced {
         Some(end) => end,
@@ -179,7 +188,7 @@ pub async fn run(
         stderr,
         duration: begun.elapsed(),
         usage: (told.kind() != Kind::Silent).then(|| usage(&told)),
-        confinement: confinement(&told, &group),
+        confinement: confinement(&told, &group, command.network.is_some()),
     })
 }
 
@@ -304,11 +313,13 @@ fn usage(told: &Told) -> Usage {
 }
 
 /// What held, as it was found: namespaces, filter, limits, and what the view could not cover.
-fn confinement(told: &Told, group: &cgroup::Group) -> String {
+fn confinement(told: &Told, group: &cgroup::Group, is_trapped: bool) -> String {
     let is_user = !rustix::process::geteuid().is_root();
     let namespaces = if is_user { "overlay+user+mount" } else { "overlay+mount" };
     let mut text = format!("{namespaces}+pid+net+ipc+uts+cgroup, seccomp, {}", group.describe(is_user));
-    if told.no_unix {
+    if is_trapped {
+        text.push_str(", network by permit, no unix sockets");
+    } else if told.no_unix {
         text.push_str(", no unix sockets");
     }
     for path in &told.read_only {

@@ -8,6 +8,7 @@ pub mod error;
 pub mod exec;
 pub mod fixture;
 pub mod native;
+pub mod network;
 pub mod probe;
 pub mod sandbox;
 pub mod spawner;

@@ -5,12 +5,15 @@ use std::path::Path;
 use cmdop_contract::v1::Capability;
 
 use crate::exec;
+use crate::network;
 use crate::spawner::Spawner;
 
 /// What was found, and what confines a command or why none can run.
 pub(crate) struct Found {
     pub(crate) capabilities: Vec<Capability>,
     pub(crate) confinement: Result<String, String>,
+    /// Why no command can have a network, if none can.
+    pub(crate) network: Result<(), String>,
 }
 
 /// Tries what a preview needs, with layers in a temporary directory, and says how to get what is
@@ -20,22 +23,30 @@ pub fn probe() -> Vec<Capability> {
     let dir = std::env::temp_dir().join(format!("cmdop-probe-{}", std::process::id()));
     match Spawner::start() {
         Ok(spawner) => examine(&spawner, &dir).capabilities,
-        Err(error) => describe(&Err(error.to_string())),
+        Err(error) => describe(&Err(error.to_string()), &Err(error.to_string())),
     }
 }
 
 /// Runs a command that does nothing in a real private view, with its layer in this directory.
 pub(crate) fn examine(spawner: &Spawner, dir: &Path) -> Found {
     use std::os::unix::fs::DirBuilderExt;
-    // What an earlier life left.
-    let _ = exec::remove(dir);
-    let made = std::fs::DirBuilder::new().mode(0o700).create(dir).map_err(|error| error.to_string());
-    let confinement = made.and_then(|()| exec::attempt(spawner, dir, &exec::DEFAULT_LIMITS));
-    let _ = exec::remove(dir);
-    Found { capabilities: describe(&confinement), confinement }
+    let in_directory = |attempt: &dyn Fn() -> Result<String, String>| {
+        // What an earlier life left.
+        let _ = exec::remove(dir);
+        let made = std::fs::DirBuilder::new().mode(0o700).create(dir).map_err(|error| error.to_string());
+        let done = made.and_then(|()| attempt());
+        let _ = exec::remove(dir);
+        done
+    };
+    let confinement = in_directory(&|| exec::attempt(spawner, dir, &exec::DEFAULT_LIMITS, ":", None));
+    let network = match &confinement {
+        Ok(_) => in_directory(&|| network::probe(spawner, dir).map(|()| String::new())).map(drop),
+        Err(why) => Err(why.clone()),
+    };
+    Found { capabilities: describe(&confinement, &network), confinement, network }
 }
 
-fn describe(confinement: &Result<String, String>) -> Vec<Capability> {
+fn describe(confinement: &Result<String, String>, network: &Result<(), String>) -> Vec<Capability> {
     let is_root = rustix::process::geteuid().is_root();
     let held = confinement.as_deref().unwrap_or_default();
     let openat2 = rustix::fs::openat2(
@@ -59,12 +70,23 @@ fn describe(confinement: &Result<String, String>) -> Vec<Capability> {
     } else {
         format!("commands can only read {}: no overlay covers it", unread.join(", "))
     };
+    let opened = match network {
+        Ok(()) => "connections to what a permit names, by seccomp user notification".to_owned(),
+        Err(why) => {
+            format!("no command may have a network here: {why}; Linux 5.9 and a loopback that is up are needed")
+        }
+    };
     let can = confinement.is_ok();
     vec![
         capability("preview.overlay", can, &preview),
         capability("preview.complete", can && unread.is_empty(), &covered),
         capability("isolate.pid", can, "own pid namespace: nothing outlives the call"),
-        capability("isolate.network", can, "own network namespace: no network within a preview"),
+        capability(
+            "isolate.network",
+            can,
+            "own network namespace: no network within a preview but what its permit names",
+        ),
+        capability("network.permits", network.is_ok(), &opened),
         capability("native.openat2", openat2, "openat2(2), Linux 5.6"),
         capability(
             "limit.pids",

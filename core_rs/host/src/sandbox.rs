@@ -12,6 +12,7 @@ mod confine;
 mod init;
 mod plan;
 mod told;
+mod trap;
 mod view;
 
 use std::io::Write;
@@ -58,6 +59,23 @@ pub(crate) struct Job {
     /// Its streams are one terminal of this size.
     #[prost(message, optional, tag = "10")]
     pub(crate) terminal: Option<Size>,
+    /// Its calls that name an address are trapped, and the listener is sent outside.
+    #[prost(bool, tag = "11")]
+    pub(crate) is_trapped: bool,
+    /// Files that the command finds in the place of the machine's.
+    #[prost(message, repeated, tag = "12")]
+    pub(crate) shown: Vec<Shown>,
+}
+
+/// A file of the view that is another one's content.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Shown {
+    /// Where the command finds it. Nothing is shown where the machine has no file.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) path: Vec<u8>,
+    /// Where it lies.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) file: Vec<u8>,
 }
 
 /// The user and group that a user namespace maps, to themselves.
@@ -105,7 +123,7 @@ pub(crate) fn work(job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
             libc::signal(signal, libc::SIG_DFL);
         }
     }
-    let [control, stdin, stdout, stderr] = descriptors;
+    let [control, stdin, stdout, stderr, network] = descriptors;
     let mut control = UnixStream::from(control);
     let prepared = prepare(job).and_then(|view| {
         let streams = match job.terminal {
@@ -126,9 +144,9 @@ pub(crate) fn work(job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
     if child == 0 {
         // Init must not outlive the worker, which kills it when it is told to.
         die_with_parent();
-        init::run(job, &view, control, streams);
+        init::run(job, &view, control, streams, &network);
     }
-    drop(streams);
+    drop((streams, network));
     if child < 0 {
         tell(&mut control, &Failure::new("fork", std::io::Error::last_os_error()).into());
         leave(1);

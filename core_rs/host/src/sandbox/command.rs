@@ -4,8 +4,9 @@ use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use super::confine::Sockets;
 use super::view::View;
-use super::{Failure, Job, Kind, confine, tell};
+use super::{Failure, Job, Kind, confine, tell, trap};
 use crate::spawner::leave;
 
 /// What `exec` is given.
@@ -17,8 +18,14 @@ struct Program {
 }
 
 /// Never returns; `failed` closes when the program runs, else it says why it does not.
-pub(super) fn become_command(job: &Job, view: &View, streams: [OwnedFd; 3], mut failed: UnixStream) -> ! {
-    let failure = match prepare(job, view, &streams) {
+pub(super) fn become_command(
+    job: &Job,
+    view: &View,
+    streams: [OwnedFd; 3],
+    mut failed: UnixStream,
+    outside: UnixStream,
+) -> ! {
+    let failure = match prepare(job, view, &streams, outside) {
         Ok(program) => execute(&program),
         Err(failure) => failure,
     };
@@ -26,7 +33,7 @@ pub(super) fn become_command(job: &Job, view: &View, streams: [OwnedFd; 3], mut 
     leave(127)
 }
 
-fn prepare(job: &Job, view: &View, streams: &[OwnedFd; 3]) -> Result<Program, Failure> {
+fn prepare(job: &Job, view: &View, streams: &[OwnedFd; 3], outside: UnixStream) -> Result<Program, Failure> {
     let program = program(job)?;
     let cwd = CString::new(job.cwd.clone()).map_err(|error| Failure::new("the working directory", error))?;
     // SAFETY: plain system calls on descriptors and strings that live until they return; the process
@@ -57,7 +64,15 @@ fn prepare(job: &Job, view: &View, streams: &[OwnedFd; 3]) -> Result<Program, Fa
         libc::umask(0o022);
     }
     confine::limit_all(&job.limits.unwrap_or_default())?;
-    confine::give_up_privileges(job.identity.is_some(), view.no_unix)?;
+    let sockets = match (job.is_trapped, view.no_unix) {
+        (true, _) => Sockets::Internet,
+        (false, true) => Sockets::NoUnix,
+        (false, false) => Sockets::Usual,
+    };
+    confine::give_up_privileges(job.identity.is_some(), sockets)?;
+    if job.is_trapped {
+        trap::set(outside)?;
+    }
     Ok(program)
 }
 
