@@ -131,6 +131,7 @@ impl Bench {
             hidden: Vec::new(),
             home: "/".into(),
             user: "root".into(),
+            network: None,
         };
         let started = Instant::now();
         let finished =

@@ -78,6 +78,7 @@ fn outcome(action: &v1::Action, permit: &Permit) -> (Vec<ObservedEffect>, &'stat
             bytes: 256,
             reversible: true,
             file: None,
+            network: None,
         }]
     };
     const DIGEST: &str =

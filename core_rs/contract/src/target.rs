@@ -206,6 +206,15 @@ impl Endpoint {
         }
     }
 
+    /// The name of the host, if it is given by one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match &self.host {
+            Hosts::Named(name) => Some(name),
+            Hosts::Any | Hosts::Net { .. } => None,
+        }
+    }
+
     fn covers(&self, other: &Self) -> bool {
         self.first_port <= other.first_port && self.last_port >= other.last_port && self.host.covers(&other.host)
     }

@@ -60,6 +60,7 @@ fn created(permit: &Permit) -> Report {
         bytes: 1,
         reversible: true,
         file: None,
+        network: None,
     }];
     let result = format!(r#"{{"size":1,"sha256":"{}","created":true}}"#, "0".repeat(64));
     Report {

@@ -99,6 +99,10 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
             walk.lost(&upper, &lower)?;
             continue;
         }
+        if top.as_ref().is_some_and(|top| !top.is_dir()) {
+            // A single file that is mounted is never covered: it could only be read.
+            continue;
+        }
         let is_there = top.is_some();
         walk.find_moved(&upper, &lower, &lower)?;
         walk.directory(&upper, &lower, is_there.then_some(&*lower))?;
@@ -451,6 +455,7 @@ impl Walk {
             bytes,
             reversible: true,
             file: Some(change),
+            network: None,
         });
     }
 
@@ -532,7 +537,8 @@ impl Walk {
         }
         let digest = observation_digest(&self.effects);
         let (effects, unobserved) = (self.effects, self.unobserved);
-        let observation = Observation { effects, unobserved, digest, truncated: self.truncated };
+        let observation =
+            Observation { effects, unobserved, digest, truncated: self.truncated, ..Observation::default() };
         Difference { observation: Some(observation), changes: self.changes, unsupported: self.unsupported }
     }
 }

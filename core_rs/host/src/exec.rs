@@ -9,6 +9,7 @@ use cmdop_contract::v1::{OutputStream, Reason};
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
+use crate::network::Network;
 use crate::sandbox::{Kind, Layer, Size, Told};
 use crate::spawner::Spawner;
 use crate::{Admitted, Error};
@@ -20,8 +21,9 @@ mod start;
 mod survey;
 mod terminal;
 
-pub(crate) use attempt::{attempt_direct, attempt_preview};
+pub(crate) use attempt::{attempt_direct, attempt_preview, attempt_trapped};
 pub use kept::Kept;
+pub(crate) use start::supervise;
 use start::{Control, Started, start};
 pub(crate) use survey::{remove, survey};
 
@@ -87,6 +89,8 @@ pub struct Command {
     pub home: String,
     /// Its user's name.
     pub user: String,
+    /// What it may contact; none if nothing.
+    pub network: Option<Network>,
 }
 
 /// Which limit ended a command.
@@ -170,6 +174,10 @@ pub async fn run(
     let groups = OnceLock::new();
     let watch = survey::watch(room, command.limits, &groups);
     let (forced, told, [stdout, stderr]) = follow(&mut started, command, cancel, watch, &groups, output).await;
+    // Every process is dead: nobody waits for an answer any more, and no connection is begun.
+    if let Some(mut answering) = started.answering.take() {
+        answering.shutdown().await;
+    }
     let group = groups.into_inner().unwrap_or_default();
     let end = match forced {
         Some(end) => end,
@@ -183,7 +191,7 @@ pub async fn run(
         stderr,
         duration: begun.elapsed(),
         usage: (told.kind() != Kind::Silent).then(|| usage(&told)),
-        confinement: confinement(layer, &told, &group),
+        confinement: confinement(layer, &told, &group, command.network.is_some()),
     })
 }
 
@@ -318,7 +326,7 @@ fn usage(told: &Told) -> Usage {
 }
 
 /// What held, as it was found: namespaces, filter, limits, and what the view could not cover.
-fn confinement(layer: &Layer, told: &Told, group: &cgroup::Group) -> String {
+fn confinement(layer: &Layer, told: &Told, group: &cgroup::Group, is_trapped: bool) -> String {
     let is_user = !rustix::process::geteuid().is_root();
     let namespaces = match (layer.is_direct(), is_user) {
         (true, _) => "read-only overlay+mount",
@@ -327,7 +335,9 @@ fn confinement(layer: &Layer, told: &Told, group: &cgroup::Group) -> String {
     };
     let filters = if told.has_landlock { "seccomp+landlock" } else { "seccomp" };
     let mut text = format!("{namespaces}+pid+net+ipc+uts+cgroup, {filters}, {}", group.describe(is_user));
-    if told.no_unix {
+    if is_trapped {
+        text.push_str(", network by permit, no unix sockets");
+    } else if told.no_unix {
         text.push_str(", no unix sockets");
     }
     for path in &told.read_only {

@@ -9,6 +9,7 @@ pub mod exec;
 pub mod fixture;
 pub mod journal;
 pub mod native;
+pub mod network;
 mod notable;
 pub mod observe;
 pub mod probe;

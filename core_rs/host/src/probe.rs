@@ -6,6 +6,7 @@ use cmdop_contract::v1::Capability;
 use cmdop_policy::classes::LISTS_NOTABLE;
 
 use crate::exec;
+use crate::network;
 use crate::spawner::Spawner;
 
 /// What was found, and what confines a command on a private layer or why none can run.
@@ -14,6 +15,8 @@ pub(crate) struct Found {
     pub(crate) confinement: Result<String, String>,
     /// The same for one that changes the machine itself.
     pub(crate) direct: Result<String, String>,
+    /// Why no command can have a network, if none can.
+    pub(crate) network: Result<(), String>,
 }
 
 /// Tries what a preview needs, with layers in a temporary directory, and says how to get what is
@@ -23,7 +26,7 @@ pub fn probe() -> Vec<Capability> {
     let dir = std::env::temp_dir().join(format!("cmdop-probe-{}", std::process::id()));
     match Spawner::start() {
         Ok(spawner) => examine(&spawner, &dir).capabilities,
-        Err(error) => describe(&Err(error.to_string()), &Err(error.to_string())),
+        Err(error) => describe(&Err(error.to_string()), &Err(error.to_string()), &Err(error.to_string())),
     }
 }
 
@@ -38,11 +41,15 @@ pub(crate) fn examine(spawner: &Spawner, dir: &Path) -> Found {
         }
         Ok(_) => Err("only root can open a part of the machine and nothing else; run the host as root".to_owned()),
     };
-    Found { capabilities: describe(&confinement, &direct), confinement, direct }
+    let network = match &confinement {
+        Ok(_) => within(dir, |dir| network::probe(spawner, dir)),
+        Err(why) => Err(why.clone()),
+    };
+    Found { capabilities: describe(&confinement, &direct, &network), confinement, direct, network }
 }
 
 /// Tries something in an empty directory, which does not stay.
-fn within(dir: &Path, attempt: impl FnOnce(&Path) -> Result<String, String>) -> Result<String, String> {
+fn within<T>(dir: &Path, attempt: impl FnOnce(&Path) -> Result<T, String>) -> Result<T, String> {
     use std::os::unix::fs::DirBuilderExt;
     // What an earlier life left.
     let _ = exec::remove(dir);
@@ -52,7 +59,11 @@ fn within(dir: &Path, attempt: impl FnOnce(&Path) -> Result<String, String>) -> 
     tried
 }
 
-fn describe(confinement: &Result<String, String>, direct: &Result<String, String>) -> Vec<Capability> {
+fn describe(
+    confinement: &Result<String, String>,
+    direct: &Result<String, String>,
+    network: &Result<(), String>,
+) -> Vec<Capability> {
     let is_root = rustix::process::geteuid().is_root();
     let held = confinement.as_deref().unwrap_or_default();
     let openat2 = rustix::fs::openat2(
@@ -84,13 +95,24 @@ fn describe(confinement: &Result<String, String>, direct: &Result<String, String
         }
         Err(why) => why.clone(),
     };
+    let opened = match network {
+        Ok(()) => "connections to what a permit names, by seccomp user notification".to_owned(),
+        Err(why) => {
+            format!("no command may have a network here: {why}; Linux 5.9 and a loopback that is up are needed")
+        }
+    };
     let can = confinement.is_ok();
     vec![
         capability("preview.overlay", can, &preview),
         capability("preview.complete", can && unread.is_empty(), &covered),
         capability("direct.landlock", direct.is_ok(), &directly),
         capability("isolate.pid", can, "own pid namespace: nothing outlives the call"),
-        capability("isolate.network", can, "own network namespace: no network within a preview"),
+        capability(
+            "isolate.network",
+            can,
+            "own network namespace: no network within a preview but what its permit names",
+        ),
+        capability("network.permits", network.is_ok(), &opened),
         capability(LISTS_NOTABLE, true, "secrets, databases and the like in a tree that goes are listed one by one"),
         capability("native.openat2", openat2, "openat2(2), Linux 5.6"),
         capability(

@@ -15,6 +15,7 @@ mod landlock;
 mod openings;
 mod plan;
 mod told;
+mod trap;
 mod view;
 
 use std::io::Write;
@@ -64,6 +65,23 @@ pub(crate) struct Job {
     /// Its streams are one terminal of this size.
     #[prost(message, optional, tag = "10")]
     pub(crate) terminal: Option<Size>,
+    /// Its calls that name an address are trapped, and the listener is sent outside.
+    #[prost(bool, tag = "11")]
+    pub(crate) is_trapped: bool,
+    /// Files that the command finds in the place of the machine's.
+    #[prost(message, repeated, tag = "12")]
+    pub(crate) shown: Vec<Shown>,
+}
+
+/// A file of the view that is another one's content.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Shown {
+    /// Where the command finds it. Nothing is shown where the machine has no file.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) path: Vec<u8>,
+    /// Where it lies.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) file: Vec<u8>,
 }
 
 /// The user and group that a user namespace maps, to themselves.
@@ -120,7 +138,7 @@ pub(crate) fn stand_by(entered: std::io::Result<()>) -> Ready {
         }
     }
     let identity = plan::identity();
-    let filters = confine::Filters::build(identity.is_some());
+    let filters = confine::Filters::build(confine::Sockets::of(identity.is_some(), false));
     let entered = entered.map_err(|error| Failure::new("enter a control group", error));
     let isolated = entered.and_then(|()| confine::isolate(identity));
     // A change of credentials may have cleared it (prctl(2)).
@@ -134,7 +152,7 @@ pub(crate) fn stand_by(entered: std::io::Result<()>) -> Ready {
 /// The worker: never returns. What its control groups hold is told at once, the rest at the end.
 pub(crate) fn work(ready: Ready, held: Held, job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
     let Ready { filters, isolated } = ready;
-    let [control, stdin, stdout, stderr] = descriptors;
+    let [control, stdin, stdout, stderr, network] = descriptors;
     let mut control = UnixStream::from(control);
     tell(&mut control, &Told { held: Some(held), ..Told::default() });
     let prepared = isolated.and_then(|()| prepare(job, filters)).and_then(|view| {
@@ -156,9 +174,9 @@ pub(crate) fn work(ready: Ready, held: Held, job: &Job, descriptors: [OwnedFd; J
     if child == 0 {
         // Init must not outlive the worker, which kills it when it is told to.
         die_with_parent();
-        init::run(job, &view, control, streams);
+        init::run(job, &view, control, streams, &network);
     }
-    drop(streams);
+    drop((streams, network));
     if child < 0 {
         tell(&mut control, &Failure::new("fork", std::io::Error::last_os_error()).into());
         leave(1);
@@ -175,7 +193,7 @@ fn prepare(job: &Job, filters: confine::Filters) -> Result<view::View, Failure> 
         Some(direct) => direct::mount_all(job, direct)?,
         None => view::mount_all(job)?,
     };
-    view.filters = filters.fit(view.no_unix)?;
+    view.filters = filters.fit(confine::Sockets::of(view.no_unix, job.is_trapped))?;
     Ok(view)
 }
 

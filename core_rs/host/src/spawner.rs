@@ -24,8 +24,8 @@ use crate::Error;
 use crate::sandbox::{self, Job};
 use cgroup::Group;
 
-/// Descriptors of a job: control, standard input, output and error.
-pub(crate) const JOB_DESCRIPTORS: usize = 4;
+/// Descriptors of a job: control, standard input, output and error, and the way to its network's supervisor.
+pub(crate) const JOB_DESCRIPTORS: usize = 5;
 /// Largest encoded job: a command, its environment and the plan of mounts.
 pub(crate) const MAX_JOB_BYTES: usize = 512 * 1024;
 

@@ -6,7 +6,9 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use cmdop_contract::v1::{Observation, Outcome, Permit, Reason, Report, Stage, ToolResult};
+use cmdop_contract::v1::{
+    EffectKind, Observation, Outcome, Permit, PermittedEffect, Reason, Report, Stage, ToolResult,
+};
 use cmdop_host::admit::{Admission, Keys, Known};
 use serde_json::json;
 use support::{HOST, Server, permit};
@@ -231,4 +233,28 @@ async fn killed_between_note_and_report_the_outcome_is_unknown_unless_nothing_co
     assert_eq!(outcome("look-Apply"), (Outcome::NotApplied, Reason::HostError));
     let signed = Server::new(1).sign(&some("Apply", Stage::Apply));
     assert!(matches!(keys.admit(&signed).await, Ok(Admission::Settled(_))), "it is never executed again");
+}
+
+#[tokio::test]
+async fn a_preview_that_could_contact_somebody_says_that_nobody_saw_whom() {
+    let dir = tempfile::tempdir().expect("directory");
+    let mut preview = some("call", Stage::Preview);
+    preview.effects.push(PermittedEffect {
+        kind: EffectKind::NetConnect.into(),
+        target: "192.0.2.1:443".into(),
+        max_count: None,
+    });
+    {
+        let keys = open(dir.path());
+        let _admitted = fresh(&keys, &preview).await;
+    }
+    let keys = open(dir.path());
+    keys.settle_interrupted(|_| None).await.expect("settled");
+    let Known::Settled(report) = keys.inquire(&preview.permit_id) else { panic!("not settled") };
+    let unobserved = report.observation.expect("an observation").unobserved;
+    assert_eq!(
+        unobserved.iter().map(cmdop_contract::v1::Unobserved::kind).collect::<Vec<_>>(),
+        [EffectKind::NetConnect]
+    );
+    assert_eq!(report.outcome, i32::from(Outcome::NotApplied));
 }

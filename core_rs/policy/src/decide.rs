@@ -52,6 +52,7 @@ impl Facts<'_> {
 /// | the floor or a hard forbid on a certain point | refuse, `FLOOR_DENIED`, `POLICY_DENIED` |
 /// | a certain effect that nothing permits | refuse, `NOT_PERMITTED` |
 /// | a certain change or contact that is not declared | refuse, `UNDECLARED_EFFECT` |
+/// | a contact by name or address on a host that cannot open just that | refuse, `PREVIEW_UNAVAILABLE` |
 /// | an effect that no private copy can hold back | ask first (at level `shadow`: refuse) |
 /// | a look that policy holds | ask first |
 /// | a native tool that only looks | run |
@@ -68,7 +69,7 @@ pub fn decide(engine: &Engine, validated: &Validated, prediction: &Prediction, f
 /// |---|---|
 /// | the report does not fit its digest, is truncated, or policy cannot be evaluated | refuse |
 /// | the floor, a hard forbid or no permit for an observed effect | refuse: nobody can approve it |
-/// | no change and no contact, nothing unobserved | nothing to commit |
+/// | no change, nothing unobserved; contacts were asked about before they were made | nothing to commit |
 /// | level `shadow` | never commits |
 /// | beyond the declaration, held by policy, unobserved, or level `ask` | ask with the diff |
 /// | a deleted or moved tree whose notable entries nobody listed | ask with the diff |

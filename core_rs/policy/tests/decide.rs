@@ -306,6 +306,43 @@ fn the_diff_table_holds_row_by_row() {
 }
 
 #[test]
+fn contacts_are_asked_about_before_they_are_made_and_not_again() {
+    let engine = engine();
+    let fetch = Call::command("curl -o x").at(AutonomyLevel::Auto).does("net.connect:example.com:443");
+    let both = fetch.clone().does("file.create:/srv/app/x");
+    let saved = ["net.connect:example.com:443", "file.create:/srv/app/x"];
+    let rows = [
+        ("a contact alone", fetch.clone(), &saved[..1], "nothing"),
+        ("with a declared change", both.clone(), &saved[..], "commit"),
+        ("with an undeclared change", fetch.clone(), &saved[..], "ask 1"),
+        ("beyond the declaration", both, &["net.connect:192.0.2.1:25", "file.create:/srv/app/x"], "ask 1"),
+    ];
+    for (name, call, seen, expected) in rows {
+        assert_eq!(diff_summary(&call.decide_observed(&engine, &observed(seen))), expected, "{name}");
+        let Decided::Ask(ask) = call.decide(&engine) else { panic!("{name}: not asked before") };
+        let permitted: Vec<_> = ask.decision().permitted.iter().map(|effect| effect.target.as_str()).collect();
+        assert!(permitted.contains(&"example.com:443"), "{name}: {permitted:?}");
+    }
+    // What is only possible and was not declared is not opened by the approval.
+    let possible = Call::command("npm").may("net.connect:*:443");
+    let Decided::Ask(ask) = possible.decide(&engine) else { panic!("not asked") };
+    assert!(ask.decision().permitted.is_empty(), "{:?}", ask.decision().permitted);
+}
+
+#[test]
+fn a_contact_is_not_asked_about_where_the_host_cannot_open_just_that() {
+    let engine = engine();
+    let on = |available| {
+        let mut call = Call::command("curl").does("net.connect:example.com:443");
+        let name = "network.permits".to_owned();
+        call.host.capabilities.push(Capability { name, available, detail: String::new() });
+        summary(&call.decide(&engine))
+    };
+    assert_eq!(on(true), "ask STAGE_PREVIEW workspace.irreversible");
+    assert_eq!(on(false), "refuse PREVIEW_UNAVAILABLE");
+}
+
+#[test]
 fn what_could_not_be_measured_is_never_committed_by_itself() {
     let engine = engine();
     let call = Call::command("rm -rf ./logs").at(AutonomyLevel::Auto).does("file.delete:/srv/app/logs");

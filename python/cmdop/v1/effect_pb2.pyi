@@ -133,20 +133,22 @@ class PermittedEffect(_message.Message):
     def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., target: _Optional[str] = ..., max_count: _Optional[int] = ...) -> None: ...
 
 class ObservedEffect(_message.Message):
-    __slots__ = ("kind", "target", "count", "bytes", "reversible", "file")
+    __slots__ = ("kind", "target", "count", "bytes", "reversible", "file", "network")
     KIND_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     REVERSIBLE_FIELD_NUMBER: _ClassVar[int]
     FILE_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
     kind: EffectKind
     target: str
     count: int
     bytes: int
     reversible: bool
     file: FileChange
-    def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., target: _Optional[str] = ..., count: _Optional[int] = ..., bytes: _Optional[int] = ..., reversible: _Optional[bool] = ..., file: _Optional[_Union[FileChange, _Mapping]] = ...) -> None: ...
+    network: NetworkChange
+    def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., target: _Optional[str] = ..., count: _Optional[int] = ..., bytes: _Optional[int] = ..., reversible: _Optional[bool] = ..., file: _Optional[_Union[FileChange, _Mapping]] = ..., network: _Optional[_Union[NetworkChange, _Mapping]] = ...) -> None: ...
 
 class FileState(_message.Message):
     __slots__ = ("type", "size", "mode", "uid", "gid", "sha256", "link_target", "xattrs")
@@ -192,6 +194,26 @@ class FileChange(_message.Message):
     linked: str
     def __init__(self, before: _Optional[_Union[FileState, _Mapping]] = ..., after: _Optional[_Union[FileState, _Mapping]] = ..., text_diff: _Optional[str] = ..., text_diff_truncated: _Optional[bool] = ..., renamed: _Optional[str] = ..., linked: _Optional[str] = ...) -> None: ...
 
+class NetworkChange(_message.Message):
+    __slots__ = ("protocol", "name", "address", "port", "bytes_sent", "bytes_received", "duration_ns", "count")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    BYTES_SENT_FIELD_NUMBER: _ClassVar[int]
+    BYTES_RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    DURATION_NS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    protocol: str
+    name: str
+    address: str
+    port: int
+    bytes_sent: int
+    bytes_received: int
+    duration_ns: int
+    count: int
+    def __init__(self, protocol: _Optional[str] = ..., name: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., bytes_sent: _Optional[int] = ..., bytes_received: _Optional[int] = ..., duration_ns: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
+
 class Unobserved(_message.Message):
     __slots__ = ("kind", "why")
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -201,16 +223,18 @@ class Unobserved(_message.Message):
     def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., why: _Optional[str] = ...) -> None: ...
 
 class Observation(_message.Message):
-    __slots__ = ("effects", "unobserved", "digest", "truncated")
+    __slots__ = ("effects", "unobserved", "digest", "truncated", "refused")
     EFFECTS_FIELD_NUMBER: _ClassVar[int]
     UNOBSERVED_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     effects: _containers.RepeatedCompositeFieldContainer[ObservedEffect]
     unobserved: _containers.RepeatedCompositeFieldContainer[Unobserved]
     digest: str
     truncated: bool
-    def __init__(self, effects: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., unobserved: _Optional[_Iterable[_Union[Unobserved, _Mapping]]] = ..., digest: _Optional[str] = ..., truncated: _Optional[bool] = ...) -> None: ...
+    refused: _containers.RepeatedCompositeFieldContainer[NetworkChange]
+    def __init__(self, effects: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., unobserved: _Optional[_Iterable[_Union[Unobserved, _Mapping]]] = ..., digest: _Optional[str] = ..., truncated: _Optional[bool] = ..., refused: _Optional[_Iterable[_Union[NetworkChange, _Mapping]]] = ...) -> None: ...
 
 class SideEffect(_message.Message):
     __slots__ = ("effect", "severity", "why")

@@ -82,6 +82,8 @@ pub struct ObservedEffect {
     pub reversible: bool,
     #[prost(message, optional, tag = "6")]
     pub file: ::core::option::Option<FileChange>,
+    #[prost(message, optional, tag = "7")]
+    pub network: ::core::option::Option<NetworkChange>,
 }
 /// State of a path on one side of a change.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -137,6 +139,31 @@ pub struct FileChange {
     #[prost(string, tag = "6")]
     pub linked: ::prost::alloc::string::String,
 }
+/// What exactly was contacted, in all connections of a call to one address and port together.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NetworkChange {
+    /// `tcp` or `udp`; empty for a socket of another kind, which is always refused.
+    #[prost(string, tag = "1")]
+    pub protocol: ::prost::alloc::string::String,
+    /// Name by which the permit allows it; empty if it is by address.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub port: u32,
+    /// Payload that was sent and received, without retransmissions; zero for datagrams, which nobody counts.
+    #[prost(uint64, tag = "5")]
+    pub bytes_sent: u64,
+    #[prost(uint64, tag = "6")]
+    pub bytes_received: u64,
+    /// From the first attempt to the end of the last connection.
+    #[prost(uint64, tag = "7")]
+    pub duration_ns: u64,
+    /// Attempts.
+    #[prost(uint64, tag = "8")]
+    pub count: u64,
+}
 /// What a host could not measure in a call. It is never counted as clean.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Unobserved {
@@ -158,6 +185,9 @@ pub struct Observation {
     /// More effects were seen than the host lists; such a call is never clean and never commits.
     #[prost(bool, tag = "4")]
     pub truncated: bool,
+    /// Contacts that were attempted without a permit and refused: nobody was reached.
+    #[prost(message, repeated, tag = "5")]
+    pub refused: ::prost::alloc::vec::Vec<NetworkChange>,
 }
 /// An observed effect that no permitted effect covers.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -1,9 +1,9 @@
 //! Waiting for the host, comparing what it measured, settling the outcome.
 
-use cmdop_contract::effect::Effect;
+use cmdop_contract::effect::{Class, Effect, class};
 use cmdop_contract::v1::{
-    self, CallPreviewed, CallSettled, CallStarted, CallState, Observation, Outcome, Reason, Report, Stage, ToolResult,
-    event, server_to_host,
+    self, CallPreviewed, CallSettled, CallStarted, CallState, Observation, Outcome, Permit, Reason, Report, Stage,
+    ToolResult, event, server_to_host,
 };
 use cmdop_contract::{fold, reason, score};
 use cmdop_ledger::Clearance;
@@ -14,20 +14,39 @@ use super::{Driver, internal};
 use crate::live::Input;
 
 /// What nobody measured.
-static NOTHING: Observation =
-    Observation { effects: Vec::new(), unobserved: Vec::new(), digest: String::new(), truncated: false };
+static NOTHING: Observation = Observation {
+    effects: Vec::new(),
+    unobserved: Vec::new(),
+    digest: String::new(),
+    truncated: false,
+    refused: Vec::new(),
+};
 
 /// What the host was told to do.
 struct Ordered {
     permit_id: String,
     stage: Stage,
+    /// It may contact somebody, which no private copy holds back.
+    contacts: bool,
+}
+
+impl Ordered {
+    fn of(permit: &Permit) -> Self {
+        let contacts = permit.effects.iter().any(|effect| class(effect.kind()) == Class::Contact);
+        Self { permit_id: permit.permit_id.clone(), stage: permit.stage(), contacts }
+    }
+
+    /// Whatever the host did, nothing came of it.
+    fn is_harmless(&self) -> bool {
+        self.stage == Stage::Preview && !self.contacts
+    }
 }
 
 impl Driver {
     /// PERMITTED, RUNNING, COMMITTING and UNKNOWN: waits for the host's report.
     pub(super) async fn await_host(&mut self) -> Result<(), v1::Error> {
         let permit = self.call.permits.last().ok_or_else(|| internal("permitted without a permit"))?;
-        let permit = Ordered { permit_id: permit.permit_id.clone(), stage: permit.stage() };
+        let permit = Ordered::of(permit);
         let unknown = self.call.state() == CallState::Unknown;
         let mut gone_until = None;
         if self.dispatched.as_deref() != Some(&permit.permit_id) {
@@ -96,7 +115,7 @@ impl Driver {
         let spoke = self.started.as_deref() == Some(&permit.permit_id)
             || matches!(self.call.state(), CallState::Running)
             || self.evidence;
-        if !spoke || permit.stage == Stage::Preview {
+        if !spoke || permit.is_harmless() {
             let error = reason::error(Reason::HostError, "the host never started the call; nothing was applied");
             return self.settle(Outcome::NotApplied, None, Some(error)).await;
         }
@@ -118,9 +137,9 @@ impl Driver {
         asked
     }
 
-    /// The host stayed away. A preview changed nothing; anything else nobody can tell.
+    /// The host stayed away. A preview changed nothing; whom it contacted and anything else nobody can tell.
     async fn give_up(&mut self, permit: &Ordered) -> Result<(), v1::Error> {
-        if permit.stage == Stage::Preview {
+        if permit.is_harmless() {
             let message = "the host went away during the preview; nothing was applied";
             let error = reason::error(Reason::HostUnavailable, message);
             return self.settle(Outcome::NotApplied, None, Some(error)).await;
@@ -166,8 +185,9 @@ impl Driver {
         }
         let (stage, outcome) = (report.stage().as_str_name(), report.outcome().as_str_name());
         let message = format!("the host reported {stage} {outcome} for a permit of {}", permit.stage.as_str_name());
-        // In a preview the permit allowed no effects, so only a host that claims some casts doubt.
-        let harmless = permit.stage == Stage::Preview && report.outcome() != Outcome::Applied;
+        // In a preview without contacts the permit allowed no effects, so only a host that claims some
+        // casts doubt.
+        let harmless = permit.is_harmless() && report.outcome() != Outcome::Applied;
         let outcome = if harmless { Outcome::NotApplied } else { Outcome::Unknown };
         self.settle(outcome, None, Some(reason::error(Reason::HostError, message))).await
     }

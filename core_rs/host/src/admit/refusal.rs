@@ -5,6 +5,7 @@ use cmdop_contract::v1::{self, Outcome, Permit, Reason, Report, Stage};
 
 use super::is_harmless;
 use crate::Error;
+use crate::network::Network;
 
 /// Checks what the signature does not vouch for: that the permit is whole.
 pub(super) fn check(permit: &Permit) -> Result<(), Error> {
@@ -62,6 +63,8 @@ pub(super) fn interrupted(permit: &Permit, settled: Option<Outcome>) -> Report {
         stage: permit.stage,
         outcome: outcome.into(),
         error: (error.reason() != Reason::Unspecified).then_some(error),
+        // A preview changes nothing, but it may have contacted somebody.
+        observation: Network::unobserved(&permit.effects).filter(|_| permit.stage() == Stage::Preview),
         ..Report::default()
     }
 }

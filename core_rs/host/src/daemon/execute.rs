@@ -14,6 +14,7 @@ use super::{Shared, terminal};
 use crate::Error;
 use crate::admit::{Admission, Admitted, Known};
 use crate::native::Done;
+use crate::network::Network;
 
 /// Admits a permit and does what it says.
 ///
@@ -168,10 +169,8 @@ pub(super) fn failure(permit: &Permit, error: Error) -> Report {
 /// The tool itself broke, and nobody can tell where.
 pub(super) fn broken(permit: &Permit, why: &str) -> Report {
     if permit.stage() == Stage::Preview {
-        return failure(
-            permit,
-            Error::stop(Reason::Internal, format!("the preview failed: {why}; nothing was applied")),
-        );
+        let error = Error::stop(Reason::Internal, format!("the preview failed: {why}; nothing was applied"));
+        return Report { observation: Network::unobserved(&permit.effects), ..failure(permit, error) };
     }
     let message = format!("the tool broke while it acted: {why}");
     let error = reason::error(Reason::OutcomeUnknown, message).reconcile(&permit.call_id);

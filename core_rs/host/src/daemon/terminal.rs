@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cmdop_contract::digest::observation_digest;
 use cmdop_contract::reason;
-use cmdop_contract::v1::{self, Outcome, Reason, Report, Stage, ToolResult};
+use cmdop_contract::v1::{
+    self, NetworkChange, Observation, ObservedEffect, Outcome, Reason, Report, Stage, ToolResult,
+};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +20,7 @@ use crate::admit::Interrupted;
 use crate::exec::{self, Command, End, Finished, Limit};
 use crate::journal::Journals;
 use crate::native::Done;
+use crate::network::Network;
 use crate::probe::Found;
 use crate::sandbox::Layer;
 use crate::spawner::Spawner;
@@ -38,6 +42,8 @@ pub(super) struct Terminal {
     refused: Option<String>,
     /// Why none can run on the machine itself, held to its permit.
     pub(super) refused_directly: Option<String>,
+    /// Why no command can have a network here.
+    no_network: Option<String>,
     /// Directories that a command finds empty.
     hidden: Vec<PathBuf>,
     /// Where an ordinary user's commands change things, beside their working directory.
@@ -60,7 +66,9 @@ impl Terminal {
         let kept_bytes = usize::try_from(max_output_bytes).unwrap_or(usize::MAX);
         places.extend(["/tmp", "/var/tmp"].map(PathBuf::from));
         let (refused, refused_directly) = (found.confinement.clone().err(), found.direct.clone().err());
-        Self { spawner, refused, refused_directly, hidden: hidden.to_vec(), places, journals, kept_bytes, user }
+        let no_network = found.network.clone().err();
+        let hidden = hidden.to_vec();
+        Self { spawner, refused, refused_directly, no_network, hidden, places, journals, kept_bytes, user }
     }
 
     /// What became of a commit that an earlier life left, after it was finished if it could be.
@@ -121,29 +129,38 @@ impl Terminal {
         if let Some(why) = &self.refused {
             return Err(exec::unavailable(why));
         }
-        let command = self.command(admitted)?;
+        let mut command = self.command(admitted)?;
+        command.network = self.network(admitted).await?;
         let directory = layers.prepare(&admitted.call_id)?;
         let layer = self.layer(directory, &command.cwd).await?;
         let push = |stream, piece: &[u8]| output.push(stream, piece);
-        let finished = exec::run(&self.spawner, admitted, &layer, &command, stop, push).await?;
-        let result = result(&finished);
-        let is_ok = result.ok;
-        let observation = measured(move || {
-            check_shape(&layer)?;
-            let difference = differ::measure(&layer).map_err(typed)?;
-            let observation = difference.observation.clone().unwrap_or_default();
-            if is_ok && !observation.effects.is_empty() {
-                commit::save(layer.dir(), &difference)?;
-            }
-            Ok(observation)
-        })
-        .await?;
-        let is_held = is_ok && !observation.effects.is_empty();
-        if is_held {
-            let (call_id, permit_id) = (admitted.call_id.clone(), admitted.permit_id.clone());
-            layers.hold(&Meta { call_id, permit_id, native: None })?;
+        let finished = exec::run(&self.spawner, admitted, &layer, &command, stop, push).await;
+        let contacts = command.network.as_ref().map(Contacts::of).unwrap_or_default();
+        let previewed = match finished {
+            Ok(finished) => hold(layers, admitted, layer, &finished, contacts.clone()).await,
+            Err(error) => Err(error),
+        };
+        // What was contacted stays so, whatever became of the rest.
+        previewed.or_else(|error| contacts.keep(failure(admitted, error)))
+    }
+
+    /// What the permit lets the command contact; none if nothing.
+    async fn network(&self, admitted: &Admitted) -> Result<Option<Network>, Error> {
+        if !Network::is_needed(&admitted.effects) {
+            return Ok(None);
         }
-        Ok(success(admitted, Done { outcome: Outcome::NotApplied, result, observation }, is_held))
+        if let Some(why) = &self.no_network {
+            let message = format!(
+                "this host cannot open a network to what a permit names and to nothing else ({why}); nothing was run"
+            );
+            return Err(Error::fix(
+                Reason::PreviewUnavailable,
+                message,
+                "/expect",
+                "no effect `net.connect`, or another host",
+            ));
+        }
+        Network::open(&admitted.call_id, &admitted.effects).await.map(Some)
     }
 
     /// An empty layer over everything that the daemon's user could change.
@@ -169,7 +186,66 @@ impl Terminal {
             hidden: self.hidden.iter().cloned().chain(self.journals.private_directories()).collect(),
             home: self.user.home.clone(),
             user: self.user.name.clone(),
+            network: None,
         })
+    }
+}
+
+/// Measures what a command changed, and holds its layer if there is something to commit.
+async fn hold(
+    layers: &Layers,
+    admitted: &Admitted,
+    layer: Layer,
+    finished: &Finished,
+    contacts: Contacts,
+) -> Result<Report, Error> {
+    let result = result(finished);
+    let is_ok = result.ok;
+    let (observation, changes) = measured(move || {
+        check_shape(&layer)?;
+        let mut difference = differ::measure(&layer).map_err(typed)?;
+        let mut observation = difference.observation.take().unwrap_or_default();
+        let changes = is_ok && !observation.effects.is_empty();
+        contacts.add_to(&mut observation);
+        if changes {
+            difference.observation = Some(observation.clone());
+            commit::save(layer.dir(), &difference)?;
+        }
+        Ok((observation, changes))
+    })
+    .await?;
+    if changes {
+        let (call_id, permit_id) = (admitted.call_id.clone(), admitted.permit_id.clone());
+        layers.hold(&Meta { call_id, permit_id, native: None })?;
+    }
+    Ok(success(admitted, Done { outcome: Outcome::NotApplied, result, observation }, changes))
+}
+
+/// What a command contacted, and what it was refused.
+#[derive(Debug, Clone, Default)]
+struct Contacts {
+    made: Vec<ObservedEffect>,
+    refused: Vec<NetworkChange>,
+}
+
+impl Contacts {
+    fn of(network: &Network) -> Self {
+        Self { made: network.effects(), refused: network.refused() }
+    }
+
+    /// An approval of the changes is one of the contacts, too, so the digest has both.
+    fn add_to(self, observation: &mut Observation) {
+        observation.effects.extend(self.made);
+        observation.refused = self.refused;
+        observation.digest = observation_digest(&observation.effects);
+    }
+
+    /// The report of a failure that has something to tell.
+    fn keep(self, mut failed: Report) -> Result<Report, Error> {
+        if !self.made.is_empty() || !self.refused.is_empty() {
+            self.add_to(failed.observation.get_or_insert_default());
+        }
+        Ok(failed)
     }
 }
 

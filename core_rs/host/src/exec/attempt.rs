@@ -23,9 +23,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// # Errors
 /// What could not be made.
 pub(crate) fn attempt_preview(spawner: &Spawner, dir: &Path, limits: &Limits) -> Result<String, String> {
-    let is_root = rustix::process::geteuid().is_root();
-    let layer = if is_root { Layer::create(dir) } else { Layer::of_user(dir, &[]) }.map_err(says)?;
-    attempt(spawner, &layer, limits, ":", dir)
+    attempt(spawner, &preview(dir)?, limits, ":", dir, None)
+}
+
+/// Runs a line in a preview, its network calls trapped and handed to the supervisor at the other end;
+/// what confined it.
+///
+/// # Errors
+/// What could not be made.
+pub(crate) fn attempt_trapped(
+    spawner: &Spawner,
+    dir: &Path,
+    limits: &Limits,
+    line: &str,
+    network: OwnedFd,
+) -> Result<String, String> {
+    attempt(spawner, &preview(dir)?, limits, line, dir, Some(network))
 }
 
 /// Runs a command that may change one directory, made in this empty one, and writes there and next to
@@ -39,7 +52,7 @@ pub(crate) fn attempt_direct(spawner: &Spawner, dir: &Path, limits: &Limits) -> 
     let target = format!("{}/**", cmdop_contract::path::escape(open.as_os_str().as_bytes()));
     let permitted = [PermittedEffect { kind: EffectKind::FileCreate.into(), target, max_count: None }];
     let layer = Layer::direct(dir, &permitted, &[]).map_err(says)?;
-    let held = attempt(spawner, &layer, limits, "echo > \"$PLACE/open/made\" && ! : > \"$PLACE/beside\"", dir)?;
+    let held = attempt(spawner, &layer, limits, "echo > \"$PLACE/open/made\" && ! : > \"$PLACE/beside\"", dir, None)?;
     match (open.join("made").exists(), dir.join("beside").exists()) {
         (true, false) => Ok(held),
         (made, _) => Err(format!(
@@ -49,21 +62,35 @@ pub(crate) fn attempt_direct(spawner: &Spawner, dir: &Path, limits: &Limits) -> 
     }
 }
 
+fn preview(dir: &Path) -> Result<Layer, String> {
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root { Layer::create(dir) } else { Layer::of_user(dir, &[]) }.map_err(says)
+}
+
 fn says(error: Error) -> String {
     error.to_string()
 }
 
-fn attempt(spawner: &Spawner, layer: &Layer, limits: &Limits, line: &str, place: &Path) -> Result<String, String> {
+fn attempt(
+    spawner: &Spawner,
+    layer: &Layer,
+    limits: &Limits,
+    line: &str,
+    place: &Path,
+    network: Option<OwnedFd>,
+) -> Result<String, String> {
     let io = |error: std::io::Error| error.to_string();
     let mut job = plan(layer, &[]);
     job.argv = ["/bin/bash", "--noprofile", "--norc", "-c", line].map(|word| word.as_bytes().to_vec()).into();
     job.cwd = b"/".to_vec();
     job.env = vec![[b"PLACE=", place.as_os_str().as_bytes()].concat()];
     job.limits = Some(bounds(limits));
+    job.is_trapped = network.is_some();
     let (mut control, theirs) = std::os::unix::net::UnixStream::pair().map_err(io)?;
     control.set_read_timeout(Some(PATIENCE)).map_err(io)?;
     let null = || std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").map(OwnedFd::from).map_err(io);
-    spawner.spawn(&job, &[theirs.into(), null()?, null()?, null()?]).map_err(says)?;
+    let network = network.map_or_else(null, Ok)?;
+    spawner.spawn(&job, &[theirs.into(), null()?, null()?, null()?, network]).map_err(says)?;
     let (mut said, mut piece) = (Vec::new(), [0; 4_096]);
     let told = loop {
         let read = control.read(&mut piece).map_err(io)?;
@@ -75,7 +102,7 @@ fn attempt(spawner: &Spawner, layer: &Layer, limits: &Limits, line: &str, place:
     };
     let group = told.held.as_ref().map(cgroup::Group::of).unwrap_or_default();
     match (told.kind(), told.code) {
-        (Kind::Exited, 0) => Ok(confinement(layer, &told, &group)),
+        (Kind::Exited, 0) => Ok(confinement(layer, &told, &group, job.is_trapped)),
         (Kind::Silent, _) => Err("the command's guard ended without a word".to_owned()),
         (kind, code) if told.text.is_empty() => Err(format!("bash ended: {kind:?} {code}")),
         _ => Err(told.text),

@@ -255,6 +255,7 @@ fn effect(kind: EffectKind, path: &[u8], change: FileChange) -> ObservedEffect {
         bytes: 0,
         reversible: false,
         file: Some(change),
+        network: None,
     }
 }
 

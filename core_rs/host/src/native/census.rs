@@ -71,6 +71,7 @@ impl Census {
             bytes: if entry.stamp.file_type() == FileType::Regular { entry.stamp.size } else { 0 },
             reversible: true,
             file: Some(FileChange { after: Some(after(entry)), ..FileChange::default() }),
+            network: None,
         };
         self.entries.iter().map(effect).collect()
     }

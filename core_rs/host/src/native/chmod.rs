@@ -63,6 +63,7 @@ impl Bits {
             bytes: 0,
             reversible: true,
             file: Some(FileChange { before: Some(before), after: Some(after), ..FileChange::default() }),
+            network: None,
         }]
     }
 }

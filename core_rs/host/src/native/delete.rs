@@ -92,6 +92,7 @@ impl Removal {
                 text_diff_truncated,
                 ..FileChange::default()
             }),
+            network: None,
         }
     }
 }

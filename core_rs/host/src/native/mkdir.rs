@@ -62,6 +62,7 @@ impl Making {
             bytes: 0,
             reversible: true,
             file: Some(FileChange { after: Some(after), ..FileChange::default() }),
+            network: None,
         }
     }
 

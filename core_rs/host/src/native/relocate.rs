@@ -138,6 +138,7 @@ impl Step for Move {
             bytes: self.census.bytes,
             reversible: self.replaced.is_none(),
             file: Some(FileChange { before: top.clone(), after: top, ..FileChange::default() }),
+            network: None,
         }];
         effects.extend(self.notable.iter().map(|found| found.effect(EffectKind::FileRename, self.replaced.is_none())));
         if let Some(replaced) = &self.replaced {
@@ -148,6 +149,7 @@ impl Step for Move {
                 bytes: replaced.size,
                 reversible: false,
                 file: Some(FileChange { before: Some(replaced.state()), ..FileChange::default() }),
+                network: None,
             });
         }
         effects.extend(self.census.created(&self.to.path, |entry| entry.state.clone()));

@@ -108,6 +108,7 @@ impl Replacement {
                 text_diff_truncated,
                 ..FileChange::default()
             }),
+            network: None,
         };
         let text_before = self.before.as_ref().map_or(&[][..], |before| &before.text);
         let mut effects = Vec::new();

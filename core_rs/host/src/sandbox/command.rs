@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use super::view::{self, View};
-use super::{Failure, Job, Kind, confine, landlock, tell};
+use super::{Failure, Job, Kind, confine, landlock, tell, trap};
 use crate::spawner::leave;
 
 /// What `exec` is given.
@@ -17,8 +17,14 @@ struct Program {
 }
 
 /// Never returns; `failed` closes when the program runs, else it says why it does not.
-pub(super) fn become_command(job: &Job, view: &View, streams: [OwnedFd; 3], mut failed: UnixStream) -> ! {
-    let failure = match prepare(job, view, &streams) {
+pub(super) fn become_command(
+    job: &Job,
+    view: &View,
+    streams: [OwnedFd; 3],
+    mut failed: UnixStream,
+    outside: UnixStream,
+) -> ! {
+    let failure = match prepare(job, view, &streams, outside) {
         Ok(program) => execute(&program),
         Err(failure) => failure,
     };
@@ -26,7 +32,7 @@ pub(super) fn become_command(job: &Job, view: &View, streams: [OwnedFd; 3], mut 
     leave(127)
 }
 
-fn prepare(job: &Job, view: &View, streams: &[OwnedFd; 3]) -> Result<Program, Failure> {
+fn prepare(job: &Job, view: &View, streams: &[OwnedFd; 3], outside: UnixStream) -> Result<Program, Failure> {
     let program = program(job)?;
     let cwd = CString::new(job.cwd.clone()).map_err(|error| Failure::new("the working directory", error))?;
     // SAFETY: plain system calls on descriptors and strings that live until they return; the process
@@ -64,6 +70,9 @@ fn prepare(job: &Job, view: &View, streams: &[OwnedFd; 3]) -> Result<Program, Fa
     }
     confine::limit_all(&job.limits.unwrap_or_default())?;
     confine::give_up_privileges(job.identity.is_some(), &view.filters)?;
+    if job.is_trapped {
+        trap::set(outside)?;
+    }
     Ok(program)
 }
 

@@ -75,6 +75,50 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_vhangup,
 ];
 
+/// Which sockets a command may make; never raw ones of the internet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Sockets {
+    /// Those of the internet, netlink and unix ones.
+    #[default]
+    Usual,
+    /// Without unix ones, as they would lead outside.
+    NoUnix,
+    /// Only those whose every contact is checked.
+    Internet,
+}
+
+impl Sockets {
+    pub(super) fn of(no_unix: bool, is_trapped: bool) -> Self {
+        match (is_trapped, no_unix) {
+            (true, _) => Self::Internet,
+            (false, true) => Self::NoUnix,
+            (false, false) => Self::Usual,
+        }
+    }
+
+    fn families(self) -> &'static [libc::c_int] {
+        match self {
+            Self::Usual => &[libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_UNIX],
+            Self::NoUnix => &[libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK],
+            Self::Internet => &[libc::AF_INET, libc::AF_INET6],
+        }
+    }
+}
+
+/// Options that send what goes to a checked address another way: source routes, routing and other
+/// extension headers, and protocols that take a connection over. Level and name, which the C library
+/// does not know all of (linux/in6.h, linux/tcp.h).
+const DETOURS: [(libc::c_int, libc::c_int); 8] = [
+    (libc::IPPROTO_IP, libc::IP_OPTIONS),
+    (libc::IPPROTO_IPV6, 5), // IPV6_2292RTHDR
+    (libc::IPPROTO_IPV6, 6), // IPV6_2292PKTOPTIONS
+    (libc::IPPROTO_IPV6, libc::IPV6_HOPOPTS),
+    (libc::IPPROTO_IPV6, libc::IPV6_RTHDRDSTOPTS),
+    (libc::IPPROTO_IPV6, libc::IPV6_RTHDR),
+    (libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS),
+    (libc::IPPROTO_TCP, 31), // TCP_ULP
+];
+
 /// Own pid, network, ipc, host name and control group namespaces, for an ordinary user within a user
 /// namespace. The pid namespace is its children's.
 pub(super) fn isolate(identity: Option<Identity>) -> Result<(), Failure> {
@@ -192,26 +236,29 @@ fn drop_capabilities(kept: &[u32]) -> Result<(), Failure> {
 #[derive(Debug, Default)]
 pub(super) struct Filters {
     programs: Vec<BpfProgram>,
-    no_unix: bool,
+    sockets: Sockets,
 }
 
 impl Filters {
-    pub(super) fn build(no_unix: bool) -> Result<Self, Failure> {
-        Ok(Self { programs: filters(no_unix)?, no_unix })
+    pub(super) fn build(sockets: Sockets) -> Result<Self, Failure> {
+        Ok(Self { programs: filters(sockets)?, sockets })
     }
 
-    /// The same, or others if the view turned out to need them.
-    pub(super) fn fit(self, no_unix: bool) -> Result<Self, Failure> {
-        if self.no_unix == no_unix { Ok(self) } else { Self::build(no_unix) }
+    /// The same, or others if the job or the view turned out to need them.
+    pub(super) fn fit(self, sockets: Sockets) -> Result<Self, Failure> {
+        if self.sockets == sockets { Ok(self) } else { Self::build(sockets) }
     }
 }
 
-fn filters(no_unix: bool) -> Result<Vec<BpfProgram>, Failure> {
+fn filters(allowed: Sockets) -> Result<Vec<BpfProgram>, Failure> {
     let failed = |error: seccompiler::BackendError| Failure::new("build the filter", error);
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(failed)?;
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     refused.insert(libc::SYS_clone, vec![flag(0, libc::CLONE_NEWUSER).map_err(failed)?]);
-    refused.insert(libc::SYS_socket, sockets(no_unix).map_err(failed)?);
+    refused.insert(libc::SYS_socket, sockets(allowed).map_err(failed)?);
+    if allowed == Sockets::Internet {
+        refused.insert(libc::SYS_setsockopt, detours().map_err(failed)?);
+    }
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     // The flags of clone3 lie in memory that no filter sees; without it glibc falls back to clone.
     let unseen = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
@@ -222,23 +269,33 @@ fn filters(no_unix: bool) -> Result<Vec<BpfProgram>, Failure> {
     made.chain([Ok(no_x32())]).collect()
 }
 
-/// Sockets that are refused: all but the internet's, netlink and, unless they lead outside, unix ones;
-/// of those the raw ones, which see what is not theirs.
-fn sockets(no_unix: bool) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-    let word = |argument, operator, value: libc::c_int| {
-        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value.unsigned_abs().into())
-    };
-    let usual = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_UNIX];
-    let others = usual.into_iter().map(|family| word(0, SeccompCmpOp::Ne, family)).collect::<Result<_, _>>()?;
+/// Sockets that are refused: those of other families, and the internet's raw ones, which see what is
+/// not theirs.
+fn sockets(allowed: Sockets) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let others = allowed.families().iter().map(|family| word(0, SeccompCmpOp::Ne, *family));
+    let others = others.collect::<Result<_, _>>()?;
     let mut rules = vec![SeccompRule::new(others)?];
     for family in [libc::AF_INET, libc::AF_INET6] {
         let raw = word(1, SeccompCmpOp::MaskedEq(0xf), libc::SOCK_RAW)?;
         rules.push(SeccompRule::new(vec![word(0, SeccompCmpOp::Eq, family)?, raw])?);
     }
-    if no_unix {
-        rules.push(SeccompRule::new(vec![word(0, SeccompCmpOp::Eq, libc::AF_UNIX)?])?);
-    }
     Ok(rules)
+}
+
+fn detours() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let rule = |(level, name): (libc::c_int, libc::c_int)| {
+        SeccompRule::new(vec![word(1, SeccompCmpOp::Eq, level)?, word(2, SeccompCmpOp::Eq, name)?])
+    };
+    DETOURS.into_iter().map(rule).collect()
+}
+
+/// A condition on the lower half of an argument, which is all that the kernel takes of an int.
+fn word(
+    argument: u8,
+    operator: SeccompCmpOp,
+    value: libc::c_int,
+) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value.unsigned_abs().into())
 }
 
 /// Refuses the calls of the x32 interface (seccomp(2)): it has the architecture of x86-64 but other

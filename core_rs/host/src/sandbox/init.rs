@@ -6,12 +6,13 @@ use std::os::unix::net::UnixStream;
 
 use super::command::become_command;
 use super::view::{self, View};
-use super::{Failure, Job, Kind, Told, tell};
+use super::{Failure, Job, Kind, Told, tell, trap};
 use crate::spawner::leave;
 
-pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [OwnedFd; 3]) -> ! {
-    let started = view::enter(job).and_then(|()| Ok((children()?, UnixStream::pair().map_err(failed)?)));
-    let (children, (mut failed_rx, failed_tx)) = match started {
+pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [OwnedFd; 3], network: &OwnedFd) -> ! {
+    let pair = || UnixStream::pair().map_err(failed);
+    let started = view::enter(job).and_then(|()| Ok((children()?, pair()?, pair()?)));
+    let (children, (mut failed_rx, failed_tx), (trap_rx, trap_tx)) = match started {
         Ok(started) => started,
         Err(failure) => {
             tell(&mut control, &failure.into());
@@ -21,10 +22,14 @@ pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [Own
     // SAFETY: this process has a single thread.
     let command = unsafe { libc::fork() };
     if command == 0 {
-        drop((control, failed_rx));
-        become_command(job, view, streams, failed_tx);
+        drop((control, failed_rx, trap_rx));
+        become_command(job, view, streams, failed_tx, trap_tx);
     }
-    drop((streams, failed_tx));
+    drop((streams, failed_tx, trap_tx));
+    if job.is_trapped {
+        // Without it the command does not go on, and says so.
+        let _ = trap::pass_on(command, trap_rx, network);
+    }
     // The command holds its end until `exec` closes it: silence means that it runs.
     let mut failure = Vec::new();
     let _ = failed_rx.read_to_end(&mut failure);

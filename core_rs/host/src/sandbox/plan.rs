@@ -136,7 +136,8 @@ fn look_alike(upper: &Path, mount: &Path) -> Result<bool, Error> {
     let doing = || Error::io(format!("lay out the layer of {}", mount.display()));
     let found = fs::symlink_metadata(mount).map_err(doing())?;
     if !found.is_dir() {
-        return Ok(true);
+        // A single file that is mounted is never covered, and a directory's mode says nothing of it.
+        return Ok(false);
     }
     let is_owned = match std::os::unix::fs::lchown(upper, Some(found.uid()), Some(found.gid())) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => false,

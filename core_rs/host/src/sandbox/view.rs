@@ -13,7 +13,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
 };
 
-use super::{Cover, Failure, Job, Size};
+use super::{Cover, Failure, Job, Shown, Size};
 
 /// Devices that hold no state and reach nothing.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -57,6 +57,9 @@ pub(super) fn mount_all(job: &Job) -> Result<View, Failure> {
         mount_cover(root, cover, is_user, &mut view)?;
     }
     hide(root, job)?;
+    for shown in &job.shown {
+        show(root, shown)?;
+    }
     devices(root)?;
     Ok(view)
 }
@@ -67,6 +70,25 @@ pub(super) fn hide(root: &Path, job: &Job) -> Result<(), Failure> {
         tmpfs(&place, MountFlags::RDONLY, c"size=4k,mode=700")?;
     }
     Ok(())
+}
+
+/// Binds a file over one of the view, wherever a link in the view leads.
+fn show(root: &Path, shown: &Shown) -> Result<(), Failure> {
+    use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+    let name = path(&shown.path);
+    let failed = |errno: rustix::io::Errno| Failure::new(format!("show another {}", name.display()), errno);
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let top = rustix::fs::open(root, flags, Mode::empty()).map_err(failed)?;
+    let found = || openat2(&top, name, flags, Mode::empty(), ResolveFlags::IN_ROOT);
+    let place = |fd: &OwnedFd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    let covered = match found() {
+        Ok(covered) => covered,
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(failed(errno)),
+    };
+    mount_bind(path(&shown.file), place(&covered)).map_err(failed)?;
+    let covering = found().map_err(failed)?;
+    shut(&place(&covering), 0)
 }
 
 /// An ordinary user may not lay an overlay over a root with mounts in it, so it shows everything

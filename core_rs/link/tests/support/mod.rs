@@ -260,6 +260,7 @@ impl FakeHost {
             bytes: 1,
             reversible: true,
             file: None,
+            network: None,
         }];
         let previewed = permit.stage() == v1::Stage::Preview;
         let outcome = if previewed { v1::Outcome::NotApplied } else { v1::Outcome::Applied };

@@ -100,6 +100,14 @@ pub(super) fn shadowed(loose: &[&Finding]) -> Error {
     reason::error(Reason::ShadowOnly, message).policies(policies(loose.iter().map(|finding| &finding.verdict)))
 }
 
+pub(super) fn no_network(contacts: &[&Finding]) -> Error {
+    let message = format!(
+        "the host cannot open a network to exactly {}, and never opens a wider one; it was not run",
+        texts(contacts)
+    );
+    reason::error(Reason::PreviewUnavailable, message).narrow_effect(&contacts[0].text(), "")
+}
+
 pub(super) fn irreversible(loose: &[&Finding]) -> String {
     format!("no private copy can hold back {}, so a person decides before it runs", texts(loose))
 }

@@ -53,7 +53,8 @@ pub(super) fn decide(
         .filter(|missing| class(missing.kind()) != EffectClass::Look)
         .map(|missing| missing.why.clone())
         .collect();
-    let changes = seen.iter().any(|seen| class(seen.effect.kind()) != EffectClass::Look);
+    // A contact was made already: there is nothing of it to commit.
+    let changes = seen.iter().any(|seen| class(seen.effect.kind()) == EffectClass::Change);
     if !changes && blind.is_empty() {
         return DiffDecided::Nothing;
     }
@@ -62,13 +63,15 @@ pub(super) fn decide(
     }
     let permitted = table::permitted(&found.findings);
     let undeclared = score::side_effects(&permitted, observation);
-    let why = why(&undeclared, &seen, &blind, facts);
-    let beyond = beyond(undeclared, &seen);
+    // A contact that was declared was asked about before it was made; no answer now would undo it.
+    let held: Vec<&Seen<'_>> = seen.iter().filter(|seen| class(seen.effect.kind()) != EffectClass::Contact).collect();
+    let why = why(&undeclared, &held, &blind, facts);
+    let beyond = beyond(undeclared, &held);
     let mut decision = Decision { stage: Stage::Commit.into(), ..Decision::default() };
     decision.permitted = with_beyond(permitted, &beyond);
     match why {
         Some(why) => {
-            let held = seen.iter().map(|seen| &seen.verdict).filter(|verdict| !verdict.is_allowed());
+            let held = held.iter().map(|seen| &seen.verdict).filter(|verdict| !verdict.is_allowed());
             decision.policies = policies(held);
             let decision = complete(decision, engine, facts, PolicyEffect::RequireApproval, &why);
             DiffDecided::Ask(Ask::about_diff(decision, validated.action_digest(), &digest, why, beyond))
@@ -164,16 +167,25 @@ fn refused(seen: &[Seen<'_>]) -> Option<cmdop_contract::v1::Error> {
         let policies = policies(forbidden.iter().map(|seen| &seen.verdict));
         let reason = if policies.iter().any(is_floor) { Reason::FloorDenied } else { Reason::PolicyDenied };
         let said = policies.first().map_or_else(String::new, |policy| explain::rule(policy, "forbids"));
-        let message = format!("the preview showed an effect that nobody can approve; nothing was applied: {said}");
+        let message =
+            format!("the preview showed an effect that nobody can approve; {}: {said}", nothing_applied(first));
         return Some(reason::error(reason, message).policies(policies).narrow_effect(&first.text(), ""));
     }
     let loose = seen.iter().find(|seen| matches!(seen.verdict, Verdict::NotPermitted))?;
-    let message = format!("the preview showed {}, which no policy permits; nothing was applied", loose.text());
+    let message = format!("the preview showed {}, which no policy permits; {}", loose.text(), nothing_applied(loose));
     Some(reason::error(Reason::EffectNotPermitted, message).narrow_effect(&loose.text(), ""))
 }
 
+/// What a refusal after the preview still holds back.
+fn nothing_applied(seen: &Seen<'_>) -> &'static str {
+    match class(seen.effect.kind()) {
+        EffectClass::Contact => "no change was applied, but the contact was made",
+        EffectClass::Change | EffectClass::Look => "nothing was applied",
+    }
+}
+
 /// What was observed beyond the declaration, and what of the rest policy holds.
-fn beyond(mut beyond: Vec<SideEffect>, seen: &[Seen<'_>]) -> Vec<SideEffect> {
+fn beyond(mut beyond: Vec<SideEffect>, seen: &[&Seen<'_>]) -> Vec<SideEffect> {
     for seen in seen {
         let Verdict::Held(by) = &seen.verdict else { continue };
         let why = by.first().map(|policy| explain::rule(policy, "holds")).unwrap_or_default();
@@ -205,7 +217,7 @@ fn with_beyond(mut permitted: Vec<PermittedEffect>, beyond: &[SideEffect]) -> Ve
 }
 
 /// Why a person must look, if one must.
-fn why(undeclared: &[SideEffect], seen: &[Seen<'_>], blind: &[String], facts: &Facts<'_>) -> Option<String> {
+fn why(undeclared: &[SideEffect], seen: &[&Seen<'_>], blind: &[String], facts: &Facts<'_>) -> Option<String> {
     let mut reasons = Vec::new();
     if !undeclared.is_empty() {
         let effects = undeclared.iter().filter_map(|side| side.effect.as_ref());

@@ -13,6 +13,9 @@ use super::verdict::{Ask, Decided, Grant, Refusal};
 use super::{Facts, explain};
 use crate::engine::{Engine, Verdict};
 
+/// What a host says that can do it.
+const OPENS_NETWORK: &str = "network.permits";
+
 pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Prediction, facts: &Facts<'_>) -> Decided {
     let found = match Assessment::of(engine, validated, prediction, 0, facts) {
         Ok(found) => found,
@@ -33,6 +36,13 @@ pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Predic
         if facts.effective_level() == Some(AutonomyLevel::Shadow) {
             let error = explain::shadowed(&loose);
             return Decided::Refuse(refuse(engine, facts, error));
+        }
+        if stage == Stage::Preview && lacks_network(facts) {
+            let contacts = loose.iter().filter(|finding| finding.kind == EffectKind::NetConnect);
+            let contacts: Vec<&Finding> = contacts.copied().collect();
+            if !contacts.is_empty() {
+                return Decided::Refuse(refuse(engine, facts, explain::no_network(&contacts)));
+            }
         }
         let why = explain::irreversible(&loose);
         return Decided::Ask(Ask::before_execution(ask(engine, facts, findings, stage, &why), digest, why));
@@ -118,6 +128,12 @@ fn uncovered(validated: &Validated, predicted: &[&Finding]) -> Vec<ExpectedEffec
 fn is_sink(finding: &Finding) -> bool {
     let write = matches!(finding.kind, EffectKind::FileCreate | EffectKind::FileModify);
     write && crate::classes::is_sink(&finding.target)
+}
+
+/// Did the host say that it cannot open a network to what a permit names and to nothing else? Whoever
+/// approved a contact there would approve what is refused.
+fn lacks_network(facts: &Facts<'_>) -> bool {
+    facts.host.capabilities.iter().any(|capability| capability.name == OPENS_NETWORK && !capability.available)
 }
 
 /// Where it runs first. A native tool's effects are exact enough to be had directly; a command is

@@ -1,0 +1,149 @@
+//! Contacts: they are made during the preview, so they are asked about before it, kept whatever
+//! becomes of the changes, and never taken for harmless.
+
+mod support;
+
+use std::time::Duration;
+
+use cmdop_contract::digest::observation_digest;
+use cmdop_contract::v1::{
+    ApprovalVerdict, Call, CallState, EffectKind, ExpectedEffect, Observation, ObservedEffect, Outcome, Permit,
+    Proposal, Reason, Stage,
+};
+use support::{HostEnd, Life, Script, failure, observed, report, touch, until, within};
+
+const SOON: Duration = Duration::from_millis(50);
+const PLACE: &str = "example.com:443";
+
+/// A command that fetches something and, if it says so, creates `FILE`.
+fn fetch(creates: bool) -> Proposal {
+    let mut proposal = touch("auto", "k");
+    let expect = &mut proposal.action.as_mut().expect("an action").expect;
+    if !creates {
+        expect.clear();
+    }
+    let kind = EffectKind::NetConnect.into();
+    expect.push(ExpectedEffect { kind, target: PLACE.into(), ..ExpectedEffect::default() });
+    proposal
+}
+
+fn begin(dir: &tempfile::TempDir, creates: bool) -> Life {
+    Life::with(dir, |setup| {
+        setup.options.host_grace = SOON;
+        let both: &'static [&'static str] = &["net.connect:example.com:443", "file.create:/srv/app/new.txt"];
+        setup.judge = Script::does(if creates { both } else { &both[..1] });
+    })
+}
+
+/// Approves what is held, and returns the permit of the preview.
+async fn approved(life: &Life, host: &mut HostEnd, proposal: Proposal) -> (cmdop_gate::Ticket, Permit) {
+    let mut ticket = life.gate.submit(proposal).await.expect("taken");
+    let held = within(ticket.held_or_settled()).await.expect("held");
+    assert_eq!(held.state(), CallState::Held, "{held:?}");
+    assert!(host.got_no_permit(), "nobody is contacted before a person approved it");
+    life.decide(&held, ApprovalVerdict::Approve).await.expect("approved");
+    let permit = host.execute().await;
+    assert_eq!(permit.stage(), Stage::Preview);
+    let contacts: Vec<_> = permit.effects.iter().filter(|it| it.kind() == EffectKind::NetConnect).collect();
+    assert_eq!(contacts.iter().map(|it| it.target.as_str()).collect::<Vec<_>>(), [PLACE]);
+    (ticket, permit)
+}
+
+fn contacted(call: &Call) -> Vec<&ObservedEffect> {
+    let observation = call.observation.as_ref().expect("an observation");
+    observation.effects.iter().filter(|effect| effect.kind() == EffectKind::NetConnect).collect()
+}
+
+#[test]
+fn a_preview_without_an_approval_carries_no_contact() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let _ticket = life.gate.submit(touch("auto", "k")).await.expect("taken");
+        let permit = host.execute().await;
+        assert_eq!(permit.stage(), Stage::Preview);
+        assert!(permit.effects.iter().all(|effect| effect.kind() == EffectKind::FileCreate), "{permit:?}");
+    });
+}
+
+#[test]
+fn a_command_that_only_contacts_is_over_after_its_preview() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = begin(&dir, false);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let (mut ticket, permit) = approved(&life, &mut host, fetch(false)).await;
+        host.report(report(&permit, observed(&["net.connect:example.com:443"]))).await;
+        let call = life.settled(&mut ticket).await;
+        assert_eq!((call.state(), contacted(&call).len()), (CallState::Applied, 1), "{call:?}");
+        let score = call.score.expect("a score");
+        assert!(score.clean && score.side_effects == 0, "{score:?}");
+    });
+}
+
+#[test]
+fn changes_beside_an_approved_contact_are_committed_and_the_contact_is_kept() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = begin(&dir, true);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let (mut ticket, permit) = approved(&life, &mut host, fetch(true)).await;
+        let both = observed(&["file.create:/srv/app/new.txt", "net.connect:example.com:443"]);
+        host.report(report(&permit, both.clone())).await;
+        host.acknowledged(&permit).await;
+        // Nobody is asked a second time about what was made.
+        let commit = host.execute().await;
+        assert_eq!((commit.stage(), commit.preview_digest.as_str()), (Stage::Commit, both.digest.as_str()));
+        host.report(report(&commit, both)).await;
+        let call = life.settled(&mut ticket).await;
+        assert_eq!((call.state(), contacted(&call).len()), (CallState::Applied, 1), "{call:?}");
+    });
+}
+
+#[test]
+fn a_contact_beyond_the_permit_counts_although_nothing_is_committed() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = begin(&dir, true);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let (mut ticket, permit) = approved(&life, &mut host, fetch(true)).await;
+        let mut failed = failure(&permit, Outcome::NotApplied, Reason::UnsupportedChange);
+        let mut seen = observed(&["net.connect:example.com:443"]);
+        seen.effects.push(ObservedEffect { target: "192.0.2.1:25".into(), ..seen.effects[0].clone() });
+        seen = Observation { digest: observation_digest(&seen.effects), ..seen };
+        failed.observation = Some(seen);
+        host.report(failed).await;
+        let call = life.settled(&mut ticket).await;
+        assert_eq!((call.state(), contacted(&call).len()), (CallState::NotApplied, 2), "{call:?}");
+        let score = call.score.expect("a score");
+        assert!(!score.clean && score.side_effects == 1, "{score:?}");
+    });
+}
+
+#[test]
+fn a_host_lost_while_it_could_contact_somebody_leaves_the_outcome_unknown_until_it_tells() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = begin(&dir, true);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let (mut ticket, permit) = approved(&life, &mut host, fetch(true)).await;
+        host.started(&permit).await;
+        drop(host);
+        let call = within(ticket.settled_or_unknown()).await.expect("unknown");
+        let why = call.error.clone().expect("why");
+        assert_eq!((call.state(), why.reason()), (CallState::Unknown, Reason::OutcomeUnknown));
+        let mut host = HostEnd::attach(&life).await;
+        host.inquired(&permit).await;
+        let mut told = failure(&permit, Outcome::NotApplied, Reason::PreviewLost);
+        told.observation = Some(observed(&["net.connect:example.com:443"]));
+        host.report(told).await;
+        until(async || {
+            let call = life.ledger.call(&permit.call_id).await.expect("readable").expect("recorded");
+            call.state() == CallState::NotApplied
+        })
+        .await;
+        let call = within(life.ledger.call(&permit.call_id)).await.expect("readable").expect("recorded");
+        assert_eq!(contacted(&call).len(), 1, "{call:?}");
+    });
+}

@@ -1,0 +1,188 @@
+//! The network of a command: nothing but what its permit names, connected from outside of its view.
+//!
+//! The command stays in its own empty network namespace. Its calls that name an address are trapped
+//! (seccomp_unotify(2)); the supervisor reads the address once, compares it with the permit, connects
+//! a new socket of the machine's to the very address it compared, and puts that in the place of the
+//! caller's. No trapped call is ever let through: what the caller does to its memory or descriptors
+//! meanwhile makes no difference. `docs/design/network.md` has the rules.
+
+mod calls;
+pub(crate) mod notify;
+mod observe;
+mod probe;
+mod rules;
+mod sockets;
+
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cmdop_contract::digest::observation_digest;
+use cmdop_contract::v1::{EffectKind, NetworkChange, Observation, ObservedEffect, PermittedEffect, Unobserved};
+use parking_lot::Mutex;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+
+use crate::Error;
+use notify::{Listener, Ready};
+use observe::Log;
+pub(crate) use probe::probe;
+use rules::Rules;
+
+/// Calls of a command that are answered at the same time; the others wait.
+const MAX_CALLS: usize = 256;
+/// Time between two looks at whether connections are over, at least.
+const LOOK: Duration = Duration::from_millis(10);
+/// A look may take this part of the time.
+const LOOK_SHARE: u32 = 20;
+
+/// Files of the view by which its resolver finds the permitted names and asks nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Files {
+    pub(crate) hosts: String,
+    pub(crate) resolver: String,
+    pub(crate) switch: String,
+}
+
+/// What one call may contact, and what it did. A cheap handle.
+#[derive(Debug, Clone)]
+pub struct Network {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    call: String,
+    rules: Rules,
+    log: Mutex<Log>,
+}
+
+impl Network {
+    /// True if a permit needs a network at all.
+    #[must_use]
+    pub fn is_needed(effects: &[PermittedEffect]) -> bool {
+        effects.iter().any(|effect| effect.kind() == EffectKind::NetConnect)
+    }
+
+    /// What is to be said of a call that ended without a word about its contacts.
+    #[must_use]
+    pub fn unobserved(effects: &[PermittedEffect]) -> Option<Observation> {
+        Self::is_needed(effects).then(|| Observation {
+            unobserved: vec![Unobserved {
+                kind: EffectKind::NetConnect.into(),
+                why: "the host stopped or broke while the command could make the contacts of its permit".into(),
+            }],
+            digest: observation_digest(&[]),
+            ..Observation::default()
+        })
+    }
+
+    /// Reads the contacts of a permit, and resolves the names in it.
+    ///
+    /// # Errors
+    /// INVALID_EFFECT or HOST_ERROR; nobody was contacted but the machine's resolver.
+    pub async fn open(call: &str, effects: &[PermittedEffect]) -> Result<Self, Error> {
+        let rules = Rules::of(effects).await?;
+        let log = Mutex::new(Log::new(rules.room()));
+        Ok(Self { inner: Arc::new(Inner { call: call.to_owned(), rules, log }) })
+    }
+
+    /// What was contacted, once every process of the command is dead.
+    #[must_use]
+    pub fn effects(&self) -> Vec<ObservedEffect> {
+        let mut log = self.inner.log.lock();
+        log.release_all();
+        log.effects()
+    }
+
+    /// What was attempted and refused.
+    #[must_use]
+    pub fn refused(&self) -> Vec<NetworkChange> {
+        self.inner.log.lock().refused()
+    }
+
+    pub(crate) fn files(&self) -> Files {
+        let switch = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+        let kept = switch.lines().filter(|line| !line.trim_start().starts_with("hosts:"));
+        Files {
+            hosts: self.inner.rules.hosts(),
+            resolver: "# Names are resolved outside; only permitted ones are known.\n".to_owned(),
+            switch: kept.chain(["hosts: files"]).map(|line| format!("{line}\n")).collect(),
+        }
+    }
+
+    /// Answers the command's calls until it is over. Dropping the set ends that.
+    pub(crate) fn supervise(&self, socket: UnixStream) -> JoinSet<()> {
+        let mut task = JoinSet::new();
+        let inner = self.inner.clone();
+        task.spawn(async move {
+            let Some((listener, init)) = take_over(&socket).await else { return };
+            match notify::watch(Listener::new(listener), Interest::READABLE) {
+                Ok(listener) => supervise(Arc::new(listener), init, inner).await,
+                Err(error) => tracing::error!(%error, "a command's network cannot be supervised, so it has none"),
+            }
+        });
+        task
+    }
+}
+
+/// Waits for the listener of the command's filter, and who sends it: pid 1 of the view.
+async fn take_over(socket: &UnixStream) -> Option<(OwnedFd, libc::pid_t)> {
+    loop {
+        socket.readable().await.ok()?;
+        let received = socket.try_io(Interest::READABLE, || receive(socket).map_err(Into::into));
+        match received {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            received => return received.ok().flatten(),
+        }
+    }
+}
+
+fn receive(socket: &UnixStream) -> rustix::io::Result<Option<(OwnedFd, libc::pid_t)>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    recvmsg(socket, &mut [std::io::IoSliceMut::new(&mut byte)], &mut ancillary, flags)?;
+    let (mut listener, mut sender) = (None, None);
+    for message in ancillary.drain() {
+        match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => listener = fds.next(),
+            RecvAncillaryMessage::ScmCredentials(who) => sender = Some(who.pid.as_raw_nonzero().get()),
+            _ => {}
+        }
+    }
+    Ok(listener.zip(sender))
+}
+
+async fn supervise(listener: Arc<AsyncFd<Listener>>, init: libc::pid_t, inner: Arc<Inner>) {
+    let mut calls = JoinSet::new();
+    let mut pause = LOOK;
+    loop {
+        let is_open = inner.log.lock().open() > 0;
+        tokio::select! {
+            ready = listener.readable(), if calls.len() < MAX_CALLS => {
+                let Ok(mut ready) = ready else { return };
+                match listener.get_ref().ready() {
+                    Ready::Over => return,
+                    Ready::Nothing => ready.clear_ready(),
+                    Ready::Call => {
+                        if let Some(call) = listener.get_ref().receive() {
+                            calls.spawn(calls::answer(listener.clone(), call, inner.clone(), init));
+                        }
+                    }
+                }
+            }
+            Some(_) = calls.join_next(), if !calls.is_empty() => {}
+            () = tokio::time::sleep(pause), if is_open => {
+                let begun = Instant::now();
+                inner.log.lock().release(init);
+                pause = LOOK.max(begun.elapsed() * LOOK_SHARE);
+            }
+        }
+    }
+}
