@@ -27,7 +27,7 @@ format: $(VENV)/made
 	$(BIN)/ruff format python tests tools examples bench
 	$(BIN)/ruff check --fix python tests tools examples bench
 
-lint: $(VENV)/made
+lint: build
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	$(BIN)/ruff format --check python tests tools examples bench
