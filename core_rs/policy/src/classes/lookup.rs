@@ -21,6 +21,8 @@ struct Lookup {
     named: HashMap<&'static [u8], Vec<Entry>>,
     /// All others.
     anywhere: Vec<Entry>,
+    /// Bytes of the longest directory in `rooted`: of a deep path no more needs to be looked at.
+    longest: usize,
 }
 
 static LOOKUP: LazyLock<Lookup> = LazyLock::new(|| {
@@ -35,6 +37,7 @@ static LOOKUP: LazyLock<Lookup> = LazyLock::new(|| {
             entries.push((class, pattern));
         }
     }
+    lookup.longest = lookup.rooted.keys().map(|root| root.len()).max().unwrap_or(0);
     lookup
 });
 
@@ -43,10 +46,21 @@ pub(super) fn classes_of(path: &[u8]) -> Vec<Class> {
     if !is_normal(path) {
         return classes_of(&normalise(path));
     }
-    let rooted = ancestors(path).filter_map(|above| LOOKUP.rooted.get(above)).flatten();
+    let rooted = ancestors(within(path, LOOKUP.longest)).filter_map(|above| LOOKUP.rooted.get(above)).flatten();
     let named = path.split(|byte| *byte == b'/').filter_map(|name| LOOKUP.named.get(name)).flatten();
     let candidates = rooted.chain(named).chain(&LOOKUP.anywhere);
     candidates.filter(|(_, pattern)| pattern.covers(path)).map(|(class, _)| *class).collect()
+}
+
+/// The path, or its lowest ancestor of at most so many bytes.
+fn within(path: &[u8], most: usize) -> &[u8] {
+    if path.len() <= most {
+        return path;
+    }
+    match path[..=most].iter().rposition(|byte| *byte == b'/') {
+        Some(at) if at > 0 => &path[..at],
+        _ => b"/",
+    }
 }
 
 #[cfg(test)]
