@@ -179,8 +179,12 @@ fn effect(protocol: &str, target: &str, address: SocketAddr, contact: &Contact) 
     }
 }
 
-/// An audit line of what was refused.
+/// An audit line of what was refused. What the host tries by itself at its start belongs to no call, and
+/// nobody need hear of it.
 pub(super) fn audit(call: &str, protocol: &str, place: &str) {
+    if call.is_empty() {
+        return;
+    }
     tracing::warn!(call, protocol, place, "refused a contact that the permit does not allow");
 }
 
