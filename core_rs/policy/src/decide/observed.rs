@@ -1,7 +1,7 @@
 //! The decision on a preview's diff; its rows stand in `super::decide_observed`.
 
 use cmdop_contract::digest::observation_digest;
-use cmdop_contract::effect::{Class as EffectClass, Target, class};
+use cmdop_contract::effect::{Class as EffectClass, Target, class, is_held_back};
 use cmdop_contract::v1::{
     AutonomyLevel, Decision, EffectKind, FileType, Observation, ObservedEffect, PermittedEffect, PolicyEffect,
     Prediction, Reason, SideEffect, Stage,
@@ -53,8 +53,10 @@ pub(super) fn decide(
         .filter(|missing| class(missing.kind()) != EffectClass::Look)
         .map(|missing| missing.why.clone())
         .collect();
-    // A contact was made already: there is nothing of it to commit.
-    let changes = seen.iter().any(|seen| class(seen.effect.kind()) == EffectClass::Change);
+    // A contact that nothing held back was made already: there is nothing of it to commit.
+    let is_made = |kind| class(kind) == EffectClass::Contact && !is_held_back(validated.tool().name(), kind);
+    let changes =
+        seen.iter().any(|seen| class(seen.effect.kind()) != EffectClass::Look && !is_made(seen.effect.kind()));
     if !changes && blind.is_empty() {
         return DiffDecided::Nothing;
     }
@@ -63,8 +65,8 @@ pub(super) fn decide(
     }
     let permitted = table::permitted(&found.findings);
     let undeclared = score::side_effects(&permitted, observation);
-    // A contact that was declared was asked about before it was made; no answer now would undo it.
-    let held: Vec<&Seen<'_>> = seen.iter().filter(|seen| class(seen.effect.kind()) != EffectClass::Contact).collect();
+    // One that was declared was asked about before it was made; no answer now would undo it.
+    let held: Vec<&Seen<'_>> = seen.iter().filter(|seen| !is_made(seen.effect.kind())).collect();
     let why = why(&undeclared, &held, &blind, facts);
     let beyond = beyond(undeclared, &held);
     let mut decision = Decision { stage: Stage::Commit.into(), ..Decision::default() };
