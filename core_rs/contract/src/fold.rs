@@ -51,33 +51,43 @@ pub fn is_of_call(event: &Event) -> bool {
     )
 }
 
+/// The state after an event, for who keeps no document. It does not look at what the event refers to.
+///
+/// # Errors
+/// The state does not allow it.
+pub fn advance(state: CallState, event: &Event) -> Result<CallState, Error> {
+    match event.kind.as_ref().ok_or(Error::NotOfCall)? {
+        Kind::CallProposed(_) if state == CallState::Unspecified => Ok(CallState::Proposed),
+        Kind::CallProposed(_) => Err(Error::Exists),
+        kind => Ok(next(state, input(kind)?)?),
+    }
+}
+
 /// Applies one event to a call. `Call::default()` is a call before its first event.
 ///
 /// # Errors
 /// The event is not possible now; the call is then as it was.
-pub fn apply(call: &mut Call, event: &Event) -> Result<(), Error> {
-    let kind = event.kind.as_ref().ok_or(Error::NotOfCall)?;
+pub fn apply(call: &mut Call, event: Event) -> Result<(), Error> {
+    let state = advance(call.state(), &event)?;
+    let Event { at, subject, kind } = event;
+    let kind = kind.ok_or(Error::NotOfCall)?;
     if let Kind::CallProposed(proposed) = kind {
-        if call.state() != CallState::Unspecified {
-            return Err(Error::Exists);
-        }
         *call = Call {
-            call_id: event.subject.clone(),
-            proposal: proposed.proposal.clone(),
-            state: CallState::Proposed.into(),
-            action_digest: proposed.action_digest.clone(),
+            call_id: subject,
+            proposal: proposed.proposal,
+            state: state.into(),
+            action_digest: proposed.action_digest,
             attempt: 1,
-            proposed_at: event.at,
+            proposed_at: at,
             ..Call::default()
         };
         return Ok(());
     }
-    if event.subject != call.call_id {
+    if subject != call.call_id {
         return Err(Error::OtherCall);
     }
-    let state = next(call.state(), input(kind)?)?;
-    check_references(call, kind)?;
-    record(call, kind, event.at, state);
+    check_references(call, &kind)?;
+    record(call, kind, at, state);
     call.state = state.into();
     Ok(())
 }
@@ -116,51 +126,51 @@ fn check_references(call: &Call, kind: &Kind) -> Result<(), Error> {
 }
 
 /// Writes an event that fits into the call's document. `state` is where the call is going.
-fn record(call: &mut Call, kind: &Kind, at: i64, state: CallState) {
+fn record(call: &mut Call, kind: Kind, at: i64, state: CallState) {
     match kind {
         Kind::CallRefused(refused) => {
-            call.error.clone_from(&refused.error);
+            call.error = refused.error;
             call.score = refused.score;
             call.outcome = Outcome::NotApplied.into();
             call.settled_at = at;
         }
         Kind::CallDecided(decided) => {
-            call.decision.clone_from(&decided.decision);
-            call.prediction.clone_from(&decided.prediction);
-            call.declared.clone_from(&decided.declared);
+            call.decision = decided.decision;
+            call.prediction = decided.prediction;
+            call.declared = decided.declared;
         }
         Kind::CallHeld(held) => {
             let id = held.approval.as_ref().map_or("", |approval| &approval.approval_id);
             call.error =
                 Some(reason::error(Reason::ApprovalRequired, "a person must decide first").request_approval(id));
-            call.approval.clone_from(&held.approval);
+            call.approval = held.approval;
         }
         Kind::ApprovalDecided(decided) => {
             if let Some(approval) = &mut call.approval {
                 approval.status = decided.status;
-                approval.decision.clone_from(&decided.decision);
+                approval.decision = decided.decision;
             }
         }
         Kind::CallPermitted(permitted) => {
             call.error = None;
-            if let Some(permit) = &permitted.permit {
-                call.attempt = permit.attempt.max(1);
-                call.permits.push(permit.clone());
-            }
             if let Some(approval) = call.approval.as_mut().filter(|it| it.approval_id == permitted.approval_id) {
                 approval.status = ApprovalStatus::Used.into();
             }
+            if let Some(permit) = permitted.permit {
+                call.attempt = permit.attempt.max(1);
+                call.permits.push(permit);
+            }
         }
         Kind::CallPreviewed(previewed) => {
-            take(call, previewed.report.as_ref());
-            call.side_effects.clone_from(&previewed.beyond);
+            take(call, previewed.report);
+            call.side_effects = previewed.beyond;
         }
         Kind::CallSettled(settled) => {
             call.outcome = settled.outcome;
-            take(call, settled.report.as_ref());
-            call.side_effects.clone_from(&settled.side_effects);
+            take(call, settled.report);
+            call.side_effects = settled.side_effects;
             call.score = settled.score;
-            call.error.clone_from(&settled.error);
+            call.error = settled.error;
             // An unknown outcome is not settled: reconciliation may still do it.
             call.settled_at = if is_final(state) { at } else { 0 };
             // A question that nobody needs answered any more must not be answered.
@@ -199,23 +209,29 @@ fn input(kind: &Kind) -> Result<Input, Error> {
 }
 
 /// Keeps what a report measured.
-fn take(call: &mut Call, report: Option<&Report>) {
-    let (result, observation) = report.map_or((None, None), measured);
-    if result.is_some() {
-        call.result = result.cloned();
-    }
-    if observation.is_some() {
-        call.observation = observation.cloned();
-    }
+fn take(call: &mut Call, report: Option<Report>) {
+    let Some(report) = report else { return };
+    let (result, observation) = (brings_result(&report), brings_observation(&report));
+    call.result = if result { report.result } else { call.result.take() };
+    call.observation = if observation { report.observation } else { call.observation.take() };
 }
 
-/// What a report brings to its call. A commit reports no output of its own: the preview's stays, and
-/// so does its observation if the commit changed nothing.
+/// What a report brings to its call.
 #[must_use]
 pub fn measured(report: &Report) -> (Option<&ToolResult>, Option<&Observation>) {
-    let commit = report.stage() == Stage::Commit;
-    let nothing_committed = commit && report.outcome() == Outcome::NotApplied;
-    (report.result.as_ref().filter(|_| !commit), report.observation.as_ref().filter(|_| !nothing_committed))
+    let result = report.result.as_ref().filter(|_| brings_result(report));
+    (result, report.observation.as_ref().filter(|_| brings_observation(report)))
+}
+
+/// A commit reports no output of its own: the preview's stays.
+fn brings_result(report: &Report) -> bool {
+    report.result.is_some() && report.stage() != Stage::Commit
+}
+
+/// The preview's observation stays if the commit changed nothing.
+fn brings_observation(report: &Report) -> bool {
+    let nothing_committed = report.stage() == Stage::Commit && report.outcome() == Outcome::NotApplied;
+    report.observation.is_some() && !nothing_committed
 }
 
 #[cfg(test)]
@@ -240,7 +256,7 @@ mod tests {
             Kind::CallStarted(CallStarted::default()),
             Kind::CallSettled(CallSettled { outcome: Outcome::Applied.into(), ..CallSettled::default() }),
         ] {
-            apply(&mut call, &event(kind)).expect("the event fits");
+            apply(&mut call, event(kind)).expect("the event fits");
         }
         assert_eq!((call.state(), call.outcome(), call.settled_at), (CallState::Applied, Outcome::Applied, 7));
         assert_eq!((call.call_id.as_str(), call.permits.len()), ("c", 1));
@@ -251,12 +267,12 @@ mod tests {
         let mut call = Call::default();
         let settled =
             event(Kind::CallSettled(CallSettled { outcome: Outcome::Applied.into(), ..CallSettled::default() }));
-        assert!(apply(&mut call, &settled).is_err());
+        assert!(apply(&mut call, settled.clone()).is_err());
         assert_eq!(call, Call::default());
         let proposed = event(Kind::CallProposed(CallProposed::default()));
-        apply(&mut call, &proposed).expect("first");
-        assert_eq!(apply(&mut call, &proposed), Err(Error::Exists));
-        assert!(matches!(apply(&mut call, &settled), Err(Error::NotInTable(_))));
+        apply(&mut call, proposed.clone()).expect("first");
+        assert_eq!(apply(&mut call, proposed.clone()), Err(Error::Exists));
+        assert!(matches!(apply(&mut call, settled.clone()), Err(Error::NotInTable(_))));
     }
 
     fn fold(events: impl IntoIterator<Item = Kind>) -> Result<Call, Error> {
@@ -264,7 +280,7 @@ mod tests {
         let proposed =
             Kind::CallProposed(CallProposed { proposal: Some(Proposal::default()), ..CallProposed::default() });
         for kind in [proposed].into_iter().chain(events) {
-            apply(&mut call, &event(kind))?;
+            apply(&mut call, event(kind))?;
         }
         Ok(call)
     }
@@ -358,7 +374,7 @@ mod tests {
     fn an_event_of_another_call_is_refused() {
         let mut call = fold([]).expect("proposed");
         let other = Event { subject: "d".into(), ..event(held("a")) };
-        assert_eq!(apply(&mut call, &other), Err(Error::OtherCall));
+        assert_eq!(apply(&mut call, other), Err(Error::OtherCall));
     }
 
     #[test]

@@ -95,21 +95,22 @@ impl Validated {
 /// # Errors
 /// All violations at once; the error's reason is that of the first.
 pub fn validate(registry: &Registry, proposal: Proposal, limits: &Limits, home: &str) -> Result<Validated, Error> {
-    let action = proposal.action.clone().unwrap_or_default();
+    let nothing = Action::default();
+    let action = proposal.action.as_ref().unwrap_or(&nothing);
     let tool = registry.find(&action.tool)?.clone();
     let mut found = Violations { list: Vec::new(), most: limits.violations };
-    check_envelope(&proposal, &action, limits, &mut found);
-    let arguments = check_arguments(&tool, &action, limits, &mut found);
+    check_envelope(&proposal, action, limits, &mut found);
+    let arguments = check_arguments(&tool, action, limits, &mut found);
     let cwd = check_path("cwd", &arguments, &mut found);
     check_nul(&arguments, &mut found);
     let home = Some(home).filter(|home| !home.is_empty());
     let base = Base { cwd: cwd.as_deref(), home };
-    let mut declared = check_expectations(&action, &base, limits, &mut found);
+    let mut declared = check_expectations(action, &base, limits, &mut found);
     if declared.is_empty() && action.expect.is_empty() && tool.contract().effect_source() == EffectSource::Template {
         declared = template(&tool, &arguments);
     }
     found.into_result()?;
-    let action_digest = digest::action_digest(&action);
+    let action_digest = digest::action_digest(action);
     Ok(Validated { proposal, tool, arguments, declared, cwd, action_digest })
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use cmdop_contract::v1::{self, Call, CallState, Event, Reason, event, server_to_host};
 use cmdop_contract::{fold, reason};
+use cmdop_ledger::Entry;
 use tokio::sync::watch;
 
 use crate::gate::{Gate, now};
@@ -118,7 +119,7 @@ pub(crate) struct Driver {
     /// The host's note that it started, which waits for the next change of the document.
     begun: Option<Event>,
     /// What happened and is not durable yet, in order.
-    pending: Vec<Event>,
+    pending: Vec<Entry>,
     /// Reports to acknowledge once `pending` is durable.
     unacknowledged: Vec<String>,
     considered: Option<Box<Considered>>,
@@ -133,7 +134,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(gate: Gate, live: Arc<Live>, reins: Reins, call: Arc<Call>, proposed: Option<Event>) -> Self {
+    pub(crate) fn new(gate: Gate, live: Arc<Live>, reins: Reins, call: Arc<Call>, proposed: Option<Entry>) -> Self {
         Self {
             gate,
             live,
@@ -179,23 +180,18 @@ impl Driver {
     /// Notes what happened. It becomes durable with the next [`Self::flush`] or permit.
     fn record(&mut self, kind: event::Kind) -> Result<(), v1::Error> {
         let event = self.event(kind);
-        self.fold(&event)?;
-        self.pending.push(event);
-        Ok(())
+        self.pending.push(Entry::from(&event));
+        self.fold(event)
     }
 
     fn event(&self, kind: event::Kind) -> Event {
         Event { at: now(), subject: self.call.call_id.clone(), kind: Some(kind) }
     }
 
-    fn fold(&mut self, event: &Event) -> Result<(), v1::Error> {
+    fn fold(&mut self, event: Event) -> Result<(), v1::Error> {
         let call = Arc::make_mut(&mut self.call);
-        let begun = self.begun.take();
-        begun
-            .iter()
-            .chain([event])
-            .try_for_each(|event| fold::apply(call, event))
-            .map_err(|error| internal(&error.to_string()))
+        let mut events = self.begun.take().into_iter().chain([event]);
+        events.try_for_each(|event| fold::apply(call, event)).map_err(|error| internal(&error.to_string()))
     }
 
     /// Makes everything recorded durable, then tells everyone.

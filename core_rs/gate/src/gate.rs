@@ -14,7 +14,7 @@ use cmdop_contract::v1::{
 };
 use cmdop_contract::validate::Limits;
 use cmdop_contract::{digest, fold, life};
-use cmdop_ledger::{Claim, Ledger};
+use cmdop_ledger::{Claim, Entry, Ledger};
 use cmdop_policy::engine::Engine;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -109,13 +109,14 @@ impl Gate {
         }
         complete(&mut proposal);
         let call_id = new_id();
-        let action_digest = digest::action_digest(&proposal.action.clone().unwrap_or_default());
+        let action_digest = digest::action_digest(proposal.action.get_or_insert_default());
         let tenant = proposal.actor.as_ref().map(|actor| actor.tenant.clone()).unwrap_or_default();
         let key = proposal.idempotency_key.clone();
         let proposed = CallProposed { proposal: Some(proposal), action_digest: action_digest.clone() };
         let event = Event { at: now(), subject: call_id.clone(), kind: Some(event::Kind::CallProposed(proposed)) };
+        let entry = Entry::from(&event);
         let mut call = Call::default();
-        fold::apply(&mut call, &event).map_err(|error| internal(&error.to_string()))?;
+        fold::apply(&mut call, event).map_err(|error| internal(&error.to_string()))?;
         let earlier = {
             // One lock over claim and driver: whoever finds the key taken finds its call, too.
             let mut live = self.shared.live.lock();
@@ -125,7 +126,7 @@ impl Gate {
                 );
             }
             match self.shared.ledger.claim(&tenant, &key, &action_digest, &call_id) {
-                Claim::New => return Ok(self.drive(&mut live, call, Some(event))),
+                Claim::New => return Ok(self.drive(&mut live, call, Some(entry))),
                 Claim::Same(earlier) => earlier,
                 Claim::Conflict(earlier) => return Err(conflict(&key, &earlier)),
             }
@@ -290,7 +291,7 @@ impl Gate {
         &self.shared
     }
 
-    fn drive(&self, open: &mut HashMap<String, Arc<Live>>, call: Call, proposed: Option<Event>) -> Ticket {
+    fn drive(&self, open: &mut HashMap<String, Arc<Live>>, call: Call, proposed: Option<Entry>) -> Ticket {
         let call = Arc::new(call);
         let (live, reins) = Live::new(call.clone());
         open.insert(call.call_id.clone(), live.clone());
@@ -410,7 +411,8 @@ impl Gate {
     }
 
     async fn append(&self, subject: String, kind: event::Kind) -> Result<(), v1::Error> {
-        self.shared.ledger.append(vec![Event { at: now(), subject, kind: Some(kind) }]).await?;
+        let event = Event { at: now(), subject, kind: Some(kind) };
+        self.shared.ledger.append(vec![Entry::from(&event)]).await?;
         Ok(())
     }
 }

@@ -1,4 +1,8 @@
 //! The SQLite index: filled from the log off the commit path, it answers queries and can be rebuilt.
+//!
+//! It says where the records of a call or a run stand in the log; the records themselves are read
+//! from there, and a call's document is folded from them when somebody asks. So a call costs one
+//! small row, whatever it carried.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,38 +11,38 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use cmdop_contract::fold;
-use cmdop_contract::v1::{self, Approval, Call, Event, Host, Run, event::Kind};
+use cmdop_contract::v1::{self, Approval, Call, CallState, Event, Host, Run, event::Kind};
 use parking_lot::Mutex;
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::watch;
 
 use crate::Error;
-use crate::log::Head;
+use crate::log::{self, Head, Place, Record};
 
+mod approvals;
 mod query;
+mod trail;
 
 /// Changes when the tables do; another number means that the index is made anew.
-const SCHEMA_VERSION: i64 = 2;
-/// Durable records that may wait for the index. Beyond it the log waits: disk space is finite, too.
-const BACKLOG: usize = 65_536;
+const SCHEMA_VERSION: i64 = 3;
+/// Writes of the log that may wait for the index. Beyond it the log waits: memory is finite.
+const BACKLOG: usize = 1_024;
 /// How long a read waits for the index to catch up.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long records are gathered while nobody reads: most calls are over by then, and written once.
-const LULL: Duration = Duration::from_millis(50);
-/// Records written in one transaction at most.
-const BATCH: usize = 4_096;
+const LULL: Duration = Duration::from_millis(200);
+/// Records after which a transaction is written, whatever else waits.
+const BATCH: usize = 16_384;
 
 const SCHEMA: &str = "
 CREATE TABLE head (position INTEGER NOT NULL, hash BLOB NOT NULL);
-CREATE TABLE event (position INTEGER PRIMARY KEY, subject TEXT NOT NULL, body BLOB NOT NULL);
-CREATE INDEX event_subject ON event (subject, position);
-CREATE TABLE call (position INTEGER PRIMARY KEY, call_id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, agent TEXT NOT NULL, run TEXT NOT NULL, document BLOB NOT NULL);
+CREATE TABLE call (position INTEGER PRIMARY KEY, call_id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, agent TEXT NOT NULL, run TEXT NOT NULL, trail BLOB NOT NULL);
 CREATE INDEX call_run ON call (run, position) WHERE run <> '';
 CREATE TABLE approval (approval_id TEXT PRIMARY KEY, call_id TEXT NOT NULL, status INTEGER NOT NULL, created_at INTEGER NOT NULL, document BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX approval_call ON approval (call_id);
 CREATE INDEX approval_status ON approval (status, created_at);
-CREATE TABLE run (run_id TEXT PRIMARY KEY, started_at INTEGER NOT NULL, document BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE run (run_id TEXT PRIMARY KEY, started_at INTEGER NOT NULL, document BLOB NOT NULL, trail BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE host (name TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
 ";
 
@@ -46,7 +50,8 @@ CREATE TABLE host (name TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
 #[derive(Clone)]
 pub struct Index {
     path: PathBuf,
-    readers: Arc<Mutex<Vec<Connection>>>,
+    log: PathBuf,
+    readers: Arc<Mutex<Vec<Reader>>>,
     reached: watch::Receiver<u64>,
     queue: SyncSender<Fed>,
 }
@@ -56,18 +61,24 @@ pub(crate) struct Feed {
     queue: SyncSender<Fed>,
 }
 
+/// What answers one question at a time.
+pub(crate) struct Reader {
+    db: Connection,
+    log: log::Reader,
+}
+
 /// What the index's thread is told.
 enum Fed {
-    Record(Head, Vec<u8>),
+    Records(Vec<Record>),
     /// Somebody waits for what was recorded.
     Wanted,
 }
 
 impl Feed {
-    /// Hands over a durable record. Waits if the index is far behind.
-    pub(crate) fn record(&self, head: Head, payload: &[u8]) {
+    /// Hands over durable records. Waits if the index is far behind.
+    pub(crate) fn records(&self, records: Vec<Record>) {
         // The index's thread has ended: reads say so, and the log goes on being the truth.
-        let _ = self.queue.send(Fed::Record(head, payload.to_vec()));
+        let _ = self.queue.send(Fed::Records(records));
     }
 }
 
@@ -116,12 +127,12 @@ pub(crate) struct Filler {
 
 impl Filler {
     /// Adds records that the log already had.
-    pub(crate) fn catch_up(&mut self, records: &[(Head, Vec<u8>)]) -> Result<(), Error> {
+    pub(crate) fn catch_up(&mut self, records: &[Record]) -> Result<(), Error> {
         fill(&mut self.writer, records)
     }
 
     /// Starts the thread that follows the log.
-    pub(crate) fn follow(self, head: Head) -> Result<(Index, Feed), Error> {
+    pub(crate) fn follow(self, log: &Path, head: Head) -> Result<(Index, Feed), Error> {
         let (queue, fed) = sync_channel(BACKLOG);
         let (reached_tx, reached) = watch::channel(head.position);
         let writer = self.writer;
@@ -129,7 +140,8 @@ impl Filler {
             .name("ledger-index".into())
             .spawn(move || run(writer, &fed, &reached_tx))
             .map_err(Error::io("start the index's thread"))?;
-        Ok((Index { path: self.path, readers: Arc::default(), reached, queue: queue.clone() }, Feed { queue }))
+        let index = Index { path: self.path, log: log.into(), readers: Arc::default(), reached, queue: queue.clone() };
+        Ok((index, Feed { queue }))
     }
 }
 
@@ -139,15 +151,15 @@ fn run(mut writer: Connection, fed: &Receiver<Fed>, reached: &watch::Sender<u64>
             tracing::error!(%error, "the index stops; the log goes on, and a restart catches up");
             return;
         }
-        if let Some((head, _)) = records.last() {
-            reached.send_replace(head.position);
+        if let Some(last) = records.last() {
+            reached.send_replace(last.head.position);
         }
     }
 }
 
 /// The next records to write together; `None` once nobody feeds any more and all are written.
-fn gather(fed: &Receiver<Fed>) -> Option<Vec<(Head, Vec<u8>)>> {
-    let mut records = Vec::new();
+fn gather(fed: &Receiver<Fed>) -> Option<Vec<Record>> {
+    let mut records: Vec<Record> = Vec::new();
     let mut until: Option<Instant> = None;
     while records.len() < BATCH {
         let next = match until {
@@ -155,9 +167,9 @@ fn gather(fed: &Receiver<Fed>) -> Option<Vec<(Head, Vec<u8>)>> {
             Some(until) => fed.recv_timeout(until.saturating_duration_since(Instant::now())),
         };
         match next {
-            Ok(Fed::Record(head, payload)) => {
+            Ok(Fed::Records(more)) => {
                 until = until.or_else(|| Some(Instant::now() + LULL));
-                records.push((head, payload));
+                records.extend(more);
             }
             // What is in the queue by now is all that a read can wait for.
             Ok(Fed::Wanted) => until = until.map(|_| Instant::now()),
@@ -169,124 +181,135 @@ fn gather(fed: &Receiver<Fed>) -> Option<Vec<(Head, Vec<u8>)>> {
     Some(records)
 }
 
-fn fill(writer: &mut Connection, records: &[(Head, Vec<u8>)]) -> Result<(), Error> {
+fn fill(writer: &mut Connection, records: &[Record]) -> Result<(), Error> {
     let transaction = writer.transaction()?;
     let mut touched = Touched::default();
-    for (head, payload) in records {
+    for record in records {
         // What cannot be read is still counted: the log holds it, and nothing can be said about it.
-        if let Ok(event) = Event::decode(&**payload) {
-            add(&transaction, *head, payload, &event, &mut touched)?;
+        if let Ok(event) = Event::decode(&*record.payload) {
+            add(&transaction, record, event, &mut touched)?;
         }
     }
     touched.write(&transaction)?;
-    if let Some((head, _)) = records.last() {
+    if let Some(Record { head, .. }) = records.last() {
         transaction.execute("DELETE FROM head", [])?;
         transaction.execute("INSERT INTO head VALUES (?1, ?2)", params![head.position, head.hash])?;
     }
     Ok(transaction.commit()?)
 }
 
-/// Calls that a batch of records changed, and where each began: a call's document is read and
-/// written once a batch, however many of its events are in it.
+/// The calls that a batch of records changed: each is read and written once, however many of its
+/// events are in the batch.
 #[derive(Default)]
 struct Touched {
-    calls: HashMap<String, (Call, u64)>,
+    calls: HashMap<String, Row>,
+}
+
+/// A call's row.
+#[derive(Default)]
+struct Row {
+    position: u64,
+    state: CallState,
+    agent: String,
+    run: String,
+    trail: Vec<u8>,
 }
 
 impl Touched {
-    fn call(&mut self, db: &Connection, head: Head, call_id: &str) -> Result<&mut Call, Error> {
+    fn call(&mut self, db: &Connection, call_id: &str) -> Result<&mut Row, Error> {
         if !self.calls.contains_key(call_id) {
             let stored = db
-                .prepare_cached("SELECT document, position FROM call WHERE call_id = ?1")?
-                .query_row([call_id], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, u64>(1)?)))
+                .prepare_cached("SELECT position, state, trail FROM call WHERE call_id = ?1")?
+                .query_row([call_id], |row| {
+                    let state = CallState::try_from(row.get::<_, i32>(1)?).unwrap_or_default();
+                    Ok(Row { position: row.get(0)?, state, trail: row.get(2)?, ..Row::default() })
+                })
                 .optional()?;
-            let position = stored.as_ref().map_or(head.position, |(_, position)| *position);
-            let call = stored.and_then(|(bytes, _)| Call::decode(&*bytes).ok()).unwrap_or_default();
-            self.calls.insert(call_id.to_owned(), (call, position));
+            self.calls.insert(call_id.to_owned(), stored.unwrap_or_default());
         }
-        Ok(&mut self.calls.get_mut(call_id).expect("inserted above").0)
+        Ok(self.calls.get_mut(call_id).expect("inserted above"))
     }
 
     fn write(self, db: &Connection) -> Result<(), Error> {
         let mut put = db.prepare_cached(
             "INSERT INTO call VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (position) DO UPDATE SET state = excluded.state, document = excluded.document",
+             ON CONFLICT (position) DO UPDATE SET state = excluded.state, trail = excluded.trail",
         )?;
-        for (call, position) in self.calls.into_values().filter(|(call, _)| !call.call_id.is_empty()) {
-            let actor = call.proposal.as_ref().and_then(|proposal| proposal.actor.as_ref());
-            let (agent, run) = actor.map_or(("", ""), |actor| (&actor.agent, &actor.run));
-            put.execute(params![position, call.call_id, call.state, agent, run, call.encode_to_vec()])?;
+        let mut rows: Vec<_> = self.calls.into_iter().filter(|(_, row)| row.position > 0).collect();
+        // In the order of the log every new row goes to the end of its tree.
+        rows.sort_unstable_by_key(|(_, row)| row.position);
+        for (call_id, row) in rows {
+            put.execute(params![row.position, call_id, row.state as i32, row.agent, row.run, row.trail])?;
         }
         Ok(())
     }
 }
 
-fn add(db: &Connection, head: Head, payload: &[u8], event: &Event, touched: &mut Touched) -> Result<(), Error> {
-    db.prepare_cached("INSERT OR REPLACE INTO event VALUES (?1, ?2, ?3)")?.execute(params![
-        head.position,
-        event.subject,
-        payload
-    ])?;
-    if fold::is_of_call(event) {
-        add_to_call(db, head, event, touched)?;
+fn add(db: &Connection, record: &Record, event: Event, touched: &mut Touched) -> Result<(), Error> {
+    if fold::is_of_call(&event) {
+        return add_to_call(db, record, event, touched);
     }
-    match &event.kind {
-        Some(Kind::RunStarted(started)) => put_run(db, started.run.clone().unwrap_or_default())?,
+    match event.kind {
+        Some(Kind::RunStarted(started)) => put_run(db, &started.run.unwrap_or_default(), &trail::step(record.place)),
         Some(Kind::TurnRecorded(recorded)) => {
-            let turn = recorded.turn.clone().unwrap_or_default();
-            change_run(db, &turn.run_id, |run| run.turns = run.turns.max(turn.turn))?;
+            let turn = recorded.turn.unwrap_or_default();
+            change_run(db, &turn.run_id, record.place, |run| run.turns = run.turns.max(turn.turn))
         }
-        Some(Kind::RunFinished(finished)) => change_run(db, &finished.run_id, |run| {
+        Some(Kind::RunFinished(finished)) => change_run(db, &finished.run_id, record.place, |run| {
             run.status = finished.status;
-            run.final_output.clone_from(&finished.final_output);
-            run.why.clone_from(&finished.why);
+            run.final_output = finished.final_output;
+            run.why = finished.why;
             run.finished_at = event.at;
-        })?,
+        }),
         Some(Kind::HostAttached(attached)) => {
-            let host = attached.host.clone().unwrap_or_default();
+            let host = attached.host.unwrap_or_default();
             db.prepare_cached("INSERT OR REPLACE INTO host VALUES (?1, ?2)")?
                 .execute(params![host.name, host.encode_to_vec()])?;
+            Ok(())
         }
-        _ => {}
+        _ => Ok(()),
     }
-    Ok(())
 }
 
-fn add_to_call(db: &Connection, head: Head, event: &Event, touched: &mut Touched) -> Result<(), Error> {
-    let call = touched.call(db, head, &event.subject)?;
-    if let Err(error) = fold::apply(call, event) {
-        tracing::error!(call = %event.subject, %error, "a recorded event does not fit its call");
-        return Ok(());
+fn add_to_call(db: &Connection, record: &Record, event: Event, touched: &mut Touched) -> Result<(), Error> {
+    let row = touched.call(db, &event.subject)?;
+    let was = row.state;
+    match fold::advance(was, &event) {
+        Ok(state) => row.state = state,
+        Err(error) => {
+            tracing::error!(call = %event.subject, %error, "a recorded event does not fit its call");
+            return Ok(());
+        }
     }
-    if let Some(approval) = call.approval.as_ref().filter(|_| touches_approval(event)) {
-        db.prepare_cached("INSERT OR REPLACE INTO approval VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
-            approval.approval_id,
-            approval.call_id,
-            approval.status,
-            approval.created_at,
-            approval.encode_to_vec()
-        ])?;
+    row.trail.extend(trail::step(record.place));
+    if row.position == 0 {
+        row.position = record.head.position;
     }
-    Ok(())
+    match event.kind {
+        Some(Kind::CallProposed(proposed)) => {
+            let actor = proposed.proposal.and_then(|proposal| proposal.actor).unwrap_or_default();
+            (row.agent, row.run) = (actor.agent, actor.run);
+            Ok(())
+        }
+        kind => approvals::note(db, &event.subject, was, kind.as_ref()),
+    }
 }
 
-fn touches_approval(event: &Event) -> bool {
-    matches!(event.kind, Some(Kind::CallHeld(_) | Kind::ApprovalDecided(_) | Kind::CallPermitted(_)))
-}
-
-fn put_run(db: &Connection, run: Run) -> Result<(), Error> {
-    db.prepare_cached("INSERT OR REPLACE INTO run VALUES (?1, ?2, ?3)")?.execute(params![
+fn put_run(db: &Connection, run: &Run, trail: &[u8]) -> Result<(), Error> {
+    db.prepare_cached("INSERT OR REPLACE INTO run VALUES (?1, ?2, ?3, ?4)")?.execute(params![
         run.run_id,
         run.started_at,
-        run.encode_to_vec()
+        run.encode_to_vec(),
+        trail
     ])?;
     Ok(())
 }
 
-fn change_run(db: &Connection, run_id: &str, change: impl FnOnce(&mut Run)) -> Result<(), Error> {
-    if let Some(mut run) = query::run(db, run_id)? {
+fn change_run(db: &Connection, run_id: &str, place: Place, change: impl FnOnce(&mut Run)) -> Result<(), Error> {
+    if let Some((mut run, mut trail)) = query::run_with_trail(db, run_id)? {
         change(&mut run);
-        put_run(db, run)?;
+        trail.extend(trail::step(place));
+        put_run(db, &run, &trail)?;
     }
     Ok(())
 }
@@ -296,7 +319,7 @@ impl Index {
     async fn ask<T: Send + 'static>(
         &self,
         position: u64,
-        question: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        question: impl FnOnce(&mut Reader) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let mut reached = self.reached.clone();
         if *reached.borrow() < position {
@@ -307,11 +330,14 @@ impl Index {
         waited.map_err(|_| Error::Behind)?.map_err(|_| Error::Behind)?;
         let index = self.clone();
         let answered = tokio::task::spawn_blocking(move || {
-            let reader = match index.readers.lock().pop() {
+            let mut reader = match index.readers.lock().pop() {
                 Some(reader) => reader,
-                None => Connection::open_with_flags(&index.path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+                None => Reader {
+                    db: Connection::open_with_flags(&index.path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+                    log: log::Reader::new(&index.log),
+                },
             };
-            let answer = question(&reader);
+            let answer = question(&mut reader);
             index.readers.lock().push(reader);
             answer
         });
@@ -320,11 +346,11 @@ impl Index {
 
     /// See [`crate::Ledger::call`].
     pub(crate) async fn call(&self, after: u64, call_id: String) -> Result<Option<Call>, Error> {
-        self.ask(after, move |db| query::call(db, &call_id)).await
+        self.ask(after, move |reader| query::call(reader, &call_id)).await
     }
 
     pub(crate) async fn calls(&self, after: u64, request: v1::ListCallsRequest) -> Result<Vec<Call>, Error> {
-        self.ask(after, move |db| query::calls(db, &request)).await
+        self.ask(after, move |reader| query::calls(reader, &request)).await
     }
 
     pub(crate) async fn open_calls(&self, after: u64) -> Result<Vec<Call>, Error> {
@@ -332,7 +358,7 @@ impl Index {
     }
 
     pub(crate) async fn approval(&self, after: u64, approval_id: String) -> Result<Option<Approval>, Error> {
-        self.ask(after, move |db| query::approval(db, &approval_id)).await
+        self.ask(after, move |reader| query::approval(&reader.db, &approval_id)).await
     }
 
     pub(crate) async fn approvals(
@@ -340,22 +366,22 @@ impl Index {
         after: u64,
         request: v1::ListApprovalsRequest,
     ) -> Result<Vec<Approval>, Error> {
-        self.ask(after, move |db| query::approvals(db, &request)).await
+        self.ask(after, move |reader| query::approvals(&reader.db, &request)).await
     }
 
     pub(crate) async fn run(&self, after: u64, run_id: String) -> Result<Option<Run>, Error> {
-        self.ask(after, move |db| query::run(db, &run_id)).await
+        self.ask(after, move |reader| query::run(&reader.db, &run_id)).await
     }
 
     pub(crate) async fn runs(&self, after: u64, limit: u32) -> Result<Vec<Run>, Error> {
-        self.ask(after, move |db| query::runs(db, limit)).await
+        self.ask(after, move |reader| query::runs(&reader.db, limit)).await
     }
 
     pub(crate) async fn hosts(&self, after: u64) -> Result<Vec<Host>, Error> {
-        self.ask(after, query::hosts).await
+        self.ask(after, |reader| query::hosts(&reader.db)).await
     }
 
     pub(crate) async fn trace(&self, after: u64, id: String) -> Result<Option<v1::Trace>, Error> {
-        self.ask(after, move |db| query::trace(db, &id)).await
+        self.ask(after, move |reader| query::trace(reader, &id)).await
     }
 }

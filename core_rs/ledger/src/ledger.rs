@@ -17,11 +17,11 @@ use prost::Message;
 
 use crate::Error;
 use crate::index::{self, Feed, Index};
-use crate::log::{Follower, Head, Log, Recovery};
+use crate::log::{Follower, Head, Log, Place, Record, Recovery};
 use crate::permit::Key;
 
 pub use approvals::Held;
-use memory::Memory;
+use memory::{Memory, Note};
 pub use permits::{Clearance, Issued, PermitRequest};
 
 /// How a ledger is opened.
@@ -37,6 +37,19 @@ pub enum Claim {
     Same(String),
     /// An earlier call with another action has it.
     Conflict(String),
+}
+
+/// An event on its way into the ledger, encoded already.
+#[derive(Debug)]
+pub struct Entry {
+    payload: Vec<u8>,
+    note: Note,
+}
+
+impl From<&Event> for Entry {
+    fn from(event: &Event) -> Self {
+        Self { payload: event.encode_to_vec(), note: Note::of(event) }
+    }
 }
 
 /// The durable truth of a server. A cheap handle.
@@ -73,15 +86,15 @@ impl Ledger {
         let mut memory = Memory::default();
         let mut behind = Vec::new();
         let mut indexed_hash_seen = indexed.position == 0;
-        let visit = |head: Head, payload: &[u8]| {
+        let visit = |head: Head, place: Place, payload: &[u8]| {
             if let Ok(event) = Event::decode(payload) {
-                memory.note(&event);
+                memory.take_in(Note::of(&event));
             }
             if head.position == indexed.position {
                 indexed_hash_seen = head.hash == indexed.hash;
             }
             if head.position > indexed.position {
-                behind.push((head, payload.to_vec()));
+                behind.push(Record { head, place, payload: payload.to_vec() });
                 if behind.len() >= CATCH_UP {
                     filler.catch_up(&behind)?;
                     behind.clear();
@@ -92,19 +105,20 @@ impl Ledger {
         // The feed exists only once the index is caught up; nothing is appended before that.
         let feed = Arc::new(Mutex::new(None::<Feed>));
         let fed = feed.clone();
-        let follower: Follower = Box::new(move |head, payload| {
+        let follower: Follower = Box::new(move |records| {
             if let Some(feed) = fed.lock().as_ref() {
-                feed.record(head, payload);
+                feed.records(records);
             }
         });
+        let segments = dir.join("log");
         let mut end = Head::default();
-        let (log, recovery) = Log::open_with(&dir.join("log"), visit, |head| {
+        let (log, recovery) = Log::open_with(&segments, visit, |head| {
             end = head;
             Ok(follower)
         })?;
         check_end(dir, end, indexed, indexed_hash_seen)?;
         filler.catch_up(&behind)?;
-        let (index, following) = filler.follow(end)?;
+        let (index, following) = filler.follow(&segments, end)?;
         *feed.lock() = Some(following);
         Ok(Self { inner: Arc::new(Inner { log, index, key, memory: Mutex::new(memory), recovery }) })
     }
@@ -125,11 +139,11 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Poisoned`] after any failed write.
-    pub async fn append(&self, events: Vec<Event>) -> Result<u64, Error> {
-        let payloads = events.iter().map(Message::encode_to_vec).collect();
+    pub async fn append(&self, entries: Vec<Entry>) -> Result<u64, Error> {
+        let (payloads, notes): (_, Vec<_>) = entries.into_iter().map(|entry| (entry.payload, entry.note)).unzip();
         let position = self.inner.log.append(payloads).await?;
         let mut memory = self.inner.memory.lock();
-        events.iter().for_each(|event| memory.note(event));
+        notes.into_iter().for_each(|note| memory.take_in(note));
         Ok(position)
     }
 

@@ -4,6 +4,7 @@
 //! checksum covers all but itself, a record's hash is SHA-256 over the hash before it and its
 //! payload. Segments begin with a header that repeats the first position and the hash before it.
 
+mod read;
 mod scan;
 mod writer;
 
@@ -16,6 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
+pub(crate) use read::Reader;
 use writer::{Batch, Writer};
 
 /// Largest payload in bytes.
@@ -53,8 +55,29 @@ pub struct Recovery {
     pub cut_bytes: u64,
 }
 
-/// Takes every durable record, in order, on the writer's thread.
-pub type Follower = Box<dyn FnMut(Head, &[u8]) + Send>;
+/// Where a record stands in the log's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// First position of its segment, which names the file.
+    pub segment: u64,
+    /// Byte of the file at which its frame begins.
+    pub offset: u64,
+}
+
+/// A durable record.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The log's head once it was written.
+    pub head: Head,
+    /// Where it stands.
+    pub place: Place,
+    /// What was appended.
+    pub payload: Vec<u8>,
+}
+
+/// Takes every durable record, in order, on the writer's thread: as many at once as became durable
+/// together.
+pub type Follower = Box<dyn FnMut(Vec<Record>) + Send>;
 
 /// A log that is open for appending. A cheap handle; the directory is locked while one exists.
 #[derive(Clone, Debug)]
@@ -69,8 +92,11 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Broken`] with the place, unless it is a torn tail; [`Error::Locked`].
-    pub fn open(dir: &Path, visit: impl FnMut(Head, &[u8]) -> Result<(), Error>) -> Result<(Self, Recovery), Error> {
-        Self::open_with(dir, visit, |_| Ok(Box::new(|_, _| {})))
+    pub fn open(
+        dir: &Path,
+        mut visit: impl FnMut(Head, &[u8]) -> Result<(), Error>,
+    ) -> Result<(Self, Recovery), Error> {
+        Self::open_with(dir, |head, _, payload| visit(head, payload), |_| Ok(Box::new(|_| {})))
     }
 
     /// Opens a log whose records, once durable, are also given to a follower. `attach` makes the
@@ -80,7 +106,7 @@ impl Log {
     /// As [`Log::open`], and what `attach` says.
     pub fn open_with(
         dir: &Path,
-        visit: impl FnMut(Head, &[u8]) -> Result<(), Error>,
+        visit: impl FnMut(Head, Place, &[u8]) -> Result<(), Error>,
         attach: impl FnOnce(Head) -> Result<Follower, Error>,
     ) -> Result<(Self, Recovery), Error> {
         std::fs::create_dir_all(dir).map_err(Error::io(format!("create {}", dir.display())))?;

@@ -61,10 +61,10 @@ impl Key {
         self.0.verifying_key().to_bytes()
     }
 
-    pub(crate) fn sign(&self, permit: &Permit) -> SignedPermit {
-        let bytes = permit.encode_to_vec();
-        let signature = self.0.sign(&[DOMAIN, &bytes].concat());
-        SignedPermit { permit: bytes, signature: signature.to_bytes().into(), key_id: key_id(&self.verifying_key()) }
+    /// Signs an encoded permit.
+    pub(crate) fn sign(&self, permit: Vec<u8>) -> SignedPermit {
+        let signature = self.0.sign(&[DOMAIN, &permit].concat());
+        SignedPermit { permit, signature: signature.to_bytes().into(), key_id: key_id(&self.verifying_key()) }
     }
 }
 
@@ -167,7 +167,7 @@ mod tests {
             ..Permit::default()
         };
         change(&mut permit);
-        (key.sign(&permit), key.verifying_key())
+        (key.sign(permit.encode_to_vec()), key.verifying_key())
     }
 
     #[test]

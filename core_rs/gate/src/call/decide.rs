@@ -124,7 +124,7 @@ impl Driver {
         let about = Held { call_id: &self.call.call_id, proposal: &proposal, diff: self.call.observation.as_ref() };
         let held = self.gate.shared().ledger.hold(ask, about, ttl, pending).await;
         let event = held.map_err(|error| self.unrecorded(error))?;
-        self.fold(&event)?;
+        self.fold(event)?;
         self.considered = None;
         // Watchers hear of the question before anyone can learn from the call that there is one.
         if let Some(approval) = self.call.approval.clone() {
@@ -158,7 +158,7 @@ impl Driver {
             }
             Err(error) => return Err(self.unrecorded(error)),
         };
-        self.fold(&issued.event)?;
+        self.fold(issued.event)?;
         let permit_id = self.call.permits.last().map(|permit| permit.permit_id.clone());
         self.tell();
         match self.send(server_to_host::Kind::Execute(v1::Execute { permit: Some(issued.signed) })) {

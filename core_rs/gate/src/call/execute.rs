@@ -6,7 +6,7 @@ use cmdop_contract::v1::{
     ToolResult, event, server_to_host,
 };
 use cmdop_contract::{fold, reason, score};
-use cmdop_ledger::Clearance;
+use cmdop_ledger::{Clearance, Entry};
 use cmdop_policy::decide::{DiffDecided, Facts, decide_observed};
 use tokio::time::Instant;
 
@@ -97,7 +97,7 @@ impl Driver {
         self.started = Some(permit_id.clone());
         if matches!(self.call.state(), CallState::Permitted | CallState::Committing) {
             let event = self.event(event::Kind::CallStarted(CallStarted { permit_id }));
-            self.pending.push(event.clone());
+            self.pending.push(Entry::from(&event));
             self.begun = Some(event);
             self.publish(None);
         }

@@ -145,6 +145,10 @@ impl Life {
         let told = within(ticket.settled_or_unknown()).await.expect("settled");
         let stored = within(self.ledger.call(&told.call_id)).await.expect("readable").expect("recorded");
         assert_eq!(*told, stored, "what is told is what is recorded");
+        if let Some(approval) = &stored.approval {
+            let listed = within(self.ledger.approval(&approval.approval_id)).await.expect("readable");
+            assert_eq!(listed.as_ref(), Some(approval), "what is listed is what the call says");
+        }
         self.permits_are_single(&told.call_id).await;
         stored
     }

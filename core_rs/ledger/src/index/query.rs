@@ -1,7 +1,6 @@
 //! Questions to the index.
 
-use std::collections::BTreeMap;
-
+use cmdop_contract::fold;
 use cmdop_contract::v1::{
     Approval, ApprovalStatus, Call, CallState, Event, Host, ListApprovalsRequest, ListCallsRequest, Run, Trace,
     event::Kind,
@@ -10,16 +9,18 @@ use prost::Message;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
-use crate::Error;
+use super::{Reader, trail};
+use crate::{Error, log};
 
 /// Rows of one answer at most.
 const MOST: u32 = 1_000;
 
-pub(super) fn call(db: &Connection, call_id: &str) -> Result<Option<Call>, Error> {
-    one(db, "SELECT document FROM call WHERE call_id = ?1", call_id)
+pub(super) fn call(reader: &mut Reader, call_id: &str) -> Result<Option<Call>, Error> {
+    let trail = one_trail(&reader.db, call_id)?;
+    trail.map(|trail| folded(&mut reader.log, &trail)).transpose()
 }
 
-pub(super) fn calls(db: &Connection, request: &ListCallsRequest) -> Result<Vec<Call>, Error> {
+pub(super) fn calls(reader: &mut Reader, request: &ListCallsRequest) -> Result<Vec<Call>, Error> {
     let mut filter = Filter::default();
     if !request.run.is_empty() {
         filter.add("run = ? AND run <> ''", Value::Text(request.run.clone()));
@@ -34,14 +35,34 @@ pub(super) fn calls(db: &Connection, request: &ListCallsRequest) -> Result<Vec<C
         );
     }
     filter.add_any("state", &request.states);
-    filter.run(db, "call", "position DESC", request.limit)
+    let trails: Vec<Vec<u8>> = filter.run(&reader.db, "trail", "call", "position DESC", request.limit)?;
+    trails.iter().map(|trail| folded(&mut reader.log, trail)).collect()
 }
 
-pub(super) fn open_calls(db: &Connection) -> Result<Vec<Call>, Error> {
+pub(super) fn open_calls(reader: &mut Reader) -> Result<Vec<Call>, Error> {
     let settled = [CallState::Applied as i32, CallState::NotApplied as i32];
-    let sql =
-        format!("SELECT document FROM call WHERE state NOT IN ({}, {}) ORDER BY position", settled[0], settled[1]);
-    many(db, &sql, Vec::new())
+    let sql = format!("SELECT trail FROM call WHERE state NOT IN ({}, {}) ORDER BY position", settled[0], settled[1]);
+    let trails = many_bytes(&reader.db, &sql, Vec::new())?;
+    trails.iter().map(|trail| folded(&mut reader.log, trail)).collect()
+}
+
+/// A call's document, from its records.
+fn folded(log: &mut log::Reader, trail: &[u8]) -> Result<Call, Error> {
+    Ok(fold_all(trail::events(log, trail)?.into_values()))
+}
+
+fn fold_all(events: impl Iterator<Item = Event>) -> Call {
+    let mut call = Call::default();
+    for event in events {
+        // What does not fit was logged when it was taken in, and changes nothing.
+        let _ = fold::apply(&mut call, event);
+    }
+    call
+}
+
+fn one_trail(db: &Connection, call_id: &str) -> Result<Option<Vec<u8>>, Error> {
+    let found = db.prepare_cached("SELECT trail FROM call WHERE call_id = ?1")?.query_row([call_id], |row| row.get(0));
+    Ok(found.optional()?)
 }
 
 pub(super) fn approval(db: &Connection, approval_id: &str) -> Result<Option<Approval>, Error> {
@@ -55,44 +76,63 @@ pub(super) fn approvals(db: &Connection, request: &ListApprovalsRequest) -> Resu
     if !request.call_id.is_empty() {
         filter.add("call_id = ?", Value::Text(request.call_id.clone()));
     }
-    filter.run(db, "approval", "created_at DESC", request.limit)
+    decoded_all(filter.run(db, "document", "approval", "created_at DESC", request.limit)?)
+}
+
+/// The approvals of a call that have one of these states.
+pub(super) fn approvals_of(db: &Connection, call_id: &str, status: &[ApprovalStatus]) -> Result<Vec<Approval>, Error> {
+    let status = status.iter().map(|&status| status.into()).collect();
+    approvals(db, &ListApprovalsRequest { call_id: call_id.into(), status, ..ListApprovalsRequest::default() })
 }
 
 pub(super) fn run(db: &Connection, run_id: &str) -> Result<Option<Run>, Error> {
-    one(db, "SELECT document FROM run WHERE run_id = ?1", run_id)
+    Ok(run_with_trail(db, run_id)?.map(|(run, _)| run))
+}
+
+/// A run and where its own records stand.
+pub(super) fn run_with_trail(db: &Connection, run_id: &str) -> Result<Option<(Run, Vec<u8>)>, Error> {
+    let found: Option<(Vec<u8>, Vec<u8>)> = db
+        .prepare_cached("SELECT document, trail FROM run WHERE run_id = ?1")?
+        .query_row([run_id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    found.map(|(document, trail)| Ok((decoded(&document)?, trail))).transpose()
 }
 
 pub(super) fn runs(db: &Connection, limit: u32) -> Result<Vec<Run>, Error> {
-    Filter::default().run(db, "run", "started_at DESC", limit)
+    decoded_all(Filter::default().run(db, "document", "run", "started_at DESC", limit)?)
 }
 
 pub(super) fn hosts(db: &Connection) -> Result<Vec<Host>, Error> {
-    many(db, "SELECT document FROM host ORDER BY name", Vec::new())
+    decoded_all(many_bytes(db, "SELECT document FROM host ORDER BY name", Vec::new())?)
 }
 
 /// The trace of a run with all its calls, or of a call with the model turn that asked for it.
-pub(super) fn trace(db: &Connection, id: &str) -> Result<Option<Trace>, Error> {
-    if let Some(run) = run(db, id)? {
-        let calls: Vec<Call> = many(
-            db,
-            "SELECT document FROM call WHERE run = ?1 AND run <> '' ORDER BY position",
+pub(super) fn trace(reader: &mut Reader, id: &str) -> Result<Option<Trace>, Error> {
+    if let Some((run, own)) = run_with_trail(&reader.db, id)? {
+        let trails = many_bytes(
+            &reader.db,
+            "SELECT trail FROM call WHERE run = ?1 AND run <> '' ORDER BY position",
             vec![Value::Text(id.into())],
         )?;
-        let mut events = events(db, id)?;
-        for call in &calls {
-            events.extend(self::events(db, &call.call_id)?);
+        let mut events = trail::events(&mut reader.log, &own)?;
+        let mut calls = Vec::with_capacity(trails.len());
+        for trail in &trails {
+            let of_call = trail::events(&mut reader.log, trail)?;
+            calls.push(fold_all(of_call.values().cloned()));
+            events.extend(of_call);
         }
         return Ok(Some(Trace { run: Some(run), calls, events: events.into_values().collect() }));
     }
-    let Some(call) = call(db, id)? else { return Ok(None) };
-    let mut events = events(db, id)?;
+    let Some(trail) = one_trail(&reader.db, id)? else { return Ok(None) };
+    let mut events = trail::events(&mut reader.log, &trail)?;
+    let call = fold_all(events.values().cloned());
     let proposal = call.proposal.clone().unwrap_or_default();
     let run_id = proposal.actor.unwrap_or_default().run;
-    let run = run(db, &run_id)?;
-    if run.is_some() {
-        events.extend(
-            self::events(db, &run_id)?.into_iter().filter(|(_, event)| asked_for(event, &proposal.model_call_id)),
-        );
+    let mut run = None;
+    if let Some((found, own)) = run_with_trail(&reader.db, &run_id)? {
+        let turns = trail::events(&mut reader.log, &own)?;
+        events.extend(turns.into_iter().filter(|(_, event)| asked_for(event, &proposal.model_call_id)));
+        run = Some(found);
     }
     Ok(Some(Trace { run, calls: vec![call], events: events.into_values().collect() }))
 }
@@ -100,17 +140,6 @@ pub(super) fn trace(db: &Connection, id: &str) -> Result<Option<Trace>, Error> {
 fn asked_for(event: &Event, model_call_id: &str) -> bool {
     let Some(Kind::TurnRecorded(recorded)) = &event.kind else { return false };
     recorded.turn.as_ref().is_some_and(|turn| turn.model_call_ids.iter().any(|id| id == model_call_id))
-}
-
-fn events(db: &Connection, subject: &str) -> Result<BTreeMap<u64, Event>, Error> {
-    let mut statement = db.prepare_cached("SELECT position, body FROM event WHERE subject = ?1")?;
-    let rows = statement.query_map([subject], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-    let mut events = BTreeMap::new();
-    for row in rows {
-        let (position, body) = row?;
-        events.insert(position, decoded(&body)?);
-    }
-    Ok(events)
 }
 
 #[derive(Default)]
@@ -132,10 +161,11 @@ impl Filter {
         }
     }
 
-    fn run<M: Message + Default>(self, db: &Connection, table: &str, order: &str, limit: u32) -> Result<Vec<M>, Error> {
+    fn run(self, db: &Connection, column: &str, table: &str, order: &str, limit: u32) -> Result<Vec<Vec<u8>>, Error> {
         let limit = if limit == 0 { 100 } else { limit.min(MOST) };
         let filter = if self.clauses.is_empty() { "1".to_owned() } else { self.clauses.join(" AND ") };
-        many(db, &format!("SELECT document FROM {table} WHERE {filter} ORDER BY {order} LIMIT {limit}"), self.values)
+        let sql = format!("SELECT {column} FROM {table} WHERE {filter} ORDER BY {order} LIMIT {limit}");
+        many_bytes(db, &sql, self.values)
     }
 }
 
@@ -144,14 +174,14 @@ fn one<M: Message + Default>(db: &Connection, sql: &str, id: &str) -> Result<Opt
     bytes.map(|bytes| decoded(&bytes)).transpose()
 }
 
-fn many<M: Message + Default>(db: &Connection, sql: &str, values: Vec<Value>) -> Result<Vec<M>, Error> {
+fn many_bytes(db: &Connection, sql: &str, values: Vec<Value>) -> Result<Vec<Vec<u8>>, Error> {
     let mut statement = db.prepare_cached(sql)?;
-    let rows = statement.query_map(params_from_iter(values), |row| row.get::<_, Vec<u8>>(0))?;
-    let mut documents = Vec::new();
-    for row in rows {
-        documents.push(decoded(&row?)?);
-    }
-    Ok(documents)
+    let rows = statement.query_map(params_from_iter(values), |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn decoded_all<M: Message + Default>(documents: Vec<Vec<u8>>) -> Result<Vec<M>, Error> {
+    documents.iter().map(|bytes| decoded(bytes)).collect()
 }
 
 fn decoded<M: Message + Default>(bytes: &[u8]) -> Result<M, Error> {

@@ -7,9 +7,8 @@ use cmdop_contract::v1::{
     DecideApprovalRequest, Event, Observation, Proposal, Reason, event::Kind,
 };
 use cmdop_policy::decide::Ask;
-use prost::Message;
 
-use super::Ledger;
+use super::{Entry, Ledger};
 use crate::{Error, now};
 
 /// What a person is asked about.
@@ -24,13 +23,19 @@ pub struct Held<'a> {
 }
 
 impl Ledger {
-    /// Asks a person: records `before` and the question in one durable batch.
+    /// Asks a person: records `entries` and the question in one durable batch.
     ///
     /// Returns the event that holds the call.
     ///
     /// # Errors
     /// [`Error::Poisoned`].
-    pub async fn hold(&self, ask: Ask, about: Held<'_>, ttl: Duration, before: Vec<Event>) -> Result<Event, Error> {
+    pub async fn hold(
+        &self,
+        ask: Ask,
+        about: Held<'_>,
+        ttl: Duration,
+        mut entries: Vec<Entry>,
+    ) -> Result<Event, Error> {
         let Held { call_id, proposal, diff } = about;
         let created_at = now();
         let approval = Approval {
@@ -52,10 +57,8 @@ impl Ledger {
         };
         let held = Kind::CallHeld(CallHeld { approval: Some(approval) });
         let event = Event { at: created_at, subject: call_id.to_owned(), kind: Some(held) };
-        let payloads = before.iter().chain([&event]).map(Message::encode_to_vec).collect();
-        self.inner.log.append(payloads).await?;
-        let mut memory = self.inner.memory.lock();
-        before.iter().chain([&event]).for_each(|event| memory.note(event));
+        entries.push(Entry::from(&event));
+        self.append(entries).await?;
         Ok(event)
     }
 
@@ -95,7 +98,7 @@ impl Ledger {
             }
             Err(error) => return Err(error),
         };
-        self.append(vec![decided(&approval)]).await?;
+        self.append(vec![Entry::from(&decided(&approval))]).await?;
         Ok(approval)
     }
 
@@ -143,7 +146,7 @@ impl Ledger {
             }
         }
         if !expired.is_empty() {
-            self.append(expired.iter().map(decided).collect()).await?;
+            self.append(expired.iter().map(|approval| Entry::from(&decided(approval))).collect()).await?;
         }
         Ok(expired)
     }

@@ -3,9 +3,69 @@
 use std::collections::{HashMap, HashSet};
 
 use cmdop_contract::reason::spec;
-use cmdop_contract::v1::{Approval, ApprovalStatus, Error, Event, Outcome, RetryClass, Stage, event::Kind};
+use cmdop_contract::v1::{
+    Approval, ApprovalDecided, ApprovalStatus, Error, Event, Outcome, RetryClass, Stage, event::Kind,
+};
 
 use super::Claim;
+
+/// What an event says to the memory, so that the event itself need not be kept until it is durable.
+#[derive(Debug)]
+pub(super) enum Note {
+    Nothing,
+    Proposed {
+        /// Tenant and key.
+        place: (String, String),
+        action_digest: String,
+        call_id: String,
+    },
+    Held(Box<Approval>),
+    Decided(Box<ApprovalDecided>),
+    Permitted {
+        call_id: String,
+        attempt: u32,
+        stage: Stage,
+        approval_id: String,
+    },
+    Closed {
+        call_id: String,
+        /// It changed nothing and may come again.
+        release_key: bool,
+    },
+}
+
+impl Note {
+    pub(super) fn of(event: &Event) -> Self {
+        let closed = |release_key| Self::Closed { call_id: event.subject.clone(), release_key };
+        match &event.kind {
+            Some(Kind::CallProposed(proposed)) => {
+                let proposal = proposed.proposal.as_ref();
+                let tenant = proposal.and_then(|it| it.actor.as_ref()).map_or("", |actor| &actor.tenant);
+                Self::Proposed {
+                    place: (tenant.to_owned(), proposal.map_or("", |it| &it.idempotency_key).to_owned()),
+                    action_digest: proposed.action_digest.clone(),
+                    call_id: event.subject.clone(),
+                }
+            }
+            Some(Kind::CallHeld(held)) => Self::Held(Box::new(held.approval.clone().unwrap_or_default())),
+            Some(Kind::ApprovalDecided(decided)) => Self::Decided(Box::new(decided.clone())),
+            Some(Kind::CallPermitted(permitted)) => {
+                permitted.permit.as_ref().map_or(Self::Nothing, |permit| Self::Permitted {
+                    call_id: permit.call_id.clone(),
+                    attempt: permit.attempt,
+                    stage: permit.stage(),
+                    approval_id: permitted.approval_id.clone(),
+                })
+            }
+            Some(Kind::CallRefused(_)) => closed(true),
+            Some(Kind::CallSettled(settled)) if settled.outcome() != Outcome::Unknown => {
+                let nothing = settled.outcome() == Outcome::NotApplied;
+                closed(nothing && settled.error.as_ref().is_some_and(may_come_again))
+            }
+            _ => Self::Nothing,
+        }
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Memory {
@@ -15,6 +75,8 @@ pub(super) struct Memory {
     key_of: HashMap<String, (String, String)>,
     /// Approvals of open calls.
     pub(super) approvals: HashMap<String, Approval>,
+    /// Which of them each call asked for.
+    asked: HashMap<String, Vec<String>>,
     /// Attempts and stages for which an open call has a permit.
     permitted: HashMap<String, HashSet<(u32, i32)>>,
 }
@@ -38,45 +100,35 @@ impl Memory {
         self.permitted.entry(call_id.to_owned()).or_default().insert((attempt, stage.into()))
     }
 
-    /// Folds a durable event in. Taking in again what was decided here changes nothing.
-    pub(super) fn note(&mut self, event: &Event) {
-        match &event.kind {
-            Some(Kind::CallProposed(proposed)) => {
-                let proposal = proposed.proposal.as_ref();
-                let tenant = proposal.and_then(|it| it.actor.as_ref()).map_or("", |actor| &actor.tenant);
-                let place = (tenant.to_owned(), proposal.map_or("", |it| &it.idempotency_key).to_owned());
-                self.keys.insert(place.clone(), (proposed.action_digest.clone(), event.subject.clone()));
-                self.key_of.insert(event.subject.clone(), place);
+    /// Folds in what a durable event says. Taking in again what was decided here changes nothing.
+    pub(super) fn take_in(&mut self, note: Note) {
+        match note {
+            Note::Nothing => {}
+            Note::Proposed { place, action_digest, call_id } => {
+                self.keys.insert(place.clone(), (action_digest, call_id.clone()));
+                self.key_of.insert(call_id, place);
             }
-            Some(Kind::CallHeld(held)) => {
-                let approval = held.approval.clone().unwrap_or_default();
-                self.approvals.entry(approval.approval_id.clone()).or_insert(approval);
+            Note::Held(approval) => {
+                self.asked.entry(approval.call_id.clone()).or_default().push(approval.approval_id.clone());
+                self.approvals.entry(approval.approval_id.clone()).or_insert(*approval);
             }
-            Some(Kind::ApprovalDecided(decided)) => {
+            Note::Decided(decided) => {
                 if let Some(approval) = self
                     .approvals
                     .get_mut(&decided.approval_id)
                     .filter(|it| it.status != i32::from(ApprovalStatus::Used))
                 {
                     approval.status = decided.status;
-                    approval.decision.clone_from(&decided.decision);
+                    approval.decision = decided.decision;
                 }
             }
-            Some(Kind::CallPermitted(permitted)) => {
-                if let Some(permit) = &permitted.permit {
-                    self.take_permit(&permit.call_id, permit.attempt, permit.stage());
-                }
-                if let Some(approval) = self.approvals.get_mut(&permitted.approval_id) {
+            Note::Permitted { call_id, attempt, stage, approval_id } => {
+                self.permitted.entry(call_id).or_default().insert((attempt, stage.into()));
+                if let Some(approval) = self.approvals.get_mut(&approval_id) {
                     approval.status = ApprovalStatus::Used.into();
                 }
             }
-            Some(Kind::CallRefused(_)) => self.close(&event.subject, true),
-            Some(Kind::CallSettled(settled)) if settled.outcome() != Outcome::Unknown => {
-                let again =
-                    settled.outcome() == Outcome::NotApplied && settled.error.as_ref().is_some_and(may_come_again);
-                self.close(&event.subject, again);
-            }
-            _ => {}
+            Note::Closed { call_id, release_key } => self.close(&call_id, release_key),
         }
     }
 
@@ -84,7 +136,9 @@ impl Memory {
     /// free again; any other stays spent for ever.
     fn close(&mut self, call_id: &str, release_key: bool) {
         self.permitted.remove(call_id);
-        self.approvals.retain(|_, approval| approval.call_id != call_id);
+        for approval_id in self.asked.remove(call_id).unwrap_or_default() {
+            self.approvals.remove(&approval_id);
+        }
         let place = self.key_of.remove(call_id);
         if let Some(place) = place.filter(|_| release_key)
             && self.keys.get(&place).is_some_and(|(_, holder)| holder == call_id)

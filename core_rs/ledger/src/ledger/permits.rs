@@ -8,7 +8,7 @@ use cmdop_contract::v1::{
 use cmdop_policy::decide::{Ask, Grant};
 use prost::Message;
 
-use super::Ledger;
+use super::{Entry, Ledger};
 use crate::{Error, now};
 
 /// Why a permit may be made.
@@ -72,7 +72,7 @@ impl Clearance {
 }
 
 impl Ledger {
-    /// Makes the one permit of an attempt's stage: records `before` and the intent in one durable
+    /// Makes the one permit of an attempt's stage: records `entries` and the intent in one durable
     /// batch, consumes the approval with it, and only then signs.
     ///
     /// # Errors
@@ -82,19 +82,17 @@ impl Ledger {
         &self,
         clearance: Clearance,
         request: PermitRequest,
-        before: Vec<Event>,
+        mut entries: Vec<Entry>,
     ) -> Result<Issued, Error> {
         let permit = content(&clearance, request)?;
         self.take(&clearance, &permit)?;
-        let intent = CallPermitted { permit: Some(permit.clone()), approval_id: clearance.approval_id().into() };
-        let event =
-            Event { at: permit.issued_at, subject: permit.call_id.clone(), kind: Some(Kind::CallPermitted(intent)) };
-        let payloads = before.iter().chain([&event]).map(Message::encode_to_vec).collect();
-        self.inner.log.append(payloads).await?;
-        let mut memory = self.inner.memory.lock();
-        before.iter().chain([&event]).for_each(|event| memory.note(event));
-        drop(memory);
-        Ok(Issued { signed: self.inner.key.sign(&permit), event })
+        let (at, subject) = (permit.issued_at, permit.call_id.clone());
+        let encoded = permit.encode_to_vec();
+        let intent = CallPermitted { permit: Some(permit), approval_id: clearance.approval_id().into() };
+        let event = Event { at, subject, kind: Some(Kind::CallPermitted(intent)) };
+        entries.push(Entry::from(&event));
+        self.append(entries).await?;
+        Ok(Issued { signed: self.inner.key.sign(encoded), event })
     }
 
     /// Consumes the approval and the attempt's stage, under one lock: of two callers one gets them.

@@ -4,27 +4,40 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::layout::{FRAME, HEADER, MAGIC, checksum};
-use super::{Head, MAX_PAYLOAD};
+use super::{Head, MAX_PAYLOAD, Place};
 use crate::Error;
 
 /// What a scan found.
 pub(super) struct Scanned {
     pub(super) head: Head,
-    /// The segment to go on with, and its length.
-    pub(super) last: Option<(PathBuf, u64)>,
+    /// The segment to go on with.
+    pub(super) last: Option<Last>,
     pub(super) cut_bytes: u64,
 }
 
+/// The last segment of a log.
+pub(super) struct Last {
+    pub(super) path: PathBuf,
+    /// Its first position.
+    pub(super) first: u64,
+    /// Bytes of it that are whole.
+    pub(super) length: u64,
+}
+
 /// Verifies the log in a directory, and cuts a torn tail.
-pub(super) fn scan(dir: &Path, mut visit: impl FnMut(Head, &[u8]) -> Result<(), Error>) -> Result<Scanned, Error> {
+pub(super) fn scan(
+    dir: &Path,
+    mut visit: impl FnMut(Head, Place, &[u8]) -> Result<(), Error>,
+) -> Result<Scanned, Error> {
     let segments = segments(dir)?;
     let mut scanned = Scanned { head: Head::default(), last: None, cut_bytes: 0 };
     for (index, path) in segments.iter().enumerate() {
         let bytes = fs::read(path).map_err(Error::io(format!("read {}", path.display())))?;
         let mut segment = Segment { path, bytes: &bytes, is_last: index + 1 == segments.len(), head: scanned.head };
+        let first = segment.head.position + 1;
         let end = segment.read(&mut visit)?;
         scanned.head = segment.head;
-        scanned.last = Some((path.clone(), end as u64));
+        scanned.last = Some(Last { path: path.clone(), first, length: end as u64 });
         if end < bytes.len() {
             scanned.cut_bytes = (bytes.len() - end) as u64;
             cut(path, end as u64)?;
@@ -62,7 +75,7 @@ struct Segment<'a> {
 
 impl Segment<'_> {
     /// Reads all records; returns where the valid ones end.
-    fn read(&mut self, visit: &mut impl FnMut(Head, &[u8]) -> Result<(), Error>) -> Result<usize, Error> {
+    fn read(&mut self, visit: &mut impl FnMut(Head, Place, &[u8]) -> Result<(), Error>) -> Result<usize, Error> {
         let mut at = match self.header() {
             Ok(()) => HEADER,
             // A process died while it began the segment: nothing in it was ever acknowledged.
@@ -70,6 +83,7 @@ impl Segment<'_> {
             Err(_) if self.is_last && self.bytes.len() < HEADER => return Ok(0),
             Err(why) => return Err(self.broken(0, why)),
         };
+        let first = self.head.position + 1;
         while at < self.bytes.len() {
             match frame(&self.bytes[at..]) {
                 Ok((before, payload)) => {
@@ -81,7 +95,7 @@ impl Segment<'_> {
                         ));
                     }
                     self.head = self.head.after(payload);
-                    visit(self.head, payload)?;
+                    visit(self.head, Place { segment: first, offset: at as u64 }, payload)?;
                     at += FRAME + payload.len();
                 }
                 Err(why) if !self.is_last => return Err(self.broken(at, why)),
@@ -122,7 +136,7 @@ impl Segment<'_> {
 }
 
 /// The record at the beginning of these bytes: the hash before it, and its payload.
-fn frame(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
+pub(super) fn frame(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
     let head = bytes.get(..FRAME).ok_or("the record is cut off")?;
     let length: [u8; 4] = head[..4].try_into().map_err(|_| "the record is cut off")?;
     let size = u32::from_le_bytes(length) as usize;

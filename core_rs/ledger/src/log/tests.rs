@@ -100,3 +100,41 @@ async fn concurrent_appends_share_syncs_and_keep_their_own_positions() {
     assert_eq!(positions, (1..=500).map(|pair| pair * 2).collect::<Vec<_>>());
     assert_eq!(log.durable(), 1_000);
 }
+
+#[tokio::test]
+async fn a_record_is_read_back_by_its_place_while_the_log_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (told, records) = std::sync::mpsc::channel();
+    let follow = |_| -> Result<Follower, Error> {
+        Ok(Box::new(move |more| more.into_iter().for_each(|it| told.send(it).expect("heard"))))
+    };
+    let (log, _) = Log::open_with(dir.path(), |_, _, _| Ok(()), follow).expect("opens");
+    // Around the length of the first read, frame included, and far beyond it.
+    let sizes = [0, 1, 4_055, 4_056, 4_057, 300_000, 7];
+    log.append(sizes.iter().map(|&size| vec![0x5a; size]).collect()).await.expect("durable");
+    log.append(vec![b"last".to_vec()]).await.expect("durable");
+
+    let mut reader = Reader::new(dir.path());
+    let records: Vec<Record> = records.try_iter().collect();
+    assert_eq!(records.len(), sizes.len() + 1);
+    for record in &records {
+        assert_eq!(reader.payload(record.place).expect("whole"), record.payload);
+    }
+    let mut scanned = Vec::new();
+    drop(log);
+    let visit = |_, place, payload: &[u8]| {
+        scanned.push((place, payload.to_vec()));
+        Ok(())
+    };
+    let again = Log::open_with(dir.path(), visit, |_| Ok(Box::new(|_| {})));
+    again.expect("opens again");
+    assert_eq!(scanned, records.into_iter().map(|record| (record.place, record.payload)).collect::<Vec<_>>());
+
+    let segment = segment_path(dir.path(), 1);
+    let mut bytes = fs::read(&segment).expect("the segment");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&segment, bytes).expect("flip");
+    let place = scanned.last().expect("the last record").0;
+    assert!(matches!(reader.payload(place), Err(Error::Broken { .. })));
+}

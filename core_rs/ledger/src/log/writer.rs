@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::layout::{frame, header};
 use super::scan::Scanned;
-use super::{Follower, Head, SEGMENT_BYTES, segment_path};
+use super::{Follower, Head, Place, Record, SEGMENT_BYTES, segment_path};
 use crate::Error;
 
 /// Bytes after which a batch is written, whatever else waits.
@@ -26,6 +26,8 @@ pub(super) struct Batch {
 pub(super) struct Writer {
     dir: PathBuf,
     file: File,
+    /// First position of the segment that the file is.
+    segment: u64,
     length: u64,
     head: Head,
     follower: Follower,
@@ -44,41 +46,43 @@ impl Writer {
     ) -> Result<Self, Error> {
         let Scanned { head, last, .. } = scanned;
         // A segment whose header was torn is empty and is begun again under its own name.
-        let (file, length) = match last.filter(|(_, length)| *length > 0) {
-            Some((path, length)) => {
-                let doing = || Error::io(format!("open {}", path.display()));
-                let mut file = OpenOptions::new().write(true).open(&path).map_err(doing())?;
-                file.seek(SeekFrom::Start(length)).map_err(doing())?;
-                (file, length)
+        let (file, segment, length) = match last.filter(|last| last.length > 0) {
+            Some(last) => {
+                let doing = || Error::io(format!("open {}", last.path.display()));
+                let mut file = OpenOptions::new().write(true).open(&last.path).map_err(doing())?;
+                file.seek(SeekFrom::Start(last.length)).map_err(doing())?;
+                (file, last.first, last.length)
             }
             None => begin_segment(dir, &head)?,
         };
-        Ok(Self { dir: dir.into(), file, length, head, follower, durable, poison: None })
+        Ok(Self { dir: dir.into(), file, segment, length, head, follower, durable, poison: None })
     }
 
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Batch>) {
         let mut batches = Vec::new();
-        let (mut frames, mut heads) = (Vec::new(), Vec::new());
+        let (mut frames, mut ends) = (Vec::new(), Vec::new());
         while let Some(first) = queue.blocking_recv() {
             let mut head = self.head;
             frames.clear();
-            heads.clear();
+            ends.clear();
             let mut next = Some(first);
             while let Some(batch) = next {
                 for payload in &batch.payloads {
+                    let begins = frames.len() as u64;
                     frame(&mut frames, &head.hash, payload);
                     head = head.after(payload);
-                    heads.push(head);
+                    ends.push((head, begins));
                 }
                 batches.push((head.position, batch));
                 next = if frames.len() < BATCH_BYTES { queue.try_recv().ok() } else { None };
             }
             let written = self.write(&frames);
-            self.finish(&mut batches, written, &heads);
+            self.finish(&mut batches, written, &ends);
         }
     }
 
-    fn write(&mut self, frames: &[u8]) -> Result<(), String> {
+    /// Writes frames and makes them durable; returns their bytes.
+    fn write(&mut self, frames: &[u8]) -> Result<u64, String> {
         if let Some(why) = &self.poison {
             return Err(why.clone());
         }
@@ -87,10 +91,7 @@ impl Writer {
             self.file.sync_data().map_err(Error::io("make the log durable"))
         });
         match written {
-            Ok(()) => {
-                self.length += frames.len() as u64;
-                Ok(())
-            }
+            Ok(()) => Ok(frames.len() as u64),
             Err(error) => {
                 tracing::error!(%error, "the ledger stops taking records");
                 self.poison = Some(error.to_string());
@@ -99,16 +100,23 @@ impl Writer {
         }
     }
 
-    fn finish(&mut self, batches: &mut Vec<(u64, Batch)>, written: Result<(), String>, heads: &[Head]) {
-        if written.is_ok() {
-            let payloads = batches.iter().flat_map(|(_, batch)| &batch.payloads);
-            heads.iter().zip(payloads).for_each(|(head, payload)| (self.follower)(*head, payload));
-            self.head = heads.last().copied().unwrap_or(self.head);
+    /// Tells everyone. `ends` has the head after each record and where its frame begins in what was
+    /// written.
+    fn finish(&mut self, batches: &mut Vec<(u64, Batch)>, written: Result<u64, String>, ends: &[(Head, u64)]) {
+        if let Ok(bytes) = written {
+            let payloads = batches.iter_mut().flat_map(|(_, batch)| std::mem::take(&mut batch.payloads));
+            let records = ends.iter().zip(payloads).map(|(&(head, begins), payload)| {
+                let place = Place { segment: self.segment, offset: self.length + begins };
+                Record { head, place, payload }
+            });
+            (self.follower)(records.collect());
+            self.length += bytes;
+            self.head = ends.last().map_or(self.head, |(head, _)| *head);
             self.durable.store(self.head.position, Ordering::Release);
         }
         for (position, batch) in batches.drain(..) {
             // Nobody waits any more: the record stays durable all the same.
-            let _ = batch.done.send(written.clone().map(|()| position).map_err(Error::Poisoned));
+            let _ = batch.done.send(written.clone().map(|_| position).map_err(Error::Poisoned));
         }
     }
 
@@ -116,19 +124,21 @@ impl Writer {
         if self.length < SEGMENT_BYTES {
             return Ok(());
         }
-        (self.file, self.length) = begin_segment(&self.dir, &self.head)?;
+        (self.file, self.segment, self.length) = begin_segment(&self.dir, &self.head)?;
         Ok(())
     }
 }
 
-fn begin_segment(dir: &Path, head: &Head) -> Result<(File, u64), Error> {
-    let path = segment_path(dir, head.position + 1);
+/// A new file: its handle, its first position and its length so far.
+fn begin_segment(dir: &Path, head: &Head) -> Result<(File, u64, u64), Error> {
+    let first = head.position + 1;
+    let path = segment_path(dir, first);
     let doing = || Error::io(format!("begin {}", path.display()));
-    let bytes = header(head.position + 1, &head.hash);
+    let bytes = header(first, &head.hash);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&path).map_err(doing())?;
     file.write_all(&bytes).map_err(doing())?;
     file.sync_all().map_err(doing())?;
     // The name itself must survive, too.
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(doing())?;
-    Ok((file, bytes.len() as u64))
+    Ok((file, first, bytes.len() as u64))
 }
