@@ -25,7 +25,7 @@ use crate::native::beneath::Root;
 use crate::native::measure::{self, Stamp};
 use crate::native::text_diff;
 use crate::notable;
-use crate::sandbox::Layer;
+use crate::sandbox::{Layer, is_mask};
 use handle::{Handle, handle_of, origin};
 
 /// Effects that are listed; a layer with more is never committed.
@@ -90,7 +90,7 @@ pub struct Difference {
 /// # Errors
 /// If something cannot be read: then nothing is known, and nothing is committed.
 pub fn measure(layer: &Layer) -> Result<Difference, Error> {
-    let mut walk = Walk::new()?;
+    let mut walk = Walk::new(layer)?;
     for cover in layer.covers().iter().filter(|cover| !cover.upper.is_empty()) {
         let upper = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.upper));
         let lower = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.path));
@@ -126,6 +126,8 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
 
 struct Walk {
     root: Root,
+    /// Files of the machine that the command could not see.
+    masked: BTreeSet<PathBuf>,
     effects: Vec<ObservedEffect>,
     changes: Vec<Change>,
     unsupported: Vec<String>,
@@ -154,9 +156,11 @@ struct Names {
 }
 
 impl Walk {
-    fn new() -> Result<Self, Error> {
+    fn new(layer: &Layer) -> Result<Self, Error> {
+        let place = |bytes: &Vec<u8>| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
         Ok(Self {
             root: Root::machine()?,
+            masked: layer.masked().iter().map(place).collect(),
             effects: Vec::new(),
             changes: Vec::new(),
             unsupported: Vec::new(),
@@ -221,6 +225,18 @@ impl Walk {
             self.gone.extend(found.map(|(was, _)| was.to_owned()));
             return self.renamed(upper, after, place, &from);
         }
+        if let Some((was, before)) = found.as_ref().filter(|(was, _)| self.masked.contains(*was)) {
+            self.masked(after, place, was, before);
+            return Ok(());
+        }
+        if is_mask(after) {
+            self.unsupported.push(format!("{}: a masked file that was moved or linked", place.display()));
+            self.gone.extend(found.map(|(was, _)| was.to_owned()));
+            // An ordinary user's daemon may not read it either, and there is nothing to read.
+            let change = FileChange { after: Some(shallow(after)), ..FileChange::default() };
+            self.note(EffectKind::FileCreate, place, 1, 0, change);
+            return Ok(());
+        }
         // What is elsewhere now is not what stands here.
         let found = found.filter(|(was, _)| !self.moved.contains(*was));
         let before = found.as_ref().map(|(_, before)| before);
@@ -248,6 +264,19 @@ impl Walk {
         }
         self.created(upper, after, place)?;
         if after.is_dir() { self.directory(upper, place, None) } else { Ok(()) }
+    }
+
+    /// Something was done to a file that the command could not see. What it made of it knows nothing of
+    /// what the file holds, so it is shown without content and never committed.
+    fn masked(&mut self, after: &fs::Metadata, place: &Path, was: &Path, before: &fs::Metadata) {
+        if is_mask(after) {
+            // Only touched, or linked: that name says so.
+            return;
+        }
+        let why = format!("{}: the permit masks it, so the command could not see what it changes", was.display());
+        self.unsupported.push(why);
+        let change = FileChange { before: Some(shallow(before)), after: Some(shallow(after)), ..FileChange::default() };
+        self.note(EffectKind::FileModify, place, 1, after.len(), change);
     }
 
     /// A directory that was moved, with what changes in it.
