@@ -5,22 +5,21 @@
 //! the host's workspaces and around the command's directory. What lies elsewhere is not found, and a
 //! look that had to stop says so.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+mod search;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use cmdop_contract::effect::{Base, Target};
 use cmdop_contract::path::{PathPattern, escape};
 use cmdop_contract::v1::{self, EffectKind, Observation, Unobserved};
-use cmdop_policy::classes::{Class, MASKABLE, fixed_places, is_of};
+use cmdop_policy::classes::{Class, MASKABLE, fixed_places};
 
-/// Entries that are looked at beneath one place.
-const MAX_ENTRIES: usize = 200_000;
-/// Files that are hidden one by one.
-const MAX_MASKED: usize = 20_000;
+pub(crate) use search::Finder;
+use search::Search;
+
 /// Paths that are listed in a report.
 const MAX_LISTED: usize = 64;
 
@@ -31,9 +30,6 @@ const IN_HOMES: usize = 4;
 const AROUND: usize = 6;
 /// Of a directory that holds others' homes and systems.
 const AT_TOP: usize = 2;
-
-/// Certificates of authorities, which are there for everybody to read.
-const PUBLIC: [&str; 3] = ["/etc/ssl/certs", "/etc/pki", "/etc/ca-certificates"];
 
 /// What a permit masks.
 #[derive(Debug, Clone, Default)]
@@ -73,31 +69,35 @@ impl Masks {
     }
 
     /// Finds the files. `hidden` directories are hidden anyhow; `workspaces` and `home` are the host's.
-    pub(crate) fn find(&self, places: &[PathBuf], cwd: &Path, home: &Path, hidden: &[PathBuf]) -> Masked {
+    pub(crate) fn find(
+        &self,
+        finder: &Finder,
+        workspaces: &[PathBuf],
+        cwd: &Path,
+        home: &Path,
+        hidden: &[PathBuf],
+    ) -> Masked {
         if self.classes.is_empty() {
             return Masked::default();
         }
-        let mut search = Search { masks: self, hidden, paths: BTreeSet::new(), linked: HashMap::new(), unseen: vec![] };
-        let roots = self.roots(places, cwd, home);
-        for (root, levels) in &roots {
-            search.look(root, *levels);
-        }
-        search.further_names(&roots);
-        Masked { paths: search.paths.into_iter().collect(), unseen: search.unseen }
+        Search::new(self, finder, hidden).all(&self.roots(workspaces, cwd, home))
     }
 
     /// Where to look, and how many levels deep. A place within one that is looked through wholly is left out.
-    fn roots(&self, places: &[PathBuf], cwd: &Path, home: &Path) -> Vec<(PathBuf, usize)> {
-        let fixed = fixed_places(&self.classes).into_iter().map(|place| (path(place).to_owned(), WHOLLY));
+    fn roots(&self, workspaces: &[PathBuf], cwd: &Path, home: &Path) -> Vec<(PathBuf, usize)> {
+        // Beneath the root of a system there is too much of everything.
+        let is_top = |place: &Path| place.components().count() <= 2 && place != Path::new("/root");
+        let within = |place: &Path, levels: usize| if is_top(place) { AT_TOP } else { levels };
+        let real = |place: &Path| fs::canonicalize(place).ok();
+        let fixed = fixed_places(&self.classes).into_iter().map(path);
+        let wholly = workspaces.iter().map(PathBuf::as_path).chain(fixed).filter_map(real).map(|it| (it, WHOLLY));
         let homes = fs::read_dir("/home").into_iter().flatten().flatten().map(|entry| entry.path());
-        let homes = homes.chain(["/root".into(), home.to_owned()]).map(|home| (home, IN_HOMES));
-        let workspaces = places.iter().map(|place| (place.clone(), WHOLLY));
-        let around = [(cwd.to_owned(), AROUND), ("/etc".into(), IN_ETC)];
-        let all = workspaces.chain(fixed).chain(around).chain(homes);
+        let homes = homes.chain(["/root".into(), home.to_owned()]).filter_map(|it| real(&it));
+        let homes = homes.map(|home| (within(&home, IN_HOMES), home)).map(|(levels, home)| (home, levels));
+        let around = real(cwd).map(|cwd| (within(&cwd, AROUND), cwd)).map(|(levels, cwd)| (cwd, levels));
+        let etc = (PathBuf::from("/etc"), IN_ETC);
         let mut roots: Vec<(PathBuf, usize)> = Vec::new();
-        for (root, levels) in all.filter_map(|(root, levels)| Some((fs::canonicalize(root).ok()?, levels))) {
-            let is_top = root.components().count() <= 2 && levels != IN_ETC && root != Path::new("/root");
-            let levels = if is_top && levels != WHOLLY { AT_TOP } else { levels };
+        for (root, levels) in wholly.chain([etc]).chain(around).chain(homes) {
             let is_known = |(known, depth): &(PathBuf, usize)| {
                 (*depth == WHOLLY && root.starts_with(known)) || (*known == root && *depth >= levels)
             };
@@ -106,10 +106,6 @@ impl Masks {
             }
         }
         roots
-    }
-
-    fn hides(&self, path: &[u8]) -> bool {
-        is_of(path, &self.classes) && !self.shown.iter().any(|region| region.covers(path))
     }
 }
 
@@ -120,128 +116,6 @@ impl Masked {
         observation.masked_count = self.paths.len() as u64;
         let unseen = self.unseen.iter().cloned();
         observation.unobserved.extend(unseen.map(|why| Unobserved { kind: EffectKind::FileRead.into(), why }));
-    }
-}
-
-struct Search<'a> {
-    masks: &'a Masks,
-    hidden: &'a [PathBuf],
-    paths: BTreeSet<Vec<u8>>,
-    /// Masked files with several names: device and inode, with how many there are and one of them.
-    linked: HashMap<(u64, u64), (u64, Vec<u8>)>,
-    unseen: Vec<String>,
-}
-
-/// A directory that waits to be looked through.
-struct Waiting {
-    path: PathBuf,
-    levels: usize,
-    is_masked: bool,
-}
-
-impl Search<'_> {
-    fn look(&mut self, root: &Path, levels: usize) {
-        let Ok(found) = root.symlink_metadata() else { return };
-        let is_masked = self.masks.hides(root.as_os_str().as_bytes());
-        if !found.is_dir() {
-            if is_masked {
-                self.meet(root, Some(found));
-            }
-            return;
-        }
-        let mut waiting = VecDeque::from([Waiting { path: root.to_owned(), levels, is_masked }]);
-        let mut left = MAX_ENTRIES;
-        while let Some(directory) = waiting.pop_front() {
-            if self.is_left_out(&directory.path) {
-                continue;
-            }
-            // Who may not list it cannot be shown what lies in it, unless by name: then it is hidden whole.
-            let Ok(entries) = fs::read_dir(&directory.path) else {
-                if directory.is_masked {
-                    self.paths.insert(bytes(&directory.path));
-                }
-                continue;
-            };
-            for entry in entries.flatten() {
-                if left == 0 || self.paths.len() >= MAX_MASKED {
-                    return self.stop(root, directory, waiting);
-                }
-                left -= 1;
-                let place = entry.path();
-                let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                let is_masked = self.masks.hides(place.as_os_str().as_bytes());
-                if !is_directory && is_masked {
-                    self.meet(&place, entry.metadata().ok());
-                } else if is_directory && (directory.levels > 1 || is_masked) {
-                    let levels = directory.levels.saturating_sub(1);
-                    waiting.push_back(Waiting { path: place, levels, is_masked });
-                }
-            }
-        }
-    }
-
-    fn meet(&mut self, place: &Path, found: Option<fs::Metadata>) {
-        if let Some(found) = found.filter(|found| found.is_file() && found.nlink() > 1) {
-            self.linked.insert((found.dev(), found.ino()), (found.nlink(), bytes(place)));
-        }
-        self.paths.insert(bytes(place));
-    }
-
-    fn is_left_out(&self, directory: &Path) -> bool {
-        let kernel = ["/proc", "/sys", "/dev"];
-        PUBLIC.iter().chain(&kernel).any(|public| directory == Path::new(public))
-            || self.hidden.iter().any(|hidden| directory.starts_with(hidden))
-    }
-
-    /// Too much to look at: what is a secret as a whole is hidden as a whole.
-    fn stop(&mut self, root: &Path, here: Waiting, waiting: VecDeque<Waiting>) {
-        let masked = std::iter::once(here).chain(waiting).filter(|directory| directory.is_masked);
-        self.paths.extend(masked.map(|directory| bytes(&directory.path)));
-        self.unseen.push(format!(
-            "{} holds more than can be looked through, so not every secret in it was hidden",
-            escape(root.as_os_str().as_bytes())
-        ));
-    }
-
-    /// A further name of a masked file shows the same content, whatever it is called.
-    fn further_names(&mut self, roots: &[(PathBuf, usize)]) {
-        if self.linked.is_empty() {
-            return;
-        }
-        let linked = std::mem::take(&mut self.linked);
-        let mut names: HashMap<(u64, u64), BTreeSet<Vec<u8>>> = HashMap::new();
-        for (root, levels) in roots {
-            let mut waiting = VecDeque::from([(root.clone(), *levels)]);
-            let mut left = MAX_ENTRIES;
-            while let Some((directory, levels)) = waiting.pop_front() {
-                if self.is_left_out(&directory) {
-                    continue;
-                }
-                for entry in fs::read_dir(&directory).into_iter().flatten().flatten().take(left) {
-                    left -= 1;
-                    if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                        if levels > 1 {
-                            waiting.push_back((entry.path(), levels - 1));
-                        }
-                    } else if linked.keys().any(|(_, ino)| *ino == entry.ino())
-                        && let Ok(found) = entry.metadata()
-                        && linked.contains_key(&(found.dev(), found.ino()))
-                    {
-                        names.entry((found.dev(), found.ino())).or_default().insert(bytes(&entry.path()));
-                    }
-                }
-            }
-        }
-        for (file, (count, one)) in linked {
-            let known = names.remove(&file).unwrap_or_default();
-            if (known.len() as u64) < count {
-                let one = escape(&one);
-                self.unseen.push(format!("{one} has further names (hard links) that were not found and not hidden"));
-            }
-            // What the permit shows by one name it shows.
-            self.paths.extend(known.into_iter().filter(|name| !self.masks.shown.iter().any(|it| it.covers(name))));
-        }
-        self.unseen.sort();
     }
 }
 
@@ -259,7 +133,7 @@ mod tests {
 
     fn found(masks: &v1::Masks, tree: &Path) -> (Vec<String>, Vec<String>) {
         let masks = Masks::read(Some(masks)).expect("known classes");
-        let masked = masks.find(&[tree.to_owned()], Path::new("/"), tree, &[]);
+        let masked = masks.find(&Finder::default(), &[tree.to_owned()], Path::new("/"), tree, &[]);
         let within = masked.paths.iter().filter_map(|it| path(it).strip_prefix(tree).ok());
         (within.map(|it| it.to_string_lossy().into_owned()).collect(), masked.unseen)
     }
@@ -294,5 +168,33 @@ mod tests {
             let masks = v1::Masks { classes: text(classes), shown: text(shown) };
             assert!(Masks::read(Some(&masks)).is_err(), "{masks:?}");
         }
+    }
+
+    #[test]
+    fn what_was_looked_through_before_is_looked_at_again_where_it_changed() {
+        let dir = tempfile::tempdir().expect("directory");
+        let tree = fs::canonicalize(dir.path()).expect("a path");
+        let finder = Finder::default();
+        let masks = Masks::read(Some(&secrets(&[]))).expect("known classes");
+        let names = || {
+            let masked = masks.find(&finder, std::slice::from_ref(&tree), &tree, &tree, &[]);
+            masked.paths.iter().filter(|it| path(it).starts_with(&tree)).count()
+        };
+        for deep in ["a/b", "c"] {
+            fs::create_dir_all(tree.join(deep)).expect("directories");
+            fs::write(tree.join(deep).join(".env"), "").expect("write");
+        }
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3_600);
+        for place in ["a/b", "a", "c", ""] {
+            fs::File::open(tree.join(place)).and_then(|it| it.set_modified(old)).expect("times");
+        }
+        assert_eq!(names(), 2);
+        // Whoever puts a time back changes the other one (ctime).
+        fs::write(tree.join("a/b/x.pem"), "").expect("write");
+        fs::File::open(tree.join("a/b")).and_then(|it| it.set_modified(old)).expect("times");
+        assert_eq!(names(), 3);
+        fs::remove_file(tree.join("c/.env")).expect("remove");
+        fs::rename(tree.join("a"), tree.join("moved")).expect("rename");
+        assert_eq!(names(), 2);
     }
 }

@@ -19,7 +19,7 @@ use super::output::OutputSender;
 use crate::admit::Interrupted;
 use crate::exec::{self, Command, End, Finished, Limit};
 use crate::journal::Journals;
-use crate::masks::{Masked, Masks};
+use crate::masks::{Finder, Masked, Masks};
 use crate::native::Done;
 use crate::network::Network;
 use crate::probe::Found;
@@ -49,6 +49,7 @@ pub(super) struct Terminal {
     hidden: Vec<PathBuf>,
     /// Where agents work.
     workspaces: Vec<PathBuf>,
+    finder: Arc<Finder>,
     journals: Arc<Journals>,
     kept_bytes: usize,
     user: User,
@@ -68,7 +69,8 @@ impl Terminal {
         let (refused, refused_directly) = (found.confinement.clone().err(), found.direct.clone().err());
         let no_network = found.network.clone().err();
         let hidden = hidden.to_vec();
-        Self { spawner, refused, refused_directly, no_network, hidden, workspaces, journals, kept_bytes, user }
+        let finder = Arc::default();
+        Self { spawner, refused, refused_directly, no_network, hidden, workspaces, finder, journals, kept_bytes, user }
     }
 
     /// What became of a commit that an earlier life left, after it was finished if it could be.
@@ -180,7 +182,8 @@ impl Terminal {
         let masks = Masks::read(admitted.masks.as_ref()).map_err(|why| Error::stop(Reason::PermitInvalid, why))?;
         let (cwd, home) = (PathBuf::from(&command.cwd), PathBuf::from(&self.user.home));
         let (workspaces, hidden) = (self.workspaces.clone(), command.hidden.clone());
-        blocking(move || Ok(Arc::new(masks.find(&workspaces, &cwd, &home, &hidden)))).await
+        let finder = self.finder.clone();
+        blocking(move || Ok(Arc::new(masks.find(&finder, &workspaces, &cwd, &home, &hidden)))).await
     }
 
     pub(super) fn command(&self, admitted: &Admitted) -> Result<Command, Error> {
