@@ -248,7 +248,7 @@ fn shown(directory: &Path) {
         let mut link = host.start();
         let region = format!("{}/app/.env", host.tree.display());
         let permit = line(&host, "shown", "cat app/.env; cat app/.ssh/id_rsa app/deep/er/server.key");
-        let report = link.report_of(&Permit { masks: masks(&[region.clone()]), ..permit }).await;
+        let report = link.report_of(&Permit { masks: masks(&[region]), ..permit }).await;
         assert_eq!(stdout(&report), format!("{SECRET}\n"), "{report:?}");
         let preview = line(&host, "changed", "echo more >> app/.ssh/id_rsa");
         let region = format!("{}/app/.ssh/**", host.tree.display());
