@@ -15,6 +15,7 @@ use cmdop_contract::path::escape;
 use cmdop_contract::v1::{
     EffectKind, FileAttribute, FileChange, FileState, FileType, Observation, ObservedEffect, Unobserved,
 };
+use cmdop_policy::classes::is_secret;
 
 use crate::Error;
 use crate::journal::MAX_BYTES;
@@ -353,7 +354,7 @@ impl Walk {
         }
         let (old, new) = (state(was, before)?, state(upper, after)?);
         if old.sha256 != new.sha256 || old.link_target != new.link_target || old.size != new.size {
-            let (text_diff, text_diff_truncated) = difference(was, upper, &old, &new);
+            let (text_diff, text_diff_truncated) = difference(place, was, upper, &old, &new);
             let bytes = new.size;
             let change = FileChange {
                 before: Some(old),
@@ -373,7 +374,8 @@ impl Walk {
 
     fn created(&mut self, upper: &Path, after: &fs::Metadata, place: &Path) -> Result<(), Error> {
         let new = state(upper, after)?;
-        let (text_diff, text_diff_truncated) = difference(Path::new("/dev/null"), upper, &FileState::default(), &new);
+        let (text_diff, text_diff_truncated) =
+            difference(place, Path::new("/dev/null"), upper, &FileState::default(), &new);
         let bytes = new.size;
         let change =
             FileChange { before: None, after: Some(new), text_diff, text_diff_truncated, ..FileChange::default() };
@@ -599,13 +601,16 @@ fn state(path: &Path, metadata: &fs::Metadata) -> Result<FileState, Error> {
     Ok(state)
 }
 
-fn difference(before: &Path, after: &Path, old: &FileState, new: &FileState) -> (String, bool) {
+fn difference(place: &Path, before: &Path, after: &Path, old: &FileState, new: &FileState) -> (String, bool) {
     let small = |state: &FileState| state.size <= text_diff::MAX_TEXT_BYTES;
     if new.r#type() != FileType::Regular || !small(old) || !small(new) {
         return Default::default();
     }
+    // One that was a secret where it was is one where it is.
+    let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+    let place = if is_secret(&bytes(before)) { bytes(before) } else { bytes(place) };
     match (fs::read(before), fs::read(after)) {
-        (Ok(before), Ok(after)) => text_diff::unified(&before, &after),
+        (Ok(before), Ok(after)) => text_diff::unified(&place, &before, &after),
         _ => Default::default(),
     }
 }

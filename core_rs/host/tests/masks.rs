@@ -254,6 +254,8 @@ fn shown(directory: &Path) {
         let region = format!("{}/app/.ssh/**", host.tree.display());
         let preview = Permit { masks: masks(&[region]), ..preview };
         let report = link.report_of(&preview).await;
+        // Who may change a secret need not have shown it to everybody who reads the report.
+        assert!(!format!("{report:?}").contains("hunter2"), "{report:?}");
         let report = link.report_of(&commit_of(preview, &report)).await;
         assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
         let content = fs::read_to_string(host.tree.join("app/.ssh/id_rsa")).expect("read");
