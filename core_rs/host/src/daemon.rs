@@ -81,8 +81,8 @@ impl Daemon {
         let native = if config.fixture.is_empty() { native } else { native.in_fixture() };
         let host = describe(&config, found.capabilities.clone(), &native);
         let kept_bytes = or_default(config.max_output_bytes, DEFAULT_MAX_OUTPUT_BYTES);
-        let places = config.workspaces.iter().map(PathBuf::from).chain([user().home.into()]).collect();
-        let terminal = Terminal::new(spawner, &found, &hidden, places, journals.clone(), kept_bytes, user());
+        let workspaces = config.workspaces.iter().map(PathBuf::from).collect();
+        let terminal = Terminal::new(spawner, &found, &hidden, workspaces, journals.clone(), kept_bytes, user());
         Ok(Self {
             shared: Arc::new(Shared {
                 host,

@@ -15,6 +15,7 @@ use cmdop_contract::path::escape;
 use cmdop_contract::v1::{
     EffectKind, FileAttribute, FileChange, FileState, FileType, Observation, ObservedEffect, Unobserved,
 };
+use cmdop_policy::classes::is_secret;
 
 use crate::Error;
 use crate::journal::MAX_BYTES;
@@ -25,7 +26,7 @@ use crate::native::beneath::Root;
 use crate::native::measure::{self, Stamp};
 use crate::native::text_diff;
 use crate::notable;
-use crate::sandbox::Layer;
+use crate::sandbox::{Layer, is_mask};
 use handle::{Handle, handle_of, origin};
 
 /// Effects that are listed; a layer with more is never committed.
@@ -90,7 +91,7 @@ pub struct Difference {
 /// # Errors
 /// If something cannot be read: then nothing is known, and nothing is committed.
 pub fn measure(layer: &Layer) -> Result<Difference, Error> {
-    let mut walk = Walk::new()?;
+    let mut walk = Walk::new(layer)?;
     for cover in layer.covers().iter().filter(|cover| !cover.upper.is_empty()) {
         let upper = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.upper));
         let lower = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.path));
@@ -126,6 +127,8 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
 
 struct Walk {
     root: Root,
+    /// Files of the machine that the command could not see.
+    masked: BTreeSet<PathBuf>,
     effects: Vec<ObservedEffect>,
     changes: Vec<Change>,
     unsupported: Vec<String>,
@@ -154,9 +157,11 @@ struct Names {
 }
 
 impl Walk {
-    fn new() -> Result<Self, Error> {
+    fn new(layer: &Layer) -> Result<Self, Error> {
+        let place = |bytes: &Vec<u8>| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
         Ok(Self {
             root: Root::machine()?,
+            masked: layer.masked().iter().map(place).collect(),
             effects: Vec::new(),
             changes: Vec::new(),
             unsupported: Vec::new(),
@@ -221,6 +226,18 @@ impl Walk {
             self.gone.extend(found.map(|(was, _)| was.to_owned()));
             return self.renamed(upper, after, place, &from);
         }
+        if let Some((was, before)) = found.as_ref().filter(|(was, _)| self.masked.contains(*was)) {
+            self.masked(after, place, was, before);
+            return Ok(());
+        }
+        if is_mask(after) {
+            self.unsupported.push(format!("{}: a masked file that was moved or linked", place.display()));
+            self.gone.extend(found.map(|(was, _)| was.to_owned()));
+            // An ordinary user's daemon may not read it either, and there is nothing to read.
+            let change = FileChange { after: Some(shallow(after)), ..FileChange::default() };
+            self.note(EffectKind::FileCreate, place, 1, 0, change);
+            return Ok(());
+        }
         // What is elsewhere now is not what stands here.
         let found = found.filter(|(was, _)| !self.moved.contains(*was));
         let before = found.as_ref().map(|(_, before)| before);
@@ -248,6 +265,19 @@ impl Walk {
         }
         self.created(upper, after, place)?;
         if after.is_dir() { self.directory(upper, place, None) } else { Ok(()) }
+    }
+
+    /// Something was done to a file that the command could not see. What it made of it knows nothing of
+    /// what the file holds, so it is shown without content and never committed.
+    fn masked(&mut self, after: &fs::Metadata, place: &Path, was: &Path, before: &fs::Metadata) {
+        if is_mask(after) {
+            // Only touched, or linked: that name says so.
+            return;
+        }
+        let why = format!("{}: the permit masks it, so the command could not see what it changes", was.display());
+        self.unsupported.push(why);
+        let change = FileChange { before: Some(shallow(before)), after: Some(shallow(after)), ..FileChange::default() };
+        self.note(EffectKind::FileModify, place, 1, after.len(), change);
     }
 
     /// A directory that was moved, with what changes in it.
@@ -324,7 +354,7 @@ impl Walk {
         }
         let (old, new) = (state(was, before)?, state(upper, after)?);
         if old.sha256 != new.sha256 || old.link_target != new.link_target || old.size != new.size {
-            let (text_diff, text_diff_truncated) = difference(was, upper, &old, &new);
+            let (text_diff, text_diff_truncated) = difference(place, was, upper, &old, &new);
             let bytes = new.size;
             let change = FileChange {
                 before: Some(old),
@@ -344,7 +374,8 @@ impl Walk {
 
     fn created(&mut self, upper: &Path, after: &fs::Metadata, place: &Path) -> Result<(), Error> {
         let new = state(upper, after)?;
-        let (text_diff, text_diff_truncated) = difference(Path::new("/dev/null"), upper, &FileState::default(), &new);
+        let (text_diff, text_diff_truncated) =
+            difference(place, Path::new("/dev/null"), upper, &FileState::default(), &new);
         let bytes = new.size;
         let change =
             FileChange { before: None, after: Some(new), text_diff, text_diff_truncated, ..FileChange::default() };
@@ -570,13 +601,16 @@ fn state(path: &Path, metadata: &fs::Metadata) -> Result<FileState, Error> {
     Ok(state)
 }
 
-fn difference(before: &Path, after: &Path, old: &FileState, new: &FileState) -> (String, bool) {
+fn difference(place: &Path, before: &Path, after: &Path, old: &FileState, new: &FileState) -> (String, bool) {
     let small = |state: &FileState| state.size <= text_diff::MAX_TEXT_BYTES;
     if new.r#type() != FileType::Regular || !small(old) || !small(new) {
         return Default::default();
     }
+    // One that was a secret where it was is one where it is.
+    let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+    let place = if is_secret(&bytes(before)) { bytes(before) } else { bytes(place) };
     match (fs::read(before), fs::read(after)) {
-        (Ok(before), Ok(after)) => text_diff::unified(&before, &after),
+        (Ok(before), Ok(after)) => text_diff::unified(&place, &before, &after),
         _ => Default::default(),
     }
 }

@@ -340,6 +340,9 @@ fn confinement(layer: &Layer, told: &Told, group: &cgroup::Group, is_trapped: bo
     } else if told.no_unix {
         text.push_str(", no unix sockets");
     }
+    if !layer.masked().is_empty() {
+        text.push_str(&format!(", {} secrets masked", layer.masked().len()));
+    }
     for path in &told.read_only {
         text.push_str(", read-only ");
         text.push_str(&cmdop_contract::path::escape(path));

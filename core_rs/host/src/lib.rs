@@ -8,6 +8,7 @@ pub mod error;
 pub mod exec;
 pub mod fixture;
 pub mod journal;
+pub mod masks;
 pub mod native;
 pub mod network;
 mod notable;

@@ -12,6 +12,7 @@ mod confine;
 mod direct;
 mod init;
 mod landlock;
+mod mask;
 mod openings;
 mod plan;
 mod told;
@@ -26,6 +27,7 @@ use prost::Message;
 
 use crate::spawner::{JOB_DESCRIPTORS, die_with_parent, leave};
 
+pub(crate) use mask::is_mask;
 pub use openings::Opening;
 pub(crate) use openings::{child, unavailable};
 pub(crate) use plan::plan;
@@ -71,6 +73,9 @@ pub(crate) struct Job {
     /// Files that the command finds in the place of the machine's.
     #[prost(message, repeated, tag = "12")]
     pub(crate) shown: Vec<Shown>,
+    /// File that lists what the command finds unreadable; empty if nothing.
+    #[prost(bytes = "vec", tag = "13")]
+    pub(crate) masked: Vec<u8>,
 }
 
 /// A file of the view that is another one's content.

@@ -226,6 +226,11 @@ impl Classes {
         at_root && (root == b"/" || !in_workspace())
     }
 
+    /// True if every path of the region is in one of these classes.
+    pub(crate) fn hold(&self, region: &PathPattern, classes: &[Class]) -> bool {
+        classes.iter().any(|class| self.patterns(*class).any(|pattern| pattern.covers_pattern(region)))
+    }
+
     fn patterns(&self, class: Class) -> impl Iterator<Item = &PathPattern> {
         SHIPPED[class as usize].patterns.iter().chain(self.here(class))
     }
@@ -276,4 +281,18 @@ pub fn notable(path: &[u8]) -> BTreeSet<Class> {
 /// cmdop's own data.
 pub fn is_secret(path: &[u8]) -> bool {
     lookup::classes_of(path).iter().any(|class| matches!(class, Class::Secrets | Class::Cmdop))
+}
+
+/// Classes that a permit may mask: files that are read by few and small enough in number to be found.
+pub const MASKABLE: [Class; 4] = [Class::Credentials, Class::Secrets, Class::Cmdop, Class::Database];
+
+/// True if the path is in one of these classes wherever it lies.
+pub fn is_of(path: &[u8], classes: &[Class]) -> bool {
+    lookup::classes_of(path).iter().any(|class| classes.contains(class))
+}
+
+/// Directories and files at which members of these classes lie on every host.
+pub fn fixed_places(classes: &[Class]) -> BTreeSet<&'static [u8]> {
+    let patterns = classes.iter().flat_map(|class| &SHIPPED[*class as usize].patterns);
+    patterns.map(PathPattern::literal_root).filter(|root| *root != b"/").collect()
 }

@@ -7,6 +7,7 @@ use crate::engine::Engine;
 
 mod assess;
 mod explain;
+mod masks;
 mod observed;
 mod table;
 mod verdict;

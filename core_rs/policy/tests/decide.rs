@@ -507,3 +507,69 @@ fn directories_that_a_host_labels_as_cmdops_own_are_on_the_floor() {
     let above = Call { host: call.host.clone(), ..Call::command("rm").in_person().does("file.delete:/opt/x") };
     assert_eq!(summary(&above.decide(&engine)), "refuse FLOOR_DENIED floor.ledger");
 }
+
+/// Classes and shown regions of the permit that a decision would make.
+fn masks(call: &Call, engine: &cmdop_policy::engine::Engine) -> Option<(Vec<String>, Vec<String>)> {
+    let masks = match call.decide(engine) {
+        Decided::Go(grant) => grant.decision().masks.clone(),
+        Decided::Ask(ask) => ask.decision().masks.clone(),
+        Decided::Refuse(refusal) => panic!("refused: {}", refusal.error().message),
+    };
+    masks.map(|masks| (masks.classes, masks.shown))
+}
+
+#[test]
+fn secrets_are_masked_from_an_agents_command_and_not_from_a_persons() {
+    let engine = engine();
+    let masked = |shown: &[&str]| {
+        let text = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        Some((text(&["secrets", "cmdop"]), text(shown)))
+    };
+    let script = Call::command("./cleanup.sh").unanalysable();
+    assert_eq!(masks(&script, &engine), masked(&[]));
+    assert_eq!(masks(&script.clone().in_person(), &engine), None);
+    assert_eq!(masks(&Call::command("ls").predicts("file.read:/srv/app/**"), &engine), masked(&[]));
+    let native = Call::native("files.read", serde_json::json!({"path": "/srv/app/x"})).predicts("file.read:/srv/app/x");
+    assert_eq!(masks(&native, &engine), None);
+    // A look at a secret is asked about, and shown to who was permitted it; a wide one shows none.
+    let cat = Call::command("cat .env").predicts("file.read:/srv/app/.env").predicts("file.read:/srv/app/*");
+    assert_eq!(summary(&cat.decide(&engine)), "ask STAGE_PREVIEW workspace.secrets");
+    assert_eq!(masks(&cat, &engine), masked(&["/srv/app/.env"]));
+    let tree = Call::command("ls").predicts("file.read:/srv/app/keys/*.pem");
+    assert_eq!(masks(&tree, &engine), masked(&["/srv/app/keys/*.pem"]));
+    // A foreseen change of a secret needs its content; a deletion, or a tree, does not name it.
+    let change = Call::command("tee -a .env").does("file.modify:/srv/app/.env");
+    assert_eq!(masks(&change, &engine), masked(&["/srv/app/.env"]));
+    assert_eq!(masks(&Call::command("rm .env").does("file.delete:/srv/app/.env"), &engine), masked(&[]));
+    assert_eq!(masks(&script.clone().declares("file.modify:/srv/app/**"), &engine), masked(&[]));
+    // Nobody foresaw what a script does with a secret that it says it changes: policy is asked about a look.
+    let edits = script.clone().declares("file.modify:/srv/app/.env");
+    assert_eq!(summary(&edits.decide(&engine)), "ask STAGE_PREVIEW workspace.secrets");
+    assert_eq!(masks(&edits, &engine), masked(&["/srv/app/.env"]));
+    assert_eq!(summary(&edits.in_person().decide(&engine)), PREVIEW);
+}
+
+#[test]
+fn what_is_masked_follows_the_policies() {
+    let script = Call::command("./cleanup.sh").unanalysable();
+    let look = "permit(principal, action in Action::\"look\", resource);";
+    let policy = |more: &str| fixture::load(&format!("@id(\"look\") @reason(\"r\") {look} {more}"));
+    assert_eq!(masks(&script, &policy("")), None);
+    let people = policy(
+        "@id(\"no\") @reason(\"r\") forbid(principal, action == Action::\"file.read\", resource in PathClass::\"database\");",
+    );
+    let database = Some((vec!["database".to_owned()], Vec::new()));
+    assert_eq!(masks(&script, &people), database);
+    assert_eq!(masks(&script.in_person(), &people), database);
+}
+
+#[test]
+fn an_approval_holds_only_for_what_it_showed() {
+    let engine = engine();
+    let call = |path: &str| Call::command("cat x").predicts("file.read:/srv/app/.env").predicts(path);
+    let digest = |call: Call| match call.decide(&engine) {
+        Decided::Ask(ask) => ask.digest(),
+        other => panic!("not asked: {}", summary(&other)),
+    };
+    assert_ne!(digest(call("file.read:/srv/app/a.pem")), digest(call("file.read:/srv/app/b.pem")));
+}

@@ -39,6 +39,7 @@ def call_document(call: v1.Call) -> Document:
         "declared": [effect_document(effect) for effect in call.declared],
         "observed": [effect_document(effect) for effect in call.observation.effects],
         "unobserved": [{"kind": kind_name(one.kind), "why": one.why} for one in call.observation.unobserved],
+        "masked": {"count": call.observation.masked_count, "paths": list(call.observation.masked)},
         "side_effects": [side_effect_document(effect) for effect in call.side_effects],
         "scores": score_document(call.score) if call.HasField("score") else None,
         "result": _json(call.result.result_json) if call.HasField("result") else None,
@@ -60,6 +61,7 @@ def decision_document(decision: v1.Decision) -> Document:
         "level": word(v1.AutonomyLevel, decision.level),
         "stage": word(v1.Stage, decision.stage),
         "permitted": [effect_document(effect) for effect in decision.permitted],
+        "masks": {"classes": list(decision.masks.classes), "shown": list(decision.masks.shown)},
         "policy_version": decision.policy_version,
     }
 

@@ -113,6 +113,7 @@ def _call(root: Tree, call: v1.Call, events: Iterable[v1.Event]) -> None:
     )
     for one in document["unobserved"]:
         _line(branch, f"could not be observed: {one['kind']}: {one['why']}", "yellow")
+    _masked(branch, call.observation)
     _side_effects(branch, call.side_effects)
     if document["scores"] is not None:
         _line(branch, f"scores: {score_words(document['scores'])}")
@@ -143,6 +144,9 @@ def _step(steps: Tree, event: v1.Event, after_ns: int) -> None:
             stage = word(v1.Stage, permit.stage)
             line = _line(steps, f"{after}  permit {permit.permit_id} for {stage}, attempt {permit.attempt}{by}")
             _effects(line, "permitted", permit.effects)
+            if permit.masks.classes:
+                but = f" but {', '.join(permit.masks.shown)}" if permit.masks.shown else ""
+                _line(line, f"hides {' and '.join(permit.masks.classes)} from the command{but}", "dim")
         case "call_started":
             _line(steps, f"{after}  the host started")
         case "call_previewed":
@@ -208,6 +212,18 @@ def _diff(leaf: Tree, document: Document) -> None:
         return
     shown = lines[:_SHOWN_DIFF] + (["…"] if len(lines) > _SHOWN_DIFF or file.get("text_diff_truncated") else [])
     leaf.add(_text("\n".join(line[:_SHOWN_TEXT] for line in shown), "dim"))
+
+
+def _masked(branch: Tree, observation: v1.Observation) -> None:
+    """What the command found unreadable."""
+    if not observation.masked_count:
+        return
+    shown = observation.masked[:_SHOWN_EFFECTS]
+    line = _line(branch, f"masked from the command: {observation.masked_count}")
+    for path in shown:
+        _line(line, path, "dim")
+    if observation.masked_count > len(shown):
+        _line(line, f"and {observation.masked_count - len(shown)} more", "dim")
 
 
 def _side_effects(branch: Tree, side_effects: Sequence[v1.SideEffect]) -> None:

@@ -131,6 +131,7 @@ from cmdop.v1.ledger_pb2 import (
     TurnRecorded,
 )
 from cmdop.v1.permit_pb2 import (
+    Masks,
     Permit,
     SignedPermit,
     Stage,
@@ -254,6 +255,7 @@ __all__ = [
     "ListRunsResponse",
     "ListToolsRequest",
     "ListToolsResponse",
+    "Masks",
     "ModelTurn",
     "NarrowEffect",
     "NestedScript",

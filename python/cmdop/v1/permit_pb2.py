@@ -26,17 +26,19 @@ from cmdop.v1 import action_pb2 as cmdop_dot_v1_dot_action__pb2
 from cmdop.v1 import effect_pb2 as cmdop_dot_v1_dot_effect__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63mdop/v1/permit.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/action.proto\x1a\x15\x63mdop/v1/effect.proto\"\xe0\x02\n\x06Permit\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x0c\n\x04host\x18\x04 \x01(\t\x12\x1e\n\x05stage\x18\x05 \x01(\x0e\x32\x0f.cmdop.v1.Stage\x12 \n\x06\x61\x63tion\x18\x06 \x01(\x0b\x32\x10.cmdop.v1.Action\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\x12\x1e\n\x05\x61\x63tor\x18\x08 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\t \x03(\x0b\x32\x19.cmdop.v1.PermittedEffect\x12\x16\n\x0epreview_digest\x18\n \x01(\t\x12\x11\n\tissued_at\x18\x0b \x01(\x03\x12\x12\n\nexpires_at\x18\x0c \x01(\x03\x12\x15\n\raction_digest\x18\r \x01(\t\x12\x16\n\x0epolicy_version\x18\x0e \x01(\t\"A\n\x0cSignedPermit\x12\x0e\n\x06permit\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0e\n\x06key_id\x18\x03 \x01(\x0c*T\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x11\n\rSTAGE_PREVIEW\x10\x01\x12\x10\n\x0cSTAGE_COMMIT\x10\x02\x12\x0f\n\x0bSTAGE_APPLY\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63mdop/v1/permit.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/action.proto\x1a\x15\x63mdop/v1/effect.proto\"\'\n\x05Masks\x12\x0f\n\x07\x63lasses\x18\x01 \x03(\t\x12\r\n\x05shown\x18\x02 \x03(\t\"\x80\x03\n\x06Permit\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x0c\n\x04host\x18\x04 \x01(\t\x12\x1e\n\x05stage\x18\x05 \x01(\x0e\x32\x0f.cmdop.v1.Stage\x12 \n\x06\x61\x63tion\x18\x06 \x01(\x0b\x32\x10.cmdop.v1.Action\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\x12\x1e\n\x05\x61\x63tor\x18\x08 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\t \x03(\x0b\x32\x19.cmdop.v1.PermittedEffect\x12\x16\n\x0epreview_digest\x18\n \x01(\t\x12\x11\n\tissued_at\x18\x0b \x01(\x03\x12\x12\n\nexpires_at\x18\x0c \x01(\x03\x12\x15\n\raction_digest\x18\r \x01(\t\x12\x16\n\x0epolicy_version\x18\x0e \x01(\t\x12\x1e\n\x05masks\x18\x0f \x01(\x0b\x32\x0f.cmdop.v1.Masks\"A\n\x0cSignedPermit\x12\x0e\n\x06permit\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0e\n\x06key_id\x18\x03 \x01(\x0c*T\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x11\n\rSTAGE_PREVIEW\x10\x01\x12\x10\n\x0cSTAGE_COMMIT\x10\x02\x12\x0f\n\x0bSTAGE_APPLY\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cmdop.v1.permit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STAGE']._serialized_start=503
-  _globals['_STAGE']._serialized_end=587
-  _globals['_PERMIT']._serialized_start=82
-  _globals['_PERMIT']._serialized_end=434
-  _globals['_SIGNEDPERMIT']._serialized_start=436
-  _globals['_SIGNEDPERMIT']._serialized_end=501
+  _globals['_STAGE']._serialized_start=576
+  _globals['_STAGE']._serialized_end=660
+  _globals['_MASKS']._serialized_start=81
+  _globals['_MASKS']._serialized_end=120
+  _globals['_PERMIT']._serialized_start=123
+  _globals['_PERMIT']._serialized_end=507
+  _globals['_SIGNEDPERMIT']._serialized_start=509
+  _globals['_SIGNEDPERMIT']._serialized_end=574
 # @@protoc_insertion_point(module_scope)

@@ -20,8 +20,16 @@ STAGE_PREVIEW: Stage
 STAGE_COMMIT: Stage
 STAGE_APPLY: Stage
 
+class Masks(_message.Message):
+    __slots__ = ("classes", "shown")
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_FIELD_NUMBER: _ClassVar[int]
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    shown: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, classes: _Optional[_Iterable[str]] = ..., shown: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Permit(_message.Message):
-    __slots__ = ("permit_id", "call_id", "attempt", "host", "stage", "action", "idempotency_key", "actor", "effects", "preview_digest", "issued_at", "expires_at", "action_digest", "policy_version")
+    __slots__ = ("permit_id", "call_id", "attempt", "host", "stage", "action", "idempotency_key", "actor", "effects", "preview_digest", "issued_at", "expires_at", "action_digest", "policy_version", "masks")
     PERMIT_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +44,7 @@ class Permit(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     ACTION_DIGEST_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MASKS_FIELD_NUMBER: _ClassVar[int]
     permit_id: str
     call_id: str
     attempt: int
@@ -50,7 +59,8 @@ class Permit(_message.Message):
     expires_at: int
     action_digest: str
     policy_version: str
-    def __init__(self, permit_id: _Optional[str] = ..., call_id: _Optional[str] = ..., attempt: _Optional[int] = ..., host: _Optional[str] = ..., stage: _Optional[_Union[Stage, str]] = ..., action: _Optional[_Union[_action_pb2.Action, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., actor: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., effects: _Optional[_Iterable[_Union[_effect_pb2.PermittedEffect, _Mapping]]] = ..., preview_digest: _Optional[str] = ..., issued_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., action_digest: _Optional[str] = ..., policy_version: _Optional[str] = ...) -> None: ...
+    masks: Masks
+    def __init__(self, permit_id: _Optional[str] = ..., call_id: _Optional[str] = ..., attempt: _Optional[int] = ..., host: _Optional[str] = ..., stage: _Optional[_Union[Stage, str]] = ..., action: _Optional[_Union[_action_pb2.Action, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., actor: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., effects: _Optional[_Iterable[_Union[_effect_pb2.PermittedEffect, _Mapping]]] = ..., preview_digest: _Optional[str] = ..., issued_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., action_digest: _Optional[str] = ..., policy_version: _Optional[str] = ..., masks: _Optional[_Union[Masks, _Mapping]] = ...) -> None: ...
 
 class SignedPermit(_message.Message):
     __slots__ = ("permit", "signature", "key_id")

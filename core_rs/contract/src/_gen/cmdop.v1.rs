@@ -188,6 +188,11 @@ pub struct Observation {
     /// Contacts that were attempted without a permit and refused: nobody was reached.
     #[prost(message, repeated, tag = "5")]
     pub refused: ::prost::alloc::vec::Vec<NetworkChange>,
+    /// Files that the command found unreadable because its permit masks them: the first 64, and how many in all.
+    #[prost(string, repeated, tag = "6")]
+    pub masked: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "7")]
+    pub masked_count: u64,
 }
 /// An observed effect that no permitted effect covers.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1027,6 +1032,17 @@ impl ApprovalSubject {
         }
     }
 }
+/// What of the machine a command finds unreadable, whatever else it may do.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Masks {
+    /// Names of path classes, such as `secrets`. A host that does not know one runs nothing.
+    #[prost(string, repeated, tag = "1")]
+    pub classes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Regions of them, in the grammar of effect targets, that it may read: policy or a person permitted
+    /// to look at exactly these.
+    #[prost(string, repeated, tag = "2")]
+    pub shown: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// Signed content of a permit. Only a ledger makes one, after the intent is durable.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Permit {
@@ -1064,6 +1080,9 @@ pub struct Permit {
     pub action_digest: ::prost::alloc::string::String,
     #[prost(string, tag = "14")]
     pub policy_version: ::prost::alloc::string::String,
+    /// For a command.
+    #[prost(message, optional, tag = "15")]
+    pub masks: ::core::option::Option<Masks>,
 }
 /// A permit as it travels. The signature is Ed25519 (RFC 8032) over
 /// `"cmdop.permit.v1\0" || permit`.
@@ -1135,6 +1154,9 @@ pub struct Decision {
     /// Unspecified when a person calls under their own name.
     #[prost(enumeration = "AutonomyLevel", tag = "7")]
     pub level: i32,
+    /// What the permit hides from a command.
+    #[prost(message, optional, tag = "8")]
+    pub masks: ::core::option::Option<Masks>,
 }
 /// What the tool itself returned.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -20,6 +20,8 @@ static NOTHING: Observation = Observation {
     digest: String::new(),
     truncated: false,
     refused: Vec::new(),
+    masked: Vec::new(),
+    masked_count: 0,
 };
 
 /// What the host was told to do.

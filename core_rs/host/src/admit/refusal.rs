@@ -5,6 +5,7 @@ use cmdop_contract::v1::{self, Outcome, Permit, Reason, Report, Stage};
 
 use super::is_harmless;
 use crate::Error;
+use crate::masks::Masks;
 use crate::network::Network;
 
 /// Checks what the signature does not vouch for: that the permit is whole.
@@ -13,6 +14,7 @@ pub(super) fn check(permit: &Permit) -> Result<(), Error> {
     if permit.permit_id.is_empty() || permit.call_id.is_empty() {
         return Err(not_valid("it has no id"));
     }
+    Masks::read(permit.masks.as_ref()).map_err(|why| not_valid(&why))?;
     if action.host != permit.host {
         return Err(not_valid("its action is meant for another host"));
     }

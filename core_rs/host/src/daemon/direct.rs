@@ -42,8 +42,11 @@ impl Terminal {
         let command = self.command(admitted)?;
         let directory = layers.prepare(&admitted.call_id)?;
         let (permitted, hidden) = (admitted.effects.clone(), command.hidden.clone());
+        let masked = self.masked(admitted, &command).await?;
+        let hides = masked.clone();
         let (layer, before) = blocking(move || {
-            let layer = Layer::direct(&directory, &permitted, &hidden)?;
+            let mut layer = Layer::direct(&directory, &permitted, &hidden)?;
+            layer.mask(&hides)?;
             let before = Before::look(layer.openings(), &permitted)?;
             Ok((layer, before))
         })
@@ -60,8 +63,9 @@ impl Terminal {
             Err(error) => return Ok(broken(admitted, &error.to_string())),
         };
         let result = result(&finished);
-        let observation = blocking(move || before.compare()).await.unwrap_or_else(|error| unseen(&error));
+        let mut observation = blocking(move || before.compare()).await.unwrap_or_else(|error| unseen(&error));
         let is_unchanged = observation.effects.is_empty() && observation.unobserved.is_empty();
+        masked.tell(&mut observation);
         let outcome = if is_unchanged && !result.ok { Outcome::NotApplied } else { Outcome::Applied };
         Ok(success(admitted, Done { outcome, result, observation }, false))
     }

@@ -19,6 +19,7 @@ use super::output::OutputSender;
 use crate::admit::Interrupted;
 use crate::exec::{self, Command, End, Finished, Limit};
 use crate::journal::Journals;
+use crate::masks::{Finder, Masked, Masks};
 use crate::native::Done;
 use crate::network::Network;
 use crate::probe::Found;
@@ -46,8 +47,9 @@ pub(super) struct Terminal {
     no_network: Option<String>,
     /// Directories that a command finds empty.
     hidden: Vec<PathBuf>,
-    /// Where an ordinary user's commands change things, beside their working directory.
-    places: Vec<PathBuf>,
+    /// Where agents work.
+    workspaces: Vec<PathBuf>,
+    finder: Arc<Finder>,
     journals: Arc<Journals>,
     kept_bytes: usize,
     user: User,
@@ -58,17 +60,17 @@ impl Terminal {
         spawner: Spawner,
         found: &Found,
         hidden: &[PathBuf],
-        mut places: Vec<PathBuf>,
+        workspaces: Vec<PathBuf>,
         journals: Arc<Journals>,
         max_output_bytes: u64,
         user: User,
     ) -> Self {
         let kept_bytes = usize::try_from(max_output_bytes).unwrap_or(usize::MAX);
-        places.extend(["/tmp", "/var/tmp"].map(PathBuf::from));
         let (refused, refused_directly) = (found.confinement.clone().err(), found.direct.clone().err());
         let no_network = found.network.clone().err();
         let hidden = hidden.to_vec();
-        Self { spawner, refused, refused_directly, no_network, hidden, places, journals, kept_bytes, user }
+        let finder = Arc::default();
+        Self { spawner, refused, refused_directly, no_network, hidden, workspaces, finder, journals, kept_bytes, user }
     }
 
     /// What became of a commit that an earlier life left, after it was finished if it could be.
@@ -132,12 +134,14 @@ impl Terminal {
         let mut command = self.command(admitted)?;
         command.network = self.network(admitted).await?;
         let directory = layers.prepare(&admitted.call_id)?;
-        let layer = self.layer(directory, &command.cwd).await?;
+        let masked = self.masked(admitted, &command).await?;
+        let mut layer = self.layer(directory, &command.cwd).await?;
+        layer.mask(&masked)?;
         let push = |stream, piece: &[u8]| output.push(stream, piece);
         let finished = exec::run(&self.spawner, admitted, &layer, &command, stop, push).await;
         let contacts = command.network.as_ref().map(Contacts::of).unwrap_or_default();
         let previewed = match finished {
-            Ok(finished) => hold(layers, admitted, layer, &finished, contacts.clone()).await,
+            Ok(finished) => hold(layers, admitted, layer, &finished, masked, contacts.clone()).await,
             Err(error) => Err(error),
         };
         // What was contacted stays so, whatever became of the rest.
@@ -168,8 +172,18 @@ impl Terminal {
         if rustix::process::geteuid().is_root() {
             return blocking(move || Layer::create(&directory)).await;
         }
-        let places: Vec<_> = self.places.iter().cloned().chain([cwd.into()]).collect();
+        let others = [&*self.user.home, "/tmp", "/var/tmp", cwd].map(PathBuf::from);
+        let places: Vec<_> = self.workspaces.iter().cloned().chain(others).collect();
         blocking(move || Layer::of_user(&directory, &places)).await
+    }
+
+    /// What the permit hides, found on the machine as it is.
+    pub(super) async fn masked(&self, admitted: &Admitted, command: &Command) -> Result<Arc<Masked>, Error> {
+        let masks = Masks::read(admitted.masks.as_ref()).map_err(|why| Error::stop(Reason::PermitInvalid, why))?;
+        let (cwd, home) = (PathBuf::from(&command.cwd), PathBuf::from(&self.user.home));
+        let (workspaces, hidden) = (self.workspaces.clone(), command.hidden.clone());
+        let finder = self.finder.clone();
+        blocking(move || Ok(Arc::new(masks.find(&finder, &workspaces, &cwd, &home, &hidden)))).await
     }
 
     pub(super) fn command(&self, admitted: &Admitted) -> Result<Command, Error> {
@@ -197,6 +211,7 @@ async fn hold(
     admitted: &Admitted,
     layer: Layer,
     finished: &Finished,
+    masked: Arc<Masked>,
     contacts: Contacts,
 ) -> Result<Report, Error> {
     let result = result(finished);
@@ -207,6 +222,7 @@ async fn hold(
         let mut observation = difference.observation.take().unwrap_or_default();
         let changes = is_ok && !observation.effects.is_empty();
         contacts.add_to(&mut observation);
+        masked.tell(&mut observation);
         if changes {
             difference.observation = Some(observation.clone());
             commit::save(layer.dir(), &difference)?;

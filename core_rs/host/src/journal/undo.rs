@@ -150,7 +150,7 @@ impl Undo<'_> {
                 let listed = notable::listed(&found);
                 let (count, bytes) = (count.saturating_sub(listed.0), bytes.saturating_sub(listed.1));
                 effects.extend(found.iter().map(|one| one.effect(EffectKind::FileDelete, false)));
-                let change = change(Some(&now), None);
+                let change = change(&op.path, Some(&now), None);
                 effects.push(ObservedEffect { count, bytes, ..effect(EffectKind::FileDelete, &op.path, change) });
             }
             Kind::Out if op.is_half => {}
@@ -215,18 +215,19 @@ impl Visitor for Restored<'_> {
 
 fn created(path: &[u8], look: &Look) -> ObservedEffect {
     let bytes = if look.state.r#type() == FileType::Regular { look.state.size } else { 0 };
-    ObservedEffect { bytes, ..effect(EffectKind::FileCreate, path, change(None, Some(look))) }
+    ObservedEffect { bytes, ..effect(EffectKind::FileCreate, path, change(path, None, Some(look))) }
 }
 
 fn compared(path: &[u8], now: &Look, old: &Look, effects: &mut Vec<ObservedEffect>) {
-    let shallow = || change(Some(&now.without_text()), Some(&old.without_text()));
+    let shallow = || change(path, Some(&now.without_text()), Some(&old.without_text()));
     let (one, two) = (&now.state, &old.state);
     let is_same_content = one.sha256 == two.sha256
         && one.link_target == two.link_target
         && (one.size == two.size || one.sha256.is_empty());
     if !is_same_content || look::other_xattrs(one) != look::other_xattrs(two) {
         let bytes = two.size;
-        effects.push(ObservedEffect { bytes, ..effect(EffectKind::FileModify, path, change(Some(now), Some(old))) });
+        effects
+            .push(ObservedEffect { bytes, ..effect(EffectKind::FileModify, path, change(path, Some(now), Some(old))) });
     }
     if one.mode != two.mode || look::access_xattrs(one) != look::access_xattrs(two) {
         effects.push(effect(EffectKind::FileChmod, path, shallow()));
@@ -236,10 +237,10 @@ fn compared(path: &[u8], now: &Look, old: &Look, effects: &mut Vec<ObservedEffec
     }
 }
 
-fn change(before: Option<&Look>, after: Option<&Look>) -> FileChange {
+fn change(path: &[u8], before: Option<&Look>, after: Option<&Look>) -> FileChange {
     let text = |look: Option<&Look>| look.map_or(Some(Vec::new()), |look| look.text.clone());
     let (text_diff, text_diff_truncated) = match (text(before), text(after)) {
-        (Some(before), Some(after)) => unified(&before, &after),
+        (Some(before), Some(after)) => unified(path, &before, &after),
         _ => Default::default(),
     };
     let state = |look: Option<&Look>| look.map(|look| look.state.clone());

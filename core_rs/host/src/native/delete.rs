@@ -53,7 +53,7 @@ impl Removal {
                 let mut content = file(spot.open(READ)?);
                 state.sha256 = sha256(&mut content)?;
                 if stamp.size <= MAX_TEXT_BYTES {
-                    text_diff = unified(&small_content(&content)?, b"");
+                    text_diff = unified(&spot.path, &small_content(&content)?, b"");
                 }
             }
             FileType::Symlink => {

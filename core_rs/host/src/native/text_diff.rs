@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cmdop_policy::classes::is_secret;
 use similar::{Algorithm, TextDiff};
 
 /// What a report carries at most.
@@ -10,8 +11,12 @@ const MAX_DIFF_BYTES: usize = 4 * 1024;
 /// Larger files are not compared.
 pub(crate) const MAX_TEXT_BYTES: u64 = 256 * 1024;
 
-/// Unified diff of two contents and whether it was cut; empty if either is not small text.
-pub(crate) fn unified(before: &[u8], after: &[u8]) -> (String, bool) {
+/// Unified diff of two contents of a file and whether it was cut; empty if either is not small text, or
+/// if the file is a secret: a diff goes into records, and to an agent that need not have read the file.
+pub(crate) fn unified(place: &[u8], before: &[u8], after: &[u8]) -> (String, bool) {
+    if is_secret(place) {
+        return (String::new(), true);
+    }
     let (Some(before), Some(after)) = (text(before), text(after)) else { return Default::default() };
     // A deadline bounds the cost of texts that have nothing in common.
     let diff =
@@ -37,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_changed_line_shows_with_its_neighbours() {
-        let (diff, truncated) = unified(b"a\nb\nc\n", b"a\nB\nc\n");
+        let (diff, truncated) = unified(b"/srv/file", b"a\nb\nc\n", b"a\nB\nc\n");
         assert!(diff.contains("-b\n+B\n"), "{diff}");
         assert!(!truncated);
     }
@@ -45,12 +50,17 @@ mod tests {
     #[test]
     fn a_long_diff_is_cut_at_a_line() {
         let after = "line\n".repeat(5_000);
-        let (diff, truncated) = unified(b"", after.as_bytes());
+        let (diff, truncated) = unified(b"/srv/file", b"", after.as_bytes());
         assert!(truncated && diff.len() <= MAX_DIFF_BYTES && diff.ends_with("+line\n"));
     }
 
     #[test]
     fn binary_content_has_no_diff() {
-        assert_eq!(unified(b"\xff\xfe", b"text"), (String::new(), false));
+        assert_eq!(unified(b"/srv/file", b"\xff\xfe", b"text"), (String::new(), false));
+    }
+
+    #[test]
+    fn of_a_secret_nothing_is_shown() {
+        assert_eq!(unified(b"/srv/app/.env", b"TOKEN=1\n", b"TOKEN=2\n"), (String::new(), true));
     }
 }

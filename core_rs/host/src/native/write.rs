@@ -114,13 +114,14 @@ impl Replacement {
         let mut effects = Vec::new();
         match &before {
             None => {
-                let (diff, cut) = unified(text_before, content);
+                let (diff, cut) = unified(&self.spot.path, text_before, content);
                 effects.push(effect(EffectKind::FileCreate, diff, cut, after.size));
             }
             Some(before) => {
                 if before.sha256 != after.sha256 {
                     let is_small = before.size <= MAX_TEXT_BYTES;
-                    let (diff, cut) = if is_small { unified(text_before, content) } else { Default::default() };
+                    let (diff, cut) =
+                        if is_small { unified(&self.spot.path, text_before, content) } else { Default::default() };
                     effects.push(effect(EffectKind::FileModify, diff, cut, after.size));
                 }
                 if before.mode != after.mode {

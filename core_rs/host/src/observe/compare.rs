@@ -146,7 +146,7 @@ impl Difference<'_> {
             }
             if state.size <= text_diff::MAX_TEXT_BYTES {
                 let content = std::fs::read(Path::new(OsStr::from_bytes(place))).unwrap_or_default();
-                (change.text_diff, change.text_diff_truncated) = text_diff::unified(b"", &content);
+                (change.text_diff, change.text_diff_truncated) = text_diff::unified(place, b"", &content);
             }
         }
         change.after = Some(state);

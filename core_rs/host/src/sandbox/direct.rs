@@ -17,9 +17,10 @@ use rustix::mount::{
     open_tree,
 };
 
+use super::mask::{Masks, lower};
 use super::openings::{Opening, openings};
 use super::plan::{Cover, Layer, bytes, is_kernel};
-use super::view::{View, devices, escaped, hide, inside, path, tmpfs};
+use super::view::{View, devices, hide, inside, path, tmpfs};
 use super::{Failure, Job};
 use crate::Error;
 use crate::fixture::mounts;
@@ -77,9 +78,12 @@ pub(super) fn mount_all(job: &Job, direct: &Direct) -> Result<View, Failure> {
         .map(|opening| Ok((opening, clone_of(&real(CWD, path(&opening.path))?, OpenTreeFlags::empty(), opening)?)))
         .collect::<Result<_, Failure>>()?;
     tmpfs(path(&direct.empty), MountFlags::RDONLY, c"size=4k,mode=755")?;
-    for cover in &job.covers {
-        cover_read_only(root, path(&cover.path), direct)?;
+    let masks = Masks::lay(job)?;
+    for (number, cover) in job.covers.iter().enumerate() {
+        cover_read_only(root, path(&cover.path), masks.of(number), direct)?;
     }
+    // A seal shows no more than the view does, so nothing is sealed or opened before.
+    masks.ensure(root)?;
     let view = open_view(root)?;
     // A seal is the view's own read-only tree, so it is taken before the opening covers that.
     let mut seals = Vec::new();
@@ -112,12 +116,14 @@ pub(super) fn mount_all(job: &Job, direct: &Direct) -> Result<View, Failure> {
 }
 
 /// A mount of the machine as an overlay without an upper layer.
-fn cover_read_only(root: &Path, from: &Path, direct: &Direct) -> Result<(), Failure> {
+fn cover_read_only(root: &Path, from: &Path, mask: Option<PathBuf>, direct: &Direct) -> Result<(), Failure> {
     let place = inside(root, from);
     let is_directory = from.is_dir();
     if is_directory {
-        let lower = escaped(from.as_os_str().as_bytes());
-        let options = [b"lowerdir=", &*escaped(&direct.empty), b":", &lower, b"\0"].concat();
+        // An overlay without an upper layer takes two lower ones.
+        let top = mask.unwrap_or_else(|| path(&direct.empty).to_owned());
+        let lower = lower(Some(top), from.as_os_str().as_bytes());
+        let options = [b"lowerdir=", &*lower, b"\0"].concat();
         let options = CString::from_vec_with_nul(options).map_err(|error| Failure::new(from.display(), error))?;
         let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
         return mount("cmdop-direct", &place, "overlay", flags, Some(options.as_c_str()))
@@ -132,7 +138,7 @@ fn cover_read_only(root: &Path, from: &Path, direct: &Direct) -> Result<(), Fail
         .map_err(|error| Failure::new(format!("make {} read-only", from.display()), error))
 }
 
-fn open_view(root: &Path) -> Result<OwnedFd, Failure> {
+pub(super) fn open_view(root: &Path) -> Result<OwnedFd, Failure> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(root, flags, Mode::empty()).map_err(|error| Failure::new("open the view", error))
 }
@@ -145,7 +151,7 @@ fn real(at: impl std::os::fd::AsFd, place: &Path) -> Result<OwnedFd, Failure> {
 }
 
 /// Opens an absolute path within the view; its last name may be a link, which is not followed.
-fn beneath(view: &OwnedFd, place: &[u8]) -> Result<OwnedFd, Errno> {
+pub(super) fn beneath(view: &OwnedFd, place: &[u8]) -> Result<OwnedFd, Errno> {
     let relative = place.strip_prefix(b"/").unwrap_or(place);
     let (parent, name) = match relative.iter().rposition(|byte| *byte == b'/') {
         Some(at) => (&relative[..at], &relative[at + 1..]),

@@ -42,6 +42,8 @@ pub struct Layer {
     pub(super) covers: Vec<Cover>,
     /// For a command that changes the machine itself.
     pub(super) direct: Option<super::direct::Direct>,
+    /// Files that the command finds unreadable.
+    pub(super) masked: Vec<Vec<u8>>,
 }
 
 impl Layer {
@@ -96,7 +98,7 @@ impl Layer {
         for name in ["root", "empty"] {
             private(&dir.join(name))?;
         }
-        Ok(Self { dir: dir.into(), covers: Vec::new(), direct: None })
+        Ok(Self { dir: dir.into(), covers: Vec::new(), direct: None, masked: Vec::new() })
     }
 
     fn cover(&mut self, path: &Path) -> Result<(), Error> {
@@ -188,6 +190,7 @@ pub(crate) fn plan(layer: &Layer, hidden: &[PathBuf]) -> super::Job {
         direct: layer.direct.clone(),
         hidden: hidden.iter().filter(|path| path.is_dir()).map(|path| bytes(path)).collect(),
         identity: identity(),
+        masked: super::mask::list_of(layer),
         ..super::Job::default()
     }
 }

@@ -13,6 +13,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
 };
 
+use super::mask::{Masks, lower};
 use super::{Cover, Failure, Job, Shown, Size};
 
 /// Devices that hold no state and reach nothing.
@@ -53,9 +54,11 @@ pub(super) fn mount_all(job: &Job) -> Result<View, Failure> {
         view.no_unix = true;
         view.has_landlock = super::confine::landlock_version() >= 2;
     }
-    for cover in &job.covers {
-        mount_cover(root, cover, is_user, &mut view)?;
+    let masks = Masks::lay(job)?;
+    for (number, cover) in job.covers.iter().enumerate() {
+        mount_cover(root, cover, masks.of(number), is_user, &mut view)?;
     }
+    masks.ensure(root)?;
     hide(root, job)?;
     for shown in &job.shown {
         show(root, shown)?;
@@ -114,19 +117,20 @@ fn shut(place: &Path, flags: libc::c_int) -> Result<(), Failure> {
     if done == 0 { Ok(()) } else { Err(failed(std::io::Error::last_os_error())) }
 }
 
-fn mount_cover(root: &Path, cover: &Cover, is_user: bool, view: &mut View) -> Result<(), Failure> {
+fn mount_cover(
+    root: &Path,
+    cover: &Cover,
+    mask: Option<PathBuf>,
+    is_user: bool,
+    view: &mut View,
+) -> Result<(), Failure> {
+    let lower = lower(mask, &cover.path);
     let from = path(&cover.path);
     let place = inside(root, from);
     if !cover.upper.is_empty() {
-        let layers = [
-            b"lowerdir=",
-            &*escaped(&cover.path),
-            b",upperdir=",
-            &escaped(&cover.upper),
-            b",workdir=",
-            &escaped(&cover.work),
-        ]
-        .concat();
+        let layers =
+            [b"lowerdir=", &*lower, b",upperdir=", &escaped(&cover.upper), b",workdir=", &escaped(&cover.work)]
+                .concat();
         // Directories can be renamed and hard links stay together, as they would without a layer; the
         // content of what changed is whole in it. A user's overlay can do neither (overlayfs.rst, "User
         // xattr").
@@ -148,7 +152,7 @@ fn mount_cover(root: &Path, cover: &Cover, is_user: bool, view: &mut View) -> Re
     }
     if found.is_dir() {
         let empty = root.with_file_name("empty");
-        let layers = [b"lowerdir=", &*escaped(&cover.path), b":", &escaped(empty.as_os_str().as_bytes())].concat();
+        let layers = [b"lowerdir=", &*lower, b":", &escaped(empty.as_os_str().as_bytes())].concat();
         if overlay(&place, layers, b"", false).is_ok() {
             return Ok(());
         }

@@ -146,5 +146,6 @@ fn content(clearance: &Clearance, request: PermitRequest) -> Result<Permit, Erro
         expires_at: issued_at + i64::try_from(request.ttl.as_nanos()).unwrap_or(i64::MAX / 2),
         action_digest,
         policy_version: decision.policy_version.clone(),
+        masks: decision.masks.clone(),
     })
 }

@@ -6,8 +6,8 @@ use cmdop_contract::effect::{Class as EffectClass, Effect, Target, class, is_hel
 use cmdop_contract::v1::{EffectKind, PermittedEffect, PolicyRef, Prediction};
 use cmdop_contract::validate::Validated;
 
-use super::Facts;
-use crate::classes::Classes;
+use super::{Facts, masks};
+use crate::classes::{Class as PathClass, Classes};
 use crate::engine::{Engine, Inquiry, Verdict, effect_text};
 use crate::points::{Point, carries_subtree, points};
 
@@ -62,6 +62,8 @@ pub(super) struct Assessment<'a> {
     pub(super) findings: Vec<Finding>,
     pub(super) inquiry: Inquiry<'a>,
     pub(super) classes: Classes,
+    /// Of a command: classes of which it may read nothing unasked.
+    pub(super) masked: Vec<PathClass>,
 }
 
 /// What was authorised already: a prediction usually repeats the declaration.
@@ -81,7 +83,8 @@ impl<'a> Assessment<'a> {
         let tool = validated.tool().name();
         let effects = observed.max(declared.len() + prediction.effects.len());
         let inquiry = Inquiry::new(engine, facts, tool, effects);
-        let mut assessment = Self { findings: Vec::new(), inquiry, classes: Classes::of(facts.host) };
+        let masked = if masks::is_command(validated) { masks::classes(engine, &inquiry) } else { Vec::new() };
+        let mut assessment = Self { findings: Vec::new(), inquiry, classes: Classes::of(facts.host), masked };
         let mut known = Known::new();
         for effect in &prediction.effects {
             let target = Target::parse(effect.kind(), &effect.target, &Default::default())
@@ -92,6 +95,9 @@ impl<'a> Assessment<'a> {
             let draft =
                 Draft { kind: effect.kind(), target, origin: Origin::Predicted, certain, containable, max_count: None };
             assessment.add(engine, draft, &mut known);
+        }
+        if !prediction.unanalysable.is_empty() {
+            assessment.add_unforeseen_looks(engine, declared, &mut known);
         }
         for Effect { kind, target, max_count, .. } in declared {
             let look = class(*kind) == EffectClass::Look;
@@ -108,6 +114,18 @@ impl<'a> Assessment<'a> {
         }
         assessment.settle_writes();
         Ok(assessment)
+    }
+
+    /// Nobody foresaw what the command looks at, and it says that it changes what is masked: to do so it
+    /// must see that, so policy is asked about a look.
+    fn add_unforeseen_looks(&mut self, engine: &Engine, declared: &[Effect], known: &mut Known) {
+        for Effect { kind, target, .. } in declared {
+            if masks::sees_content(*kind) && masks::names(&self.classes, &self.masked, target) {
+                let (kind, target, origin) = (EffectKind::FileRead, target.clone(), Origin::Predicted);
+                let draft = Draft { kind, target, origin, certain: true, containable: true, max_count: None };
+                self.add(engine, draft, known);
+            }
+        }
     }
 
     fn add(&mut self, engine: &Engine, draft: Draft, known: &mut Known) {

@@ -10,7 +10,7 @@ use cmdop_contract::validate::Validated;
 
 use super::assess::{Assessment, Finding, Origin, policies};
 use super::verdict::{Ask, Decided, Grant, Refusal};
-use super::{Facts, explain};
+use super::{Facts, explain, masks};
 use crate::engine::{Engine, Verdict};
 
 /// What a host says that can do it.
@@ -45,16 +45,21 @@ pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Predic
             }
         }
         let why = explain::irreversible(&loose);
-        return Decided::Ask(Ask::before_execution(ask(engine, facts, findings, stage, &why), digest, why));
+        let mut decision = ask(engine, facts, findings, stage, &why);
+        decision.masks = masks::of(&found, validated, prediction);
+        return Decided::Ask(Ask::before_execution(decision, digest, why));
     }
     let looks: Vec<&Finding> = held(findings).filter(|finding| finding.is_look()).collect();
     if !looks.is_empty() {
         let why = explain::held(&looks);
-        return Decided::Ask(Ask::before_execution(ask(engine, facts, findings, stage, &why), digest, why));
+        let mut decision = ask(engine, facts, findings, stage, &why);
+        decision.masks = masks::of(&found, validated, prediction);
+        return Decided::Ask(Ask::before_execution(decision, digest, why));
     }
     let mut decision = outline(engine, facts, PolicyEffect::Allow);
     decision.policies = policies(findings.iter().map(|finding| &finding.verdict));
     decision.permitted = permitted(findings);
+    decision.masks = masks::of(&found, validated, prediction);
     decision.stage = stage.into();
     decision.reason = explain::goes(stage, prediction, findings);
     Decided::Go(Grant::new(decision, digest, None))

@@ -179,7 +179,7 @@ impl Ask {
     }
 
     /// SHA-256, lower-case hex, over subject, action digest, stage, permitted effects, policy
-    /// version and the observation's digest.
+    /// version, the observation's digest and what is masked.
     ///
     /// Deciding the same inputs again gives the same digest; another action, diff, permission or
     /// policy gives another one. Each part is preceded by its length, so that no two questions
@@ -199,6 +199,7 @@ impl Ask {
         for effect in &self.decision.permitted {
             part(&effect.encode_to_vec());
         }
+        part(&self.decision.masks.as_ref().map(Message::encode_to_vec).unwrap_or_default());
         hex(&hash.finalize())
     }
 }
