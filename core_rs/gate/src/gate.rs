@@ -403,14 +403,20 @@ impl Gate {
     fn note(&self, subject: String, kind: event::Kind) {
         let gate = self.clone();
         self.shared.drivers.lock().spawn(async move {
-            if let Err(error) = gate.append(subject, kind).await {
+            if let Err(error) = gate.append_sparing(subject, kind).await {
                 tracing::error!(error = %error.message, "an event could not be recorded");
             }
         });
     }
 
+    /// As [`Self::append`], for what begins something or nobody waits for.
+    async fn append_sparing(&self, subject: String, kind: event::Kind) -> Result<(), v1::Error> {
+        self.shared.ledger.append_sparing(&[Event { at: now(), subject, kind: Some(kind) }]).await?;
+        Ok(())
+    }
+
     async fn append(&self, subject: String, kind: event::Kind) -> Result<(), v1::Error> {
-        self.shared.ledger.append(vec![Event { at: now(), subject, kind: Some(kind) }]).await?;
+        self.shared.ledger.append(&[Event { at: now(), subject, kind: Some(kind) }]).await?;
         Ok(())
     }
 }

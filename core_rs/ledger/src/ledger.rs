@@ -123,20 +123,40 @@ impl Ledger {
 
     /// Appends events together; resolves when they are durable, to the last one's position.
     ///
+    /// For what became of something that has begun: on a full disk it may use the log's reserve.
+    ///
     /// # Errors
-    /// [`Error::Poisoned`] after any failed write.
-    pub async fn append(&self, events: Vec<Event>) -> Result<u64, Error> {
-        let payloads = events.iter().map(Message::encode_to_vec).collect();
-        let position = self.inner.log.append(payloads).await?;
-        let mut memory = self.inner.memory.lock();
-        events.iter().for_each(|event| memory.note(event));
+    /// [`Error::Full`], after which nothing is recorded; [`Error::Poisoned`] after a failed fsync.
+    pub async fn append(&self, events: &[Event]) -> Result<u64, Error> {
+        let position = self.inner.log.append(payloads(events)).await?;
+        self.note(events);
         Ok(position)
+    }
+
+    /// As [`Ledger::append`], for what begins something: on a full disk it leaves the reserve alone.
+    ///
+    /// # Errors
+    /// As [`Ledger::append`].
+    pub async fn append_sparing(&self, events: &[Event]) -> Result<u64, Error> {
+        let position = self.inner.log.append_sparing(payloads(events)).await?;
+        self.note(events);
+        Ok(position)
+    }
+
+    fn note<'a>(&self, events: impl IntoIterator<Item = &'a Event>) {
+        let mut memory = self.inner.memory.lock();
+        events.into_iter().for_each(|event| memory.note(event));
     }
 
     /// Claims an idempotency key for a call that is about to be proposed.
     #[must_use]
     pub fn claim(&self, tenant: &str, key: &str, action_digest: &str, call_id: &str) -> Claim {
         self.inner.memory.lock().claim(tenant, key, action_digest, call_id)
+    }
+
+    /// Gives up the key of a call of which nothing could be recorded.
+    pub fn release(&self, call_id: &str) {
+        self.inner.memory.lock().close(call_id, true);
     }
 
     /// One call.
@@ -210,6 +230,10 @@ impl Ledger {
     pub async fn trace(&self, id: &str) -> Result<Option<v1::Trace>, Error> {
         self.inner.index.trace(self.inner.log.durable(), id.to_owned()).await
     }
+}
+
+fn payloads<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Vec<u8>> {
+    events.into_iter().map(Message::encode_to_vec).collect()
 }
 
 /// The index has seen only what was durable: a log that ends before it, or has another record

@@ -5,6 +5,7 @@
 //! payload. Segments begin with a header that repeats the first position and the hash before it.
 
 mod scan;
+mod segment;
 mod writer;
 
 use std::fs::File;
@@ -100,17 +101,32 @@ impl Log {
 
     /// Appends payloads together and resolves when they are durable, to the last one's position.
     ///
-    /// A full queue makes this wait. Cancelling before it resolves leaves open whether they are.
+    /// On a full disk they may use the reserve. A full queue makes this wait. Cancelling before it
+    /// resolves leaves open whether they are durable.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] after any failed write; [`Error::TooLarge`].
+    /// [`Error::Full`], after which none of them is in the log and a later try may succeed;
+    /// [`Error::Poisoned`] after any failed fsync; [`Error::TooLarge`].
     pub async fn append(&self, payloads: Vec<Vec<u8>>) -> Result<u64, Error> {
+        self.enqueue(payloads, false).await
+    }
+
+    /// As [`Log::append`], for what begins something: on a full disk it leaves the reserve to the
+    /// results of what has begun.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub async fn append_sparing(&self, payloads: Vec<Vec<u8>>) -> Result<u64, Error> {
+        self.enqueue(payloads, true).await
+    }
+
+    async fn enqueue(&self, payloads: Vec<Vec<u8>>, spares: bool) -> Result<u64, Error> {
         if let Some(large) = payloads.iter().find(|payload| payload.len() > MAX_PAYLOAD) {
             return Err(Error::TooLarge(large.len()));
         }
         let (done, answer) = oneshot::channel();
         let stopped = || Error::Poisoned("the log's thread has ended".into());
-        self.queue.send(Batch { payloads, done }).await.map_err(|_| stopped())?;
+        self.queue.send(Batch { payloads, spares, done }).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 

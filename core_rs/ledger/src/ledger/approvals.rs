@@ -7,9 +7,8 @@ use cmdop_contract::v1::{
     DecideApprovalRequest, Event, Observation, Proposal, Reason, event::Kind,
 };
 use cmdop_policy::decide::Ask;
-use prost::Message;
 
-use super::Ledger;
+use super::{Ledger, payloads};
 use crate::{Error, now};
 
 /// What a person is asked about.
@@ -30,7 +29,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Poisoned`].
-    pub async fn hold(&self, ask: Ask, about: Held<'_>, ttl: Duration, before: Vec<Event>) -> Result<Event, Error> {
+    pub async fn hold(&self, ask: Ask, about: Held<'_>, ttl: Duration, before: &[Event]) -> Result<Event, Error> {
         let Held { call_id, proposal, diff } = about;
         let created_at = now();
         let approval = Approval {
@@ -52,10 +51,8 @@ impl Ledger {
         };
         let held = Kind::CallHeld(CallHeld { approval: Some(approval) });
         let event = Event { at: created_at, subject: call_id.to_owned(), kind: Some(held) };
-        let payloads = before.iter().chain([&event]).map(Message::encode_to_vec).collect();
-        self.inner.log.append(payloads).await?;
-        let mut memory = self.inner.memory.lock();
-        before.iter().chain([&event]).for_each(|event| memory.note(event));
+        self.inner.log.append_sparing(payloads(before.iter().chain([&event]))).await?;
+        self.note(before.iter().chain([&event]));
         Ok(event)
     }
 
@@ -95,7 +92,8 @@ impl Ledger {
             }
             Err(error) => return Err(error),
         };
-        self.append(vec![decided(&approval)]).await?;
+        let recorded = self.append(&[decided(&approval)]).await;
+        recorded.inspect_err(|error| self.undecide(std::slice::from_ref(&approval), error))?;
         Ok(approval)
     }
 
@@ -143,9 +141,24 @@ impl Ledger {
             }
         }
         if !expired.is_empty() {
-            self.append(expired.iter().map(decided).collect()).await?;
+            let events: Vec<_> = expired.iter().map(decided).collect();
+            self.append(&events).await.inspect_err(|error| self.undecide(&expired, error))?;
         }
         Ok(expired)
+    }
+
+    /// Verdicts of which nothing was recorded were none. What is uncertain stays decided.
+    fn undecide(&self, approvals: &[Approval], error: &Error) {
+        if !matches!(error, Error::Full(_)) {
+            return;
+        }
+        let mut memory = self.inner.memory.lock();
+        for decided in approvals {
+            if let Some(approval) = memory.approvals.get_mut(&decided.approval_id) {
+                approval.status = ApprovalStatus::Pending.into();
+                approval.decision = None;
+            }
+        }
     }
 }
 

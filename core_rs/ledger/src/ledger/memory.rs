@@ -38,6 +38,13 @@ impl Memory {
         self.permitted.entry(call_id.to_owned()).or_default().insert((attempt, stage.into()))
     }
 
+    /// Takes back that an attempt's stage has its permit: nothing of it was recorded.
+    pub(super) fn give_permit_back(&mut self, call_id: &str, attempt: u32, stage: Stage) {
+        if let Some(taken) = self.permitted.get_mut(call_id) {
+            taken.remove(&(attempt, stage.into()));
+        }
+    }
+
     /// Folds a durable event in. Taking in again what was decided here changes nothing.
     pub(super) fn note(&mut self, event: &Event) {
         match &event.kind {
@@ -82,7 +89,7 @@ impl Memory {
 
     /// Forgets what only an open call needs. A key whose call changed nothing and may come again is
     /// free again; any other stays spent for ever.
-    fn close(&mut self, call_id: &str, release_key: bool) {
+    pub(super) fn close(&mut self, call_id: &str, release_key: bool) {
         self.permitted.remove(call_id);
         self.approvals.retain(|_, approval| approval.call_id != call_id);
         let place = self.key_of.remove(call_id);

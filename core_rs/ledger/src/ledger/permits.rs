@@ -6,9 +6,8 @@ use cmdop_contract::v1::{
     self, ApprovalStatus, CallPermitted, Decision, Event, Permit, Proposal, Reason, SignedPermit, event::Kind,
 };
 use cmdop_policy::decide::{Ask, Grant};
-use prost::Message;
 
-use super::Ledger;
+use super::{Ledger, payloads};
 use crate::{Error, now};
 
 /// Why a permit may be made.
@@ -82,23 +81,22 @@ impl Ledger {
         &self,
         clearance: Clearance,
         request: PermitRequest,
-        before: Vec<Event>,
+        before: &[Event],
     ) -> Result<Issued, Error> {
         let permit = content(&clearance, request)?;
         self.take(&clearance, &permit)?;
         let intent = CallPermitted { permit: Some(permit.clone()), approval_id: clearance.approval_id().into() };
         let event =
             Event { at: permit.issued_at, subject: permit.call_id.clone(), kind: Some(Kind::CallPermitted(intent)) };
-        let payloads = before.iter().chain([&event]).map(Message::encode_to_vec).collect();
-        self.inner.log.append(payloads).await?;
-        let mut memory = self.inner.memory.lock();
-        before.iter().chain([&event]).for_each(|event| memory.note(event));
-        drop(memory);
+        let recorded = self.inner.log.append_sparing(payloads(before.iter().chain([&event]))).await;
+        recorded.inspect_err(|error| self.give_back(&clearance, &permit, error))?;
+        self.note(before.iter().chain([&event]));
         Ok(Issued { signed: self.inner.key.sign(&permit), event })
     }
 
     /// Consumes the approval and the attempt's stage, under one lock: of two callers one gets them.
-    /// If recording fails afterwards both stay consumed, and nothing runs.
+    /// If recording fails afterwards nothing runs, and both stay consumed unless it is certain that
+    /// nothing was recorded.
     fn take(&self, clearance: &Clearance, permit: &Permit) -> Result<(), Error> {
         let mut memory = self.inner.memory.lock();
         if let Clearance::Approved(ask, approval_id) = clearance {
@@ -122,6 +120,19 @@ impl Ledger {
             return Err(Error::typed(Reason::Internal, "this attempt already has its permit for this stage"));
         }
         Ok(())
+    }
+
+    fn give_back(&self, clearance: &Clearance, permit: &Permit, error: &Error) {
+        if !matches!(error, Error::Full(_)) {
+            return;
+        }
+        let mut memory = self.inner.memory.lock();
+        if let Clearance::Approved(_, approval_id) = clearance
+            && let Some(approval) = memory.approvals.get_mut(approval_id)
+        {
+            approval.status = ApprovalStatus::Approved.into();
+        }
+        memory.give_permit_back(&permit.call_id, permit.attempt, permit.stage());
     }
 }
 
