@@ -575,6 +575,14 @@ class StorageError(ServiceError):
     grpc_code: ClassVar[int] = 14
 
 
+class StorageFullError(ServiceError):
+    """The server's disk is full; nothing was executed, and new calls are taken as soon as there is room."""
+
+    reason: ClassVar[str] = "STORAGE_FULL"
+    retry: ClassVar[Retry] = "same_key"
+    grpc_code: ClassVar[int] = 8
+
+
 class LedgerCorruptError(ServiceError):
     """The ledger's chain is broken at the place named."""
 
@@ -666,6 +674,7 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         LoadShedError,
         DrainingError,
         StorageError,
+        StorageFullError,
         LedgerCorruptError,
         UnreachableError,
         InternalError,

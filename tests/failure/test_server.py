@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -187,32 +188,95 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m,mode=700", "tmpfs", place], check=True)
     yield place
-    subprocess.run(["umount", place], check=True)
+    # A server that a failed test left behind still has it open.
+    subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def test_on_a_full_disk_nothing_runs_and_nothing_acknowledged_is_lost(small_disk: Path, tmp_path: Path) -> None:
-    fixture = make_fixture(tmp_path / "fixture")
-    up = start_up(small_disk / "data", fixture)
-    code, before = up.call(*READ)
-    assert code == 0
-    filler = small_disk / "filler"
+def fill(disk: Path) -> Path:
+    """Takes every block that is left on a file system; what is returned holds them."""
+    filler = disk / "filler"
     with filler.open("wb", buffering=0) as full:
-        while True:
-            try:
-                if not full.write(bytes(4096)):
-                    break
-            except OSError:
-                break
-    delete = ("call", "files.delete", "--host", "local", "--arg", "path=/srv/app/logs/app.log")
-    reasons = [up.call(*delete, "--key", f"full-{number}")[1]["error"]["reason"] for number in range(40)]
-    # The last page of a file may still take a few records; once it cannot, it says so for good.
-    assert reasons[-1] == "STORAGE_ERROR", reasons
-    up.stop(signal.SIGKILL)
-    filler.unlink()
-    up = start_up(small_disk / "data", fixture)
+        for size in (1 << 20, 4096):
+            with contextlib.suppress(OSError):
+                while full.write(bytes(size)) == size:
+                    pass
+    return filler
+
+
+def refused_for_room(up: Up, key: str) -> None:
+    """A call is refused because the disk is full, and was not executed."""
+    code, call = up.call("call", "files.delete", "--host", "local", "--arg", "path=/srv/app/logs/app.log", "--key", key)
+    assert code not in (0, 6), call
+    assert call["error"]["reason"] == "STORAGE_FULL", call
+    assert call["error"]["remedy"] == {"kind": "retry_after", "ms": 1000}, call
+    assert (up.fixture / "srv/app/logs/app.log").exists()
+
+
+def test_on_a_full_disk_nothing_runs_and_with_room_again_the_server_goes_on_by_itself(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    up = start_up(small_disk / "data", make_fixture(tmp_path / "fixture"))
     try:
+        code, before = up.call(*READ)
+        assert code == 0
+        filler = fill(small_disk)
+        for number in range(5):
+            refused_for_room(up, f"full-{number}")
+        filler.unlink()
+        # The same key again: nothing was executed under it.
+        code, call = up.call(
+            "call", "files.delete", "--host", "local", "--arg", "path=/srv/app/logs/app.log", "--key", "full-0"
+        )
+        assert (code, call["outcome"]) == (0, "applied"), call
+        assert not (up.fixture / "srv/app/logs/app.log").exists()
         code, found = up.call("calls", "show", before["call_id"])
         assert (code, found["outcome"]) == (0, "applied")
+    finally:
+        up.stop()
+
+
+def test_a_call_that_runs_while_the_disk_fills_keeps_its_result_through_a_kill(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    up = start_up(small_disk / "data", make_fixture(tmp_path / "fixture"))
+    call = ("call", "terminal.exec", "--host", "local", "--arg", "cwd=/srv/app", "--key", "slow")
+    command = [sys.executable, "-m", "cmdop", *call, "--arg", "command=sleep 4; echo done", "--json"]
+    client = subprocess.Popen([*command, "--server", up.address], stdout=subprocess.PIPE, text=True)
+    call_id = running_call(up)
+    filler = fill(small_disk)
+    refused_for_room(up, "full")
+    said, _ = client.communicate(timeout=60)
+    told = json.loads(said)
+    # The private layer shares the disk: its command is ended, and that is a result like any other.
+    assert (told["outcome"], told["error"]["reason"]) == ("not_applied", "LIMIT_EXCEEDED"), said
+    up.stop(signal.SIGKILL)
+    filler.unlink()
+    up = start_up(small_disk / "data", up.fixture)
+    try:
+        code, found = up.call("calls", "show", call_id)
+        assert code == 0
+        assert found == told, "what was told is what was recorded"
+    finally:
+        up.stop()
+
+
+def test_killed_on_a_full_disk_a_server_starts_again_on_it_and_goes_on_once_there_is_room(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    up = start_up(small_disk / "data", make_fixture(tmp_path / "fixture"))
+    code, before = up.call(*READ)
+    assert code == 0
+    filler = fill(small_disk)
+    refused_for_room(up, "full")
+    up.stop(signal.SIGKILL)
+    up = start_up(small_disk / "data", up.fixture)
+    try:
+        refused_for_room(up, "full again")
+        filler.unlink()
+        code, found = up.call("calls", "show", before["call_id"])
+        assert (code, found["outcome"]) == (0, "applied")
+        code, _ = up.call(*READ, "--key", "after")
+        assert code == 0
     finally:
         up.stop()
 

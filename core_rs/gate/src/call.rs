@@ -9,6 +9,7 @@ mod execute;
 mod held;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cmdop_contract::v1::{self, Call, CallState, Event, Reason, event, server_to_host};
 use cmdop_contract::{fold, reason};
@@ -19,6 +20,9 @@ use crate::gate::{Gate, now};
 use crate::live::{Input, Live, Progress, Reins};
 use crate::output::OutputReader;
 use decide::Considered;
+
+/// Time between two tries to record what became of a call while the disk is full.
+const FULL: Duration = Duration::from_millis(500);
 
 /// A claim on a call's answer. Dropping it does not stop the call.
 pub struct Ticket {
@@ -120,6 +124,8 @@ pub(crate) struct Driver {
     begun: Option<Event>,
     /// What happened and is not durable yet, in order.
     pending: Vec<Entry>,
+    /// The ledger knows of the call: whatever becomes of it is recorded, however long that takes.
+    is_recorded: bool,
     /// Reports to acknowledge once `pending` is durable.
     unacknowledged: Vec<String>,
     considered: Option<Box<Considered>>,
@@ -141,6 +147,7 @@ impl Driver {
             reins,
             call,
             begun: None,
+            is_recorded: proposed.is_none(),
             pending: proposed.into_iter().collect(),
             unacknowledged: Vec::new(),
             considered: None,
@@ -155,6 +162,10 @@ impl Driver {
         let failure = self.drive().await.err();
         if let Some(error) = failure {
             tracing::error!(call = %self.call.call_id, state = ?self.call.state(), error = %error.message, "call left unrecorded");
+            // Whoever comes with the same key again finds it free.
+            if !self.is_recorded && error.reason() == Reason::StorageFull {
+                self.gate.shared().ledger.release(&self.call.call_id);
+            }
             self.publish(Some(error));
         }
         self.gate.retire(&self.live.call_id);
@@ -202,10 +213,23 @@ impl Driver {
     }
 
     async fn store(&mut self) -> Result<(), v1::Error> {
-        let pending = std::mem::take(&mut self.pending);
-        if !pending.is_empty() {
-            self.gate.shared().ledger.append(pending).await.map_err(|error| self.unrecorded(error))?;
+        if self.pending.is_empty() {
+            return Ok(());
         }
+        let ledger = &self.gate.shared().ledger;
+        let stored = loop {
+            let stored = match self.is_recorded {
+                true => ledger.append(&mut self.pending).await,
+                false => ledger.append_sparing(&mut self.pending).await,
+            };
+            match stored {
+                // What has begun has an end that somebody must hear of, once it can be recorded.
+                Err(cmdop_ledger::Error::Full(_)) if self.is_recorded => tokio::time::sleep(FULL).await,
+                stored => break stored,
+            }
+        };
+        stored.map_err(|error| self.unrecorded(error))?;
+        self.is_recorded = true;
         Ok(())
     }
 

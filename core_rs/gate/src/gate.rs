@@ -404,7 +404,7 @@ impl Gate {
     fn note(&self, subject: String, kind: event::Kind) {
         let gate = self.clone();
         self.shared.drivers.lock().spawn(async move {
-            if let Err(error) = gate.append(subject, kind).await {
+            if let Err(error) = gate.append_sparing(subject, kind).await {
                 tracing::error!(error = %error.message, "an event could not be recorded");
             }
         });
@@ -412,7 +412,14 @@ impl Gate {
 
     async fn append(&self, subject: String, kind: event::Kind) -> Result<(), v1::Error> {
         let event = Event { at: now(), subject, kind: Some(kind) };
-        self.shared.ledger.append(vec![Entry::from(&event)]).await?;
+        self.shared.ledger.append(&mut vec![Entry::from(&event)]).await?;
+        Ok(())
+    }
+
+    /// As [`Self::append`], for what begins something or nobody waits for.
+    async fn append_sparing(&self, subject: String, kind: event::Kind) -> Result<(), v1::Error> {
+        let event = Event { at: now(), subject, kind: Some(kind) };
+        self.shared.ledger.append_sparing(&mut vec![Entry::from(&event)]).await?;
         Ok(())
     }
 }

@@ -132,7 +132,7 @@ fn a_report_that_was_durable_but_not_acted_on_is_acted_on() {
         let report = Some(report(&preview, observed(&["file.create:/srv/app/new.txt"])));
         let previewed = event::Kind::CallPreviewed(CallPreviewed { report, beyond: Vec::new() });
         let event = Event { at: 1, subject: preview.call_id.clone(), kind: Some(previewed) };
-        within(life.ledger.append(vec![Entry::from(&event)])).await.expect("durable");
+        within(life.ledger.append(&mut vec![Entry::from(&event)])).await.expect("durable");
         preview
     });
     life.crash();
@@ -165,7 +165,7 @@ fn a_proposal_that_was_never_decided_on_is_decided_anew_and_refused_without_its_
         let action_digest = digest::action_digest(proposal.action.as_ref().expect("an action"));
         let proposed = event::Kind::CallProposed(CallProposed { proposal: Some(proposal), action_digest });
         let event = Event { at: 1, subject: "c".into(), kind: Some(proposed) };
-        within(life.ledger.append(vec![Entry::from(&event)])).await.expect("durable");
+        within(life.ledger.append(&mut vec![Entry::from(&event)])).await.expect("durable");
     });
     life.crash();
     let life = Life::begin(&dir);

@@ -79,6 +79,7 @@ mod refusal;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cmdop_contract::v1::{
     Event, LayerDropped, Outcome, Permit, PermitNoted, PermitReported, Report, ReportAcknowledged, SignedPermit, Stage,
@@ -91,6 +92,9 @@ use prost::Message;
 
 use crate::Error;
 use memory::{Memory, Seen};
+
+/// Time between two tries to record something while the disk is full.
+const FULL: Duration = Duration::from_millis(500);
 
 /// A permit that this host checked and durably noted, for one execution.
 ///
@@ -206,8 +210,8 @@ impl Keys {
     /// Checks a permit and notes it durably.
     ///
     /// # Errors
-    /// Why it does not run: `PERMIT_INVALID`, `PREVIEW_LOST`, or `STORAGE_ERROR` if it could not be
-    /// noted. Nothing was done.
+    /// Why it does not run: `PERMIT_INVALID`, `PREVIEW_LOST`, or `HOST_STORAGE_FULL` and
+    /// `STORAGE_ERROR` if it could not be noted. Nothing was done.
     pub async fn admit(&self, signed: &SignedPermit) -> Result<Admission, Error> {
         let inner = &*self.inner;
         let permit = match verify(signed, &inner.key, &inner.host, cmdop_ledger::now()) {
@@ -227,7 +231,8 @@ impl Keys {
             memory.note(&permit);
         }
         let noted = PermitNoted { permit: Some(signed.clone()) };
-        let durable = self.append(&permit.call_id, event::Kind::PermitNoted(noted)).await;
+        let event = recorded(&permit.call_id, event::Kind::PermitNoted(noted));
+        let durable = inner.log.append_sparing(vec![event]).await.map_err(Error::from);
         if let Err(error) = durable {
             inner.memory.lock().unnote(&permit);
             return Err(error);
@@ -255,7 +260,8 @@ impl Keys {
         }
     }
 
-    /// Makes a report durable. Only after this may anyone hear of it.
+    /// Makes a report durable. Only after this may anyone hear of it. A report for which the disk has no
+    /// room, not even in the ledger's reserve, waits for it.
     ///
     /// # Errors
     /// `STORAGE_ERROR`: the report may be lost, and the outcome is then unknown after a restart.
@@ -330,11 +336,20 @@ impl Keys {
         Ok(())
     }
 
+    /// Records what became of something.
     async fn append(&self, subject: &str, kind: event::Kind) -> Result<(), Error> {
-        let event = Event { at: cmdop_ledger::now(), subject: subject.to_owned(), kind: Some(kind) };
-        self.inner.log.append(vec![event.encode_to_vec()]).await?;
-        Ok(())
+        let event = recorded(subject, kind);
+        loop {
+            match self.inner.log.append(vec![event.clone()]).await {
+                Err(cmdop_ledger::Error::Full(_)) => tokio::time::sleep(FULL).await,
+                appended => return Ok(appended.map(|_| ())?),
+            }
+        }
     }
+}
+
+fn recorded(subject: &str, kind: event::Kind) -> Vec<u8> {
+    Event { at: cmdop_ledger::now(), subject: subject.to_owned(), kind: Some(kind) }.encode_to_vec()
 }
 
 /// True if the stage changes nothing of the machine.

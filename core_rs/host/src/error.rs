@@ -3,6 +3,7 @@
 use std::io;
 
 use cmdop_contract::v1::{self, FixArguments, Reason, Remedy, RetryAfter, Stop, UseTool, remedy};
+use cmdop_ledger::error::is_full;
 
 /// Why the host did not do something, or failed while it did.
 #[derive(Debug, thiserror::Error)]
@@ -84,10 +85,10 @@ impl From<Error> for v1::Error {
         let reason = error.reason();
         match error {
             Error::Typed(typed) => *typed,
-            Error::Ledger(error) => error.into(),
-            io @ Error::Io { .. } => {
+            Error::Ledger(error) if reason != Reason::HostStorageFull => error.into(),
+            other => {
                 let remedy = Some(Remedy { kind: Some(remedy::Kind::RetryAfter(RetryAfter { ms: 1_000 })) });
-                Self { reason: reason.into(), message: io.to_string(), remedy, ..Self::default() }
+                Self { reason: reason.into(), message: other.to_string(), remedy, ..Self::default() }
             }
         }
     }
@@ -100,12 +101,10 @@ fn reason_of(error: &cmdop_ledger::Error) -> Reason {
         Ledger::Typed(typed) => typed.reason(),
         Ledger::Broken { .. } => Reason::LedgerCorrupt,
         Ledger::Locked(_) => Reason::InvalidConfiguration,
+        Ledger::Full(_) => Reason::HostStorageFull,
+        Ledger::Io { source, .. } if is_full(source) => Reason::HostStorageFull,
         _ => Reason::StorageError,
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Which permits a host admits, and what it remembers of them.
 
+#[path = "../../ledger/tests/support/small_disk.rs"]
+mod small_disk;
 mod support;
 
 use std::io::{BufRead, BufReader};
@@ -11,6 +13,7 @@ use cmdop_contract::v1::{
 };
 use cmdop_host::admit::{Admission, Keys, Known};
 use serde_json::json;
+use small_disk::on_small_disk;
 use support::{HOST, Server, permit};
 
 fn open(dir: &Path) -> Keys {
@@ -257,4 +260,31 @@ async fn a_preview_that_could_contact_somebody_says_that_nobody_saw_whom() {
         [EffectKind::NetConnect]
     );
     assert_eq!(report.outcome, i32::from(Outcome::NotApplied));
+}
+
+#[test]
+fn on_a_full_disk_no_permit_is_admitted_and_reports_have_room() {
+    on_small_disk("on_a_full_disk_no_permit_is_admitted_and_reports_have_room", 16, |disk| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (running, next) = (some("running", Stage::Apply), some("next", Stage::Apply));
+        runtime.block_on(async {
+            let keys = open(&disk.place());
+            let _admitted = fresh(&keys, &running).await;
+            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+            disk.fill();
+            assert_eq!(refused(&keys, &next).await, Reason::HostStorageFull);
+            assert!(matches!(keys.inquire(&next.permit_id), Known::Nothing), "it was not noted");
+            keys.report(report(&running, "")).await.expect("there is a reserve for it");
+            keys.acknowledged(&running.permit_id).await.expect("and for this");
+        });
+        // As after a kill, on the disk that is still full.
+        runtime.block_on(async {
+            let keys = open(&disk.place());
+            assert!(matches!(keys.inquire(&running.permit_id), Known::Settled(_)));
+            assert!(keys.unacknowledged().is_empty() && keys.interrupted().is_empty());
+            assert_eq!(refused(&keys, &next).await, Reason::HostStorageFull);
+            disk.free();
+            let _admitted = fresh(&keys, &next).await;
+        });
+    });
 }

@@ -21,6 +21,9 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// There is no space left. Nothing was recorded; the ledger goes on by itself once there is room.
+    #[error("the ledger's disk is full: {0}; make room, and it goes on by itself")]
+    Full(String),
     /// An earlier write or fsync failed. What is durable is known only after a restart.
     #[error("the ledger stopped taking records: {0}; make room or mend the disk, then restart")]
     Poisoned(String),
@@ -66,7 +69,22 @@ impl From<Error> for v1::Error {
             Error::Typed(typed) => *typed,
             Error::Broken { .. } => reason::error(Reason::LedgerCorrupt, error.to_string()),
             Error::Locked(_) => reason::error(Reason::InvalidConfiguration, error.to_string()),
+            Error::Full(_) => reason::error(Reason::StorageFull, error.to_string()),
+            Error::Io { ref source, .. } if is_full(source) => reason::error(Reason::StorageFull, error.to_string()),
+            Error::Index(ref source) if is_index_full(source) => reason::error(Reason::StorageFull, error.to_string()),
             other => reason::error(Reason::StorageError, other.to_string()),
         }
     }
+}
+
+/// True if the operating system has no space.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// True if SQLite found no space: for its pages, or to grow the memory that its readers share.
+pub(crate) fn is_index_full(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| (error.code, error.extended_code));
+    matches!(code, Some((rusqlite::ErrorCode::DiskFull, _) | (_, rusqlite::ffi::SQLITE_IOERR_SHMSIZE)))
 }

@@ -18,6 +18,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::watch;
 
 use crate::Error;
+use crate::error::is_index_full;
 use crate::log::{self, Head, Place, Record};
 
 mod approvals;
@@ -32,6 +33,8 @@ const BACKLOG: usize = 1_024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long records are gathered while nobody reads: most calls are over by then, and written once.
 const LULL: Duration = Duration::from_millis(200);
+/// Time between two tries of an index whose disk is full.
+const FULL: Duration = Duration::from_millis(500);
 /// Records after which a transaction is written, whatever else waits.
 const BATCH: usize = 16_384;
 
@@ -88,6 +91,10 @@ impl Feed {
 pub(crate) fn open(dir: &Path) -> Result<(Filler, Head), Error> {
     let path = dir.join("index.db");
     let writer = usable(&path).or_else(|error| {
+        // It is as good as before; and it knows what was acknowledged.
+        if matches!(&error, Error::Index(error) if is_index_full(error)) {
+            return Err(error);
+        }
         tracing::warn!(%error, "the index is made anew from the log");
         for suffix in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
@@ -147,12 +154,28 @@ impl Filler {
 
 fn run(mut writer: Connection, fed: &Receiver<Fed>, reached: &watch::Sender<u64>) {
     while let Some(records) = gather(fed) {
-        if let Err(error) = fill(&mut writer, &records) {
+        if let Err(error) = fill_in_time(&mut writer, &records) {
             tracing::error!(%error, "the index stops; the log goes on, and a restart catches up");
             return;
         }
         if let Some(last) = records.last() {
             reached.send_replace(last.head.position);
+        }
+    }
+}
+
+/// Fills the index, and waits for room as long as its disk is full: the log goes on meanwhile.
+fn fill_in_time(writer: &mut Connection, records: &[Record]) -> Result<(), Error> {
+    let mut is_told = false;
+    loop {
+        match fill(writer, records) {
+            Err(Error::Index(error)) if is_index_full(&error) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::error!(%error, "the index waits for room on its disk; the log goes on");
+                }
+                std::thread::sleep(FULL);
+            }
+            done => return done,
         }
     }
 }

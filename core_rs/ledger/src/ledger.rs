@@ -11,6 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cmdop_contract::v1::{self, Approval, Call, Event, Host, Run};
 use parking_lot::Mutex;
 use prost::Message;
@@ -42,13 +43,13 @@ pub enum Claim {
 /// An event on its way into the ledger, encoded already.
 #[derive(Debug)]
 pub struct Entry {
-    payload: Vec<u8>,
+    payload: Bytes,
     note: Note,
 }
 
 impl From<&Event> for Entry {
     fn from(event: &Event) -> Self {
-        Self { payload: event.encode_to_vec(), note: Note::of(event) }
+        Self { payload: event.encode_to_vec().into(), note: Note::of(event) }
     }
 }
 
@@ -94,7 +95,7 @@ impl Ledger {
                 indexed_hash_seen = head.hash == indexed.hash;
             }
             if head.position > indexed.position {
-                behind.push(Record { head, place, payload: payload.to_vec() });
+                behind.push(Record { head, place, payload: Bytes::copy_from_slice(payload) });
                 if behind.len() >= CATCH_UP {
                     filler.catch_up(&behind)?;
                     behind.clear();
@@ -135,22 +136,44 @@ impl Ledger {
         self.inner.key.verifying_key()
     }
 
-    /// Appends events together; resolves when they are durable, to the last one's position.
+    /// Appends entries together and empties the list once they are durable; returns the last one's
+    /// position.
+    ///
+    /// For what became of something that has begun: on a full disk it may use the log's reserve.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] after any failed write.
-    pub async fn append(&self, entries: Vec<Entry>) -> Result<u64, Error> {
-        let (payloads, notes): (_, Vec<_>) = entries.into_iter().map(|entry| (entry.payload, entry.note)).unzip();
-        let position = self.inner.log.append(payloads).await?;
-        let mut memory = self.inner.memory.lock();
-        notes.into_iter().for_each(|note| memory.take_in(note));
+    /// [`Error::Full`], after which nothing is recorded and the list is as it was; [`Error::Poisoned`]
+    /// after a failed fsync.
+    pub async fn append(&self, entries: &mut Vec<Entry>) -> Result<u64, Error> {
+        let position = self.inner.log.append(payloads(entries)).await?;
+        self.note(entries);
         Ok(position)
+    }
+
+    /// As [`Ledger::append`], for what begins something: on a full disk it leaves the reserve alone.
+    ///
+    /// # Errors
+    /// As [`Ledger::append`].
+    pub async fn append_sparing(&self, entries: &mut Vec<Entry>) -> Result<u64, Error> {
+        let position = self.inner.log.append_sparing(payloads(entries)).await?;
+        self.note(entries);
+        Ok(position)
+    }
+
+    fn note(&self, entries: &mut Vec<Entry>) {
+        let mut memory = self.inner.memory.lock();
+        entries.drain(..).for_each(|entry| memory.take_in(entry.note));
     }
 
     /// Claims an idempotency key for a call that is about to be proposed.
     #[must_use]
     pub fn claim(&self, tenant: &str, key: &str, action_digest: &str, call_id: &str) -> Claim {
         self.inner.memory.lock().claim(tenant, key, action_digest, call_id)
+    }
+
+    /// Gives up the key of a call of which nothing could be recorded.
+    pub fn release(&self, call_id: &str) {
+        self.inner.memory.lock().close(call_id, true);
     }
 
     /// One call.
@@ -224,6 +247,10 @@ impl Ledger {
     pub async fn trace(&self, id: &str) -> Result<Option<v1::Trace>, Error> {
         self.inner.index.trace(self.inner.log.durable(), id.to_owned()).await
     }
+}
+
+fn payloads(entries: &[Entry]) -> impl Iterator<Item = Bytes> {
+    entries.iter().map(|entry| entry.payload.clone())
 }
 
 /// The index has seen only what was durable: a log that ends before it, or has another record

@@ -6,6 +6,7 @@
 
 mod read;
 mod scan;
+mod segment;
 mod writer;
 
 use std::fs::File;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
@@ -72,7 +74,7 @@ pub struct Record {
     /// Where it stands.
     pub place: Place,
     /// What was appended.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
 }
 
 /// Takes every durable record, in order, on the writer's thread: as many at once as became durable
@@ -126,17 +128,32 @@ impl Log {
 
     /// Appends payloads together and resolves when they are durable, to the last one's position.
     ///
-    /// A full queue makes this wait. Cancelling before it resolves leaves open whether they are.
+    /// On a full disk they may use the reserve. A full queue makes this wait. Cancelling before it
+    /// resolves leaves open whether they are durable.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] after any failed write; [`Error::TooLarge`].
-    pub async fn append(&self, payloads: Vec<Vec<u8>>) -> Result<u64, Error> {
+    /// [`Error::Full`], after which none of them is in the log and a later try may succeed;
+    /// [`Error::Poisoned`] after any failed fsync; [`Error::TooLarge`].
+    pub async fn append(&self, payloads: impl IntoIterator<Item = impl Into<Bytes>>) -> Result<u64, Error> {
+        self.enqueue(payloads.into_iter().map(Into::into).collect(), false).await
+    }
+
+    /// As [`Log::append`], for what begins something: on a full disk it leaves the reserve to the
+    /// results of what has begun.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub async fn append_sparing(&self, payloads: impl IntoIterator<Item = impl Into<Bytes>>) -> Result<u64, Error> {
+        self.enqueue(payloads.into_iter().map(Into::into).collect(), true).await
+    }
+
+    async fn enqueue(&self, payloads: Vec<Bytes>, spares: bool) -> Result<u64, Error> {
         if let Some(large) = payloads.iter().find(|payload| payload.len() > MAX_PAYLOAD) {
             return Err(Error::TooLarge(large.len()));
         }
         let (done, answer) = oneshot::channel();
         let stopped = || Error::Poisoned("the log's thread has ended".into());
-        self.queue.send(Batch { payloads, done }).await.map_err(|_| stopped())?;
+        self.queue.send(Batch { payloads, spares, done }).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 

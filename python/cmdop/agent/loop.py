@@ -28,6 +28,7 @@ from cmdop.errors import (
     MalformedCallError,
     RefusedError,
     StorageError,
+    StorageFullError,
     UnreachableError,
     reason_name,
 )
@@ -52,7 +53,15 @@ _OPEN = (
     v1.CallState.CALL_STATE_COMMITTING,
 )
 
-_HOPELESS = (UnreachableError, DrainingError, StorageError, LedgerCorruptError, BridgeClosedError, BridgeForkedError)
+_HOPELESS = (
+    UnreachableError,
+    DrainingError,
+    StorageError,
+    StorageFullError,
+    LedgerCorruptError,
+    BridgeClosedError,
+    BridgeForkedError,
+)
 """Errors that end a run: no other call would fare better."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from cmdop._bridge import CoreServer
 from cmdop.drain import drain_on_signal
-from cmdop.errors import InvalidConfigurationError
+from cmdop.errors import InvalidConfigurationError, StorageFullError
 from cmdop.policy import judge, vocabulary_version
 from cmdop.server.export import FLUSH_S, Flush, exporting
 from cmdop.server.settings import read_config
@@ -81,8 +83,22 @@ async def serve_until_signal(data: Path, listen: str, ready: Callable[[Server], 
 
 
 def leave_key(path: Path, key: bytes) -> None:
-    """Writes a verifying key for hosts to read, whole or not at all."""
+    """Writes a verifying key for hosts to read, whole or not at all.
+
+    Raises:
+        StorageFullError: The disk has no room for it.
+    """
+    content = key.hex() + "\n"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        # A start on a full disk needs no room for what is there already.
+        if path.read_text() == content:
+            return
     fresh = path.with_suffix(".new")
-    fresh.write_text(key.hex() + "\n")
-    fresh.chmod(0o644)
-    fresh.replace(path)
+    try:
+        fresh.write_text(content)
+        fresh.chmod(0o644)
+        fresh.replace(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StorageFullError(f"no room for {path}: {error.strerror}; make room, then start again") from None

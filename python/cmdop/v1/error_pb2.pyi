@@ -77,6 +77,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_LOAD_SHED: _ClassVar[Reason]
     REASON_DRAINING: _ClassVar[Reason]
     REASON_STORAGE_ERROR: _ClassVar[Reason]
+    REASON_STORAGE_FULL: _ClassVar[Reason]
     REASON_LEDGER_CORRUPT: _ClassVar[Reason]
     REASON_UNREACHABLE: _ClassVar[Reason]
     REASON_INTERNAL: _ClassVar[Reason]
@@ -144,6 +145,7 @@ REASON_SLOW_CONSUMER: Reason
 REASON_LOAD_SHED: Reason
 REASON_DRAINING: Reason
 REASON_STORAGE_ERROR: Reason
+REASON_STORAGE_FULL: Reason
 REASON_LEDGER_CORRUPT: Reason
 REASON_UNREACHABLE: Reason
 REASON_INTERNAL: Reason

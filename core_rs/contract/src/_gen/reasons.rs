@@ -61,4 +61,5 @@
     Spec { reason: Reason::Unreachable, name: "UNREACHABLE", grpc_code: 14, retry: RetryClass::SameKey, remedy: "retry_after", summary: "The server cannot be reached." },
     Spec { reason: Reason::Internal, name: "INTERNAL", grpc_code: 13, retry: RetryClass::Never, remedy: "stop", summary: "A defect of cmdop." },
     Spec { reason: Reason::InvalidConfiguration, name: "INVALID_CONFIGURATION", grpc_code: 9, retry: RetryClass::AfterFix, remedy: "fix_arguments", summary: "A configuration or policy file is invalid; the process does not start with it." },
+    Spec { reason: Reason::StorageFull, name: "STORAGE_FULL", grpc_code: 8, retry: RetryClass::SameKey, remedy: "retry_after", summary: "The server's disk is full; nothing was executed, and new calls are taken as soon as there is room." },
 ]

@@ -118,12 +118,15 @@ impl Driver {
             return self.settle(v1::Outcome::NotApplied, None, Some(stop)).await;
         }
         // A person may take hours: what was considered by then is stale.
-        let pending = std::mem::take(&mut self.pending);
         let ttl = self.gate.shared().options.approval_ttl;
         let proposal = self.call.proposal.clone().unwrap_or_default();
         let about = Held { call_id: &self.call.call_id, proposal: &proposal, diff: self.call.observation.as_ref() };
-        let held = self.gate.shared().ledger.hold(ask, about, ttl, pending).await;
-        let event = held.map_err(|error| self.unrecorded(error))?;
+        let held = self.gate.shared().ledger.hold(ask, about, ttl, &mut self.pending).await;
+        let event = match held {
+            Ok(event) => event,
+            Err(error) => return self.not_begun(error).await,
+        };
+        self.is_recorded = true;
         self.fold(event)?;
         self.considered = None;
         // Watchers hear of the question before anyone can learn from the call that there is one.
@@ -147,17 +150,17 @@ impl Driver {
             proposal,
             ttl: self.gate.shared().options.permit_ttl,
         };
-        let pending = std::mem::take(&mut self.pending);
-        let nothing_lost = pending.is_empty();
-        let issued = match self.gate.shared().ledger.permit(clearance, request, pending).await {
+        let nothing_lost = self.pending.is_empty();
+        let issued = match self.gate.shared().ledger.permit(clearance, request, &mut self.pending).await {
             Ok(issued) => issued,
             // The approval does not hold any more: no permit, and that is an outcome.
             Err(cmdop_ledger::Error::Typed(error)) if nothing_lost => {
                 self.discard();
                 return self.settle(v1::Outcome::NotApplied, None, Some(*error)).await;
             }
-            Err(error) => return Err(self.unrecorded(error)),
+            Err(error) => return self.not_begun(error).await,
         };
+        self.is_recorded = true;
         self.fold(issued.event)?;
         let permit_id = self.call.permits.last().map(|permit| permit.permit_id.clone());
         self.tell();
@@ -169,6 +172,15 @@ impl Driver {
             // It was never handed over, so it cannot have run.
             Err(error) => self.settle(v1::Outcome::NotApplied, None, Some(error)).await,
         }
+    }
+
+    /// What the ledger did not take has not begun. Of a call that it knows, that is an outcome.
+    async fn not_begun(&mut self, error: cmdop_ledger::Error) -> Result<(), v1::Error> {
+        if !self.is_recorded || !matches!(error, cmdop_ledger::Error::Full(_)) {
+            return Err(self.unrecorded(error));
+        }
+        self.discard();
+        self.settle(v1::Outcome::NotApplied, None, Some(error.into())).await
     }
 
     /// Ends a held call whose approval no longer fits.

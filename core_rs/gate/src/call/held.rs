@@ -8,7 +8,7 @@ use cmdop_contract::v1::{self, Approval, ApprovalStatus, ApprovalVerdict, CallSt
 use cmdop_ledger::Clearance;
 use cmdop_policy::decide::{Ask, Decided, DiffDecided};
 
-use super::Driver;
+use super::{Driver, FULL};
 use crate::gate::now;
 use crate::live::Input;
 
@@ -43,12 +43,19 @@ impl Driver {
                     None => return Err(super::internal("the server is stopping")),
                 },
                 () = tokio::time::sleep(left.max(least)) => {
-                    if let Some(now) = self.gate.expire_approvals(&approval.approval_id).await? {
-                        approval = now;
-                        Arc::make_mut(&mut self.call).approval = Some(approval.clone());
+                    least = match self.gate.expire_approvals(&approval.approval_id).await {
+                        Ok(found) => {
+                            if let Some(now) = found {
+                                approval = now;
+                                Arc::make_mut(&mut self.call).approval = Some(approval.clone());
+                            }
+                            // Whoever decides it at this very moment is not durable yet.
+                            AGAIN
+                        }
+                        // It expires as soon as that can be recorded and read.
+                        Err(error) if matches!(error.reason(), Reason::StorageFull | Reason::StorageError) => FULL,
+                        Err(error) => return Err(error),
                     }
-                    // Whoever decides it at this very moment is not durable yet.
-                    least = AGAIN;
                 }
             }
         }
@@ -109,7 +116,13 @@ impl Driver {
             comment: why.clone(),
             digest: approval.digest.clone(),
         };
-        match self.gate.shared().ledger.decide_approval(request).await {
+        let decided = loop {
+            match self.gate.shared().ledger.decide_approval(request.clone()).await {
+                Err(cmdop_ledger::Error::Full(_)) => tokio::time::sleep(FULL).await,
+                decided => break decided,
+            }
+        };
+        match decided {
             Ok(approval) => {
                 Arc::make_mut(&mut self.call).approval = Some(approval.clone());
                 self.gate.announce(approval);

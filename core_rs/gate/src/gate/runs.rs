@@ -23,7 +23,7 @@ impl Gate {
             started_at: now(),
             ..v1::Run::default()
         };
-        self.append(run_id, event::Kind::RunStarted(v1::RunStarted { run: Some(run.clone()) })).await?;
+        self.append_sparing(run_id, event::Kind::RunStarted(v1::RunStarted { run: Some(run.clone()) })).await?;
         Ok(run)
     }
 
@@ -33,7 +33,8 @@ impl Gate {
     /// UNKNOWN_RUN.
     pub async fn record_turn(&self, turn: v1::ModelTurn) -> Result<(), v1::Error> {
         self.run(&turn.run_id).await?;
-        self.append(turn.run_id.clone(), event::Kind::TurnRecorded(v1::TurnRecorded { turn: Some(turn) })).await
+        let recorded = event::Kind::TurnRecorded(v1::TurnRecorded { turn: Some(turn.clone()) });
+        self.append_sparing(turn.run_id, recorded).await
     }
 
     /// Closes a run.

@@ -117,10 +117,19 @@ impl Life {
         Self::with(dir, |_| {})
     }
 
+    /// Its ledger is in this directory.
+    pub fn at(dir: &Path) -> Self {
+        Self::with_at(dir, |_| {})
+    }
+
     pub fn with(dir: &TempDir, set: impl FnOnce(&mut Setup)) -> Self {
+        Self::with_at(dir.path(), set)
+    }
+
+    fn with_at(dir: &Path, set: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = Setup::default();
         set(&mut setup);
-        let ledger = Ledger::open(dir.path(), &cmdop_ledger::Options::default()).expect("the ledger opens");
+        let ledger = Ledger::open(dir, &cmdop_ledger::Options::default()).expect("the ledger opens");
         let engine = Engine::load(&setup.policies).expect("the policies load");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");

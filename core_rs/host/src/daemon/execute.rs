@@ -132,9 +132,10 @@ async fn turn_away(shared: &Shared, named: &Permit, outbound: &Sender<HostToServ
 }
 
 /// # Errors
-/// The ledger's, which stops the daemon once the server was told that nothing ran.
+/// The ledger's, which stops the daemon once the server was told that nothing ran; but not that its
+/// disk is full, which passes.
 async fn refuse(named: &Permit, error: Error, outbound: &Sender<HostToServer>) -> Result<(), Error> {
-    let is_lost = matches!(error, Error::Ledger(_));
+    let is_lost = matches!(error, Error::Ledger(_)) && error.reason() != Reason::HostStorageFull;
     let message = error.to_string();
     send(outbound, host_to_server::Kind::Report(failure(named, error))).await;
     if is_lost { Err(Error::later(Reason::StorageError, message)) } else { Ok(()) }

@@ -34,7 +34,7 @@ impl Ledger {
         ask: Ask,
         about: Held<'_>,
         ttl: Duration,
-        mut entries: Vec<Entry>,
+        entries: &mut Vec<Entry>,
     ) -> Result<Event, Error> {
         let Held { call_id, proposal, diff } = about;
         let created_at = now();
@@ -58,7 +58,10 @@ impl Ledger {
         let held = Kind::CallHeld(CallHeld { approval: Some(approval) });
         let event = Event { at: created_at, subject: call_id.to_owned(), kind: Some(held) };
         entries.push(Entry::from(&event));
-        self.append(entries).await?;
+        if let Err(error) = self.append_sparing(entries).await {
+            entries.pop();
+            return Err(error);
+        }
         Ok(event)
     }
 
@@ -98,7 +101,8 @@ impl Ledger {
             }
             Err(error) => return Err(error),
         };
-        self.append(vec![Entry::from(&decided(&approval))]).await?;
+        let recorded = self.append(&mut vec![Entry::from(&decided(&approval))]).await;
+        recorded.inspect_err(|error| self.undecide(std::slice::from_ref(&approval), error))?;
         Ok(approval)
     }
 
@@ -146,9 +150,24 @@ impl Ledger {
             }
         }
         if !expired.is_empty() {
-            self.append(expired.iter().map(|approval| Entry::from(&decided(approval))).collect()).await?;
+            let mut entries = expired.iter().map(|approval| Entry::from(&decided(approval))).collect();
+            self.append(&mut entries).await.inspect_err(|error| self.undecide(&expired, error))?;
         }
         Ok(expired)
+    }
+
+    /// Verdicts of which nothing was recorded were none. What is uncertain stays decided.
+    fn undecide(&self, approvals: &[Approval], error: &Error) {
+        if !matches!(error, Error::Full(_)) {
+            return;
+        }
+        let mut memory = self.inner.memory.lock();
+        for decided in approvals {
+            if let Some(approval) = memory.approvals.get_mut(&decided.approval_id) {
+                approval.status = ApprovalStatus::Pending.into();
+                approval.decision = None;
+            }
+        }
     }
 }
 

@@ -100,6 +100,13 @@ impl Memory {
         self.permitted.entry(call_id.to_owned()).or_default().insert((attempt, stage.into()))
     }
 
+    /// Takes back that an attempt's stage has its permit: nothing of it was recorded.
+    pub(super) fn give_permit_back(&mut self, call_id: &str, attempt: u32, stage: Stage) {
+        if let Some(taken) = self.permitted.get_mut(call_id) {
+            taken.remove(&(attempt, stage.into()));
+        }
+    }
+
     /// Folds in what a durable event says. Taking in again what was decided here changes nothing.
     pub(super) fn take_in(&mut self, note: Note) {
         match note {
@@ -134,7 +141,7 @@ impl Memory {
 
     /// Forgets what only an open call needs. A key whose call changed nothing and may come again is
     /// free again; any other stays spent for ever.
-    fn close(&mut self, call_id: &str, release_key: bool) {
+    pub(super) fn close(&mut self, call_id: &str, release_key: bool) {
         self.permitted.remove(call_id);
         for approval_id in self.asked.remove(call_id).unwrap_or_default() {
             self.approvals.remove(&approval_id);

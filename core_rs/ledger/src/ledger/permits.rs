@@ -82,7 +82,7 @@ impl Ledger {
         &self,
         clearance: Clearance,
         request: PermitRequest,
-        mut entries: Vec<Entry>,
+        entries: &mut Vec<Entry>,
     ) -> Result<Issued, Error> {
         let permit = content(&clearance, request)?;
         self.take(&clearance, &permit)?;
@@ -91,12 +91,17 @@ impl Ledger {
         let intent = CallPermitted { permit: Some(permit), approval_id: clearance.approval_id().into() };
         let event = Event { at, subject, kind: Some(Kind::CallPermitted(intent)) };
         entries.push(Entry::from(&event));
-        self.append(entries).await?;
+        if let Err(error) = self.append_sparing(entries).await {
+            entries.pop();
+            self.give_back(&clearance, &event, &error);
+            return Err(error);
+        }
         Ok(Issued { signed: self.inner.key.sign(encoded), event })
     }
 
     /// Consumes the approval and the attempt's stage, under one lock: of two callers one gets them.
-    /// If recording fails afterwards both stay consumed, and nothing runs.
+    /// If recording fails afterwards nothing runs, and both stay consumed unless it is certain that
+    /// nothing was recorded.
     fn take(&self, clearance: &Clearance, permit: &Permit) -> Result<(), Error> {
         let mut memory = self.inner.memory.lock();
         if let Clearance::Approved(ask, approval_id) = clearance {
@@ -120,6 +125,21 @@ impl Ledger {
             return Err(Error::typed(Reason::Internal, "this attempt already has its permit for this stage"));
         }
         Ok(())
+    }
+
+    fn give_back(&self, clearance: &Clearance, intent: &Event, error: &Error) {
+        if !matches!(error, Error::Full(_)) {
+            return;
+        }
+        let mut memory = self.inner.memory.lock();
+        if let Clearance::Approved(_, approval_id) = clearance
+            && let Some(approval) = memory.approvals.get_mut(approval_id)
+        {
+            approval.status = ApprovalStatus::Approved.into();
+        }
+        if let Some(Kind::CallPermitted(CallPermitted { permit: Some(permit), .. })) = &intent.kind {
+            memory.give_permit_back(&permit.call_id, permit.attempt, permit.stage());
+        }
     }
 }
 

@@ -111,7 +111,7 @@ async fn a_record_is_read_back_by_its_place_while_the_log_goes_on() {
     let (log, _) = Log::open_with(dir.path(), |_, _, _| Ok(()), follow).expect("opens");
     // Around the length of the first read, frame included, and far beyond it.
     let sizes = [0, 1, 4_055, 4_056, 4_057, 300_000, 7];
-    log.append(sizes.iter().map(|&size| vec![0x5a; size]).collect()).await.expect("durable");
+    log.append(sizes.iter().map(|&size| vec![0x5a_u8; size])).await.expect("durable");
     log.append(vec![b"last".to_vec()]).await.expect("durable");
 
     let mut reader = Reader::new(dir.path());
@@ -128,7 +128,7 @@ async fn a_record_is_read_back_by_its_place_while_the_log_goes_on() {
     };
     let again = Log::open_with(dir.path(), visit, |_| Ok(Box::new(|_| {})));
     again.expect("opens again");
-    assert_eq!(scanned, records.into_iter().map(|record| (record.place, record.payload)).collect::<Vec<_>>());
+    assert_eq!(scanned, records.into_iter().map(|record| (record.place, record.payload.to_vec())).collect::<Vec<_>>());
 
     let segment = segment_path(dir.path(), 1);
     let mut bytes = fs::read(&segment).expect("the segment");
