@@ -1,7 +1,5 @@
 //! Every effect of a call, authorised point by point.
 
-use std::collections::HashMap;
-
 use cmdop_contract::effect::{Class as EffectClass, Effect, Target, class, is_held_back};
 use cmdop_contract::v1::{EffectKind, PermittedEffect, PolicyRef, Prediction};
 use cmdop_contract::validate::Validated;
@@ -66,9 +64,6 @@ pub(super) struct Assessment<'a> {
     pub(super) masked: Vec<PathClass>,
 }
 
-/// What was authorised already: a prediction usually repeats the declaration.
-type Known = HashMap<(EffectKind, String, Option<u32>), (Verdict, Option<Verdict>)>;
-
 impl<'a> Assessment<'a> {
     /// # Errors
     /// Why policy could not be asked at all; nothing is then allowed.
@@ -85,7 +80,6 @@ impl<'a> Assessment<'a> {
         let inquiry = Inquiry::new(engine, facts, tool, effects);
         let masked = if masks::is_command(validated) { masks::classes(engine, &inquiry) } else { Vec::new() };
         let mut assessment = Self { findings: Vec::new(), inquiry, classes: Classes::of(facts.host), masked };
-        let mut known = Known::new();
         for effect in &prediction.effects {
             let target = Target::parse(effect.kind(), &effect.target, &Default::default())
                 .map_err(|error| format!("the predicted effect `{}` cannot be read: {error}", effect.target))?;
@@ -94,10 +88,10 @@ impl<'a> Assessment<'a> {
             let certain = look || effect.certain;
             let draft =
                 Draft { kind: effect.kind(), target, origin: Origin::Predicted, certain, containable, max_count: None };
-            assessment.add(engine, draft, &mut known);
+            assessment.add(engine, draft);
         }
         if !prediction.unanalysable.is_empty() {
-            assessment.add_unforeseen_looks(engine, declared, &mut known);
+            assessment.add_unforeseen_looks(engine, declared);
         }
         for Effect { kind, target, max_count, .. } in declared {
             let look = class(*kind) == EffectClass::Look;
@@ -110,7 +104,7 @@ impl<'a> Assessment<'a> {
                 containable,
                 max_count: *max_count,
             };
-            assessment.add(engine, draft, &mut known);
+            assessment.add(engine, draft);
         }
         assessment.settle_writes();
         Ok(assessment)
@@ -118,26 +112,23 @@ impl<'a> Assessment<'a> {
 
     /// Nobody foresaw what the command looks at, and it says that it changes what is masked: to do so it
     /// must see that, so policy is asked about a look.
-    fn add_unforeseen_looks(&mut self, engine: &Engine, declared: &[Effect], known: &mut Known) {
+    fn add_unforeseen_looks(&mut self, engine: &Engine, declared: &[Effect]) {
         for Effect { kind, target, .. } in declared {
             if masks::sees_content(*kind) && masks::names(&self.classes, &self.masked, target) {
                 let (kind, target, origin) = (EffectKind::FileRead, target.clone(), Origin::Predicted);
                 let draft = Draft { kind, target, origin, certain: true, containable: true, max_count: None };
-                self.add(engine, draft, known);
+                self.add(engine, draft);
             }
         }
     }
 
-    fn add(&mut self, engine: &Engine, draft: Draft, known: &mut Known) {
-        let key = (draft.kind, draft.target.to_string(), draft.max_count);
-        let (verdict, uncertain) = match known.get(&key) {
-            Some(answer) => answer.clone(),
-            None => {
-                let answer = self.authorise(engine, &draft);
-                known.insert(key, answer.clone());
-                answer
-            }
-        };
+    fn add(&mut self, engine: &Engine, draft: Draft) {
+        let wanted = (draft.kind, draft.target.to_string(), draft.max_count);
+        let (verdict, uncertain) = self.inquiry.recall(&wanted).unwrap_or_else(|| {
+            let judged = self.authorise(engine, &draft);
+            self.inquiry.remember(wanted, judged.clone());
+            judged
+        });
         let Draft { kind, target, origin, certain, containable, max_count } = draft;
         self.findings.push(Finding {
             kind,
@@ -177,6 +168,9 @@ impl<'a> Assessment<'a> {
     /// `>` either creates or modifies: neither is certain, yet one of them is.
     fn settle_writes(&mut self) {
         let doubtful = |finding: &Finding| finding.origin == Origin::Predicted && !finding.certain;
+        if !self.findings.iter().any(doubtful) {
+            return;
+        }
         let targets = |kind: EffectKind, findings: &[Finding]| -> Vec<String> {
             let of_kind = findings.iter().filter(|finding| finding.kind == kind && doubtful(finding));
             of_kind.map(|finding| finding.target.to_string()).collect()

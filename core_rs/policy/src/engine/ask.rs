@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cedar_policy::{Context, Decision, Entities, Entity, EntityUid, Request, Response, RestrictedExpression};
 use cmdop_contract::v1::{AutonomyLevel, EffectKind, PolicyRef};
 
-use super::memory::{Answer, Answers, recall, remember};
+use super::memory::{Answer, Answers, Judged, Wanted, recall, recall_effect, remember, remember_effect};
 use super::name::action_uid;
 use super::slice::Place;
 use super::{Engine, Group, uid};
@@ -139,6 +139,19 @@ impl<'a> Inquiry<'a> {
     pub(crate) fn new(engine: &'a Engine, facts: &Facts<'a>, tool: &str, effects: usize) -> Self {
         let answers = engine.memory.answers(facts, level_name(facts.effective_level()), tool, effects);
         Self { engine, facts: *facts, tool: tool.to_owned(), effects, answers, prepared: OnceCell::new() }
+    }
+
+    /// What calls like this one were told about a whole effect before.
+    pub(crate) fn recall(&self, wanted: &Wanted) -> Option<Judged> {
+        recall_effect(&self.answers, wanted)
+    }
+
+    /// Remembers what was said about a whole effect. Errors are not remembered: the next may go well.
+    pub(crate) fn remember(&self, wanted: Wanted, judged: Judged) {
+        let failed = |verdict: &Verdict| matches!(verdict, Verdict::Failed(_));
+        if !failed(&judged.0) && !judged.1.as_ref().is_some_and(failed) {
+            remember_effect(&self.answers, wanted, judged);
+        }
     }
 
     /// The worst answer of all principals about one point.

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use cedar_policy::{EntityUid, Policy};
 use cmdop_contract::v1::EffectKind;
 
+use super::Verdict;
 use crate::decide::Facts;
 use crate::points::Point;
 
@@ -63,6 +64,7 @@ struct Caller {
     effects: usize,
     host: String,
     labels: Vec<(String, String)>,
+    workspaces: Vec<String>,
 }
 
 /// A question as far as policies can tell questions apart.
@@ -75,8 +77,19 @@ pub(super) struct Question {
     within: Vec<u32>,
 }
 
-/// Answers to one kind of call's questions.
-pub(super) type Answers = RwLock<HashMap<Question, Answer>>;
+/// What is remembered for one kind of call.
+#[derive(Default)]
+pub(super) struct Answers {
+    questions: RwLock<HashMap<Question, Answer>>,
+    /// Whole effects: most calls are about targets that were asked about before.
+    effects: RwLock<HashMap<Wanted, Judged>>,
+}
+
+/// An effect that was judged before it happened: kind, target, most that it may count.
+pub(crate) type Wanted = (EffectKind, String, Option<u32>);
+
+/// What policy says about the points that an effect surely has, and about those that it may have.
+pub(crate) type Judged = (Verdict, Option<Verdict>);
 
 /// The memory of an engine. Another set of policies has another engine, and so another memory.
 #[derive(Default)]
@@ -109,6 +122,7 @@ impl Memory {
             effects,
             host: facts.host.name.clone(),
             labels,
+            workspaces: facts.host.workspaces.clone(),
         };
         if let Some(answers) = self.calls.read().unwrap_or_else(PoisonError::into_inner).get(&caller) {
             return answers.clone();
@@ -129,13 +143,25 @@ impl Memory {
 }
 
 pub(super) fn recall(answers: &Answers, question: &Question) -> Option<Answer> {
-    answers.read().unwrap_or_else(PoisonError::into_inner).get(question).cloned()
+    answers.questions.read().unwrap_or_else(PoisonError::into_inner).get(question).cloned()
 }
 
 pub(super) fn remember(answers: &Answers, question: Question, answer: Answer) {
-    let mut answers = answers.write().unwrap_or_else(PoisonError::into_inner);
-    if answers.len() >= MOST_QUESTIONS {
-        answers.clear();
+    keep(&answers.questions, question, answer);
+}
+
+pub(super) fn recall_effect(answers: &Answers, wanted: &Wanted) -> Option<Judged> {
+    answers.effects.read().unwrap_or_else(PoisonError::into_inner).get(wanted).cloned()
+}
+
+pub(super) fn remember_effect(answers: &Answers, wanted: Wanted, judged: Judged) {
+    keep(&answers.effects, wanted, judged);
+}
+
+fn keep<K: Eq + std::hash::Hash, V>(known: &RwLock<HashMap<K, V>>, key: K, value: V) {
+    let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+    if known.len() >= MOST_QUESTIONS {
+        known.clear();
     }
-    answers.insert(question, answer);
+    known.insert(key, value);
 }
