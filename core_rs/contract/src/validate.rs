@@ -147,11 +147,13 @@ impl Violations {
             1 => String::new(),
             count => format!(" (and {} more)", count - 1),
         };
-        let message = format!(
-            "{}: expected {}{more}",
-            if first.pointer.is_empty() { "the action" } else { &first.pointer },
-            first.expected
-        );
+        let place = if first.pointer.is_empty() { "the action" } else { &first.pointer };
+        let message = match first.reason() {
+            Reason::MalformedJson => {
+                format!("{place} is no valid JSON: {}; expected {}{more}", first.found, first.expected)
+            }
+            _ => format!("{place}: expected {}{more}", first.expected),
+        };
         let error = reason::error(first.reason(), message).fix_arguments(&first.pointer, &first.expected);
         Err(error.violations(self.list))
     }
@@ -183,12 +185,7 @@ fn check_arguments(tool: &Tool, action: &Action, limits: &Limits, found: &mut Vi
     let arguments = match json::parse(text) {
         Ok(arguments) => arguments,
         Err(error) => {
-            found.add(
-                Reason::MalformedJson,
-                "/arguments",
-                "one JSON object in which no key stands twice",
-                &error.to_string(),
-            );
+            found.add(Reason::MalformedJson, "/arguments", error.expected(), &error.to_string());
             return Value::Null;
         }
     };

@@ -84,6 +84,26 @@ fn what_cannot_be_meant_is_refused() {
 }
 
 #[test]
+fn json_that_cannot_be_read_says_where_and_how_to_mend_it() {
+    let mut said = std::collections::HashSet::new();
+    for (arguments, place) in [
+        ("{", "line 1 column 1"),
+        ("{}\n{}", "line 2 column 1"),
+        (" ", "line 1 column 1"),
+        (r#"{"path": NaN}"#, "line 1 column 10"),
+        (r#"{"path": 123456789012345678901234567890}"#, "line 1 column 39"),
+        (r#"{"path":"/a","path":"/b"}"#, "line 1 column 19"),
+    ] {
+        let error = check(action("files.read", arguments)).expect_err(arguments);
+        assert!(error.message.contains(place), "{place} in {}", error.message);
+        let violation = &error.violations[0];
+        assert!(violation.found.contains(place) && error.message.contains(&violation.expected), "{violation:?}");
+        said.insert(violation.expected.clone());
+    }
+    assert_eq!(said.len(), 6, "each has a remedy of its own: {said:?}");
+}
+
+#[test]
 fn a_command_is_a_line_or_its_words_and_not_both() {
     for (arguments, pointer) in [
         (r#"{"command":"ls","argv":["ls"],"cwd":"/"}"#, "/arguments/command"),
