@@ -59,9 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _is_text(token):
             return _usage_error(f"the argument {token!a} is not UTF-8 text", as_json=as_json)
     try:
-        code = app(tokens, exit_on_error=False, print_error=not as_json, result_action="return_value")
+        code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        return _usage_error(str(error), as_json=True) if as_json else ExitCode.USAGE
+        # Shown by us, because it quotes what was typed or pasted.
+        return _usage_error(str(error), as_json=as_json)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
