@@ -480,11 +480,13 @@ pub struct FixArguments {
     #[prost(string, tag = "2")]
     pub expected: ::prost::alloc::string::String,
 }
-/// Aim at less: the predicted or declared effect reaches what is forbidden.
+/// Aim at less: an effect reaches what is forbidden.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NarrowEffect {
+    /// What was predicted and reaches too far, if the message does not name it.
     #[prost(string, tag = "1")]
     pub predicted: ::prost::alloc::string::String,
+    /// What may be declared instead: policy allows it. Empty if the host cannot say.
     #[prost(string, tag = "2")]
     pub declared: ::prost::alloc::string::String,
 }
