@@ -223,6 +223,42 @@ def test_a_rejected_call_changes_nothing(up: Up) -> None:
     assert (code, again["error"]["reason"]) == (2, "APPROVAL_NOT_PENDING")
 
 
+def held_delete(up: Up) -> tuple[str, str]:
+    """A file, and a call of an agent that is held before it deletes it."""
+    path = new_file(up)
+    asked = ("call", "files.delete", "--host", "local", "--agent", "cleaner", "--intent", "x", "--arg", f"path={path}")
+    code, call = up.call(*asked)
+    assert code == 4, call
+    return path, call["call_id"]
+
+
+def test_a_preview_is_shown_and_exactly_it_is_committed(up: Up) -> None:
+    path, call_id = held_delete(up)
+    code, preview = up.call("preview", "show", call_id)
+    assert code == 0
+    assert [(effect["kind"], effect["target"]) for effect in preview["diff"]["effects"]] == [("file.delete", path)]
+    assert path in up.cmdop("preview", "show", call_id).stdout
+    code, refused = up.call("preview", "commit", call_id, "--digest", "0" * 64)
+    assert (code, refused["error"]["reason"]) == (3, "APPROVAL_VOID")
+    assert exists(up, path)
+    code, call = up.call("preview", "commit", call_id, "--digest", preview["digest"])
+    assert (code, call["outcome"]) == (0, "applied")
+    assert not exists(up, path)
+    code, again = up.call("preview", "commit", call_id)
+    assert (code, again["error"]["reason"]) == (2, "APPROVAL_NOT_PENDING")
+
+
+def test_a_discarded_preview_changes_nothing(up: Up) -> None:
+    path, call_id = held_delete(up)
+    code, call = up.call("preview", "discard", call_id, "--comment", "not now")
+    assert (code, call["outcome"], call["error"]["reason"]) == (0, "not_applied", "APPROVAL_REJECTED")
+    assert exists(up, path)
+    code, read = up.call("call", "files.read", "--host", "local", "--arg", f"path={path}")
+    code, none = up.call("preview", "show", read["call_id"])
+    assert (code, none["error"]["reason"]) == (2, "APPROVAL_NOT_PENDING")
+    assert up.call("preview", "show", "none")[1]["error"]["reason"] == "UNKNOWN_CALL"
+
+
 def test_a_command_that_fails_exits_5(up: Up) -> None:
     code, call = up.call(
         "call", "terminal.exec", "--host", "local", "--arg", "command=cat /srv/app/none", "--arg", "cwd=/srv/app"

@@ -45,6 +45,12 @@ approvals.command("cmdop.cli.approvals:approve", name="approve", help="Approve, 
 approvals.command("cmdop.cli.approvals:reject", name="reject", help="Reject: nothing of the call happens.")
 app.command(approvals)
 
+preview: Final = App(name="preview", help="What a held call would change, before anything changes.")
+preview.command("cmdop.cli.preview:show_preview", name="show", help="Show the exact diff that a call is held for.")
+preview.command("cmdop.cli.preview:commit_preview", name="commit", help="Approve exactly that diff, and apply it.")
+preview.command("cmdop.cli.preview:discard_preview", name="discard", help="Reject it: nothing changes.")
+app.command(preview)
+
 trace: Final = App(name="trace", help="What happened, and why.")
 trace.command("cmdop.cli.trace:show_trace", name="show", help="Show everything recorded about a call or a run.")
 trace.command("cmdop.cli.trace:export_trace", name="export", help="Send a trace to an OpenTelemetry collector.")
