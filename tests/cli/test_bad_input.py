@@ -24,8 +24,8 @@ def cmdop(*arguments: bytes | str, env: dict[str, str] | None = None) -> subproc
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
 
-def read(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
-    (tmp_path / "call.json").write_text(text)
+def read(tmp_path: Path, text: str | bytes, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    (tmp_path / "call.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     assert main(["call", "--from", str(tmp_path / "call.json"), "--json", "--server", "127.0.0.1:1"]) == 2
     error: dict[str, object] = json.loads(capsys.readouterr().out)["error"]
     assert error["reason"] == "MALFORMED_JSON"
@@ -39,12 +39,46 @@ def test_half_a_surrogate_pair_in_json_is_malformed(
     place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = read(tmp_path, place % "\\ud800", capsys)
-    assert "Unicode" in str(error["violations"])
+    assert "surrogate" in str(error["message"])
 
 
 @pytest.mark.parametrize("text", ['{"tool": "a", "tool": "b"}', '{"arguments": {"x": {"y": 1, "y": 1}}}'])
 def test_a_key_that_stands_twice_is_malformed(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "stands twice" in str(read(tmp_path, text, capsys)["message"])
+
+
+BAD_JSON: dict[str, tuple[str | bytes, str]] = {
+    "empty": ("", "line 1 column 1"),
+    "blank": ("\n \n", "line 1 column 1"),
+    "unfinished": ('{\n  "tool": "files.read",\n', "line 3 column 0"),
+    "trailing": ('{"tool": "a"}\n{}', "line 2 column 1"),
+    "twice": ('{"tool": "a",\n "tool": "b"}', "line 2 column 7"),
+    "not a number": ('{"arguments": {"x": NaN}}', "line 1 column 21"),
+    "too large": ('{"arguments": {"x": 1e999}}', "line 1 column 25"),
+    "not exact": ('{"arguments": {"x": ' + "9" * 30 + "}}", "line 1 column 50"),
+    "nested": ('{"host": ' + "[" * 5000 + "]" * 5000 + "}", "line 1 column 73"),
+    "not utf-8": (b'{"tool":\n"\xff"}', "line 2 column 2"),
+    "byte order mark": ("\ufeff{}", "line 1 column 1"),
+    "half a character": ('{"tool": "\\ud800"}', "line 1 column 17"),
+    "syntax": ("{tool: 1}", "line 1 column 2"),
+    "not an object": ("[1]", "the whole text is [1]"),
+    "unknown field": ('{"tool": "a", "too1": 1}', "/too1"),
+}
+
+
+def test_each_fault_of_json_is_told_apart_with_its_place_and_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: dict[str, str] = {}
+    for name, (text, _) in BAD_JSON.items():
+        error = read(tmp_path, text, capsys)
+        remedy = error["remedy"]
+        assert isinstance(remedy, dict)
+        said[name] = str(error["message"])
+        assert str(remedy["expected"]) in said[name]
+    wrong = {name: said[name] for name, (_, place) in BAD_JSON.items() if place not in said[name]}
+    assert not wrong
+    assert len(set(said.values())) == len(said)
 
 
 def test_json_that_nests_without_end_is_malformed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

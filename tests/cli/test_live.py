@@ -223,6 +223,42 @@ def test_a_rejected_call_changes_nothing(up: Up) -> None:
     assert (code, again["error"]["reason"]) == (2, "APPROVAL_NOT_PENDING")
 
 
+def held_delete(up: Up) -> tuple[str, str]:
+    """A file, and a call of an agent that is held before it deletes it."""
+    path = new_file(up)
+    asked = ("call", "files.delete", "--host", "local", "--agent", "cleaner", "--intent", "x", "--arg", f"path={path}")
+    code, call = up.call(*asked)
+    assert code == 4, call
+    return path, call["call_id"]
+
+
+def test_a_preview_is_shown_and_exactly_it_is_committed(up: Up) -> None:
+    path, call_id = held_delete(up)
+    code, preview = up.call("preview", "show", call_id)
+    assert code == 0
+    assert [(effect["kind"], effect["target"]) for effect in preview["diff"]["effects"]] == [("file.delete", path)]
+    assert path in up.cmdop("preview", "show", call_id).stdout
+    code, refused = up.call("preview", "commit", call_id, "--digest", "0" * 64)
+    assert (code, refused["error"]["reason"]) == (3, "APPROVAL_VOID")
+    assert exists(up, path)
+    code, call = up.call("preview", "commit", call_id, "--digest", preview["digest"])
+    assert (code, call["outcome"]) == (0, "applied")
+    assert not exists(up, path)
+    code, again = up.call("preview", "commit", call_id)
+    assert (code, again["error"]["reason"]) == (2, "APPROVAL_NOT_PENDING")
+
+
+def test_a_discarded_preview_changes_nothing(up: Up) -> None:
+    path, call_id = held_delete(up)
+    code, call = up.call("preview", "discard", call_id, "--comment", "not now")
+    assert (code, call["outcome"], call["error"]["reason"]) == (0, "not_applied", "APPROVAL_REJECTED")
+    assert exists(up, path)
+    code, read = up.call("call", "files.read", "--host", "local", "--arg", f"path={path}")
+    code, none = up.call("preview", "show", read["call_id"])
+    assert (code, none["error"]["reason"]) == (2, "APPROVAL_NOT_PENDING")
+    assert up.call("preview", "show", "none")[1]["error"]["reason"] == "UNKNOWN_CALL"
+
+
 def test_a_command_that_fails_exits_5(up: Up) -> None:
     code, call = up.call(
         "call", "terminal.exec", "--host", "local", "--arg", "command=cat /srv/app/none", "--arg", "cwd=/srv/app"
@@ -247,6 +283,51 @@ def test_a_person_reads_decision_effects_scores_and_remedy(up: Up) -> None:
     assert done.returncode == 3
     for word in ("deny", "file.delete", "/logs", "scores", "remedy"):
         assert word in done.stdout, done.stdout
+
+
+NASTY = "\x1b[2J\x1b]0;owned\x07\x9b31m \u202egnp.exe\u200b\r\x08"
+
+
+def test_no_control_character_of_a_call_reaches_the_terminal(up: Up) -> None:
+    path = f"/srv/app/{uuid.uuid4().hex[:8]}\x1b[31m\u202e"
+    action = {
+        "tool": "files.write",
+        "host": "local",
+        "intent": f"look {NASTY}",
+        "arguments": {"path": path, "content": NASTY},
+    }
+    asked = ("call", "--from", "-", "--agent", "cleaner")
+    held = json.loads(up.cmdop(*asked, "--json", stdin=json.dumps(action)).stdout)
+    assert held["approval_id"], held
+    about = [held["call_id"], held["approval_id"]]
+    ran = ("call", "terminal.exec", "--host", "local", "--arg", "cwd=/srv/app")
+    printed = [
+        up.cmdop(*asked, stdin=json.dumps(action)),
+        up.cmdop(*asked, "--json", stdin=json.dumps(action | {"intent": f"again {NASTY}"})),
+        up.cmdop("approvals", "show", about[1]),
+        up.cmdop("approvals", "list"),
+        up.cmdop("approvals", "reject", about[1], "--comment", f"no {NASTY}"),
+        *(up.cmdop(noun, "show", about[0], *flags) for noun in ("calls", "trace") for flags in ((), ("--json",))),
+        up.cmdop("calls", "list"),
+        up.cmdop(*ran, "--arg", "command=printf 'out \\033[31m \\2331m \\r'; printf 'err \\033[2J' >&2"),
+        up.cmdop(*ran, "--arg", f"command=echo '{NASTY}'"),
+        up.cmdop("calls", "show", NASTY),
+        up.cmdop("call", "files.read", "--host", NASTY, "--agent", NASTY, "--intent", "x", "--key", NASTY),
+        up.cmdop("call", NASTY, "--host", "local", "--json"),
+        up.cmdop("call", "--from", NASTY),
+        up.cmdop("call", "files.read", "--host", "local", f"--{NASTY}"),
+    ]
+    for done in printed:
+        for text in (done.stdout, done.stderr):
+            assert text.isprintable() or not {c for c in text if not c.isprintable()} - {"\n"}, (done.args, text)
+
+
+def test_a_name_that_is_none_is_refused_with_all_other_faults(up: Up) -> None:
+    code, call = up.call("call", "files.read", "--host", "lo cal", "--agent", "a\x1bb", "--key", "k" * 5000)
+    assert code == 2
+    pointers = {violation["pointer"] for violation in call["error"]["violations"]}
+    assert pointers == {"/intent", "/host", "/idempotency_key", "/actor/agent", "/arguments/path"}
+    assert all("128 ASCII letters" in fault["expected"] for fault in call["error"]["violations"][1:4])
 
 
 def test_lists_are_json_arrays(up: Up) -> None:

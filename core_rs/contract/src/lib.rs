@@ -6,6 +6,7 @@
 //! | [`effect`], [`target`] | what would change, where, how often; does this region hold what was observed? |
 //! | [`tool`] | what may be called, with which arguments; what follows exactly from them? |
 //! | [`mod@derive`] | what follows exactly from the arguments of a native tool? |
+//! | [`name`] | which texts name an actor, a host or a key? |
 //! | [`validate`] | is this proposal well formed, and if not: everything that is wrong with it |
 //! | [`life`], [`fold`] | which state follows; a call out of its events |
 //! | [`score`] | side effects, success, severity, clean |
@@ -22,6 +23,7 @@ pub mod fold;
 pub mod json;
 pub mod life;
 mod matching;
+pub mod name;
 pub mod path;
 pub mod reason;
 pub mod score;

@@ -1,5 +1,8 @@
 //! Validation of a proposal: every violation at once, each with a pointer and a remedy.
 
+mod abridge;
+mod envelope;
+
 use std::sync::Arc;
 
 use jsonschema::ValidationError;
@@ -13,6 +16,9 @@ use crate::tool::{Registry, Tool};
 use crate::v1::{Action, EffectKind, EffectSource, Error, FixArguments, Proposal, Reason, Remedy, Violation, remedy};
 use crate::{digest, json, reason};
 
+pub use abridge::abridged;
+pub use envelope::check_actor;
+
 /// Sizes that are accepted.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -22,15 +28,24 @@ pub struct Limits {
     pub intent_chars: usize,
     /// Declared effects.
     pub expected_effects: usize,
-    /// Characters of the idempotency key.
-    pub key_chars: usize,
+    /// Bytes of one effect's target: each byte of the longest path, escaped.
+    pub target_bytes: usize,
+    /// Characters of a model's own id of a tool call.
+    pub model_call_id_chars: usize,
     /// Violations that are reported.
     pub violations: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { arguments_bytes: 1 << 20, intent_chars: 2_000, expected_effects: 256, key_chars: 128, violations: 64 }
+        Self {
+            arguments_bytes: 1 << 20,
+            intent_chars: 2_000,
+            expected_effects: 256,
+            target_bytes: 16_384,
+            model_call_id_chars: 256,
+            violations: 64,
+        }
     }
 }
 
@@ -97,9 +112,13 @@ impl Validated {
 pub fn validate(registry: &Registry, proposal: Proposal, limits: &Limits, home: &str) -> Result<Validated, Error> {
     let nothing = Action::default();
     let action = proposal.action.as_ref().unwrap_or(&nothing);
-    let tool = registry.find(&action.tool)?.clone();
-    let mut found = Violations { list: Vec::new(), most: limits.violations };
-    check_envelope(&proposal, action, limits, &mut found);
+    let mut found = Violations::new(limits.violations);
+    envelope::check(&proposal, action, limits, &mut found);
+    let tool = match registry.find(&action.tool) {
+        Ok(tool) => tool.clone(),
+        // Which arguments it takes nobody knows, but what is wrong around them is.
+        Err(unknown) => return Err(found.into_result().err().unwrap_or(unknown)),
+    };
     let arguments = check_arguments(&tool, action, limits, &mut found);
     let cwd = check_path("cwd", &arguments, &mut found);
     check_nul(&arguments, &mut found);
@@ -121,13 +140,21 @@ fn template(tool: &Tool, arguments: &Value) -> Vec<Effect> {
     changes.map(|it| Effect::new(it.kind, it.target).at_least(it.least)).collect()
 }
 
-struct Violations {
+/// What is wrong, as it is found.
+#[derive(Debug)]
+pub struct Violations {
     list: Vec<Violation>,
     most: usize,
 }
 
 impl Violations {
-    fn add(&mut self, reason: Reason, pointer: &str, expected: &str, found: &str) {
+    /// None yet, and never more than `most`.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self { list: Vec::new(), most }
+    }
+
+    pub(crate) fn add(&mut self, reason: Reason, pointer: &str, expected: &str, found: &str) {
         if self.list.len() >= self.most {
             return;
         }
@@ -142,35 +169,25 @@ impl Violations {
         });
     }
 
-    fn into_result(self) -> Result<(), Error> {
+    /// Ok if there are none.
+    ///
+    /// # Errors
+    /// All of them; the error's reason is that of the first.
+    pub fn into_result(self) -> Result<(), Error> {
         let Some(first) = self.list.first() else { return Ok(()) };
         let more = match self.list.len() {
             1 => String::new(),
             count => format!(" (and {} more)", count - 1),
         };
-        let message = format!(
-            "{}: expected {}{more}",
-            if first.pointer.is_empty() { "the action" } else { &first.pointer },
-            first.expected
-        );
+        let place = if first.pointer.is_empty() { "the action" } else { &first.pointer };
+        let message = match first.reason() {
+            Reason::MalformedJson => {
+                format!("{place} is no valid JSON: {}; expected {}{more}", first.found, first.expected)
+            }
+            _ => format!("{place}: expected {}{more}", first.expected),
+        };
         let error = reason::error(first.reason(), message).fix_arguments(&first.pointer, &first.expected);
         Err(error.violations(self.list))
-    }
-}
-
-fn check_envelope(proposal: &Proposal, action: &Action, limits: &Limits, found: &mut Violations) {
-    let intent = action.intent.trim();
-    if intent.is_empty() || action.intent.chars().count() > limits.intent_chars {
-        let expected = format!("why this is done, in 1 to {} characters", limits.intent_chars);
-        found.add(Reason::InvalidAction, "/intent", &expected, &action.intent);
-    }
-    if action.host.is_empty() {
-        found.add(Reason::InvalidAction, "/host", "the name of a host", "");
-    }
-    let key = &proposal.idempotency_key;
-    if key.chars().count() > limits.key_chars || key.chars().any(char::is_control) {
-        let expected = format!("at most {} characters without control characters", limits.key_chars);
-        found.add(Reason::InvalidAction, "/idempotency_key", &expected, key);
     }
 }
 
@@ -184,12 +201,7 @@ fn check_arguments(tool: &Tool, action: &Action, limits: &Limits, found: &mut Vi
     let arguments = match json::parse(text) {
         Ok(arguments) => arguments,
         Err(error) => {
-            found.add(
-                Reason::MalformedJson,
-                "/arguments",
-                "one JSON object in which no key stands twice",
-                &error.to_string(),
-            );
+            found.add(Reason::MalformedJson, "/arguments", error.expected(), &error.to_string());
             return Value::Null;
         }
     };
@@ -281,6 +293,12 @@ fn check_expectations(action: &Action, base: &Base<'_>, limits: &Limits, found: 
     }
     let mut declared: Vec<Effect> = Vec::with_capacity(action.expect.len());
     for (index, expected) in action.expect.iter().enumerate() {
+        if expected.target.len() > limits.target_bytes {
+            let expectation = format!("at most {} bytes; use a pattern", limits.target_bytes);
+            let pointer = format!("/expect/{index}/target");
+            found.add(Reason::InvalidEffect, &pointer, &expectation, &abridge::stand_in(&expected.target));
+            continue;
+        }
         if EffectKind::try_from(expected.kind).is_err() || expected.kind() == EffectKind::Unspecified {
             found.add(
                 Reason::InvalidEffect,

@@ -113,6 +113,14 @@ pub(crate) fn is_over(state: CallState) -> bool {
     matches!(state, CallState::Applied | CallState::NotApplied | CallState::Unknown)
 }
 
+/// What a call that was proposed just now begins with.
+pub(crate) struct Fresh {
+    /// Its proposal as it is recorded.
+    pub(crate) entry: Entry,
+    /// The proposal as it came, if it is too large to be recorded. It is refused.
+    pub(crate) oversized: Option<Box<v1::Proposal>>,
+}
+
 /// Takes one call to its end.
 pub(crate) struct Driver {
     gate: Gate,
@@ -129,6 +137,7 @@ pub(crate) struct Driver {
     /// Reports to acknowledge once `pending` is durable.
     unacknowledged: Vec<String>,
     considered: Option<Box<Considered>>,
+    oversized: Option<Box<v1::Proposal>>,
     /// The permit that this life handed to the host, or asked it about.
     dispatched: Option<String>,
     /// The permit that the host said it started.
@@ -140,7 +149,8 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(gate: Gate, live: Arc<Live>, reins: Reins, call: Arc<Call>, proposed: Option<Entry>) -> Self {
+    pub(crate) fn new(gate: Gate, live: Arc<Live>, reins: Reins, call: Arc<Call>, fresh: Option<Fresh>) -> Self {
+        let (proposed, oversized) = fresh.map_or((None, None), |fresh| (Some(fresh.entry), fresh.oversized));
         Self {
             gate,
             live,
@@ -151,6 +161,7 @@ impl Driver {
             pending: proposed.into_iter().collect(),
             unacknowledged: Vec::new(),
             considered: None,
+            oversized,
             dispatched: None,
             started: None,
             evidence: false,

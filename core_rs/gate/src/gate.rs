@@ -12,7 +12,7 @@ use cmdop_contract::tool::Registry;
 use cmdop_contract::v1::{
     self, Approval, Call, CallProposed, Event, Host, HostHello, Proposal, Reason, event, server_to_host,
 };
-use cmdop_contract::validate::Limits;
+use cmdop_contract::validate::{self, Limits, Violations};
 use cmdop_contract::{digest, fold, life};
 use cmdop_ledger::{Claim, Entry, Ledger};
 use cmdop_policy::engine::Engine;
@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::call::{Driver, Ticket, internal};
+use crate::call::{Driver, Fresh, Ticket, internal};
 use crate::hosts::{Attachment, Hosts};
 use crate::judge::{Foresight, Judge};
 use crate::live::{Input, Live};
@@ -110,6 +110,9 @@ impl Gate {
         complete(&mut proposal);
         let call_id = new_id();
         let action_digest = digest::action_digest(proposal.action.get_or_insert_default());
+        // What is refused for its size is recorded by its length and digest; the driver is told the whole once.
+        let oversized = validate::abridged(&proposal, &self.shared.limits)
+            .map(|short| Box::new(std::mem::replace(&mut proposal, short)));
         let tenant = proposal.actor.as_ref().map(|actor| actor.tenant.clone()).unwrap_or_default();
         let key = proposal.idempotency_key.clone();
         let proposed = CallProposed { proposal: Some(proposal), action_digest: action_digest.clone() };
@@ -126,7 +129,7 @@ impl Gate {
                 );
             }
             match self.shared.ledger.claim(&tenant, &key, &action_digest, &call_id) {
-                Claim::New => return Ok(self.drive(&mut live, call, Some(entry))),
+                Claim::New => return Ok(self.drive(&mut live, call, Some(Fresh { entry, oversized }))),
                 Claim::Same(earlier) => earlier,
                 Claim::Conflict(earlier) => return Err(conflict(&key, &earlier)),
             }
@@ -174,8 +177,11 @@ impl Gate {
     /// Stops a call: a held one is rejected, a running one killed. Settled calls stay as they are.
     ///
     /// # Errors
-    /// UNKNOWN_CALL.
+    /// UNKNOWN_CALL, INVALID_ACTION for a reason that is too long.
     pub async fn cancel(&self, call_id: &str, why: &str) -> Result<Arc<Call>, v1::Error> {
+        let mut found = Violations::new(1);
+        found.check_length("/why", why, self.shared.limits.intent_chars);
+        found.into_result()?;
         self.notify(call_id, Input::Cancel { why: why.to_owned() }).await;
         self.follow(call_id).await?.settled_or_unknown().await
     }
@@ -183,7 +189,7 @@ impl Gate {
     /// Attaches a host; frames for it go into `frames`.
     ///
     /// # Errors
-    /// UNSUPPORTED_PROTOCOL, or PROTOCOL_VIOLATION if the name is empty or taken.
+    /// UNSUPPORTED_PROTOCOL, or PROTOCOL_VIOLATION if the name is none or taken.
     pub fn attach(
         &self,
         hello: HostHello,
@@ -291,11 +297,11 @@ impl Gate {
         &self.shared
     }
 
-    fn drive(&self, open: &mut HashMap<String, Arc<Live>>, call: Call, proposed: Option<Entry>) -> Ticket {
+    fn drive(&self, open: &mut HashMap<String, Arc<Live>>, call: Call, fresh: Option<Fresh>) -> Ticket {
         let call = Arc::new(call);
         let (live, reins) = Live::new(call.clone());
         open.insert(call.call_id.clone(), live.clone());
-        let driver = Driver::new(self.clone(), live.clone(), reins, call, proposed);
+        let driver = Driver::new(self.clone(), live.clone(), reins, call, fresh);
         let mut drivers = self.shared.drivers.lock();
         while drivers.try_join_next().is_some() {}
         drivers.spawn(driver.run());

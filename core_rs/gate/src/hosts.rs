@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cmdop_contract::name::{GRAMMAR, Name};
 use cmdop_contract::reason;
 use cmdop_contract::v1::{self, Host, HostHello, HostToServer, Reason, ServerToHost, host_to_server, server_to_host};
 use parking_lot::Mutex;
@@ -115,7 +116,7 @@ fn gone(name: &str) -> v1::Error {
 /// A host's presence. Dropping it detaches the host.
 pub struct Attachment {
     gate: Gate,
-    name: String,
+    name: Name,
     link: u64,
 }
 
@@ -123,7 +124,7 @@ impl Attachment {
     /// Attaches a host under the name it gives.
     ///
     /// # Errors
-    /// UNSUPPORTED_PROTOCOL, or PROTOCOL_VIOLATION if the name is empty or taken.
+    /// UNSUPPORTED_PROTOCOL, or PROTOCOL_VIOLATION if the name is none or taken.
     pub(crate) fn new(
         gate: Gate,
         hello: HostHello,
@@ -131,10 +132,10 @@ impl Attachment {
     ) -> Result<(Self, u32), v1::Error> {
         let protocol = crate::negotiate(hello.min_protocol, hello.max_protocol)?;
         let host = hello.host.unwrap_or_default();
-        if host.name.is_empty() {
-            return Err(reason::error(Reason::ProtocolViolation, "a host must say its name"));
-        }
-        let name = host.name.clone();
+        let name = Name::parse(&host.name).map_err(|not_a_name| {
+            let message = format!("a host must say its name when it attaches: {not_a_name}");
+            reason::error(Reason::ProtocolViolation, message).fix_arguments("/name", GRAMMAR)
+        })?;
         let link = gate.shared().hosts.link(host.clone(), frames)?;
         gate.note_host_attached(host);
         Ok((Self { gate, name, link }, protocol))
@@ -143,22 +144,22 @@ impl Attachment {
     /// Name of the host.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        self.name.as_str()
     }
 
     /// Tells the calls of this host that it is there. Call it after the host was welcomed.
     pub async fn ready(&self) {
-        self.gate.notify_host_calls(&self.name, || Input::Attached).await;
+        self.gate.notify_host_calls(self.name(), || Input::Attached).await;
     }
 
     /// Takes a frame that came from the host. A host speaks for its own calls only, and only while
     /// nobody else has its name.
     pub async fn frame(&self, frame: HostToServer) {
         use host_to_server::Kind;
-        if !self.gate.shared().hosts.is_current(&self.name, self.link) {
+        if !self.gate.shared().hosts.is_current(self.name(), self.link) {
             return;
         }
-        let (host, gate) = (&self.name, &self.gate);
+        let (host, gate) = (self.name(), &self.gate);
         match frame.kind {
             Some(Kind::Started(v1::Started { permit_id, call_id })) => {
                 let _ = gate.notify_from(host, &call_id, Input::Started { permit_id }).await;
@@ -194,8 +195,8 @@ impl Hosts {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        if self.gate.shared().hosts.unlink(&self.name, self.link) {
-            self.gate.note_host_detached(&self.name);
+        if self.gate.shared().hosts.unlink(self.name(), self.link) {
+            self.gate.note_host_detached(self.name());
         }
     }
 }

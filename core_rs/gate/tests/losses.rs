@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use cmdop_contract::v1::{ApprovalVerdict, CallState, HostToServer, Outcome, Reason, host_to_server};
+use cmdop_contract::v1::{ApprovalVerdict, CallState, HostToServer, Outcome, Reason, host_to_server, remedy};
 use support::{HostEnd, Life, failure, read, read_secret, touch, until, within, write};
 
 const SOON: Duration = Duration::from_millis(50);
@@ -79,6 +79,32 @@ fn a_host_lost_in_a_preview_leaves_the_machine_as_it_was() {
         host.told_to("discard", &preview.call_id).await;
         host.acknowledged(&preview).await;
     });
+}
+
+#[test]
+fn a_host_lost_while_it_looks_applied_nothing_and_nobody_waits_for_it() {
+    for comes_back in [false, true] {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        // The grace is for what may have had effects.
+        let life = Life::with(&dir, |setup| setup.options.host_grace = Duration::from_secs(3_600));
+        life.run(async {
+            let mut host = HostEnd::attach(&life).await;
+            let mut ticket = life.gate.submit(read("k")).await.expect("taken");
+            let permit = host.execute().await;
+            host.started(&permit).await;
+            if comes_back {
+                host.report(failure(&permit, Outcome::Unknown, Reason::OutcomeUnknown)).await;
+            } else {
+                drop(host);
+            }
+            let call = life.settled(&mut ticket).await;
+            assert_eq!((call.state(), call.outcome()), (CallState::NotApplied, Outcome::NotApplied));
+            let error = call.error.expect("why");
+            assert_eq!(error.reason(), Reason::HostUnavailable);
+            let remedy = error.remedy.and_then(|remedy| remedy.kind);
+            assert!(matches!(remedy, Some(remedy::Kind::RetryAfter(_))), "{remedy:?}");
+        });
+    }
 }
 
 #[test]

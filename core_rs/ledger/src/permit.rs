@@ -10,7 +10,7 @@
 //! }
 //! ```
 //!
-//! ```compile_fail
+//! ```compile_fail,E0451
 //! # use cmdop_ledger::permit::{VerifiedPermit, PermitError, verify};
 //! # use cmdop_contract::v1::SignedPermit;
 //! fn admit(signed: &SignedPermit) -> Result<VerifiedPermit, PermitError> {

@@ -14,6 +14,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use cmdop_contract::v1::{self, Actor, ClientFrame, Proposal, SessionProposal, client_frame};
+use cmdop_contract::validate::{Violations, check_actor};
 
 use crate::error::Error;
 use crate::frame::{Answer, Content, Outgoing};
@@ -43,6 +44,9 @@ const DEFAULT_CREDITS: u32 = 32;
 
 /// Frames outside of sessions' credits that may wait before no more input is taken.
 const CONTROL_FRAMES: usize = 1_024;
+
+/// Names that an actor has.
+const MAX_VIOLATIONS: usize = 5;
 
 /// One session in one life: an id may be used again after it was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +179,12 @@ impl Mux {
             return Err(violation(&format!("session {id} is open already")));
         }
         self.cut.remove(&id);
+        let mut found = Violations::new(MAX_VIOLATIONS);
+        open.actor.iter().for_each(|actor| check_actor(actor, &mut found));
+        if let Err(error) = found.into_result() {
+            self.control(Outgoing { session: id, sequence: 1, content: Content::Closed(Some(error)) }, now);
+            return Ok(());
+        }
         if self.sessions.len() >= self.limits.sessions {
             let most = self.limits.sessions;
             let error = Error::TooMany(format!(

@@ -375,7 +375,7 @@ fn a_refusal_names_policy_reason_remedy_and_effect() {
     let Some(remedy::Kind::NarrowEffect(narrow)) = error.remedy.as_ref().and_then(|remedy| remedy.kind.clone()) else {
         panic!("another remedy: {:?}", error.remedy)
     };
-    assert_eq!((narrow.predicted.as_str(), narrow.declared.as_str()), ("file.delete:/logs", "file.delete:/logs"));
+    assert_eq!((narrow.predicted.as_str(), narrow.declared.as_str()), ("", "file.delete:/srv/app/*"));
     assert_eq!(decision.effect(), PolicyEffect::Deny);
     assert_eq!(decision.stage(), Stage::Unspecified);
     assert!(decision.permitted.is_empty());
@@ -572,4 +572,30 @@ fn an_approval_holds_only_for_what_it_showed() {
         other => panic!("not asked: {}", summary(&other)),
     };
     assert_ne!(digest(call("file.read:/srv/app/a.pem")), digest(call("file.read:/srv/app/b.pem")));
+}
+
+/// The effect that a refusal's remedy proposes instead; `None` if the remedy is to stop.
+fn instead(call: &Call) -> Option<String> {
+    let Decided::Refuse(refusal) = call.decide(&engine()) else { panic!("refused") };
+    match refusal.error().remedy.clone().and_then(|remedy| remedy.kind).expect("a remedy") {
+        remedy::Kind::NarrowEffect(narrow) => Some(narrow.declared),
+        remedy::Kind::Stop(_) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_refusal_proposes_what_would_be_allowed_or_to_stop() {
+    let outside = Call::command("rm -rf /logs").at(AutonomyLevel::Ask).does("file.delete:/logs");
+    let proposed = instead(&outside).expect("there is a workspace");
+    assert_eq!(proposed, "file.delete:/srv/app/*");
+    // The remedy, followed, is not refused.
+    let followed = Call::command("rm x").at(AutonomyLevel::Ask).predicts("file.delete:/srv/app/x").declares(&proposed);
+    assert!(matches!(followed.decide(&engine()), Decided::Go(_)));
+    // What of the declaration is allowed is nearer.
+    let both = outside.declares("file.delete:/srv/app/logs/*");
+    assert_eq!(instead(&both).as_deref(), Some("file.delete:/srv/app/logs/*"));
+    let mut nowhere = Call::command("rm -rf /logs").at(AutonomyLevel::Ask).does("file.delete:/logs");
+    nowhere.host.workspaces.clear();
+    assert_eq!(instead(&nowhere), None);
 }

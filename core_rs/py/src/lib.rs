@@ -30,7 +30,9 @@ mod core {
     #[pymodule_export]
     use crate::host::HostDaemon;
     #[pymodule_export]
-    use crate::machine::{CoreError, Spawner, die_with_parent, enter_fixture, probe, start_logging, start_spawner};
+    use crate::machine::{
+        CoreError, Spawner, check_json, die_with_parent, enter_fixture, probe, start_logging, start_spawner,
+    };
     #[pymodule_export]
     use crate::runtime::{ClosedError, Runtime, Statistics};
     #[pymodule_export]

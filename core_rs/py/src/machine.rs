@@ -1,6 +1,6 @@
 //! What a process asks about itself and its machine, before any thread exists.
 
-use cmdop_contract::v1;
+use cmdop_contract::{json, v1};
 use cmdop_host::fixture;
 use parking_lot::Mutex;
 use prost::Message;
@@ -60,6 +60,12 @@ pub fn die_with_parent(parent: i32) -> PyResult<()> {
         std::process::exit(1);
     }
     Ok(())
+}
+
+/// Reads JSON as strictly as a server reads arguments, and says what is wrong with it.
+#[pyfunction]
+pub fn check_json(py: Python<'_>, name: &str, text: &[u8]) -> PyResult<()> {
+    json::parse_bytes(text).map(drop).map_err(|error| raise(py, error.typed(name)))
 }
 
 /// Writes the core's log to standard error, as directives like `warn,cmdop_gate=debug` say.

@@ -10,6 +10,7 @@ from cmdop._bridge.host import CoreHost
 from cmdop._bridge.items import Kind
 from cmdop._bridge.machine import (
     Spawner,
+    check_json,
     core_version,
     die_with_parent,
     enter_fixture,
@@ -29,6 +30,7 @@ __all__ = [
     "Kind",
     "Spawner",
     "Stream",
+    "check_json",
     "core_version",
     "die_with_parent",
     "enter_fixture",

@@ -18,6 +18,23 @@ def core_version() -> str:
     return _core.version()
 
 
+def check_json(name: str, text: bytes) -> None:
+    """Reads JSON as strictly as a server reads arguments: UTF-8, no key twice, no number that is not held exactly.
+
+    Args:
+        name: What the text is, for the message.
+        text: The JSON.
+
+    Raises:
+        MalformedJsonError: It is none; the message says what is wrong, at which line and column, and what to
+            write instead.
+    """
+    try:
+        _core.check_json(name, text)
+    except _core.CoreError as error:
+        raise _typed(error) from None
+
+
 def start_logging(filter: str) -> None:
     """Writes the core's log to standard error, as `RUST_LOG` directives say. Once per process."""
     _core.start_logging(filter)

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from cmdop import v1
+from cmdop._bridge import check_json
 from cmdop.agent.model import Function, FunctionCall
 from cmdop.document import KINDS, action_from_document
-from cmdop.errors import UnknownHostError, UnknownToolError
+from cmdop.errors import MalformedJsonError, UnknownHostError, UnknownToolError
 
 Schema = dict[str, Any]
 
@@ -97,12 +98,12 @@ class Offer:
         if tool is None:
             raise self._not_offered(asked.name)
         try:
+            check_json("what the model wrote", (asked.arguments or "{}").encode())
             given: object = json.loads(asked.arguments or "{}")
-            if isinstance(given, dict):
-                return self._read(tool, cast("dict[str, Any]", given))
-        except (ValueError, RecursionError):
-            # No JSON, or text and nesting that no message takes.
-            pass
+        except (MalformedJsonError, UnicodeEncodeError):
+            given = None
+        if isinstance(given, dict):
+            return self._read(tool, cast("dict[str, Any]", given))
         # Passed on as it is, so that the refusal is typed, recorded and taught by the server.
         return self.unread(asked)
 

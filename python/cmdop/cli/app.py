@@ -45,6 +45,12 @@ approvals.command("cmdop.cli.approvals:approve", name="approve", help="Approve, 
 approvals.command("cmdop.cli.approvals:reject", name="reject", help="Reject: nothing of the call happens.")
 app.command(approvals)
 
+preview: Final = App(name="preview", help="What a held call would change, before anything changes.")
+preview.command("cmdop.cli.preview:show_preview", name="show", help="Show the exact diff that a call is held for.")
+preview.command("cmdop.cli.preview:commit_preview", name="commit", help="Approve exactly that diff, and apply it.")
+preview.command("cmdop.cli.preview:discard_preview", name="discard", help="Reject it: nothing changes.")
+app.command(preview)
+
 trace: Final = App(name="trace", help="What happened, and why.")
 trace.command("cmdop.cli.trace:show_trace", name="show", help="Show everything recorded about a call or a run.")
 trace.command("cmdop.cli.trace:export_trace", name="export", help="Send a trace to an OpenTelemetry collector.")
@@ -59,9 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _is_text(token):
             return _usage_error(f"the argument {token!a} is not UTF-8 text", as_json=as_json)
     try:
-        code = app(tokens, exit_on_error=False, print_error=not as_json, result_action="return_value")
+        code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        return _usage_error(str(error), as_json=True) if as_json else ExitCode.USAGE
+        # Shown by us, because it quotes what was typed or pasted.
+        return _usage_error(str(error), as_json=as_json)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

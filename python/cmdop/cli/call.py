@@ -136,25 +136,15 @@ def _default_intent(proposal: v1.Proposal, user: str, agent: str | None) -> str:
 
 
 def _read(source: str) -> v1.Proposal:
-    try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _malformed(f"{source} cannot be read: {error}", "a file of UTF-8 text") from None
-    try:
-        document = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise _malformed(f"the call is not valid JSON: {error}", "one JSON object") from None
-    return proposal_from_document(document)
+    from cmdop._bridge import check_json
 
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, unless it says the same thing twice: which of the two was meant is not for us to guess."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {json.dumps(twice)} stands twice in one object")
-    return found
+    name = "standard input" if source == "-" else source
+    try:
+        text = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise _malformed(f"{name} cannot be read: {error.strerror}", "a file with the JSON of one call, or -") from None
+    check_json(name, text)
+    return proposal_from_document(json.loads(text))
 
 
 def _malformed(message: str, expected: str) -> MalformedJsonError:

@@ -14,6 +14,7 @@ from cyclopts.validators import Number
 from cmdop.cli.exit import ExitCode, code_of_error
 from cmdop.client import Client
 from cmdop.document import error_document
+from cmdop.document.text import is_seen
 from cmdop.errors import CmdopError, InvalidActionError, InvalidConfigurationError
 
 AsJson: TypeAlias = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
@@ -80,10 +81,13 @@ def report_error(error: CmdopError, *, as_json: bool) -> None:
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on standard output."""
+    """One JSON document on standard output.
+
+    What a terminal would obey or not show stands in it as JSON's escapes, and so does half a surrogate pair.
+    """
     text = json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
-    # Half a surrogate pair, which is no UTF-8, becomes the escape that JSON has for it.
-    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+    escaped = "".join(character if is_seen(character) else json.dumps(character)[1:-1] for character in text)
+    sys.stdout.write(escaped + "\n")
     sys.stdout.flush()
 
 

@@ -14,6 +14,7 @@ from cmdop.client.approvals import Approvals
 from cmdop.client.calls import Calls
 from cmdop.client.connection import Connection
 from cmdop.client.hosts import HostClient, Hosts
+from cmdop.client.previews import Previews
 from cmdop.client.runs import Runs, Traces
 from cmdop.client.tools import Tools
 from cmdop.errors import InvalidConfigurationError
@@ -60,6 +61,8 @@ class Client:
         """Propose, read, follow and cancel calls."""
         self.approvals: Approvals = Approvals(self._connection)
         """See and decide what is held."""
+        self.previews: Previews = Previews(self.calls, self.approvals)
+        """What held calls would change: show, commit, discard."""
         self.hosts: Hosts = Hosts(self._connection)
         """The machines."""
         self.tools: Tools = Tools(self._connection)

@@ -89,11 +89,12 @@ def action_from_document(document: object) -> v1.Action:
         faults.append(_fault("/arguments", "at most 128 levels of nesting", "more"))
         arguments = ""
     if faults:
-        places = ", ".join(fault.pointer or "the whole text" for fault in faults)
+        first, more = faults[0], f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        place = first.pointer or "the whole text"
         proto = v1.Error(
             reason=v1.Reason.REASON_MALFORMED_JSON,
-            message=f"the action is not of the expected shape at {places}",
-            remedy=faults[0].remedy,
+            message=f"the call has not the expected shape: {place} is {first.found}, expected {first.expected}{more}",
+            remedy=first.remedy,
             violations=faults,
         )
         raise MalformedJsonError(proto.message, proto=proto)

@@ -21,8 +21,13 @@ def visible(text: str) -> str:
     return "".join(_visible(character) for character in text)
 
 
+def is_seen(character: str) -> bool:
+    """False for what a terminal would obey, reorder or not show."""
+    return character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+
+
 def _visible(character: str) -> str:
-    if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
+    if is_seen(character):
         return character
     return f"\\x{ord(character):02x}" if ord(character) < 0x100 else f"\\u{ord(character):04x}"
 

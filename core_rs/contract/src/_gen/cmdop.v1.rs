@@ -394,11 +394,11 @@ pub struct Action {
     /// google.protobuf.Struct, so that numbers and key order survive and a digest means something.
     #[prost(string, tag = "4")]
     pub arguments_json: ::prost::alloc::string::String,
-    /// Every change and contact that the action will have. At most 256.
+    /// Every change and contact that the action will have. At most 256, with targets of at most 16,384 bytes.
     #[prost(message, repeated, tag = "5")]
     pub expect: ::prost::alloc::vec::Vec<ExpectedEffect>,
 }
-/// Who acts. Every record names all of them.
+/// Who acts. Every record names all of them. Each is a name or empty.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Actor {
     /// `local` if empty.
@@ -423,14 +423,14 @@ pub struct Proposal {
     #[prost(message, optional, tag = "2")]
     pub actor: ::core::option::Option<Actor>,
     /// Minted by a runtime, never by a model. The same key executes at most once per tenant; with
-    /// another action it is a KEY_CONFLICT. Empty: the server mints one. At most 128 characters.
+    /// another action it is a KEY_CONFLICT. A name. Empty: the server mints one.
     #[prost(string, tag = "3")]
     pub idempotency_key: ::prost::alloc::string::String,
     /// Which attempt of the author at this step it is, from 1. A call repaired after a typed error
     /// is attempt 2: it can no longer be clean.
     #[prost(uint32, tag = "4")]
     pub author_attempt: u32,
-    /// The model's own id of the tool call, for the trace.
+    /// The model's own id of the tool call, for the trace. At most 256 characters.
     #[prost(string, tag = "5")]
     pub model_call_id: ::prost::alloc::string::String,
 }
@@ -485,11 +485,13 @@ pub struct FixArguments {
     #[prost(string, tag = "2")]
     pub expected: ::prost::alloc::string::String,
 }
-/// Aim at less: the predicted or declared effect reaches what is forbidden.
+/// Aim at less: an effect reaches what is forbidden.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NarrowEffect {
+    /// What was predicted and reaches too far, if the message does not name it.
     #[prost(string, tag = "1")]
     pub predicted: ::prost::alloc::string::String,
+    /// What may be declared instead: policy allows it. Empty if the host cannot say.
     #[prost(string, tag = "2")]
     pub declared: ::prost::alloc::string::String,
 }
@@ -873,7 +875,7 @@ pub struct Approval {
 pub struct ApprovalDecision {
     #[prost(enumeration = "ApprovalVerdict", tag = "1")]
     pub verdict: i32,
-    /// Name of the person who decided.
+    /// Name of the person who decided (the grammar of names stands in action.proto).
     #[prost(string, tag = "2")]
     pub approver: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
@@ -910,6 +912,7 @@ pub struct DecideApprovalRequest {
     pub verdict: i32,
     #[prost(string, tag = "3")]
     pub approver: ::prost::alloc::string::String,
+    /// At most 2,000 characters.
     #[prost(string, tag = "4")]
     pub comment: ::prost::alloc::string::String,
     /// The digest that the approver saw. Another one than the approval's is refused (APPROVAL_VOID).
@@ -1293,6 +1296,7 @@ pub struct WatchCallRequest {
 pub struct CancelCallRequest {
     #[prost(string, tag = "1")]
     pub call_id: ::prost::alloc::string::String,
+    /// At most 2,000 characters.
     #[prost(string, tag = "2")]
     pub why: ::prost::alloc::string::String,
 }
@@ -1750,6 +1754,7 @@ pub struct Capability {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Host {
+    /// A name, as in action.proto; unique on its server.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
@@ -2463,8 +2468,10 @@ pub mod server_frame {
 pub struct StartRunRequest {
     #[prost(message, optional, tag = "1")]
     pub actor: ::core::option::Option<Actor>,
+    /// At most 100,000 characters.
     #[prost(string, tag = "2")]
     pub task: ::prost::alloc::string::String,
+    /// At most 256 characters.
     #[prost(string, tag = "3")]
     pub model: ::prost::alloc::string::String,
 }

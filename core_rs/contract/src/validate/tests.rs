@@ -84,6 +84,26 @@ fn what_cannot_be_meant_is_refused() {
 }
 
 #[test]
+fn json_that_cannot_be_read_says_where_and_how_to_mend_it() {
+    let mut said = std::collections::HashSet::new();
+    for (arguments, place) in [
+        ("{", "line 1 column 1"),
+        ("{}\n{}", "line 2 column 1"),
+        (" ", "line 1 column 1"),
+        (r#"{"path": NaN}"#, "line 1 column 10"),
+        (r#"{"path": 123456789012345678901234567890}"#, "line 1 column 39"),
+        (r#"{"path":"/a","path":"/b"}"#, "line 1 column 19"),
+    ] {
+        let error = check(action("files.read", arguments)).expect_err(arguments);
+        assert!(error.message.contains(place), "{place} in {}", error.message);
+        let violation = &error.violations[0];
+        assert!(violation.found.contains(place) && error.message.contains(&violation.expected), "{violation:?}");
+        said.insert(violation.expected.clone());
+    }
+    assert_eq!(said.len(), 6, "each has a remedy of its own: {said:?}");
+}
+
+#[test]
 fn a_command_is_a_line_or_its_words_and_not_both() {
     for (arguments, pointer) in [
         (r#"{"command":"ls","argv":["ls"],"cwd":"/"}"#, "/arguments/command"),
@@ -130,10 +150,11 @@ fn sizes_beyond_the_limits_are_refused() {
     let mut large = action("terminal.exec", r#"{"command":"ls","cwd":"/"}"#);
     large.intent = "i".repeat(limits.intent_chars + 1);
     large.expect = vec![ExpectedEffect::default(); limits.expected_effects + 1];
-    let idempotency_key = "k".repeat(limits.key_chars + 1);
+    let idempotency_key = "k".repeat(crate::name::MAX_CHARS + 1);
     let proposal = Proposal { action: Some(large), idempotency_key, ..Proposal::default() };
     let error = validate(&Registry::builtin(), proposal, &limits, "/root").expect_err("too large");
     assert_eq!(pointers(&error), ["/intent", "/idempotency_key", "/expect"]);
+    assert!(error.violations.iter().all(|it| !it.found.contains("iii") && !it.found.contains("kkk")), "{error:?}");
 
     let deep = format!(r#"{{"command":{}1{}}}"#, "[".repeat(70), "]".repeat(70));
     assert_eq!(check(action("terminal.exec", &deep)).expect_err("deep").reason(), Reason::MalformedJson);
@@ -158,4 +179,77 @@ fn writing_with_a_mode_declares_the_change_of_mode() {
     assert_eq!(kinds(r#"{"path":"/x","content":""}"#), written);
     let with_mode = [EffectKind::FileCreate, EffectKind::FileModify, EffectKind::FileChmod];
     assert_eq!(kinds(r#"{"path":"/x","content":"","mode":"0600"}"#), with_mode);
+}
+
+/// Every name of a proposal, with its pointer.
+fn names(proposal: &mut Proposal) -> Vec<(&'static str, &mut String)> {
+    let actor = proposal.actor.get_or_insert_default();
+    let action = proposal.action.as_mut().expect("an action");
+    vec![
+        ("/tool", &mut action.tool),
+        ("/host", &mut action.host),
+        ("/idempotency_key", &mut proposal.idempotency_key),
+        ("/actor/tenant", &mut actor.tenant),
+        ("/actor/user", &mut actor.user),
+        ("/actor/agent", &mut actor.agent),
+        ("/actor/run", &mut actor.run),
+        ("/actor/session", &mut actor.session),
+    ]
+}
+
+#[test]
+fn every_name_of_a_proposal_has_the_same_grammar_and_all_wrong_ones_are_told_at_once() {
+    for bad in ["janitor\u{1b}[2J", "a\u{202e}b", "a b", &"n".repeat(50_000)] {
+        let action = Some(action("files.read", r#"{"path":"relative"}"#));
+        let mut proposal = Proposal { action, ..Proposal::default() };
+        let mut expected: Vec<_> = names(&mut proposal)
+            .into_iter()
+            .map(|(pointer, name)| {
+                bad.clone_into(name);
+                pointer
+            })
+            .collect();
+        let error = validate(&Registry::builtin(), proposal.clone(), &Limits::default(), "/root").expect_err("names");
+        assert_eq!(pointers(&error), expected);
+        assert!(error.violations.iter().all(|it| it.expected == crate::name::GRAMMAR && it.remedy.is_some()));
+        // With a tool that is known its arguments are checked, too.
+        "files.read".clone_into(&mut proposal.action.as_mut().expect("an action").tool);
+        expected.remove(0);
+        expected.push("/arguments/path");
+        let error = validate(&Registry::builtin(), proposal, &Limits::default(), "/root").expect_err("names");
+        assert_eq!(pointers(&error), expected);
+    }
+}
+
+#[test]
+fn what_is_refused_for_its_size_leaves_its_length_and_digest() {
+    let limits = Limits::default();
+    let fields: [fn(&mut Proposal, String); 7] = [
+        |proposal, text| proposal.action.as_mut().expect("an action").intent = text,
+        |proposal, text| proposal.action.as_mut().expect("an action").arguments_json = text,
+        |proposal, text| proposal.action.as_mut().expect("an action").tool = text,
+        |proposal, text| {
+            let kind = EffectKind::FileDelete.into();
+            let effect = ExpectedEffect { kind, target: text, ..ExpectedEffect::default() };
+            proposal.action.as_mut().expect("an action").expect = vec![effect];
+        },
+        |proposal, text| proposal.model_call_id = text,
+        |proposal, text| proposal.idempotency_key = text,
+        |proposal, text| proposal.actor.get_or_insert_default().agent = text,
+    ];
+    let whole = Proposal { action: Some(action("files.read", r#"{"path":"/a"}"#)), ..Proposal::default() };
+    assert_eq!(abridged(&whole, &limits), None);
+    for (index, set) in fields.into_iter().enumerate() {
+        let mut large = whole.clone();
+        set(&mut large, "z".repeat(limits.arguments_bytes + 1));
+        validate(&Registry::builtin(), large.clone(), &limits, "/root").expect_err("what is abridged is refused");
+        let short = abridged(&large, &limits).unwrap_or_else(|| panic!("field {index} is too large"));
+        assert!(prost::Message::encoded_len(&short) < 500, "{short:?}");
+        let said = format!("{short:?}");
+        assert!(said.contains("1048577-bytes:sha256:") && !said.contains("zzz"), "{said}");
+    }
+    let mut many = whole;
+    many.action.as_mut().expect("an action").expect = vec![ExpectedEffect::default(); limits.expected_effects + 1];
+    let short = abridged(&many, &limits).expect("too many");
+    assert_eq!(short.action.expect("an action").expect.len(), 1);
 }

@@ -11,6 +11,9 @@ use cmdop_policy::decide::{Ask, Decided, Facts, decide};
 
 use super::{Driver, internal};
 
+/// Stands for the home directory on a host that nobody knows: its absence is not what is wrong with the call.
+const NO_HOME: &str = "/";
+
 /// A call as policy sees it.
 pub(super) struct Considered {
     pub(super) validated: Validated,
@@ -26,7 +29,8 @@ impl Driver {
         let attached = self.gate.shared().hosts.attached(&self.live.host);
         let considered = match attached {
             Ok(_) => self.consider().await,
-            Err(error) => Err(error),
+            // Whoever has to mend the call hears of everything at once.
+            Err(error) => Err(self.validate(NO_HOME).err().unwrap_or(error)),
         };
         if let Err(error) = considered {
             return self.refuse(error).await;
@@ -60,15 +64,28 @@ impl Driver {
         }
         let shared = self.gate.shared().clone();
         let host = shared.hosts.get(&self.live.host)?;
-        let proposal = self.call.proposal.clone().unwrap_or_default();
         let started = Instant::now();
-        let validated = validate(&shared.registry, proposal, &shared.limits, &host.home)?;
+        let validated = self.validate(&host.home)?;
         let validate_time = started.elapsed();
         let started = Instant::now();
         let prediction = shared.foresight.predict(&validated, &host.home).await?;
         let predict_time = started.elapsed();
         self.considered = Some(Box::new(Considered { validated, prediction, host, validate_time, predict_time }));
         Ok(())
+    }
+
+    /// What was proposed, if it is well formed for a host whose user has this home.
+    fn validate(&mut self, home: &str) -> Result<Validated, v1::Error> {
+        let shared = self.gate.shared();
+        let whole = self.oversized.take().map(|whole| *whole);
+        let is_recorded = whole.is_none();
+        let proposal = whole.or_else(|| self.call.proposal.clone()).unwrap_or_default();
+        let validated = validate(&shared.registry, proposal, &shared.limits, home)?;
+        if is_recorded {
+            Ok(validated)
+        } else {
+            Err(internal("what is too large to be recorded was found well formed"))
+        }
     }
 
     /// Asks policy about the considered call.

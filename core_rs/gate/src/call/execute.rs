@@ -2,8 +2,8 @@
 
 use cmdop_contract::effect::{Class, Effect, class};
 use cmdop_contract::v1::{
-    self, CallPreviewed, CallSettled, CallStarted, CallState, Observation, Outcome, Permit, Reason, Report, Stage,
-    ToolResult, event, server_to_host,
+    self, CallPreviewed, CallSettled, CallStarted, CallState, Idempotency, Observation, Outcome, Permit, Reason,
+    Report, Stage, ToolResult, event, server_to_host,
 };
 use cmdop_contract::{fold, reason, score};
 use cmdop_ledger::{Clearance, Entry};
@@ -24,23 +24,33 @@ static NOTHING: Observation = Observation {
     masked_count: 0,
 };
 
+/// When a host that went away is likely to be back.
+const RETRY_MS: u64 = 2_000;
+
 /// What the host was told to do.
 struct Ordered {
     permit_id: String,
     stage: Stage,
     /// It may contact somebody, which no private copy holds back.
     contacts: bool,
+    /// Its tool only looks: whatever became of it, it can be asked again.
+    is_pure: bool,
 }
 
 impl Ordered {
-    fn of(permit: &Permit) -> Self {
+    fn of(permit: &Permit, is_pure: bool) -> Self {
         let contacts = permit.effects.iter().any(|effect| class(effect.kind()) == Class::Contact);
-        Self { permit_id: permit.permit_id.clone(), stage: permit.stage(), contacts }
+        Self { permit_id: permit.permit_id.clone(), stage: permit.stage(), contacts, is_pure }
     }
 
     /// Whatever the host did, nothing came of it.
     fn is_harmless(&self) -> bool {
-        self.stage == Stage::Preview && !self.contacts
+        (self.stage == Stage::Preview || self.is_pure) && !self.contacts
+    }
+
+    /// Whatever the host did, there is nobody to ask: it looked, and what it saw is lost.
+    fn is_look(&self) -> bool {
+        self.is_pure && !self.contacts
     }
 }
 
@@ -48,7 +58,7 @@ impl Driver {
     /// PERMITTED, RUNNING, COMMITTING and UNKNOWN: waits for the host's report.
     pub(super) async fn await_host(&mut self) -> Result<(), v1::Error> {
         let permit = self.call.permits.last().ok_or_else(|| internal("permitted without a permit"))?;
-        let permit = Ordered::of(permit);
+        let permit = Ordered::of(permit, self.is_pure());
         let unknown = self.call.state() == CallState::Unknown;
         let mut gone_until = None;
         if self.dispatched.as_deref() != Some(&permit.permit_id) {
@@ -71,6 +81,9 @@ impl Driver {
                     }
                     Some(Input::Started { permit_id }) if permit_id == permit.permit_id => self.note_start(permit_id)?,
                     // The news may be late, and the host back already.
+                    Some(Input::Detached) if permit.is_look() && !self.gate.shared().hosts.is_linked(&self.live.host) => {
+                        return self.give_up(&permit).await;
+                    }
                     Some(Input::Detached) if !self.gate.shared().hosts.is_linked(&self.live.host) => {
                         gone_until.get_or_insert(self.grace());
                     }
@@ -89,6 +102,12 @@ impl Driver {
 
     fn grace(&self) -> Instant {
         Instant::now() + self.gate.shared().options.host_grace
+    }
+
+    fn is_pure(&self) -> bool {
+        let action = self.call.proposal.as_ref().and_then(|proposal| proposal.action.as_ref());
+        let tool = action.and_then(|action| self.gate.registry().get(&action.tool));
+        tool.is_some_and(|tool| tool.contract().idempotency() == Idempotency::Pure)
     }
 
     /// Notes that the host started. It may say so more than once.
@@ -142,8 +161,9 @@ impl Driver {
     /// The host stayed away. A preview changed nothing; whom it contacted and anything else nobody can tell.
     async fn give_up(&mut self, permit: &Ordered) -> Result<(), v1::Error> {
         if permit.is_harmless() {
-            let message = "the host went away during the preview; nothing was applied";
-            let error = reason::error(Reason::HostUnavailable, message);
+            let doing = if permit.is_look() { "while it looked" } else { "during the preview" };
+            let message = format!("the host went away {doing}; nothing was applied, so the call can be made again");
+            let error = reason::error(Reason::HostUnavailable, message).retry_after(RETRY_MS);
             return self.settle(Outcome::NotApplied, None, Some(error)).await;
         }
         let message = "the host went away while it acted, and nobody can tell how far it came; \
@@ -160,6 +180,11 @@ impl Driver {
             return self.distrust(&report, permit).await;
         }
         let outcome = match report.outcome() {
+            // It died while it looked: nobody has to find out what came of that.
+            Outcome::Unknown if permit.is_look() => {
+                self.unacknowledged.push(report.permit_id.clone());
+                return self.give_up(permit).await;
+            }
             Outcome::Unspecified if report.error.is_some() => Outcome::NotApplied,
             Outcome::Unspecified => Outcome::Unknown,
             outcome => outcome,

@@ -2,17 +2,28 @@
 
 use cmdop_contract::reason;
 use cmdop_contract::v1::{self, Reason, event};
+use cmdop_contract::validate::{Violations, check_actor};
 
 use super::{Gate, new_id, now};
+
+/// Characters of what an agent is told to do.
+const MAX_TASK_CHARS: usize = 100_000;
+/// Characters of a model's name.
+const MAX_MODEL_CHARS: usize = 256;
 
 impl Gate {
     /// Opens a run.
     ///
     /// # Errors
-    /// What the ledger says.
+    /// INVALID_ACTION for a name that is none or a text that is too long; what the ledger says.
     pub async fn start_run(&self, request: v1::StartRunRequest) -> Result<v1::Run, v1::Error> {
         let run_id = new_id();
         let mut actor = request.actor.unwrap_or_default();
+        let mut found = Violations::new(self.shared.limits.violations);
+        check_actor(&actor, &mut found);
+        found.check_length("/task", &request.task, MAX_TASK_CHARS);
+        found.check_length("/model", &request.model, MAX_MODEL_CHARS);
+        found.into_result()?;
         actor.run.clone_from(&run_id);
         let run = v1::Run {
             run_id: run_id.clone(),

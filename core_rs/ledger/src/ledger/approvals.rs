@@ -6,10 +6,14 @@ use cmdop_contract::v1::{
     Approval, ApprovalDecided, ApprovalDecision, ApprovalStatus, ApprovalSubject, ApprovalVerdict, CallHeld,
     DecideApprovalRequest, Event, Observation, Proposal, Reason, event::Kind,
 };
+use cmdop_contract::validate::Violations;
 use cmdop_policy::decide::Ask;
 
 use super::{Entry, Ledger};
 use crate::{Error, now};
+
+/// Characters of what an approver says.
+const MAX_COMMENT_CHARS: usize = 2_000;
 
 /// What a person is asked about.
 #[derive(Debug, Clone, Copy)]
@@ -76,12 +80,10 @@ impl Ledger {
             ApprovalVerdict::Reject | ApprovalVerdict::Terminate => ApprovalStatus::Rejected,
             _ => return Err(Error::typed(Reason::InvalidAction, "the verdict is approve, reject or terminate")),
         };
-        if request.approver.trim().is_empty() {
-            return Err(Error::typed(
-                Reason::InvalidAction,
-                "an approval needs the name of who decides, in `approver`",
-            ));
-        }
+        let mut found = Violations::new(2);
+        found.check_name("/approver", &request.approver);
+        found.check_length("/comment", &request.comment, MAX_COMMENT_CHARS);
+        found.into_result().map_err(|error| Error::Typed(Box::new(error)))?;
         let decision = ApprovalDecision {
             verdict: request.verdict,
             approver: request.approver.clone(),

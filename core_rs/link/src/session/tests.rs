@@ -347,3 +347,18 @@ fn output_waits_for_room_and_learns_that_a_session_is_gone() {
     assert_eq!(count.0.load(Ordering::Relaxed), 2);
     assert_eq!(stream.mux.poll_room(key, &waker), Poll::Ready(Delivery::Gone));
 }
+
+#[test]
+fn a_session_for_a_name_that_is_none_is_not_opened_and_says_which() {
+    let mut stream = Stream::open(SessionLimits::default());
+    for bad in ["jan\u{1b}[2J", &"n".repeat(100_000)] {
+        stream.frame(3, client_frame::Kind::Open(OpenSession { actor: Some(actor(bad)), credits: 1 }));
+        let sent = stream.sent();
+        let [Outgoing { session: 3, content: Content::Closed(Some(error)), .. }] = &sent[..] else {
+            panic!("{} frames", sent.len())
+        };
+        assert_eq!((error.reason(), error.violations[0].pointer.as_str()), (Reason::InvalidAction, "/actor/user"));
+    }
+    stream.open_session(3, 1);
+    assert_eq!(stream.told(), [(3, 1, "opened".to_owned())]);
+}

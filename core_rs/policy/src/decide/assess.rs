@@ -1,6 +1,6 @@
 //! Every effect of a call, authorised point by point.
 
-use cmdop_contract::effect::{Class as EffectClass, Effect, Target, class, is_held_back};
+use cmdop_contract::effect::{Class as EffectClass, Effect, Target, class, is_held_back, kind_name};
 use cmdop_contract::v1::{EffectKind, PermittedEffect, PolicyRef, Prediction};
 use cmdop_contract::validate::Validated;
 
@@ -108,6 +108,26 @@ impl<'a> Assessment<'a> {
         }
         assessment.settle_writes();
         Ok(assessment)
+    }
+
+    /// An effect near what is refused that policy allows: what of the declaration it allows, or the same kind inside
+    /// a workspace of the host.
+    pub(super) fn nearest(&self, engine: &Engine, facts: &Facts<'_>, refused: &[&Finding]) -> Option<String> {
+        let is_change = |finding: &&&Finding| class(finding.kind) == EffectClass::Change;
+        let kind = refused.iter().find(is_change)?.kind;
+        let declared = |finding: &&Finding| finding.origin == Origin::Declared && finding.kind == kind;
+        if let Some(allowed) = self.findings.iter().filter(declared).find(|finding| finding.verdict.is_allowed()) {
+            return Some(allowed.text());
+        }
+        facts.host.workspaces.iter().find_map(|workspace| {
+            let inside = format!("{}/*", workspace.trim_end_matches('/'));
+            let target = Target::parse(kind, &inside, &Default::default()).ok()?;
+            target.as_path()?;
+            let text = format!("{}:{target}", kind_name(kind));
+            let draft =
+                Draft { kind, target, origin: Origin::Declared, certain: true, containable: true, max_count: None };
+            self.authorise(engine, &draft).0.is_allowed().then_some(text)
+        })
     }
 
     /// Nobody foresaw what the command looks at, and it says that it changes what is masked: to do so it

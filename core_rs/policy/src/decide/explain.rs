@@ -2,10 +2,10 @@
 
 use cmdop_contract::effect::{Class as EffectClass, class, kind_name};
 use cmdop_contract::reason;
-use cmdop_contract::v1::{Error, ExpectedEffect, PolicyRef, Prediction, Reason, Stage};
+use cmdop_contract::v1::{Error, ExpectedEffect, PolicyRef, Prediction, Reason, Stage, Stop, remedy};
 
 use super::Facts;
-use super::assess::{Finding, Origin, policies};
+use super::assess::{Finding, policies};
 use crate::engine::{Subject, Verdict, is_floor};
 
 /// More examples than this are counted, not named.
@@ -35,21 +35,21 @@ pub(super) fn rule(policy: &PolicyRef, verb: &str) -> String {
     format!("policy `{}` {verb} {}: {}", policy.id, policy.effect, policy.reason)
 }
 
-pub(super) fn forbidden(findings: &[&Finding], facts: &Facts<'_>) -> Error {
+pub(super) fn forbidden(findings: &[&Finding], facts: &Facts<'_>, nearest: Option<&str>) -> Error {
     let policies = policies(findings.iter().map(|finding| &finding.verdict));
     let reason = if policies.iter().any(is_floor) { Reason::FloorDenied } else { Reason::PolicyDenied };
     let said = policies.first().map_or_else(|| texts(findings), |policy| rule(policy, "forbids"));
     let message = format!("{said}{}", workspaces(findings, facts));
-    narrow(reason::error(reason, message).policies(policies), findings)
+    narrow(reason::error(reason, message).policies(policies), nearest)
 }
 
-pub(super) fn not_permitted(findings: &[&Finding], facts: &Facts<'_>) -> Error {
+pub(super) fn not_permitted(findings: &[&Finding], facts: &Facts<'_>, nearest: Option<&str>) -> Error {
     let message = format!(
         "no policy permits {}; aim at less or ask for a policy that permits it{}",
         texts(findings),
         workspaces(findings, facts)
     );
-    narrow(reason::error(Reason::NotPermitted, message), findings)
+    narrow(reason::error(Reason::NotPermitted, message), nearest)
 }
 
 /// Where changes are possible, said with every refused change of a file.
@@ -64,11 +64,12 @@ fn workspaces(findings: &[&Finding], facts: &Facts<'_>) -> String {
     }
 }
 
-fn narrow(error: Error, findings: &[&Finding]) -> Error {
-    let from = |origin: Origin| {
-        findings.iter().find(|finding| finding.origin == origin).map(|finding| finding.text()).unwrap_or_default()
-    };
-    error.narrow_effect(&from(Origin::Predicted), &from(Origin::Declared))
+/// What would be allowed instead; nothing is near if nothing would.
+fn narrow(error: Error, nearest: Option<&str>) -> Error {
+    match nearest {
+        Some(nearest) => error.narrow_effect("", nearest),
+        None => error.with(remedy::Kind::Stop(Stop {})),
+    }
 }
 
 pub(super) fn undeclared(missing: &[ExpectedEffect]) -> Error {

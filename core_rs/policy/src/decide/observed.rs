@@ -39,7 +39,7 @@ pub(super) fn decide(
         Err(why) => return DiffDecided::Refuse(table::failed(engine, facts, &why)),
     };
     // Policy may have changed since the preview was permitted.
-    if let Some(refusal) = table::refused(engine, &found.findings, facts) {
+    if let Some(refusal) = table::refused(engine, &found, facts) {
         return DiffDecided::Refuse(refusal);
     }
     let seen: Vec<Seen<'_>> =

@@ -22,7 +22,7 @@ pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Predic
         Err(why) => return Decided::Refuse(failed(engine, facts, &why)),
     };
     let findings = &found.findings;
-    if let Some(refusal) = refused(engine, findings, facts) {
+    if let Some(refusal) = refused(engine, &found, facts) {
         return Decided::Refuse(refusal);
     }
     let undeclared = undeclared(validated, findings);
@@ -69,7 +69,8 @@ pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Predic
 ///
 /// A change that is only possible is left to the preview, whose observation is authorised for
 /// certain; but never one that the floor refuses.
-pub(super) fn refused(engine: &Engine, findings: &[Finding], facts: &Facts<'_>) -> Option<Refusal> {
+pub(super) fn refused(engine: &Engine, found: &Assessment<'_>, facts: &Facts<'_>) -> Option<Refusal> {
+    let findings = &found.findings;
     if let Some(why) = findings.iter().find_map(|finding| match &finding.verdict {
         Verdict::Failed(why) => Some(why),
         _ => None,
@@ -82,12 +83,14 @@ pub(super) fn refused(engine: &Engine, findings: &[Finding], facts: &Facts<'_>) 
     };
     let forbidden: Vec<&Finding> = findings.iter().filter(forbidden).collect();
     if !forbidden.is_empty() {
-        return Some(refuse(engine, facts, explain::forbidden(&forbidden, facts)));
+        let nearest = found.nearest(engine, facts, &forbidden);
+        return Some(refuse(engine, facts, explain::forbidden(&forbidden, facts, nearest.as_deref())));
     }
     let not_permitted = |finding: &&Finding| finding.certain && matches!(finding.verdict, Verdict::NotPermitted);
     let not_permitted: Vec<&Finding> = findings.iter().filter(not_permitted).collect();
     if !not_permitted.is_empty() {
-        return Some(refuse(engine, facts, explain::not_permitted(&not_permitted, facts)));
+        let nearest = found.nearest(engine, facts, &not_permitted);
+        return Some(refuse(engine, facts, explain::not_permitted(&not_permitted, facts, nearest.as_deref())));
     }
     None
 }

@@ -1,0 +1,66 @@
+"""Previews: what a held call would change, shown, committed or thrown away. They are its approvals, by the call."""
+
+from __future__ import annotations
+
+from cmdop import v1
+from cmdop.client.approvals import Approvals
+from cmdop.client.calls import Calls
+from cmdop.errors import ApprovalNotPendingError
+
+_DIFF = v1.ApprovalSubject.APPROVAL_SUBJECT_DIFF
+
+
+class Previews:
+    """`client.previews`."""
+
+    def __init__(self, calls: Calls, approvals: Approvals) -> None:
+        self._calls = calls
+        self._approvals = approvals
+
+    async def get(self, call_id: str) -> v1.Approval:
+        """The preview that a call is held for, with its exact diff as an approver sees it.
+
+        Raises:
+            UnknownCallError: There is no call of that id.
+            ApprovalNotPendingError: The call was not previewed for a person; the message says how far it is.
+        """
+        call = await self._calls.get(call_id)
+        if call.HasField("approval") and call.approval.subject == _DIFF:
+            return await self._approvals.get(call.approval.approval_id)
+        state = v1.CallState.Name(call.state).removeprefix("CALL_STATE_").replace("_", " ").lower()
+        message = f"call {call_id} holds no preview: it is {state}; see `cmdop calls show {call_id}`"
+        proto = v1.Error(
+            reason=v1.Reason.REASON_APPROVAL_NOT_PENDING,
+            message=message,
+            remedy=v1.Remedy(stop=v1.Stop()),
+            call_id=call_id,
+        )
+        raise ApprovalNotPendingError(message, proto=proto)
+
+    async def commit(self, call_id: str, *, digest: str = "", comment: str = "") -> v1.Call:
+        """Approves exactly the diff of a call's preview, waits until it is applied, and returns the call.
+
+        Args:
+            call_id: The held call.
+            digest: Of the preview that was looked at; another one is refused. Default: the one it has now.
+            comment: Why, for the record.
+
+        Raises:
+            ApprovalNotPendingError: There is no preview, or it was decided already.
+            ApprovalVoidError: The preview is another one than `digest`.
+        """
+        return await self._decide(call_id, v1.ApprovalVerdict.APPROVAL_VERDICT_APPROVE, digest, comment)
+
+    async def discard(self, call_id: str, *, comment: str = "") -> v1.Call:
+        """Rejects a call's preview: nothing of it changes anything. Returns the settled call.
+
+        Raises:
+            ApprovalNotPendingError: There is no preview, or it was decided already.
+        """
+        return await self._decide(call_id, v1.ApprovalVerdict.APPROVAL_VERDICT_REJECT, "", comment)
+
+    async def _decide(self, call_id: str, verdict: v1.ApprovalVerdict, digest: str, comment: str) -> v1.Call:
+        approval = await self.get(call_id)
+        approval.digest = digest or approval.digest
+        decided = await self._approvals.decide(approval, verdict, comment=comment)
+        return await self._calls.settled(call_id, beyond_approval=decided.approval_id)
