@@ -4,6 +4,7 @@
 
 mod handle;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -84,6 +85,9 @@ pub struct Difference {
     /// Why the layer cannot be committed exactly; empty if it can.
     #[prost(string, repeated, tag = "3")]
     pub unsupported: Vec<String>,
+    /// What somebody else changed while the command ran on its copy: it may rest on either state.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub(crate) conflicts: Vec<Vec<u8>>,
 }
 
 /// Measures what a layer changes. The command must be over.
@@ -105,6 +109,7 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
             continue;
         }
         let is_there = top.is_some();
+        walk.top.clone_from(&lower);
         walk.find_moved(&upper, &lower, &lower)?;
         walk.directory(&upper, &lower, is_there.then_some(&*lower))?;
         if is_there {
@@ -122,6 +127,9 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
     }
     walk.pair()?;
     walk.link()?;
+    if walk.begun_ns.is_none() {
+        walk.unsupported.push("the clock was set back while the command ran, so nobody knows what changed".to_owned());
+    }
     Ok(walk.finish())
 }
 
@@ -129,6 +137,12 @@ struct Walk {
     root: Root,
     /// Files of the machine that the command could not see.
     masked: BTreeSet<PathBuf>,
+    /// When the layer was laid out.
+    begun_ns: Option<i64>,
+    /// The mount that is measured.
+    top: PathBuf,
+    /// What changed on the machine since then.
+    conflicts: RefCell<BTreeSet<Vec<u8>>>,
     effects: Vec<ObservedEffect>,
     changes: Vec<Change>,
     unsupported: Vec<String>,
@@ -162,6 +176,9 @@ impl Walk {
         Ok(Self {
             root: Root::machine()?,
             masked: layer.masked().iter().map(place).collect(),
+            begun_ns: layer.begun_ns(),
+            top: PathBuf::new(),
+            conflicts: RefCell::default(),
             effects: Vec::new(),
             changes: Vec::new(),
             unsupported: Vec::new(),
@@ -257,8 +274,13 @@ impl Walk {
                 return self.changed(upper, after, place, was, before);
             }
             Some((was, _)) => self.gone.push(was.to_path_buf()),
-            None if after.is_file() && after.nlink() == 1 => {
+            None if after.is_file() => {
                 let handle = origin(upper);
+                // It was copied from a file that nobody could remove since but somebody else.
+                if handle.as_ref().is_some_and(|handle| handle.is_gone(&self.top)) {
+                    self.conflicts.get_mut().insert(place.as_os_str().as_bytes().to_vec());
+                }
+                let handle = handle.filter(|_| after.nlink() == 1);
                 self.arrived.extend(handle.map(|handle| (place.to_owned(), upper.to_owned(), handle)));
             }
             None => {}
@@ -412,7 +434,11 @@ impl Walk {
     fn standing(&self, place: &Path, extent: Extent) -> Result<Standing, Error> {
         let spot = self.root.spot(place.as_os_str().as_bytes())?;
         let gone = || Error::io(format!("measure {}", place.display()))(std::io::ErrorKind::NotFound.into());
-        Standing::of(&spot, extent)?.ok_or_else(gone)
+        let standing = Standing::of(&spot, extent)?.ok_or_else(gone)?;
+        if self.begun_ns.is_some_and(|begun| standing.changed_after(begun)) {
+            self.conflicts.borrow_mut().insert(place.as_os_str().as_bytes().to_vec());
+        }
+        Ok(standing)
     }
 
     /// The times of a directory before and after.
@@ -570,7 +596,8 @@ impl Walk {
         let (effects, unobserved) = (self.effects, self.unobserved);
         let observation =
             Observation { effects, unobserved, digest, truncated: self.truncated, ..Observation::default() };
-        Difference { observation: Some(observation), changes: self.changes, unsupported: self.unsupported }
+        let conflicts = self.conflicts.into_inner().into_iter().collect();
+        Difference { observation: Some(observation), changes: self.changes, unsupported: self.unsupported, conflicts }
     }
 }
 

@@ -13,6 +13,7 @@ mod direct;
 mod init;
 mod landlock;
 mod mask;
+mod moment;
 mod openings;
 mod plan;
 mod told;

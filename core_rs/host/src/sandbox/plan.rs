@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::moment::Moment;
 use crate::Error;
 use crate::fixture::mounts;
 
@@ -44,6 +45,7 @@ pub struct Layer {
     pub(super) direct: Option<super::direct::Direct>,
     /// Files that the command finds unreadable.
     pub(super) masked: Vec<Vec<u8>>,
+    pub(super) begun: Moment,
 }
 
 impl Layer {
@@ -98,7 +100,7 @@ impl Layer {
         for name in ["root", "empty"] {
             private(&dir.join(name))?;
         }
-        Ok(Self { dir: dir.into(), covers: Vec::new(), direct: None, masked: Vec::new() })
+        Ok(Self { dir: dir.into(), covers: Vec::new(), direct: None, masked: Vec::new(), begun: Moment::now() })
     }
 
     fn cover(&mut self, path: &Path) -> Result<(), Error> {
