@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use cmdop_contract::digest::observation_digest;
+use cmdop_contract::path::escape;
 use cmdop_contract::score;
 use cmdop_contract::v1::{Observation, Reason};
 use prost::Message;
@@ -47,6 +48,13 @@ pub fn commit(admitted: &Admitted, dir: &Path, journals: &Journals) -> Result<Ob
     let difference = Difference::decode(&*bytes).map_err(|_| lost())?;
     let observation = difference.observation.clone().unwrap_or_default();
     check_permitted(admitted, &observation)?;
+    if let Some(changed) = difference.conflicts.first() {
+        let message = format!(
+            "`{}` changed while the command ran on its copy; nothing was applied; propose the call again",
+            escape(changed)
+        );
+        return Err(Error::later(Reason::CommitConflict, message));
+    }
     if let Some(why) = difference.unsupported.first() {
         let message = format!("the preview holds a change that cannot be applied exactly ({why}); nothing was applied");
         return Err(Error::use_tool(Reason::UnsupportedChange, message, "files.write"));

@@ -76,7 +76,9 @@ impl Daemon {
         hidden.extend(config.hidden.iter().map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.into())));
         let max_running = or_default(config.max_running.into(), DEFAULT_MAX_RUNNING.into());
         let running = Semaphore::new(usize::try_from(max_running).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
-        let found = probe::examine(&spawner, &layers.path("probe"));
+        let places: Vec<PathBuf> =
+            config.workspaces.iter().map(PathBuf::from).chain(probe::user_places(&user().home)).collect();
+        let found = probe::examine(&spawner, &layers.path("probe"), &places);
         let native = Native::open(hidden.clone(), journals.clone())?;
         let native = if config.fixture.is_empty() { native } else { native.in_fixture() };
         let host = describe(&config, found.capabilities.clone(), &native);

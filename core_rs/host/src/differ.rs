@@ -3,7 +3,9 @@
 //! Cost grows with what changed. A file that was touched but is as before is no effect.
 
 mod handle;
+mod upper;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -12,22 +14,19 @@ use std::path::{Path, PathBuf};
 
 use cmdop_contract::digest::observation_digest;
 use cmdop_contract::path::escape;
-use cmdop_contract::v1::{
-    EffectKind, FileAttribute, FileChange, FileState, FileType, Observation, ObservedEffect, Unobserved,
-};
-use cmdop_policy::classes::is_secret;
+use cmdop_contract::v1::{EffectKind, FileChange, FileState, Observation, ObservedEffect, Unobserved};
 
 use crate::Error;
 use crate::journal::MAX_BYTES;
-use crate::journal::attributes::{Attributes, Xattr};
+use crate::journal::attributes::Attributes;
 use crate::journal::look;
 use crate::journal::stamp::{Extent, Standing};
 use crate::native::beneath::Root;
-use crate::native::measure::{self, Stamp};
-use crate::native::text_diff;
+use crate::native::measure::Stamp;
 use crate::notable;
 use crate::sandbox::{Layer, is_mask};
 use handle::{Handle, handle_of, origin};
+use upper::{difference, foreign_attributes, is_opaque, redirected, shallow, state};
 
 /// Effects that are listed; a layer with more is never committed.
 const MAX_EFFECTS: usize = 100_000;
@@ -84,6 +83,9 @@ pub struct Difference {
     /// Why the layer cannot be committed exactly; empty if it can.
     #[prost(string, repeated, tag = "3")]
     pub unsupported: Vec<String>,
+    /// What somebody else changed while the command ran on its copy: it may rest on either state.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub(crate) conflicts: Vec<Vec<u8>>,
 }
 
 /// Measures what a layer changes. The command must be over.
@@ -105,6 +107,7 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
             continue;
         }
         let is_there = top.is_some();
+        walk.top.clone_from(&lower);
         walk.find_moved(&upper, &lower, &lower)?;
         walk.directory(&upper, &lower, is_there.then_some(&*lower))?;
         if is_there {
@@ -122,6 +125,9 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
     }
     walk.pair()?;
     walk.link()?;
+    if walk.begun_ns.is_none() {
+        walk.unsupported.push("the clock was set back while the command ran, so nobody knows what changed".to_owned());
+    }
     Ok(walk.finish())
 }
 
@@ -129,6 +135,12 @@ struct Walk {
     root: Root,
     /// Files of the machine that the command could not see.
     masked: BTreeSet<PathBuf>,
+    /// When the layer was laid out.
+    begun_ns: Option<i64>,
+    /// The mount that is measured.
+    top: PathBuf,
+    /// What changed on the machine since then.
+    conflicts: RefCell<BTreeSet<Vec<u8>>>,
     effects: Vec<ObservedEffect>,
     changes: Vec<Change>,
     unsupported: Vec<String>,
@@ -162,6 +174,9 @@ impl Walk {
         Ok(Self {
             root: Root::machine()?,
             masked: layer.masked().iter().map(place).collect(),
+            begun_ns: layer.begun_ns(),
+            top: PathBuf::new(),
+            conflicts: RefCell::default(),
             effects: Vec::new(),
             changes: Vec::new(),
             unsupported: Vec::new(),
@@ -257,8 +272,13 @@ impl Walk {
                 return self.changed(upper, after, place, was, before);
             }
             Some((was, _)) => self.gone.push(was.to_path_buf()),
-            None if after.is_file() && after.nlink() == 1 => {
+            None if after.is_file() => {
                 let handle = origin(upper);
+                // It was copied from a file that nobody could remove since but somebody else.
+                if handle.as_ref().is_some_and(|handle| handle.is_gone(&self.top)) {
+                    self.conflicts.get_mut().insert(place.as_os_str().as_bytes().to_vec());
+                }
+                let handle = handle.filter(|_| after.nlink() == 1);
                 self.arrived.extend(handle.map(|handle| (place.to_owned(), upper.to_owned(), handle)));
             }
             None => {}
@@ -412,7 +432,11 @@ impl Walk {
     fn standing(&self, place: &Path, extent: Extent) -> Result<Standing, Error> {
         let spot = self.root.spot(place.as_os_str().as_bytes())?;
         let gone = || Error::io(format!("measure {}", place.display()))(std::io::ErrorKind::NotFound.into());
-        Standing::of(&spot, extent)?.ok_or_else(gone)
+        let standing = Standing::of(&spot, extent)?.ok_or_else(gone)?;
+        if self.begun_ns.is_some_and(|begun| standing.changed_after(begun)) {
+            self.conflicts.borrow_mut().insert(place.as_os_str().as_bytes().to_vec());
+        }
+        Ok(standing)
     }
 
     /// The times of a directory before and after.
@@ -570,101 +594,11 @@ impl Walk {
         let (effects, unobserved) = (self.effects, self.unobserved);
         let observation =
             Observation { effects, unobserved, digest, truncated: self.truncated, ..Observation::default() };
-        Difference { observation: Some(observation), changes: self.changes, unsupported: self.unsupported }
-    }
-}
-
-fn shallow(metadata: &fs::Metadata) -> FileState {
-    FileState {
-        r#type: measure::file_type(metadata.mode()).into(),
-        size: metadata.len(),
-        mode: metadata.mode() & 0o7777,
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-        ..FileState::default()
-    }
-}
-
-fn state(path: &Path, metadata: &fs::Metadata) -> Result<FileState, Error> {
-    let mut state = FileState { xattrs: foreign_attributes(path), ..shallow(metadata) };
-    match state.r#type() {
-        FileType::Regular => {
-            let mut file = fs::File::open(path).map_err(Error::io(format!("read {}", path.display())))?;
-            state.sha256 = measure::sha256(&mut file)?;
-        }
-        FileType::Symlink => {
-            let target = fs::read_link(path).map_err(Error::io(format!("read {}", path.display())))?;
-            state.link_target = escape(target.as_os_str().as_bytes());
-        }
-        _ => state.size = 0,
-    }
-    Ok(state)
-}
-
-fn difference(place: &Path, before: &Path, after: &Path, old: &FileState, new: &FileState) -> (String, bool) {
-    let small = |state: &FileState| state.size <= text_diff::MAX_TEXT_BYTES;
-    if new.r#type() != FileType::Regular || !small(old) || !small(new) {
-        return Default::default();
-    }
-    // One that was a secret where it was is one where it is.
-    let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
-    let place = if is_secret(&bytes(before)) { bytes(before) } else { bytes(place) };
-    match (fs::read(before), fs::read(after)) {
-        (Ok(before), Ok(after)) => text_diff::unified(&place, &before, &after),
-        _ => Default::default(),
+        let conflicts = self.conflicts.into_inner().into_iter().collect();
+        Difference { observation: Some(observation), changes: self.changes, unsupported: self.unsupported, conflicts }
     }
 }
 
 fn from_of(change: &Change) -> PathBuf {
     PathBuf::from(std::ffi::OsStr::from_bytes(&change.from))
-}
-
-/// The overlay's note of where a directory was: a name, or a path from the top of its mount
-/// (overlayfs.rst, "redirect_dir").
-fn redirect(upper: &Path) -> Option<PathBuf> {
-    let value = overlay_attribute(upper, "redirect")?;
-    Some(PathBuf::from(std::ffi::OsStr::from_bytes(&value)))
-}
-
-fn redirected(upper: &Path, source: &Path, top: &Path) -> Option<PathBuf> {
-    let found = redirect(upper)?;
-    Some(match found.strip_prefix("/") {
-        Ok(beneath) => top.join(beneath),
-        Err(_) => source.join(found),
-    })
-}
-
-fn overlay_attribute(upper: &Path, name: &str) -> Option<Vec<u8>> {
-    ["trusted.overlay.", "user.overlay."].iter().find_map(|prefix| {
-        let mut value = vec![0; 8 * 1024];
-        let size = rustix::fs::lgetxattr(upper, format!("{prefix}{name}"), &mut value).ok()?;
-        value.truncate(size);
-        Some(value)
-    })
-}
-
-fn is_opaque(upper: &Path) -> bool {
-    let mut value = [0; 1];
-    ["trusted.overlay.opaque", "user.overlay.opaque"]
-        .iter()
-        .any(|name| matches!(rustix::fs::lgetxattr(upper, *name, &mut value), Ok(1) if value[0] == b'y'))
-}
-
-/// Extended attributes that are not the overlay's own, as they are reported.
-fn foreign_attributes(path: &Path) -> Vec<FileAttribute> {
-    let mut names = vec![0; 64 * 1024];
-    let size = rustix::fs::llistxattr(path, &mut names).unwrap_or(0);
-    let is_own = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
-    let mut found: Vec<_> = names[..size]
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty() && !is_own(name))
-        .map(|name| {
-            let mut value = vec![0; 64 * 1024];
-            let size = rustix::fs::lgetxattr(path, name, &mut value).unwrap_or(0);
-            value.truncate(size);
-            look::shown(&Xattr { name: name.to_vec(), value: Some(value) })
-        })
-        .collect();
-    found.sort_by(|one, two| one.name.cmp(&two.name));
-    found
 }

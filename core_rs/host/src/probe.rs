@@ -1,12 +1,14 @@
 //! What this machine can confine and observe: tried, never claimed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cmdop_contract::v1::Capability;
 use cmdop_policy::classes::LISTS_NOTABLE;
 
 use crate::exec;
+use crate::fixture::mounts;
 use crate::network;
+use crate::sandbox::mount_within;
 use crate::spawner::Spawner;
 
 /// What was found, and what confines a command on a private layer or why none can run.
@@ -25,14 +27,20 @@ pub(crate) struct Found {
 pub fn probe() -> Vec<Capability> {
     let dir = std::env::temp_dir().join(format!("cmdop-probe-{}", std::process::id()));
     match Spawner::start() {
-        Ok(spawner) => examine(&spawner, &dir).capabilities,
+        Ok(spawner) => examine(&spawner, &dir, &user_places(&std::env::var("HOME").unwrap_or_default())).capabilities,
         Err(error) => describe(&Err(error.to_string()), &Err(error.to_string()), &Err(error.to_string())),
     }
 }
 
-/// Runs commands that do nothing else in real views, with their layers in this directory.
-pub(crate) fn examine(spawner: &Spawner, dir: &Path) -> Found {
-    let confinement = within(dir, |dir| exec::attempt_preview(spawner, dir, &exec::DEFAULT_LIMITS));
+/// Where an ordinary user's commands change things, beside workspaces and their working directory.
+pub(crate) fn user_places(home: &str) -> Vec<PathBuf> {
+    [home, "/tmp", "/var/tmp"].into_iter().filter(|place| place.starts_with('/')).map(PathBuf::from).collect()
+}
+
+/// Runs commands that do nothing else in real views, with their layers in this directory; an ordinary
+/// user's may change something in these places.
+pub(crate) fn examine(spawner: &Spawner, dir: &Path, places: &[PathBuf]) -> Found {
+    let confinement = within(dir, |dir| exec::attempt_preview(spawner, dir, places, &exec::DEFAULT_LIMITS));
     let direct = match &confinement {
         // What cannot be tried first is not done directly either.
         Err(why) => Err(why.clone()),
@@ -86,7 +94,13 @@ fn describe(
     let covered = if unread.is_empty() {
         "everything that can be changed is covered by an overlay".to_owned()
     } else {
-        format!("commands can only read {}: no overlay covers it", unread.join(", "))
+        let mounted = mounts::places().unwrap_or_default();
+        let why = |place: &&str| match mount_within(Path::new(place), &mounted).filter(|_| !is_root) {
+            Some(mount) => format!("{place} itself, because {} is mounted in it", mount.display()),
+            None => format!("{place}, which no overlay covers"),
+        };
+        let unread: Vec<_> = unread.iter().map(why).collect();
+        format!("commands can only read {}", unread.join("; "))
     };
     let directly = match direct {
         Ok(held) => format!("a command changes only what its permit names: {held}"),

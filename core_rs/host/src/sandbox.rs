@@ -13,6 +13,7 @@ mod direct;
 mod init;
 mod landlock;
 mod mask;
+mod moment;
 mod openings;
 mod plan;
 mod told;
@@ -30,8 +31,8 @@ use crate::spawner::{JOB_DESCRIPTORS, die_with_parent, leave};
 pub(crate) use mask::is_mask;
 pub use openings::Opening;
 pub(crate) use openings::{child, unavailable};
-pub(crate) use plan::plan;
 pub use plan::{Cover, Layer};
+pub(crate) use plan::{mount_within, plan};
 pub(crate) use told::{Failure, Held, Kind, Told};
 pub(crate) use view::path;
 

@@ -1,5 +1,9 @@
 //! Commands as a server meets them: previewed on a private layer, then committed exactly or not at all.
 
+#[path = "commands/mounts.rs"]
+mod mounts;
+#[path = "commands/races.rs"]
+mod races;
 mod support;
 
 use std::fs;
@@ -24,6 +28,7 @@ const CASES: &[Case] = &[
     ("a_committed_command_is_undone_to_the_old_inodes", command_is_undone),
     ("a_commands_layer_survives_a_restart_of_the_daemon", command_layer_survives),
     ("a_commit_over_a_changed_file_is_a_conflict", command_conflict),
+    ("what_changes_while_a_command_runs_is_a_conflict", races::changes_meanwhile),
     ("output_streams_while_a_command_runs_and_a_cancel_ends_it", output_streams),
     ("a_command_that_fails_is_typed_and_holds_no_layer", failing_commands),
     ("a_command_sees_nothing_of_the_hosts_own_state", command_sees_no_state),
@@ -36,6 +41,7 @@ const ROOT_CASES: &[Case] = &[
     ("on_a_fixture_commands_change_the_fixture_and_nothing_else", on_a_fixture),
     ("a_mount_that_goes_while_a_command_runs_is_not_its_effect", mount_goes),
     ("an_ordinary_users_commands_are_previewed_and_committed_alike", as_user),
+    ("beside_a_mount_in_a_directory_an_ordinary_user_changes_the_rest", mounts::in_directory),
     ("without_direct_landlock_nothing_runs_on_the_machine_itself", never_unconfined),
 ];
 
@@ -51,6 +57,7 @@ fn main() -> ExitCode {
         ("commit until killed", commit_until_killed),
         ("settle commit", settle_commit),
         ("apply as a user", apply_as_user),
+        ("beside a mount as a user", mounts::beside),
     ];
     cases::run(&cases, helpers)
 }

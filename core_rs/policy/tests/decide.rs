@@ -542,11 +542,32 @@ fn secrets_are_masked_from_an_agents_command_and_not_from_a_persons() {
     assert_eq!(masks(&change, &engine), masked(&["/srv/app/.env"]));
     assert_eq!(masks(&Call::command("rm .env").does("file.delete:/srv/app/.env"), &engine), masked(&[]));
     assert_eq!(masks(&script.clone().declares("file.modify:/srv/app/**"), &engine), masked(&[]));
+    // Under another name it would be open to every later look, so who moves it looks at it.
+    for moves in [
+        Call::command("mv .env x").does("file.rename:/srv/app/.env").does("file.create:/srv/app/x"),
+        Call::command("mv .env x").may("file.rename:/srv/app/.env").does("file.delete:/srv/app/.env"),
+    ] {
+        assert_eq!(summary(&moves.decide(&engine)), "ask STAGE_PREVIEW workspace.secrets");
+        assert_eq!(masks(&moves, &engine), masked(&["/srv/app/.env"]));
+        assert_ne!(summary(&moves.in_person().decide(&engine)), "ask STAGE_PREVIEW workspace.secrets");
+    }
     // Nobody foresaw what a script does with a secret that it says it changes: policy is asked about a look.
     let edits = script.clone().declares("file.modify:/srv/app/.env");
     assert_eq!(summary(&edits.decide(&engine)), "ask STAGE_PREVIEW workspace.secrets");
     assert_eq!(masks(&edits, &engine), masked(&["/srv/app/.env"]));
     assert_eq!(summary(&edits.in_person().decide(&engine)), PREVIEW);
+}
+
+#[test]
+fn nothing_moves_where_a_command_could_see_what_is_masked() {
+    // A tree that moves may hold what the floor keeps, so that it is previewed, where masks move with it.
+    let call = |target: &str| {
+        let mut call = Call::command("mv").at(AutonomyLevel::Auto).does(&format!("file.rename:{target}"));
+        let name = cmdop_policy::decide::CONFINES.to_owned();
+        call.host.capabilities.push(Capability { name, available: true, detail: String::new() });
+        summary(&call.decide(&engine()))
+    };
+    assert_eq!([call("/srv/app/old"), call("/srv/app/.e*")], [PREVIEW, PREVIEW]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::journal::Journals;
 use crate::masks::{Finder, Masked, Masks};
 use crate::native::Done;
 use crate::network::Network;
-use crate::probe::Found;
+use crate::probe::{Found, user_places};
 use crate::sandbox::Layer;
 use crate::spawner::Spawner;
 use crate::{Admitted, Error, commit, differ};
@@ -172,7 +172,7 @@ impl Terminal {
         if rustix::process::geteuid().is_root() {
             return blocking(move || Layer::create(&directory)).await;
         }
-        let others = [&*self.user.home, "/tmp", "/var/tmp", cwd].map(PathBuf::from);
+        let others = user_places(&self.user.home).into_iter().chain([cwd.into()]);
         let places: Vec<_> = self.workspaces.iter().cloned().chain(others).collect();
         blocking(move || Layer::of_user(&directory, &places)).await
     }

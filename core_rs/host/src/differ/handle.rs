@@ -3,7 +3,9 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Type and bytes of a file handle (name_to_handle_at(2)).
@@ -22,19 +24,42 @@ const MAGIC: u8 = 0xfb;
 
 /// The overlay's own note of it; none if the file was made in the layer.
 pub(super) fn origin(upper: &Path) -> Option<Handle> {
-    let value = super::overlay_attribute(upper, "origin")?;
+    let value = super::upper::overlay_attribute(upper, "origin")?;
     let (header, handle) = value.split_at_checked(HEADER_BYTES)?;
     (header[1] == MAGIC && usize::from(header[2]) == value.len()).then(|| Handle(header[4], handle.to_vec()))
 }
 
+impl Handle {
+    /// True if the file system of this directory knows that there is no such file any more. Without the
+    /// right to ask, and on a file system that cannot tell, false.
+    pub(super) fn is_gone(&self, top: &Path) -> bool {
+        let Ok(top) = std::fs::File::open(top) else { return false };
+        let Ok(length) = libc::c_uint::try_from(self.1.len()) else { return false };
+        let mut raw = Raw { bytes: length, kind: self.0.into(), handle: [0; MAX_HANDLE_BYTES] };
+        let Some(room) = raw.handle.get_mut(..self.1.len()) else { return false };
+        room.copy_from_slice(&self.1);
+        // SAFETY: the handle is as long as it says and outlives the call; the descriptor is open.
+        let opened = unsafe { libc::syscall(libc::SYS_open_by_handle_at, top.as_raw_fd(), &raw mut raw, libc::O_PATH) };
+        if opened < 0 {
+            return std::io::Error::last_os_error().raw_os_error() == Some(libc::ESTALE);
+        }
+        // SAFETY: the descriptor is new and nobody else's.
+        let file = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(opened as libc::c_int) });
+        // Somebody may hold what has no name any more.
+        file.metadata().is_ok_and(|found| found.nlink() == 0)
+    }
+}
+
+/// `struct file_handle`.
+#[repr(C)]
+struct Raw {
+    bytes: libc::c_uint,
+    kind: libc::c_int,
+    handle: [u8; MAX_HANDLE_BYTES],
+}
+
 /// Handle of a file of the machine, where its file system has them.
 pub(super) fn handle_of(path: &Path) -> Option<Handle> {
-    #[repr(C)]
-    struct Raw {
-        bytes: libc::c_uint,
-        kind: libc::c_int,
-        handle: [u8; MAX_HANDLE_BYTES],
-    }
     let name = CString::new(path.as_os_str().as_bytes()).ok()?;
     let mut raw = Raw { bytes: MAX_HANDLE_BYTES as libc::c_uint, kind: 0, handle: [0; MAX_HANDLE_BYTES] };
     let mut mount: libc::c_int = 0;

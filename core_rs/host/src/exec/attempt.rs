@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cmdop_contract::v1::{EffectKind, PermittedEffect};
@@ -18,12 +18,18 @@ use crate::spawner::Spawner;
 /// Longer than any machine takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Runs a preview of `:` with its layer in this empty directory; what confined it.
+/// Runs a preview of `:` with its layer in this empty directory, for an ordinary user over these places;
+/// what confined it.
 ///
 /// # Errors
 /// What could not be made.
-pub(crate) fn attempt_preview(spawner: &Spawner, dir: &Path, limits: &Limits) -> Result<String, String> {
-    attempt(spawner, &preview(dir)?, limits, ":", dir, None)
+pub(crate) fn attempt_preview(
+    spawner: &Spawner,
+    dir: &Path,
+    places: &[PathBuf],
+    limits: &Limits,
+) -> Result<String, String> {
+    attempt(spawner, &preview(dir, places)?, limits, ":", dir, None)
 }
 
 /// Runs a line in a preview, its network calls trapped and handed to the supervisor at the other end;
@@ -38,7 +44,7 @@ pub(crate) fn attempt_trapped(
     line: &str,
     network: OwnedFd,
 ) -> Result<String, String> {
-    attempt(spawner, &preview(dir)?, limits, line, dir, Some(network))
+    attempt(spawner, &preview(dir, &[])?, limits, line, dir, Some(network))
 }
 
 /// Runs a command that may change one directory, made in this empty one, and writes there and next to
@@ -62,9 +68,9 @@ pub(crate) fn attempt_direct(spawner: &Spawner, dir: &Path, limits: &Limits) -> 
     }
 }
 
-fn preview(dir: &Path) -> Result<Layer, String> {
+fn preview(dir: &Path, places: &[PathBuf]) -> Result<Layer, String> {
     let is_root = rustix::process::geteuid().is_root();
-    if is_root { Layer::create(dir) } else { Layer::of_user(dir, &[]) }.map_err(says)
+    if is_root { Layer::create(dir) } else { Layer::of_user(dir, places) }.map_err(says)
 }
 
 fn says(error: Error) -> String {

@@ -51,6 +51,10 @@ pub(crate) struct Standing {
     /// True if all of the tree is in it.
     #[prost(bool, tag = "8")]
     is_tree: bool,
+    /// The latest change of metadata in it, nanoseconds since the Unix epoch; of a directory without
+    /// its entries, which may come and go, none.
+    #[prost(int64, tag = "9")]
+    newest_ns: i64,
 }
 
 impl Standing {
@@ -67,8 +71,14 @@ impl Standing {
         let stamp = Stamp::of(held)?;
         let is_directory = stamp.file_type() == FileType::Directory;
         let bytes = if stamp.file_type() == FileType::Regular { stamp.size } else { 0 };
-        let mut counter =
-            Counter { loose: Sha256::new(), strict: Sha256::new(), entries: 1, bytes, top: spot.path.len() };
+        let mut counter = Counter {
+            loose: Sha256::new(),
+            strict: Sha256::new(),
+            entries: 1,
+            bytes,
+            top: spot.path.len(),
+            newest_ns: changed_ns(&stamp),
+        };
         if is_directory && extent == Extent::Itself {
             // Times of a directory move with its entries.
             counter.loose.update(stamp.ino.to_le_bytes());
@@ -96,12 +106,20 @@ impl Standing {
             ctime_s: if is_directory && !is_tree { 0 } else { ctime_s },
             ctime_ns: if is_directory && !is_tree { 0 } else { ctime_ns },
             is_tree,
+            newest_ns: if is_directory && !is_tree { 0 } else { counter.newest_ns },
         }))
     }
 
     /// True if nothing about it changed, as far as times tell.
     pub(crate) fn is_untouched(&self, spot: &Spot) -> Result<bool, Error> {
-        Ok(Self::of(spot, self.extent())?.is_some_and(|now| now == *self))
+        let now = Self::of(spot, self.extent())?;
+        // The latest change is in the digest; a journal of an earlier version does not know it.
+        Ok(now.is_some_and(|now| Self { newest_ns: self.newest_ns, ..now } == *self))
+    }
+
+    /// True if something about it changed after a time, in nanoseconds since the Unix epoch.
+    pub(crate) fn changed_after(&self, time: i64) -> bool {
+        self.newest_ns > time
     }
 
     /// True if it is the same thing with the same content, wherever it was moved.
@@ -126,11 +144,19 @@ pub(super) fn identity(dir: impl AsFd, name: &std::ffi::CStr) -> Result<Option<u
     }
 }
 
+/// A file system that keeps whole seconds says no more than the second.
+fn changed_ns(stamp: &Stamp) -> i64 {
+    let (seconds, nanoseconds) = stamp.ctime();
+    let nanoseconds = if nanoseconds == 0 { 999_999_999 } else { nanoseconds };
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+}
+
 struct Counter {
     loose: Sha256,
     strict: Sha256,
     entries: u64,
     bytes: u64,
+    newest_ns: i64,
     /// Length of the path above.
     top: usize,
 }
@@ -145,6 +171,7 @@ impl Visitor for Counter {
         if self.entries > MAX_ENTRIES {
             return Err(not_usable(seen.path, "lies in a tree of more than 1,000,000 entries"));
         }
+        self.newest_ns = self.newest_ns.max(changed_ns(seen.stamp));
         if seen.stamp.file_type() == FileType::Regular {
             self.bytes += seen.stamp.size;
         }

@@ -5,11 +5,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::moment::Moment;
 use crate::Error;
 use crate::fixture::mounts;
 
 /// Kernel file systems, which the view makes anew.
 pub(super) const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// Directories that are covered one by one where something is mounted between them.
+const MAX_PIECES: usize = 64;
 
 /// How one mount of the machine appears to the command.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -44,6 +48,7 @@ pub struct Layer {
     pub(super) direct: Option<super::direct::Direct>,
     /// Files that the command finds unreadable.
     pub(super) masked: Vec<Vec<u8>>,
+    pub(super) begun: Moment,
 }
 
 impl Layer {
@@ -77,6 +82,8 @@ impl Layer {
         let given = places.iter().filter_map(|place| fs::canonicalize(place).ok());
         let writable = mounts::visible()?.into_iter().filter(|mount| !mount.is_read_only).map(|mount| mount.path);
         let mut tops: Vec<_> = given.flat_map(|place| [topmost(&place), place]).chain(writable).collect();
+        let pieces: Vec<_> = tops.iter().flat_map(|top| pieces(top, &mounted)).collect();
+        tops.extend(pieces);
         tops.sort();
         tops.dedup();
         let mut covered: Vec<PathBuf> = Vec::new();
@@ -86,8 +93,8 @@ impl Layer {
                 continue;
             }
             layer.cover(&top)?;
-            // A directory with mounts in it cannot be covered by a user: what lies deeper still can.
-            if !mounted.iter().any(|mount| *mount != top && mount.starts_with(&top)) {
+            // A directory with mounts in it cannot be covered by a user: its pieces still can.
+            if mount_within(&top, &mounted).is_none() {
                 covered.push(top);
             }
         }
@@ -98,7 +105,7 @@ impl Layer {
         for name in ["root", "empty"] {
             private(&dir.join(name))?;
         }
-        Ok(Self { dir: dir.into(), covers: Vec::new(), direct: None, masked: Vec::new() })
+        Ok(Self { dir: dir.into(), covers: Vec::new(), direct: None, masked: Vec::new(), begun: Moment::now() })
     }
 
     fn cover(&mut self, path: &Path) -> Result<(), Error> {
@@ -158,6 +165,38 @@ pub(super) fn is_kernel(path: &Path) -> bool {
 fn topmost(place: &Path) -> PathBuf {
     let owned = place.ancestors().take_while(|above| is_own(above)).last();
     owned.unwrap_or(place).to_owned()
+}
+
+/// A mount beneath a directory, which keeps an ordinary user from covering that.
+pub(crate) fn mount_within<'a>(directory: &Path, mounted: &'a [PathBuf]) -> Option<&'a PathBuf> {
+    mounted.iter().find(|mount| *mount != directory && mount.starts_with(directory))
+}
+
+/// Directories in one that has mounts beneath, which have none themselves and may be changed. None if
+/// there are too many, each of which would cost a mount at every start.
+fn pieces(top: &Path, mounted: &[PathBuf]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![top.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        if is_kernel(&directory) || mount_within(&directory, mounted).is_none() {
+            continue;
+        }
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let child = entry.path();
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) || mounted.contains(&child) {
+                continue;
+            }
+            if mount_within(&child, mounted).is_some() {
+                waiting.push(child);
+            } else if may_change(&child) {
+                found.push(child);
+            }
+            if found.len() > MAX_PIECES {
+                return Vec::new();
+            }
+        }
+    }
+    found
 }
 
 /// True if a covered directory's layer serves for one within it, too.

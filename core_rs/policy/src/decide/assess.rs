@@ -90,9 +90,7 @@ impl<'a> Assessment<'a> {
                 Draft { kind: effect.kind(), target, origin: Origin::Predicted, certain, containable, max_count: None };
             assessment.add(engine, draft);
         }
-        if !prediction.unanalysable.is_empty() {
-            assessment.add_unforeseen_looks(engine, declared);
-        }
+        assessment.add_implied_looks(engine, declared, !prediction.unanalysable.is_empty());
         for Effect { kind, target, max_count, .. } in declared {
             let look = class(*kind) == EffectClass::Look;
             let containable = look || is_held_back(tool, *kind);
@@ -130,15 +128,21 @@ impl<'a> Assessment<'a> {
         })
     }
 
-    /// Nobody foresaw what the command looks at, and it says that it changes what is masked: to do so it
-    /// must see that, so policy is asked about a look.
-    fn add_unforeseen_looks(&mut self, engine: &Engine, declared: &[Effect]) {
-        for Effect { kind, target, .. } in declared {
-            if masks::sees_content(*kind) && masks::names(&self.classes, &self.masked, target) {
-                let (kind, target, origin) = (EffectKind::FileRead, target.clone(), Origin::Predicted);
-                let draft = Draft { kind, target, origin, certain: true, containable: true, max_count: None };
-                self.add(engine, draft);
-            }
+    /// What a command must see to change what is masked, policy is asked about as a look: what it moves,
+    /// which under another name is open to others, and whatever it says that it changes where nobody
+    /// foresaw what it looks at.
+    fn add_implied_looks(&mut self, engine: &Engine, declared: &[Effect], is_unforeseen: bool) {
+        let declared = declared
+            .iter()
+            .filter(|it| it.kind == EffectKind::FileRename || (is_unforeseen && masks::sees_content(it.kind)));
+        let moved = self.findings.iter().filter(|finding| finding.kind == EffectKind::FileRename);
+        let targets = declared.map(|effect| &effect.target).chain(moved.map(|finding| &finding.target));
+        let named: Vec<Target> =
+            targets.filter(|target| masks::names(&self.classes, &self.masked, target)).cloned().collect();
+        for target in named {
+            let (kind, origin) = (EffectKind::FileRead, Origin::Predicted);
+            let draft = Draft { kind, target, origin, certain: true, containable: true, max_count: None };
+            self.add(engine, draft);
         }
     }
 
