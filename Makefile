@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 ROOMS := agent client document errors policy testing trace
 LIBDIR = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
 
-.PHONY: build demo bench format lint types test test-rust test-python docs regenerate clean
+.PHONY: build demo bench format lint types test test-rust test-python docs programs regenerate clean
 
 $(VENV)/made: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +45,10 @@ test-rust: build
 
 test-python: build
 	$(BIN)/python -m pytest -q
+
+# Random programs, previewed and run directly. CMDOP_SEED and CMDOP_FIRST choose which.
+programs:
+	CMDOP_PROGRAMS=$(or $(PROGRAMS),2000) cargo test -p cmdop-host --test programs
 
 # The reference, for who reads or extends: target/doc/cmdop_contract/index.html, target/doc/python/index.html.
 docs: build

@@ -3,6 +3,7 @@
 //! Cost grows with what changed. A file that was touched but is as before is no effect.
 
 mod handle;
+mod orphan;
 mod upper;
 
 use std::cell::RefCell;
@@ -112,6 +113,11 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
         walk.directory(&upper, &lower, is_there.then_some(&*lower))?;
         if is_there {
             walk.times(&upper, &lower, &lower)?;
+        }
+        if orphan::count(Path::new(std::ffi::OsStr::from_bytes(&cover.work)))? > 0 {
+            let place = lower.display();
+            walk.unsupported
+                .push(format!("{place}: a file changed by one of its names that is gone since (hard links)"));
         }
         // The top itself: its mode may change, too.
         if !cover.is_foreign {
@@ -338,13 +344,18 @@ impl Walk {
                 (from.symlink_metadata().map_err(doing())?, upper.symlink_metadata().map_err(doing())?);
             let (old, new) = (state(&from, &before)?, state(&upper, &after)?);
             let mtime = |it: &fs::Metadata| (it.mtime(), it.mtime_nsec());
-            if before.nlink() != 1 || old != new || mtime(&before) != mtime(&after) {
+            if before.nlink() != 1 {
+                self.unsupported.push(format!("{}: a file with several names moved (hard links)", from.display()));
+                continue;
+            }
+            if old != new || mtime(&before) != mtime(&after) {
                 continue;
             }
             gone.retain(|path| *path != from);
             let target = escape(place.as_os_str().as_bytes());
-            self.effects.retain(|effect| effect.target != target);
-            self.changes.retain(|change| change.path != place.as_os_str().as_bytes());
+            // What stood there before may have gone elsewhere, which is said of the same path.
+            self.effects.retain(|effect| effect.target != target || effect.kind() != EffectKind::FileCreate);
+            self.changes.retain(|change| change.path != place.as_os_str().as_bytes() || change.kind() != Kind::Place);
             self.note_rename(&place, &from, &old, &new, 1);
             self.push_rename(&place, &from)?;
         }

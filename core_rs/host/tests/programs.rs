@@ -1,187 +1,160 @@
-//! Random programs of file operations, run directly and in a preview that is committed: the same tree,
-//! the same output; then the undo gives the old tree back, inode by inode.
+//! Random programs of file operations, run directly on a copy and in a preview: the same output, and
+//! effects that explain the difference of the trees completely; committed, the same tree; undone, the
+//! old one, inode by inode. As root and as an ordinary user.
 //!
-//! `CMDOP_PROGRAMS` sets how many, `CMDOP_SEED` and `CMDOP_FIRST` which.
+//! `CMDOP_PROGRAMS` sets how many, `CMDOP_SEED` and `CMDOP_FIRST` which, `CMDOP_JOBS` in how many
+//! processes.
 
+#[path = "programs/model.rs"]
+mod model;
+#[path = "programs/operations.rs"]
+mod operations;
 mod support;
+#[path = "programs/tree.rs"]
+mod tree;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Child, Command, ExitCode, Output};
 
-use cmdop_contract::v1::{EffectKind, Outcome, Reason, Report, Stage};
-use rustix::fs::{CWD, Mode, RenameFlags, XattrFlags};
+use cmdop_contract::path::escape;
+use cmdop_contract::v1::{EffectKind, Outcome, Permit, Reason, Report, Stage};
 use serde_json::{Value, json};
 use support::cases::{self, Case};
-use support::host::{Host, on_runtime, reason};
-use support::{commit_of, with_effects};
+use support::commit_of;
+use support::host::{Host, Link, on_runtime, reason};
+use support::inside::is_root;
+use support::random::setting;
+use tree::{Tree, blocks, differences, grouped, identities, seen};
 
 const CASES: &[Case] = &[("a_program_does_in_preview_and_commit_what_it_does_directly", programs)];
 
+/// Of so many programs one is run by an ordinary user.
+const USER_SHARE: u64 = 4;
+/// Programs that one call runs.
+const BATCH: u64 = 10;
+
 fn main() -> ExitCode {
-    cases::run(CASES, &[("interpret", interpret)])
+    cases::run(CASES, &[("part", part), ("interpret", interpret)])
 }
 
-/// SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-
-    /// One of few paths, so that operations meet.
-    fn path(&mut self) -> PathBuf {
-        let depth = 1 + self.below(3);
-        (0..depth).map(|_| ["a", "b", "c", "d"][self.below(4) as usize]).collect()
+/// Programs, each in the directory of its number; the argument is `number=seed,number=seed`.
+fn interpret(programs: &Path) {
+    for program in programs.to_str().expect("text").split(',') {
+        let (number, seed) = program.split_once('=').expect("number=seed");
+        let there = std::env::current_dir().expect("a directory");
+        std::env::set_current_dir(number).expect("its directory");
+        println!("{}{END}", operations::run(seed.parse().expect("a seed")));
+        std::env::set_current_dir(there).expect("back");
     }
 }
 
-fn plant(tree: &Path, seed: u64) {
-    let mut random = Random(seed ^ 0x0bad_cafe);
-    for number in 0..8 {
-        let path = tree.join(random.path());
-        let Some(parent) = path.parent() else { continue };
-        if fs::create_dir_all(parent).is_err() {
-            continue;
+/// Ends what one program says.
+const END: &str = "--- end of program";
+
+fn programs(directory: &Path) {
+    let (count, base) = (setting("CMDOP_PROGRAMS", 2_000), setting("CMDOP_SEED", u64::from(std::process::id())));
+    let first = setting("CMDOP_FIRST", 0);
+    println!("CMDOP_SEED={base} CMDOP_FIRST={first}");
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let jobs = setting("CMDOP_JOBS", cores).clamp(1, count);
+    if is_root() {
+        in_memory(directory);
+    }
+    let user_share = if is_root() { count / USER_SHARE } else { 0 };
+    let (mut children, mut from) = (Vec::new(), first);
+    for (share, user) in [(count - user_share, None), (user_share, Some(cases::USER))] {
+        let end = from + share;
+        let each = share.div_ceil(jobs).max(1);
+        while from < end {
+            let size = each.min(end - from);
+            children.push(start_part(&directory.join(from.to_string()), base, from, size, user));
+            from += size;
         }
-        let _ = match random.below(6) {
-            0 => fs::create_dir(&path),
-            1 => symlink("a/b", &path),
-            2 => fs::hard_link(tree.join(random.path()), &path),
-            _ if path.symlink_metadata().is_err() => fs::write(&path, format!("planted {number}\n")),
-            _ => Ok(()),
-        };
+        // Root's first, then the user's: memory holds one set of trees.
+        let failed =
+            children.drain(..).filter_map(|mut child: Child| (!child.wait().expect("wait").success()).then_some(()));
+        assert_eq!(failed.count(), 0, "replay one with the CMDOP_SEED, CMDOP_FIRST and CMDOP_PROGRAMS=1 that it names");
     }
 }
 
-/// One operation in the working directory; what it says is part of the program's output.
-fn operate(random: &mut Random) -> String {
-    let (one, two) = (random.path(), random.path());
-    let text = format!("text {}\n", random.below(1000));
-    let flags = |flags| rustix::fs::renameat_with(CWD, &one, CWD, &two, flags).map_err(std::io::Error::from);
-    // Without waiting: nobody reads from a fifo.
-    let open = |create: bool| {
-        let mut options = fs::OpenOptions::new();
-        options.append(!create).write(true).create(create).truncate(create);
-        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(&one)
-    };
-    let write = |mut file: fs::File| file.write_all(text.as_bytes()).map(|()| String::new());
-    let done: std::io::Result<String> = match random.below(20) {
-        0 | 1 => open(true).and_then(write),
-        2 => open(false).and_then(write),
-        3 => open(false).and_then(|file| file.set_len(3)).map(|()| String::new()),
-        4..=6 => fs::rename(&one, &two).map(|()| String::new()),
-        7 => flags(RenameFlags::EXCHANGE).map(|()| String::new()),
-        8 => flags(RenameFlags::NOREPLACE).map(|()| String::new()),
-        9 => fs::hard_link(&one, &two).map(|()| String::new()),
-        10 => symlink(&two, &one).map(|()| String::new()),
-        11 => fs::remove_file(&one).map(|()| String::new()),
-        12 => fs::remove_dir(&one).map(|()| String::new()),
-        13 => fs::remove_dir_all(&one).map(|()| String::new()),
-        14 => fs::create_dir(&one).map(|()| String::new()),
-        15 => fs::set_permissions(&one, fs::Permissions::from_mode(0o600 + random.below(64) as u32))
-            .map(|()| String::new()),
-        16 => std::os::unix::fs::lchown(&one, Some(random.below(3) as u32), None).map(|()| String::new()),
-        17 => rustix::fs::lsetxattr(&one, "user.cmdop", text.as_bytes(), XattrFlags::empty())
-            .map(|()| String::new())
-            .map_err(Into::into),
-        18 => rustix::fs::mknodat(CWD, &one, rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o644), 0)
-            .map(|()| String::new())
-            .map_err(Into::into),
-        _ => fs::read_dir(&one).map(|entries| {
-            let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
-            names.sort();
-            format!("{names:?}")
-        }),
-    };
-    let seen = one.symlink_metadata().map(|it| (it.is_dir(), if it.is_dir() { 0 } else { it.len() }, it.mode()));
-    match done {
-        Ok(said) => format!("{}: {said} {:?}", one.display(), seen.ok()),
-        Err(error) => format!("{}: {:?}", one.display(), error.kind()),
+/// Layers, journals and trees in memory: what is tested is not the disk.
+fn in_memory(directory: &Path) {
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    // SAFETY: this process has one thread, and shares nothing that it relies on.
+    #[allow(unsafe_code)]
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.expect("a mount namespace");
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("private mounts");
+    mount("tmpfs", directory, "tmpfs", MountFlags::empty(), c"mode=755").expect("a file system in memory");
+}
+
+fn start_part(directory: &Path, base: u64, first: u64, count: u64, user: Option<u32>) -> Child {
+    use std::os::unix::process::CommandExt;
+    fs::create_dir(directory).expect("directory");
+    // The program may lie where only root can look.
+    let program = directory.join("program");
+    fs::copy(std::env::current_exe().expect("this program"), &program).expect("copy");
+    let mut command = Command::new(&program);
+    command.args(["--case", "part"]).arg(directory).current_dir(directory).env("HOME", directory);
+    command.env("CMDOP_SEED", base.to_string()).env("CMDOP_FIRST", first.to_string());
+    command.env("CMDOP_PROGRAMS", count.to_string());
+    if let Some(user) = user {
+        std::os::unix::fs::chown(directory, Some(user), Some(user)).expect("chown");
+        command.uid(user).gid(user);
     }
+    command.spawn().expect("start")
 }
 
-/// The program, in its working directory; the last part of the argument is its seed.
-fn interpret(seed: &Path) {
-    let seed = seed.to_str().and_then(|text| text.parse().ok()).expect("a seed");
-    print!("{}", run(seed));
+/// What came of the programs.
+#[derive(Default)]
+struct Tally {
+    committed: u64,
+    refused: u64,
+    empty: u64,
+    otherwise: u64,
+    calls: u64,
 }
 
-fn run(seed: u64) -> String {
-    let mut random = Random(seed);
-    let mut said = String::new();
-    for _ in 0..1 + random.below(12) {
-        writeln!(said, "{}", operate(&mut random)).expect("text");
-    }
-    said
-}
-
-/// What one path is: type and mode, owner, content or target, attribute.
-type Node = (u32, u32, Vec<u8>, Vec<u8>);
-
-/// The tree, and groups of names of one file.
-fn seen(top: &Path) -> (BTreeMap<PathBuf, Node>, Vec<Vec<PathBuf>>) {
-    let (mut nodes, mut links) = (BTreeMap::new(), BTreeMap::<u64, Vec<PathBuf>>::new());
-    each(top, &mut |name, path, metadata| {
-        let content = match () {
-            () if metadata.is_file() => fs::read(path).expect("read"),
-            () if metadata.is_symlink() => fs::read_link(path).expect("link").into_os_string().into_encoded_bytes(),
-            () => Vec::new(),
-        };
-        let mut value = vec![0; 64];
-        let size = rustix::fs::lgetxattr(path, "user.cmdop", &mut value).unwrap_or(0);
-        value.truncate(size);
-        if !metadata.is_dir() {
-            links.entry(metadata.ino()).or_default().push(name.clone());
+fn part(directory: &Path) {
+    let (base, first, count) = (setting("CMDOP_SEED", 0), setting("CMDOP_FIRST", 0), setting("CMDOP_PROGRAMS", 1));
+    on_runtime(directory, async |mut host: Host| {
+        let link = host.start();
+        let mut bench = Bench { host, link, copies: directory.join("copies"), base, tally: Tally::default() };
+        let mut from = first;
+        while from < first + count {
+            let numbers: Vec<_> = (from..(from + BATCH).min(first + count)).collect();
+            from += BATCH;
+            bench.batch(&numbers).await;
         }
-        nodes.insert(name, (metadata.mode(), metadata.uid(), content, value));
+        let Tally { committed, refused, empty, otherwise, .. } = bench.tally;
+        bench.link.stop().await;
+        let who = if is_root() { "root" } else { "a user" };
+        println!(
+            "{count} programs of {who}: {committed} committed and undone, {refused} refused, {empty} without effect, \
+             {otherwise} did otherwise than directly"
+        );
+        assert!(committed > count / 2 || count < 20, "too few were committed to show anything");
     });
-    let mut groups: Vec<_> = links
-        .into_values()
-        .map(|mut names| {
-            names.sort();
-            names
-        })
-        .collect();
-    groups.sort();
-    (nodes, groups)
 }
 
-/// Who everything is: inode, and of files the time of the last change.
-fn identities(top: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
-    let mut found = BTreeMap::new();
-    each(top, &mut |name, _, metadata| {
-        let (seconds, nanoseconds) = if metadata.is_dir() { (0, 0) } else { (metadata.mtime(), metadata.mtime_nsec()) };
-        found.insert(name, (metadata.ino(), seconds, nanoseconds));
-    });
-    found
+struct Bench {
+    host: Host,
+    link: Link,
+    copies: PathBuf,
+    base: u64,
+    tally: Tally,
 }
 
-fn each(top: &Path, visit: &mut impl FnMut(PathBuf, &Path, &fs::Metadata)) {
-    let mut open = vec![top.to_owned()];
-    while let Some(directory) = open.pop() {
-        for entry in fs::read_dir(&directory).expect("list") {
-            let path = entry.expect("entry").path();
-            let metadata = path.symlink_metadata().expect("stat");
-            visit(path.strip_prefix(top).expect("beneath").to_owned(), &path, &metadata);
-            if metadata.is_dir() {
-                open.push(path);
-            }
-        }
-    }
-}
-
-fn setting(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().map_or(otherwise, |text| text.parse().expect("a whole number"))
+/// One program's trees before, and what it said directly.
+struct Subject {
+    number: u64,
+    tree: PathBuf,
+    copy: PathBuf,
+    before: Tree,
+    who: BTreeMap<String, (u64, i64, i64)>,
+    said: String,
 }
 
 const ALL: [EffectKind; 6] = [
@@ -193,77 +166,159 @@ const ALL: [EffectKind; 6] = [
     EffectKind::FileChown,
 ];
 
-fn programs(directory: &Path) {
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped, because a preview needs root");
-        return;
-    }
-    let (count, base) = (setting("CMDOP_PROGRAMS", 200), setting("CMDOP_SEED", u64::from(std::process::id())));
-    println!("CMDOP_SEED={base}");
-    let first = setting("CMDOP_FIRST", 0);
-    let program = std::env::current_exe().expect("this program");
-    on_runtime(directory, async |mut host: Host| {
-        let mut link = host.start();
-        let (mut committed, mut refused, mut empty) = (0, 0, 0);
-        for number in 0..count {
-            let seed = base.wrapping_mul(1_000_003).wrapping_add(number + first);
-            let (tree, copy) = (host.tree.join(number.to_string()), directory.join(format!("copy{number}")));
-            for place in [&tree, &copy] {
-                fs::create_dir(place).expect("directory");
-                plant(place, seed);
+impl Bench {
+    /// Programs that one call runs. If its commit is refused, each is run by a call of its own.
+    async fn batch(&mut self, numbers: &[u64]) {
+        fs::create_dir_all(&self.copies).expect("directory");
+        for number in numbers {
+            for top in [&self.host.tree, &self.copies] {
+                let place = top.join(number.to_string());
+                fs::create_dir(&place).expect("directory");
+                operations::plant(&place, self.seed(*number));
             }
-            let (before, who) = (seen(&tree), identities(&tree));
-            let mut direct = std::process::Command::new(&program);
-            let direct =
-                direct.args(["--case", "interpret", &seed.to_string()]).current_dir(&copy).output().expect("run");
-            let call = format!("call{number}");
-            let line = format!("{} --case interpret {seed}", program.display());
-            let arguments = json!({"command": line, "cwd": tree, "timeout_s": 20});
-            let every = format!("{}/**", tree.display());
-            let permit = with_effects(host.permit(&call, Stage::Preview, "terminal.exec", &arguments), &ALL, &every);
-            let preview = link.report_of(&permit).await;
-            let context = || {
-                format!(
-                    "seed {seed}:\n{}\n{before:?}\n{:?}\n{:?}",
-                    run_said(&preview),
-                    preview.observation,
-                    preview.error
-                )
-            };
-            assert!(preview.error.is_none(), "{}", context());
-            assert_eq!(run_said(&preview), String::from_utf8_lossy(&direct.stdout), "{}", context());
-            assert_eq!(seen(&tree), before, "a preview changes nothing: {}", context());
-            if !preview.layer_held {
-                assert_eq!(seen(&copy), before, "it had an effect: {}", context());
-                empty += 1;
-            } else {
-                let report = link.report_of(&commit_of(permit, &preview)).await;
-                if report.outcome() == Outcome::Applied {
-                    assert_eq!(seen(&tree), seen(&copy), "{}", context());
-                    let undo =
-                        host.permit(&format!("undo{number}"), Stage::Preview, "files.undo", &json!({"call": call}));
-                    let undo = with_effects(undo, &ALL, &every);
-                    let plan = link.report_of(&undo).await;
-                    assert!(plan.layer_held, "{plan:?} {}", context());
-                    let report = link.report_of(&commit_of(undo, &plan)).await;
-                    assert_eq!(report.outcome(), Outcome::Applied, "{report:?} {}", context());
-                    committed += 1;
-                } else {
-                    assert_eq!(reason(&report), Reason::UnsupportedChange, "{report:?} {}", context());
-                    refused += 1;
-                }
-                assert_eq!(seen(&tree), before, "{}", context());
-                assert_eq!(identities(&tree), who, "{}", context());
-            }
-            fs::remove_dir_all(&tree).and_then(|()| fs::remove_dir_all(&copy)).expect("remove");
         }
-        link.stop().await;
-        println!("{count} programs: {committed} committed and undone, {refused} refused, {empty} without effect");
-        assert!(committed > count / 3, "too few were committed to show anything");
-    });
+        let direct = self.interpreted(numbers).current_dir(&self.copies).output().expect("run");
+        let Output { stdout, stderr, .. } = direct;
+        assert!(stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));
+        let said = spoken(&String::from_utf8(stdout).expect("text"));
+        let subjects: Vec<_> = numbers.iter().zip(said).map(|(number, said)| self.subject(*number, said)).collect();
+        assert_eq!(subjects.len(), numbers.len());
+        if !self.call(&subjects).await {
+            for subject in &subjects {
+                self.call(std::slice::from_ref(subject)).await;
+            }
+        }
+        fs::remove_dir_all(&self.copies).expect("remove");
+        numbers.iter().for_each(|number| fs::remove_dir_all(self.host.tree.join(number.to_string())).expect("remove"));
+    }
+
+    fn seed(&self, number: u64) -> u64 {
+        self.base.wrapping_mul(1_000_003).wrapping_add(number)
+    }
+
+    fn interpreted(&self, numbers: &[u64]) -> Command {
+        let seeds: Vec<_> = numbers.iter().map(|number| format!("{number}={}", self.seed(*number))).collect();
+        cases::again("interpret", Path::new(&seeds.join(",")))
+    }
+
+    fn subject(&self, number: u64, said: String) -> Subject {
+        let [tree, copy] = [&self.host.tree, &self.copies].map(|top| top.join(number.to_string()));
+        Subject { number, before: seen(&tree), who: identities(&tree), tree, copy, said }
+    }
+
+    fn permit(&self, call: &str, tool: &str, arguments: &Value) -> Permit {
+        let every = format!("{}/**", self.host.tree.display());
+        support::with_effects(self.host.permit(call, Stage::Preview, tool, arguments), &ALL, &every)
+    }
+
+    /// Previews, commits and undoes programs. False if several would have to be committed with one that
+    /// cannot.
+    async fn call(&mut self, subjects: &[Subject]) -> bool {
+        self.tally.calls += 1;
+        let call = format!("call{}", self.tally.calls);
+        let numbers: Vec<_> = subjects.iter().map(|subject| subject.number).collect();
+        let command = self.interpreted(&numbers);
+        let argv: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+        let argv: Vec<_> = argv.iter().map(|part| part.to_str().expect("text")).collect();
+        let permit =
+            self.permit(&call, "terminal.exec", &json!({"argv": argv, "cwd": self.host.tree, "timeout_s": 30}));
+        let preview = self.link.report_of(&permit).await;
+        assert!(preview.error.is_none(), "{numbers:?}: {:?}", preview.error);
+        let said = spoken(&stdout(&preview));
+        assert_eq!(said.len(), subjects.len(), "{numbers:?}: {preview:?}");
+        for subject in subjects {
+            assert_eq!(
+                differences(&seen(&subject.tree), &subject.before),
+                "",
+                "{numbers:?}: a preview changes nothing"
+            );
+        }
+        if !preview.layer_held {
+            subjects.iter().zip(&said).for_each(|(subject, said)| self.check(subject, said, &preview, false));
+            return true;
+        }
+        let report = self.link.report_of(&commit_of(permit, &preview)).await;
+        if report.outcome() != Outcome::Applied {
+            assert_eq!(reason(&report), Reason::UnsupportedChange, "{numbers:?}: {report:?}");
+            self.unchanged(subjects);
+            if subjects.len() == 1 {
+                self.tally.refused += 1;
+            }
+            return subjects.len() == 1;
+        }
+        subjects.iter().zip(&said).for_each(|(subject, said)| self.check(subject, said, &preview, true));
+        let undo = self.permit(&format!("undo {call}"), "files.undo", &json!({"call": call}));
+        let plan = self.link.report_of(&undo).await;
+        assert!(plan.layer_held, "{numbers:?}: {plan:?}");
+        let report = self.link.report_of(&commit_of(undo, &plan)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{numbers:?}: {report:?}");
+        self.unchanged(subjects);
+        true
+    }
+
+    fn unchanged(&self, subjects: &[Subject]) {
+        for subject in subjects {
+            let context = self.context(subject);
+            assert_eq!(differences(&seen(&subject.tree), &subject.before), "", "{context}");
+            assert_eq!(identities(&subject.tree), subject.who, "{context}");
+        }
+    }
+
+    /// The effects explain what the tree is now, and that is what it is directly.
+    fn check(&mut self, subject: &Subject, said: &str, preview: &Report, is_committed: bool) {
+        let top = escape(subject.tree.as_os_str().as_bytes());
+        let all = &preview.observation.as_ref().expect("an observation").effects;
+        let effects = model::beneath(all, &top);
+        let told = |it: &model::Named<'_>| {
+            let file = it.effect.file.clone().unwrap_or_default();
+            format!("{:?} {} {} {}\n", it.effect.kind(), it.path, file.renamed, file.linked)
+        };
+        let told: String = effects.iter().map(told).collect();
+        let replay = self.context(subject);
+        let context = || format!("{replay}\n{said}\n{}", told);
+        let explained = model::explain(&subject.before, &effects, &top);
+        let explained = explained.unwrap_or_else(|why| panic!("{why}: {}", context()));
+        let now = grouped(seen(&subject.tree));
+        assert_eq!(differences(&grouped(explained), &now), "", "the effects do not explain it: {}", context());
+        if said == subject.said {
+            // A user's overlay has no index: of files with several names it breaks up what it copies.
+            if is_root() || !has_links(&subject.before) {
+                assert_eq!(differences(&grouped(seen(&subject.copy)), &now), "", "not as directly: {}", context());
+            }
+            let (here, there) = (blocks(&subject.tree), blocks(&subject.copy));
+            assert!(here <= there + 64, "holes were filled, {here} blocks instead of {there}: {}", context());
+        } else {
+            // Directories cannot be renamed over another file system's, nor in a user's overlay at all.
+            let is_known = !is_root() && (said.contains("error Some(18)") || has_links(&subject.before));
+            assert!(is_known, "it says otherwise:\n{}\n{}", subject.said, context());
+            self.tally.otherwise += 1;
+        }
+        match () {
+            () if effects.is_empty() => self.tally.empty += 1,
+            () if is_committed => self.tally.committed += 1,
+            () => panic!("effects that nobody could commit: {}", context()),
+        }
+    }
+
+    fn context(&self, subject: &Subject) -> String {
+        format!("CMDOP_SEED={} CMDOP_FIRST={} CMDOP_PROGRAMS=1", self.base, subject.number)
+    }
 }
 
-fn run_said(report: &Report) -> String {
+/// Some file has several names.
+fn has_links(tree: &Tree) -> bool {
+    let inodes: std::collections::BTreeSet<_> = tree.values().map(|node| node.inode).collect();
+    inodes.len() < tree.len()
+}
+
+/// What each program said.
+fn spoken(output: &str) -> Vec<String> {
+    let mut all: Vec<_> = output.split(&format!("{END}\n")).map(str::to_owned).collect();
+    all.pop();
+    all
+}
+
+fn stdout(report: &Report) -> String {
     let told = report.result.as_ref().map(|result| serde_json::from_str::<Value>(&result.result_json).expect("JSON"));
     told.and_then(|told| Some(told["stdout"].as_str()?.to_owned())).unwrap_or_default()
 }

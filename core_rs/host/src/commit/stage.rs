@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -85,7 +86,7 @@ impl Stager {
     fn copy(&self, from: &Path, to: &Path) -> std::io::Result<()> {
         let mut source = fs::File::open(from)?;
         let mut target = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
-        std::io::copy(&mut source, &mut target)?;
+        copy_extents(&mut source, &mut target)?;
         if self.is_bulk { Ok(()) } else { target.sync_all() }
     }
 
@@ -99,6 +100,26 @@ impl Stager {
         }
         Ok(())
     }
+}
+
+/// Copies what a file holds and leaves its holes: they may be larger than the disk.
+fn copy_extents(source: &mut fs::File, target: &mut fs::File) -> std::io::Result<()> {
+    let length = source.metadata()?.len();
+    let mut at = 0;
+    while at < length {
+        let data = match rustix::fs::seek(&*source, rustix::fs::SeekFrom::Data(at)) {
+            Ok(data) => data,
+            // Only a hole is left.
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(errno) => return Err(errno.into()),
+        };
+        let end = rustix::fs::seek(&*source, rustix::fs::SeekFrom::Hole(data))?;
+        source.seek(SeekFrom::Start(data))?;
+        target.seek(SeekFrom::Start(data))?;
+        std::io::copy(&mut source.take(end - data), target)?;
+        at = end;
+    }
+    target.set_len(length)
 }
 
 /// Attributes that a change in place begins and ends with.

@@ -4,6 +4,7 @@
 pub mod cases;
 pub mod host;
 pub mod inside;
+pub mod random;
 
 use cmdop_contract::digest::action_digest;
 use cmdop_contract::v1::{Action, Actor, EffectKind, Permit, PermittedEffect, Report, SignedPermit, Stage};
