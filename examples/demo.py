@@ -13,13 +13,17 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
@@ -30,6 +34,7 @@ from cmdop import Client, v1
 from cmdop.agent import Agent, CallAnswered, Limits, Model, RunEvent, TurnTaken, run
 from cmdop.agent.openai import model_from_environment
 from cmdop.cli.output import approval_view, call_view, calls_table, console, error_view, shown
+from cmdop.client import Check, result_of
 from cmdop.testing import Ask, Say, ScriptedModel
 from cmdop.trace import trace_tree
 
@@ -97,6 +102,12 @@ def make_machine(root: Path) -> None:
         database.execute("CREATE TABLE customers (name TEXT)")
         database.executemany("INSERT INTO customers VALUES (?)", [("Ada",), ("Grace",)])
     database.close()
+    (root / "srv/app/web").mkdir()
+    # Two versions of a small web service; v2 has lost the page that its health check asks for.
+    for version, pages in (("v1", ("index.html", "health")), ("v2", ("index.html",))):
+        (root / "srv/app/build" / version).mkdir(parents=True)
+        for page in pages:
+            (root / "srv/app/build" / version / page).write_text(f"{version}\n")
     (root / "srv/app/cleanup.sh").write_text(CLEANUP)
     (root / "srv/app/cleanup.sh").chmod(0o755)
 
@@ -129,6 +140,44 @@ def server(data: Path, machine: Path) -> Iterator[str]:
             process.terminate()
 
 
+@contextmanager
+def web(machine: Path) -> Iterator[int]:
+    """A real HTTP service that serves whichever release is live. Gives its port on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    command += ["--directory", str(machine / "srv/app/web/current")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as service:
+        try:
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.02)
+            yield port
+        finally:
+            service.kill()
+
+
+def answer_of(port: int) -> str:
+    """What the service answers now, asked by HTTP."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/index.html", timeout=5) as answer:
+            return answer.read().decode().strip()
+    except urllib.error.HTTPError as error:
+        return f"error {error.code}"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What came of the deployment: the call of each release, and what the service answered after it."""
+
+    calls: tuple[v1.Call, ...]
+    answers: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Shown:
     """What came of the demo."""
@@ -139,6 +188,11 @@ class Shown:
     """Files of the machine before the run, with digests."""
     after: dict[str, str]
     """The same afterwards."""
+    undo: v1.Call | None = None
+    """The call that took the approved deletion back, if there was one."""
+    restored: dict[str, str] = field(default_factory=dict[str, str])
+    """Files after the undo."""
+    deployed: Deployed = Deployed((), ())
 
     def lost(self) -> list[str]:
         """Files that were there before and are not as they were."""
@@ -173,14 +227,15 @@ class Stage:
                 out.print(shown(response.text))
             case CallAnswered(call=v1.Call() as call):
                 out.print(call_view(call))
-                self._changes()
+                self.changes()
             case CallAnswered(asked=asked, error=v1.Error() as error):
                 out.print(shown(f"{asked.name} {asked.arguments}", "dim"), error_view(error))
-                self._changes()
+                self.changes()
             case _:
                 pass
 
-    def _changes(self) -> None:
+    def changes(self) -> None:
+        """Prints what changed on the disk since the last time."""
         now = files(self._machine)
         gone = sorted(set(self.files) - set(now))
         other = sorted(name for name in now if self.files.get(name) != now[name])
@@ -202,7 +257,7 @@ async def decide(address: str, *, ask: bool) -> None:
             out = console()
             out.print(approval_view(approval))
             if ask:
-                answer = await anyio.to_thread.run_sync(input, "approve this? [y/N] ", abandon_on_cancel=True)
+                answer = await anyio.to_thread.run_sync(answered, abandon_on_cancel=True)
                 approved, why = answer.strip().lower().startswith("y"), "decided at the terminal"
             elif approval.beyond:
                 approved, why = False, "it would do more than it declares"
@@ -212,6 +267,52 @@ async def decide(address: str, *, ask: bool) -> None:
             await verdict(approval, comment=why)
             word = Text("approves", "green") if approved else Text("rejects", "red")
             out.print(Text.assemble(("operator ", "bold"), word, f": {why}"))
+
+
+def answered() -> str:
+    """What the person types. Nobody there is a no."""
+    try:
+        return input("approve this? [y/N] ")
+    except EOFError:
+        return ""
+
+
+async def take_back(client: Client, calls: Sequence[v1.Call], stage: Stage) -> v1.Call | None:
+    """Undoes the first deletion that was applied: a guarded call like any other, which a person approves."""
+    deletion = v1.EffectKind.EFFECT_KIND_FILE_DELETE
+    done = [call for call in calls if call.outcome == v1.Outcome.OUTCOME_APPLIED]
+    found = next((call for call in done if any(it.kind == deletion for it in call.observation.effects)), None)
+    if found is None:
+        return None
+    console().print(Rule("It was a mistake: what was deleted is taken back", align="left", style="bold"))
+    call = await client.calls.undo(found.call_id, intent="the deleted logs are needed after all", wait=True)
+    console().print(call_view(call))
+    stage.changes()
+    return call
+
+
+async def deploy(address: str, machine: Path) -> Deployed:
+    """A person releases v1 of a web service, then v2, which is broken: the host itself goes back to v1."""
+    calls: list[v1.Call] = []
+    answers: list[str] = []
+    with web(machine) as port:
+        check = Check(port, "/health", retries=1, interval_ms=50)
+        async with Client(address, user="you") as client:
+            site = client.host("local").deploy
+            for release, says in (("v1", "A web service is deployed"), ("v2", "A broken release rolls itself back")):
+                console().print(Rule(says, align="left", style="bold"))
+                source = f"/srv/app/build/{release}"
+                plan = result_of(await site.plan("/srv/app/web", release, source))
+                intent = f"release {release} of the web service"
+                call = await site.release(
+                    "/srv/app/web", release, source, plan["digest"], check_after=check, intent=intent
+                )
+                console().print(call_view(call))
+                answer = await anyio.to_thread.run_sync(answer_of, port)
+                console().print(Text("service     ", style="dim"), shown(f"GET /index.html answers: {answer}"), "")
+                calls.append(call)
+                answers.append(answer)
+    return Deployed(tuple(calls), tuple(answers))
 
 
 async def play(address: str, machine: Path, *, model: Model, ask: bool, numbered: bool) -> Shown:
@@ -231,8 +332,11 @@ async def play(address: str, machine: Path, *, model: Model, ask: bool, numbered
         console().print(trace_tree(await client.traces.get(result.run.run_id)))
         console().print(Rule("Its calls and their scores", align="left", style="bold"))
         console().print(calls_table(calls))
+        after = files(machine)
+        undo = await take_back(client, calls, stage)
+        restored = files(machine)
         tasks.cancel_scope.cancel()
-    return Shown(result.run, tuple(calls), before, files(machine))
+    return Shown(result.run, tuple(calls), before, after, undo, restored, await deploy(address, machine))
 
 
 def main() -> int:
@@ -251,6 +355,10 @@ def main() -> int:
             )
     lost, unexplained = played.lost(), played.unexplained()
     console().print(shown(f"{len(lost)} files gone, {len(unexplained)} of them without an approved effect"))
+    back = [name for name in lost if played.restored.get(name) == played.before[name]]
+    console().print(
+        shown(f"{len(back)} of them back by undo, as they were; the service answers {played.deployed.answers[-1]}")
+    )
     return 1 if unexplained else 0
 
 

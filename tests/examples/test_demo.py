@@ -83,6 +83,17 @@ def test_the_demo_keeps_every_promise(demo: ModuleType, tmp_path: Path, anyio_ba
     assert (beyond["scores"]["side_effects"], beyond["scores"]["severity"]) == (1, "high")
     assert "/srv/app/data/app.db" in shown.after and "/srv/app/archive/2023.gz" in shown.after
 
+    # Taken back an approval later: every file is there again, as it was.
+    assert shown.undo is not None and shown.undo.outcome == v1.Outcome.OUTCOME_APPLIED
+    assert shown.undo.approval.decision.approver == "operator"
+    assert shown.restored == shown.before
+
+    # A release is live; a broken one is noticed by its health check, and the one before is live again.
+    first, second = (call_document(call) for call in shown.deployed.calls)
+    assert (first["outcome"], first["error"], shown.deployed.answers) == ("applied", None, ("v1", "v1"))
+    assert second["error"]["reason"] == "HEALTH_CHECK_FAILED"
+    assert {"deploy.release", "deploy.rollback"} <= {effect["kind"] for effect in second["observed"]}
+
     # The run's trace holds all of it.
     assert [call.call_id for call in traces[-1].calls] == [call.call_id for call in shown.calls]
     assert kinds[-1] >= {"run_started", "turn_recorded", "run_finished", "call_settled"}
@@ -96,8 +107,10 @@ def events_of(trace: v1.Trace) -> list[dict[str, Any]]:
     return events
 
 
-@pytest.mark.parametrize(("answers", "gone"), [("n\nn\n", 0), ("y\nn\n", 6), ("n\ny\n", 3)])
-def test_asked_the_person_decides(answers: str, gone: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("answers", "gone", "back"), [("n\nn\n", 0, 0), ("y\nn\ny\n", 6, 6), ("y\nn\nn\n", 6, 0), ("n\ny\n", 3, 0)]
+)
+def test_asked_the_person_decides(answers: str, gone: int, back: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     done = subprocess.run(
         [sys.executable, DEMO, "--ask"], input=answers, capture_output=True, text=True, timeout=120, check=False
@@ -105,3 +118,4 @@ def test_asked_the_person_decides(answers: str, gone: int, monkeypatch: pytest.M
     assert done.returncode == 0, done.stdout + done.stderr
     assert "a script plays the model" in done.stdout
     assert f"{gone} files gone, 0 of them without an approved effect" in done.stdout
+    assert f"{back} of them back by undo, as they were; the service answers v1" in done.stdout
