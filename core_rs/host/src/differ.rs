@@ -456,6 +456,7 @@ impl Walk {
             reversible: true,
             file: Some(change),
             network: None,
+            process: None,
         });
     }
 

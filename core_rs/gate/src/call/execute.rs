@@ -20,6 +20,8 @@ static NOTHING: Observation = Observation {
     digest: String::new(),
     truncated: false,
     refused: Vec::new(),
+    looks: Vec::new(),
+    ended: Vec::new(),
 };
 
 /// What the host was told to do.
