@@ -11,6 +11,7 @@ pub mod journal;
 pub mod native;
 pub mod network;
 mod notable;
+mod notify;
 pub mod observe;
 pub mod probe;
 pub mod sandbox;

@@ -7,7 +7,6 @@
 //! meanwhile makes no difference. `docs/design/network.md` has the rules.
 
 mod calls;
-pub(crate) mod notify;
 mod observe;
 mod probe;
 mod rules;
@@ -28,7 +27,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
 use crate::Error;
-use notify::{Listener, Ready};
+use crate::notify::{self, Listener, Ready};
 use observe::Log;
 pub(crate) use probe::probe;
 use rules::Rules;

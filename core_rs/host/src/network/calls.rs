@@ -9,10 +9,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Inner;
-use super::notify::{Listener, Trapped, watch};
 use super::observe::{audit, place_of};
 use super::rules::Allowed;
 use super::sockets::{self, Kind};
+use crate::notify::{Listener, Trapped, watch};
 
 /// How long a connection may take to be made: the caller waits in its call, also if its socket would
 /// not have made it wait.

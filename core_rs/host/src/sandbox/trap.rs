@@ -12,7 +12,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use seccompiler::sock_filter;
 
 use super::Failure;
-use crate::network::notify;
+use crate::notify;
 
 /// Calls that may name an address wherever they are used.
 const TRAPPED: [libc::c_long; 3] = [libc::SYS_connect, libc::SYS_sendmsg, libc::SYS_sendmmsg];
