@@ -253,8 +253,8 @@ class Observation(_message.Message):
     truncated: bool
     refused: _containers.RepeatedCompositeFieldContainer[NetworkChange]
     looks: _containers.RepeatedCompositeFieldContainer[ObservedEffect]
-    ended: _containers.RepeatedCompositeFieldContainer[ProcessChange]
-    def __init__(self, effects: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., unobserved: _Optional[_Iterable[_Union[Unobserved, _Mapping]]] = ..., digest: _Optional[str] = ..., truncated: _Optional[bool] = ..., refused: _Optional[_Iterable[_Union[NetworkChange, _Mapping]]] = ..., looks: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., ended: _Optional[_Iterable[_Union[ProcessChange, _Mapping]]] = ...) -> None: ...
+    ended: _containers.RepeatedCompositeFieldContainer[ObservedEffect]
+    def __init__(self, effects: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., unobserved: _Optional[_Iterable[_Union[Unobserved, _Mapping]]] = ..., digest: _Optional[str] = ..., truncated: _Optional[bool] = ..., refused: _Optional[_Iterable[_Union[NetworkChange, _Mapping]]] = ..., looks: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., ended: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ...) -> None: ...
 
 class SideEffect(_message.Message):
     __slots__ = ("effect", "severity", "why")

@@ -182,7 +182,7 @@ pub struct ProcessChange {
     /// SHA-256 of the program file as it was executed, lower-case hex; empty where it was not computed.
     #[prost(string, tag = "4")]
     pub sha256: ::prost::alloc::string::String,
-    /// Number on the machine, of a process that is left running or was ended.
+    /// Number on the machine, of a process that is left running.
     #[prost(uint32, tag = "5")]
     pub pid: u32,
 }
@@ -214,9 +214,9 @@ pub struct Observation {
     /// often. They need no declaration, so neither the digest nor an approval is about them.
     #[prost(message, repeated, tag = "6")]
     pub looks: ::prost::alloc::vec::Vec<ObservedEffect>,
-    /// What still ran when the command ended, and was ended with it.
+    /// What still ran when the command ended, and was ended with it: as the PROCESS_LEAVE_RUNNING that it would have been.
     #[prost(message, repeated, tag = "7")]
-    pub ended: ::prost::alloc::vec::Vec<ProcessChange>,
+    pub ended: ::prost::alloc::vec::Vec<ObservedEffect>,
 }
 /// An observed effect that no permitted effect covers.
 #[derive(Clone, PartialEq, ::prost::Message)]
