@@ -16,7 +16,9 @@ pub mod observe;
 pub mod probe;
 pub mod sandbox;
 mod service;
+pub mod spawned;
 pub mod spawner;
+mod trapped;
 
 pub use admit::Admitted;
 pub use daemon::Daemon;

@@ -32,15 +32,6 @@ pub(crate) struct Trapped {
     pub(crate) arguments: [u64; 6],
 }
 
-/// What the listener's descriptor is ready for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ready {
-    Call,
-    Nothing,
-    /// Nobody is left who could call.
-    Over,
-}
-
 impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
@@ -58,16 +49,15 @@ impl Listener {
         Self(fd)
     }
 
-    /// Looks without waiting.
-    pub(crate) fn ready(&self) -> Ready {
-        let mut watched = libc::pollfd { fd: self.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one initialised pollfd.
-        unsafe { libc::poll(&raw mut watched, 1, 0) };
-        match watched.revents {
-            events if events & libc::POLLIN != 0 => Ready::Call,
-            0 => Ready::Nothing,
-            _ => Ready::Over,
-        }
+    /// Waits for a call. False if nobody is left who could call, or the other end of `beside` is closed.
+    pub(crate) fn wait(&self, beside: BorrowedFd<'_>) -> bool {
+        let watched = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut both = [watched(self.as_raw_fd()), watched(beside.as_raw_fd())];
+        // SAFETY: two initialised pollfds.
+        while unsafe { libc::poll(both.as_mut_ptr(), 2, -1) } < 0
+            && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+        {}
+        both[0].revents & libc::POLLIN != 0
     }
 
     /// Takes a call that waits. None if its caller was killed meanwhile.
@@ -94,6 +84,14 @@ impl Listener {
         unsafe { libc::ioctl(self.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) == 0 }
     }
 
+    /// Lets the kernel do what was asked for, whatever that is by now. Its caller may be gone.
+    pub(crate) fn let_through(&self, call: &Trapped) {
+        let flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
+        let response = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags };
+        // SAFETY: a whole response that lives until the call returns.
+        unsafe { libc::ioctl(self.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response) };
+    }
+
     /// Lets the call return. Its caller may be gone.
     pub(crate) fn answer(&self, call: &Trapped, answer: Result<i64, i32>) {
         let (val, error) = answer.map_or_else(|errno| (0, -errno), |value| (value, 0));
@@ -118,7 +116,7 @@ impl Listener {
 }
 
 impl Trapped {
-    /// The first argument of every call that is trapped.
+    /// The first argument of every call that names an address.
     pub(crate) fn descriptor(&self) -> RawFd {
         // A descriptor is an int, whatever the upper half holds.
         self.arguments[0] as RawFd

@@ -12,6 +12,7 @@ mod confine;
 mod direct;
 mod init;
 mod landlock;
+mod left;
 mod openings;
 mod plan;
 mod told;
@@ -30,7 +31,7 @@ pub use openings::Opening;
 pub(crate) use openings::{child, unavailable};
 pub(crate) use plan::plan;
 pub use plan::{Cover, Layer};
-pub(crate) use told::{Failure, Held, Kind, Told};
+pub(crate) use told::{Failure, Held, Kind, Left, Told};
 pub(crate) use view::path;
 
 /// Everything that a worker must know. It crosses a socket, so it is a message.
@@ -71,6 +72,9 @@ pub(crate) struct Job {
     /// Files that the command finds in the place of the machine's.
     #[prost(message, repeated, tag = "12")]
     pub(crate) shown: Vec<Shown>,
+    /// Its calls that start programs are trapped, to the same listener.
+    #[prost(bool, tag = "13")]
+    pub(crate) is_watched: bool,
 }
 
 /// A file of the view that is another one's content.
