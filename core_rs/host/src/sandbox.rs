@@ -73,7 +73,7 @@ pub(crate) struct Job {
     #[prost(message, repeated, tag = "12")]
     pub(crate) shown: Vec<Shown>,
     /// Its calls that start programs are trapped, to the same listener.
-    #[prost(bool, tag = "13")]
+    #[prost(bool, tag = "15")]
     pub(crate) is_watched: bool,
 }
 

@@ -212,10 +212,10 @@ pub struct Observation {
     pub refused: ::prost::alloc::vec::Vec<NetworkChange>,
     /// Looks that were measured: every program that was started (PROCESS_SPAWN), once for each that is different, with how
     /// often. They need no declaration, so neither the digest nor an approval is about them.
-    #[prost(message, repeated, tag = "6")]
+    #[prost(message, repeated, tag = "8")]
     pub looks: ::prost::alloc::vec::Vec<ObservedEffect>,
     /// What still ran when the command ended, and was ended with it: as the PROCESS_LEAVE_RUNNING that it would have been.
-    #[prost(message, repeated, tag = "7")]
+    #[prost(message, repeated, tag = "9")]
     pub ended: ::prost::alloc::vec::Vec<ObservedEffect>,
 }
 /// An observed effect that no permitted effect covers.
