@@ -132,6 +132,7 @@ impl Bench {
             home: "/".into(),
             user: "root".into(),
             network: None,
+            processes: None,
         };
         let started = Instant::now();
         let finished =

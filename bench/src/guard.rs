@@ -79,6 +79,7 @@ fn outcome(action: &v1::Action, permit: &Permit) -> (Vec<ObservedEffect>, &'stat
             reversible: true,
             file: None,
             network: None,
+            process: None,
         }]
     };
     const DIGEST: &str =

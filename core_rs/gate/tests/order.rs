@@ -61,6 +61,7 @@ fn created(permit: &Permit) -> Report {
         reversible: true,
         file: None,
         network: None,
+        process: None,
     }];
     let result = format!(r#"{{"size":1,"sha256":"{}","created":true}}"#, "0".repeat(64));
     Report {

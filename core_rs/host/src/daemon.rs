@@ -4,6 +4,7 @@
 //! again with each attachment until the server acknowledges it.
 
 mod arguments;
+mod beside;
 mod direct;
 mod execute;
 mod layers;

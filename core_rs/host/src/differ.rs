@@ -522,6 +522,7 @@ impl Walk {
             reversible: true,
             file: Some(change),
             network: None,
+            process: None,
         });
     }
 

@@ -5,25 +5,26 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use cmdop_contract::v1::{OutputStream, Reason};
+use cmdop_contract::v1::{ObservedEffect, OutputStream, Reason};
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::network::Network;
 use crate::sandbox::{Kind, Layer, Size, Told};
+use crate::spawned::Processes;
 use crate::spawner::Spawner;
 use crate::{Admitted, Error};
 
 mod attempt;
 mod cgroup;
 mod kept;
+mod left;
 mod start;
 mod survey;
 mod terminal;
 
-pub(crate) use attempt::{attempt_direct, attempt_preview, attempt_trapped};
+pub(crate) use attempt::{attempt_direct, attempt_preview, attempt_trapped, attempt_watched};
 pub use kept::Kept;
-pub(crate) use start::supervise;
 use start::{Control, Started, start};
 pub(crate) use survey::{remove, survey};
 
@@ -91,6 +92,8 @@ pub struct Command {
     pub user: String,
     /// What it may contact; none if nothing.
     pub network: Option<Network>,
+    /// Takes note of what it starts; none if the host cannot see that.
+    pub processes: Option<Processes>,
 }
 
 /// Which limit ended a command.
@@ -149,6 +152,8 @@ pub struct Finished {
     pub usage: Option<Usage>,
     /// What confined it.
     pub confinement: String,
+    /// What still ran when it had ended, and was killed.
+    pub ended: Vec<ObservedEffect>,
 }
 
 /// Runs a command in a layer. Nothing of the machine changes; `output` gets each piece as it comes.
@@ -176,8 +181,8 @@ pub async fn run(
     let watch = survey::watch(room, command.limits, &groups);
     let (forced, told, [stdout, stderr]) = follow(&mut started, command, cancel, watch, &groups, output).await;
     // Every process is dead: nobody waits for an answer any more, and no connection is begun.
-    if let Some(mut answering) = started.answering.take() {
-        answering.shutdown().await;
+    if let Some(supervision) = started.supervision.take() {
+        supervision.finish().await;
     }
     let group = groups.into_inner().unwrap_or_default();
     let end = match forced {
@@ -193,6 +198,7 @@ pub async fn run(
         duration: begun.elapsed(),
         usage: (told.kind() != Kind::Silent).then(|| usage(&told)),
         confinement: confinement(layer, &told, &group, command.network.is_some()),
+        ended: left::ended(&told),
     })
 }
 

@@ -12,11 +12,14 @@ pub mod masks;
 pub mod native;
 pub mod network;
 mod notable;
+mod notify;
 pub mod observe;
 pub mod probe;
 pub mod sandbox;
 mod service;
+pub mod spawned;
 pub mod spawner;
+mod trapped;
 
 pub use admit::Admitted;
 pub use daemon::Daemon;

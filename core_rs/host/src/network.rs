@@ -7,28 +7,22 @@
 //! meanwhile makes no difference. `docs/design/network.md` has the rules.
 
 mod calls;
-pub(crate) mod notify;
 mod observe;
 mod probe;
 mod rules;
 mod sockets;
 
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cmdop_contract::digest::observation_digest;
 use cmdop_contract::v1::{EffectKind, NetworkChange, Observation, ObservedEffect, PermittedEffect, Unobserved};
 use parking_lot::Mutex;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::net::UnixStream;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
 use crate::Error;
-use notify::{Listener, Ready};
+use crate::trapped::Contact;
 use observe::Log;
 pub(crate) use probe::probe;
 use rules::Rules;
@@ -115,72 +109,30 @@ impl Network {
         }
     }
 
-    /// Answers the command's calls until it is over. Dropping the set ends that.
-    pub(crate) fn supervise(&self, socket: UnixStream) -> JoinSet<()> {
+    /// Answers the command's calls as they come. Dropping the set ends that.
+    pub(crate) fn supervise(&self, incoming: UnboundedReceiver<Contact>) -> JoinSet<()> {
         let mut task = JoinSet::new();
-        let inner = self.inner.clone();
-        task.spawn(async move {
-            let Some((listener, init)) = take_over(&socket).await else { return };
-            match notify::watch(Listener::new(listener), Interest::READABLE) {
-                Ok(listener) => supervise(Arc::new(listener), init, inner).await,
-                Err(error) => tracing::error!(%error, "a command's network cannot be supervised, so it has none"),
-            }
-        });
+        task.spawn(supervise(incoming, self.inner.clone()));
         task
     }
 }
 
-/// Waits for the listener of the command's filter, and who sends it: pid 1 of the view.
-async fn take_over(socket: &UnixStream) -> Option<(OwnedFd, libc::pid_t)> {
-    loop {
-        socket.readable().await.ok()?;
-        let received = socket.try_io(Interest::READABLE, || receive(socket).map_err(Into::into));
-        match received {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            received => return received.ok().flatten(),
-        }
-    }
-}
-
-fn receive(socket: &UnixStream) -> rustix::io::Result<Option<(OwnedFd, libc::pid_t)>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    recvmsg(socket, &mut [std::io::IoSliceMut::new(&mut byte)], &mut ancillary, flags)?;
-    let (mut listener, mut sender) = (None, None);
-    for message in ancillary.drain() {
-        match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => listener = fds.next(),
-            RecvAncillaryMessage::ScmCredentials(who) => sender = Some(who.pid.as_raw_nonzero().get()),
-            _ => {}
-        }
-    }
-    Ok(listener.zip(sender))
-}
-
-async fn supervise(listener: Arc<AsyncFd<Listener>>, init: libc::pid_t, inner: Arc<Inner>) {
+async fn supervise(mut incoming: UnboundedReceiver<Contact>, inner: Arc<Inner>) {
     let mut calls = JoinSet::new();
     let mut pause = LOOK;
+    let mut init = None;
     loop {
         let is_open = inner.log.lock().open() > 0;
         tokio::select! {
-            ready = listener.readable(), if calls.len() < MAX_CALLS => {
-                let Ok(mut ready) = ready else { return };
-                match listener.get_ref().ready() {
-                    Ready::Over => return,
-                    Ready::Nothing => ready.clear_ready(),
-                    Ready::Call => {
-                        if let Some(call) = listener.get_ref().receive() {
-                            calls.spawn(calls::answer(listener.clone(), call, inner.clone(), init));
-                        }
-                    }
-                }
+            contact = incoming.recv(), if calls.len() < MAX_CALLS => {
+                let Some(contact) = contact else { return };
+                init = Some(contact.init);
+                calls.spawn(calls::answer(contact.listener, contact.call, inner.clone(), contact.init));
             }
             Some(_) = calls.join_next(), if !calls.is_empty() => {}
             () = tokio::time::sleep(pause), if is_open => {
                 let begun = Instant::now();
-                inner.log.lock().release(init);
+                init.iter().for_each(|init| inner.log.lock().release(*init));
                 pause = LOOK.max(begun.elapsed() * LOOK_SHARE);
             }
         }

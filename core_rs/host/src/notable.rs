@@ -29,7 +29,16 @@ impl Found {
     pub(crate) fn effect(&self, kind: EffectKind, reversible: bool) -> ObservedEffect {
         let change = FileChange { before: Some(self.state.clone()), ..FileChange::default() };
         let (target, count, bytes) = (escape(&self.path), self.entries, self.bytes);
-        ObservedEffect { kind: kind.into(), target, count, bytes, reversible, file: Some(change), network: None }
+        ObservedEffect {
+            kind: kind.into(),
+            target,
+            count,
+            bytes,
+            reversible,
+            file: Some(change),
+            network: None,
+            process: None,
+        }
     }
 }
 

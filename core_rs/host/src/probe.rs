@@ -9,6 +9,7 @@ use crate::exec;
 use crate::fixture::mounts;
 use crate::network;
 use crate::sandbox::mount_within;
+use crate::spawned::{self, Programs};
 use crate::spawner::Spawner;
 
 /// What was found, and what confines a command on a private layer or why none can run.
@@ -19,6 +20,8 @@ pub(crate) struct Found {
     pub(crate) direct: Result<String, String>,
     /// Why no command can have a network, if none can.
     pub(crate) network: Result<(), String>,
+    /// Digests of programs that were seen, or why nobody sees what a command starts.
+    pub(crate) processes: Result<Programs, String>,
 }
 
 /// Tries what a preview needs, with layers in a temporary directory, and says how to get what is
@@ -28,7 +31,11 @@ pub fn probe() -> Vec<Capability> {
     let dir = std::env::temp_dir().join(format!("cmdop-probe-{}", std::process::id()));
     match Spawner::start() {
         Ok(spawner) => examine(&spawner, &dir, &user_places(&std::env::var("HOME").unwrap_or_default())).capabilities,
-        Err(error) => describe(&Err(error.to_string()), &Err(error.to_string()), &Err(error.to_string())),
+        Err(error) => {
+            let (confinement, direct) = (Err(error.to_string()), Err(error.to_string()));
+            let (network, processes) = (Err(error.to_string()), Err(error.to_string()));
+            describe(&Found { capabilities: Vec::new(), confinement, direct, network, processes })
+        }
     }
 }
 
@@ -53,7 +60,13 @@ pub(crate) fn examine(spawner: &Spawner, dir: &Path, places: &[PathBuf]) -> Foun
         Ok(_) => within(dir, |dir| network::probe(spawner, dir)),
         Err(why) => Err(why.clone()),
     };
-    Found { capabilities: describe(&confinement, &direct, &network), confinement, direct, network }
+    let processes = match &confinement {
+        Ok(_) => within(dir, |dir| spawned::probe(spawner, dir)),
+        Err(why) => Err(why.clone()),
+    };
+    let mut found = Found { capabilities: Vec::new(), confinement, direct, network, processes };
+    found.capabilities = describe(&found);
+    found
 }
 
 /// Tries something in an empty directory, which does not stay.
@@ -67,11 +80,8 @@ fn within<T>(dir: &Path, attempt: impl FnOnce(&Path) -> Result<T, String>) -> Re
     tried
 }
 
-fn describe(
-    confinement: &Result<String, String>,
-    direct: &Result<String, String>,
-    network: &Result<(), String>,
-) -> Vec<Capability> {
+fn describe(found: &Found) -> Vec<Capability> {
+    let Found { confinement, direct, network, processes, .. } = found;
     let is_root = rustix::process::geteuid().is_root();
     let held = confinement.as_deref().unwrap_or_default();
     let openat2 = rustix::fs::openat2(
@@ -115,6 +125,13 @@ fn describe(
             format!("no command may have a network here: {why}; Linux 5.9 and a loopback that is up are needed")
         }
     };
+    let seen = match processes {
+        Ok(_) => "every program that a command starts is seen, with file, arguments and digest".to_owned(),
+        Err(why) => format!(
+            "nobody sees what a command starts: {why}; Linux 5.19 and a ptrace that is allowed \
+             (`sysctl kernel.yama.ptrace_scope` below 3) are needed"
+        ),
+    };
     let can = confinement.is_ok();
     vec![
         capability("preview.overlay", can, &preview),
@@ -127,6 +144,7 @@ fn describe(
             "own network namespace: no network within a preview but what its permit names",
         ),
         capability("network.permits", network.is_ok(), &opened),
+        capability("observe.processes", processes.is_ok(), &seen),
         capability(LISTS_NOTABLE, true, "secrets, databases and the like in a tree that goes are listed one by one"),
         capability("native.openat2", openat2, "openat2(2), Linux 5.6"),
         capability(

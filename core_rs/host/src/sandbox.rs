@@ -12,6 +12,7 @@ mod confine;
 mod direct;
 mod init;
 mod landlock;
+mod left;
 mod mask;
 mod moment;
 mod openings;
@@ -33,7 +34,7 @@ pub use openings::Opening;
 pub(crate) use openings::{child, unavailable};
 pub use plan::{Cover, Layer};
 pub(crate) use plan::{mount_within, plan};
-pub(crate) use told::{Failure, Held, Kind, Told};
+pub(crate) use told::{Failure, Held, Kind, Left, Told};
 pub(crate) use view::path;
 
 /// Everything that a worker must know. It crosses a socket, so it is a message.
@@ -77,6 +78,9 @@ pub(crate) struct Job {
     /// File that lists what the command finds unreadable; empty if nothing.
     #[prost(bytes = "vec", tag = "13")]
     pub(crate) masked: Vec<u8>,
+    /// Its calls that start programs are trapped, to the same listener.
+    #[prost(bool, tag = "15")]
+    pub(crate) is_watched: bool,
 }
 
 /// A file of the view that is another one's content.

@@ -5,7 +5,7 @@ use cmdop_policy::decide::{Decided, DiffDecided};
 
 mod fixture;
 
-use fixture::{Call, counted, diff_summary, engine, host, observed, summary};
+use fixture::{Call, counted, diff_summary, engine, host, load, observed, summary};
 
 const PREVIEW: &str = "go STAGE_PREVIEW";
 const APPLY: &str = "go STAGE_APPLY";
@@ -360,6 +360,28 @@ fn what_could_not_be_measured_is_never_committed_by_itself() {
     assert_eq!(diff_summary(&call.decide_observed(&engine, &forged)), "refuse HOST_ERROR");
     let unreadable = observed(&["file.delete:relative"]);
     assert_eq!(diff_summary(&call.decide_observed(&engine, &unreadable)), "refuse POLICY_ERROR");
+}
+
+#[test]
+fn a_program_that_policy_forbids_is_refused_when_it_is_seen_and_others_need_no_permit() {
+    let files = r#"
+        @id("files") @reason("r")
+        permit (principal, action in Action::"change", resource);
+        @id("reads") @reason("r")
+        permit (principal, action in [Action::"file.read"], resource);
+    "#;
+    let no_nc = r#"
+        @id("no-nc") @reason("nobody listens here")
+        forbid (principal, action == Action::"process.spawn", resource == Process::"nc");
+    "#;
+    let call = Call::command("touch x").at(AutonomyLevel::Auto).does("file.create:/srv/app/x");
+    let mut seen = observed(&["file.create:/srv/app/x"]);
+    seen.looks = counted(&[("process.spawn:touch", 1), ("process.spawn:nc", 1)]).effects;
+    assert_eq!(diff_summary(&call.decide_observed(&load(files), &seen)), "commit");
+    assert_eq!(
+        diff_summary(&call.decide_observed(&load(&format!("{files}{no_nc}")), &seen)),
+        "refuse POLICY_DENIED no-nc"
+    );
 }
 
 #[test]

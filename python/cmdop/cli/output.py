@@ -58,6 +58,8 @@ def call_view(call: v1.Call) -> RenderableType:
         grid.add_row(_label("decision"), text + shown(decision["reason"] + policies))
     for name in ("predicted", "declared", "observed"):
         _effects(grid, name, document[name])
+    for name, listed in (("started", "looks"), ("ended", "ended")):
+        _effects(grid, name, document[listed])
     for why in document["unanalysable"]:
         _row(grid, "unknown", why, "yellow")
     for one in document["unobserved"]:

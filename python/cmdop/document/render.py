@@ -38,6 +38,8 @@ def call_document(call: v1.Call) -> Document:
         "unanalysable": list(call.prediction.unanalysable),
         "declared": [effect_document(effect) for effect in call.declared],
         "observed": [effect_document(effect) for effect in call.observation.effects],
+        "looks": [effect_document(effect) for effect in call.observation.looks],
+        "ended": [effect_document(effect) for effect in call.observation.ended],
         "unobserved": [{"kind": kind_name(one.kind), "why": one.why} for one in call.observation.unobserved],
         "masked": {"count": call.observation.masked_count, "paths": list(call.observation.masked)},
         "side_effects": [side_effect_document(effect) for effect in call.side_effects],
@@ -81,6 +83,8 @@ def effect_document(effect: AnyEffect) -> Document:
             out |= {"count": effect.count, "bytes": effect.bytes, "reversible": effect.reversible}
             if effect.HasField("file"):
                 out["file"] = _file_document(effect.file)
+            if effect.HasField("process"):
+                out["process"] = _process_document(effect.process)
     return out
 
 
@@ -92,6 +96,16 @@ def _file_document(change: v1.FileChange) -> Document:
         "text_diff_truncated": change.text_diff_truncated,
         "renamed": change.renamed or None,
         "linked": change.linked or None,
+    }
+
+
+def _process_document(process: v1.ProcessChange) -> Document:
+    return {
+        "program": process.program,
+        "arguments": list(process.arguments),
+        "arguments_truncated": process.arguments_truncated,
+        "sha256": process.sha256 or None,
+        "pid": process.pid or None,
     }
 
 
@@ -124,6 +138,8 @@ def observation_document(observation: v1.Observation) -> Document:
     """Everything a host measured, with what it could not."""
     return {
         "effects": [effect_document(effect) for effect in observation.effects],
+        "looks": [effect_document(effect) for effect in observation.looks],
+        "ended": [effect_document(effect) for effect in observation.ended],
         "unobserved": [{"kind": kind_name(one.kind), "why": one.why} for one in observation.unobserved],
         "digest": observation.digest,
         "truncated": observation.truncated,

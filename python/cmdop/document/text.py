@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
@@ -56,8 +57,10 @@ def duration_text(nanoseconds: int) -> str:
 def effect_details(effect: Mapping[str, Any]) -> list[str]:
     """What is known of an effect besides its kind and target, from its document."""
     details: list[str] = []
+    process: Mapping[str, Any] = effect.get("process") or {}
     if effect.get("count", 1) != 1:
-        details.append(f"{effect['count']} entries")
+        details.append(f"{effect['count']} {'times' if process else 'entries'}")
+    details += _process_details(process)
     if effect.get("bytes"):
         details.append(size_text(effect["bytes"]))
     details += _file_details(effect)
@@ -67,10 +70,23 @@ def effect_details(effect: Mapping[str, Any]) -> list[str]:
         details.append("may happen")
     if effect.get("max_count") is not None:
         details.append(f"at most {effect['max_count']}")
-    if effect.get("reversible") is False:
+    if effect.get("reversible") is False and not process:
         details.append("cannot be undone")
     if effect.get("severity"):
         details.append(f"{effect['severity']}: {effect['why']}")
+    return details
+
+
+def _process_details(process: Mapping[str, Any]) -> list[str]:
+    if not process:
+        return []
+    details = [visible(process["program"])] if process["program"] else []
+    if process["arguments"]:
+        details.append(visible(shlex.join(process["arguments"])) + (" …" if process["arguments_truncated"] else ""))
+    if process["pid"]:
+        details.append(f"process {process['pid']}")
+    if process["sha256"]:
+        details.append(f"sha256 {process['sha256'][:DIGEST_SHOWN]}…")
     return details
 
 

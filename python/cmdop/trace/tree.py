@@ -111,6 +111,8 @@ def _call(root: Tree, call: v1.Call, events: Iterable[v1.Event]) -> None:
     _effects(
         branch, "observed" if applied else "observed on the private copy only", call.observation.effects, with_diff=True
     )
+    _effects(branch, "started", call.observation.looks)
+    _effects(branch, "ended with the call", call.observation.ended)
     for one in document["unobserved"]:
         _line(branch, f"could not be observed: {one['kind']}: {one['why']}", "yellow")
     _masked(branch, call.observation)

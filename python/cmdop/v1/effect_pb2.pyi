@@ -133,7 +133,7 @@ class PermittedEffect(_message.Message):
     def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., target: _Optional[str] = ..., max_count: _Optional[int] = ...) -> None: ...
 
 class ObservedEffect(_message.Message):
-    __slots__ = ("kind", "target", "count", "bytes", "reversible", "file", "network")
+    __slots__ = ("kind", "target", "count", "bytes", "reversible", "file", "network", "process")
     KIND_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -141,6 +141,7 @@ class ObservedEffect(_message.Message):
     REVERSIBLE_FIELD_NUMBER: _ClassVar[int]
     FILE_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
     kind: EffectKind
     target: str
     count: int
@@ -148,7 +149,8 @@ class ObservedEffect(_message.Message):
     reversible: bool
     file: FileChange
     network: NetworkChange
-    def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., target: _Optional[str] = ..., count: _Optional[int] = ..., bytes: _Optional[int] = ..., reversible: _Optional[bool] = ..., file: _Optional[_Union[FileChange, _Mapping]] = ..., network: _Optional[_Union[NetworkChange, _Mapping]] = ...) -> None: ...
+    process: ProcessChange
+    def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., target: _Optional[str] = ..., count: _Optional[int] = ..., bytes: _Optional[int] = ..., reversible: _Optional[bool] = ..., file: _Optional[_Union[FileChange, _Mapping]] = ..., network: _Optional[_Union[NetworkChange, _Mapping]] = ..., process: _Optional[_Union[ProcessChange, _Mapping]] = ...) -> None: ...
 
 class FileState(_message.Message):
     __slots__ = ("type", "size", "mode", "uid", "gid", "sha256", "link_target", "xattrs")
@@ -214,6 +216,20 @@ class NetworkChange(_message.Message):
     count: int
     def __init__(self, protocol: _Optional[str] = ..., name: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., bytes_sent: _Optional[int] = ..., bytes_received: _Optional[int] = ..., duration_ns: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
+class ProcessChange(_message.Message):
+    __slots__ = ("program", "arguments", "arguments_truncated", "sha256", "pid")
+    PROGRAM_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    program: str
+    arguments: _containers.RepeatedScalarFieldContainer[str]
+    arguments_truncated: bool
+    sha256: str
+    pid: int
+    def __init__(self, program: _Optional[str] = ..., arguments: _Optional[_Iterable[str]] = ..., arguments_truncated: _Optional[bool] = ..., sha256: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
+
 class Unobserved(_message.Message):
     __slots__ = ("kind", "why")
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -223,22 +239,22 @@ class Unobserved(_message.Message):
     def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., why: _Optional[str] = ...) -> None: ...
 
 class Observation(_message.Message):
-    __slots__ = ("effects", "unobserved", "digest", "truncated", "refused", "masked", "masked_count")
+    __slots__ = ("effects", "unobserved", "digest", "truncated", "refused", "looks", "ended")
     EFFECTS_FIELD_NUMBER: _ClassVar[int]
     UNOBSERVED_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
-    MASKED_FIELD_NUMBER: _ClassVar[int]
-    MASKED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LOOKS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
     effects: _containers.RepeatedCompositeFieldContainer[ObservedEffect]
     unobserved: _containers.RepeatedCompositeFieldContainer[Unobserved]
     digest: str
     truncated: bool
     refused: _containers.RepeatedCompositeFieldContainer[NetworkChange]
-    masked: _containers.RepeatedScalarFieldContainer[str]
-    masked_count: int
-    def __init__(self, effects: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., unobserved: _Optional[_Iterable[_Union[Unobserved, _Mapping]]] = ..., digest: _Optional[str] = ..., truncated: _Optional[bool] = ..., refused: _Optional[_Iterable[_Union[NetworkChange, _Mapping]]] = ..., masked: _Optional[_Iterable[str]] = ..., masked_count: _Optional[int] = ...) -> None: ...
+    looks: _containers.RepeatedCompositeFieldContainer[ObservedEffect]
+    ended: _containers.RepeatedCompositeFieldContainer[ObservedEffect]
+    def __init__(self, effects: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., unobserved: _Optional[_Iterable[_Union[Unobserved, _Mapping]]] = ..., digest: _Optional[str] = ..., truncated: _Optional[bool] = ..., refused: _Optional[_Iterable[_Union[NetworkChange, _Mapping]]] = ..., looks: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., ended: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ...) -> None: ...
 
 class SideEffect(_message.Message):
     __slots__ = ("effect", "severity", "why")

@@ -84,6 +84,8 @@ pub struct ObservedEffect {
     pub file: ::core::option::Option<FileChange>,
     #[prost(message, optional, tag = "7")]
     pub network: ::core::option::Option<NetworkChange>,
+    #[prost(message, optional, tag = "8")]
+    pub process: ::core::option::Option<ProcessChange>,
 }
 /// State of a path on one side of a change.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -164,6 +166,26 @@ pub struct NetworkChange {
     #[prost(uint64, tag = "8")]
     pub count: u64,
 }
+/// Which process exactly: one that was started, left running or ended.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProcessChange {
+    /// Program file that was executed, as the command saw it (special bytes escaped as in targets). A script's is its
+    /// interpreter; the script is among the arguments then.
+    #[prost(string, tag = "1")]
+    pub program: ::prost::alloc::string::String,
+    /// What it was executed with, the name that it was called by first. At most 64 words and 4 KiB; what is not UTF-8 is
+    /// replaced.
+    #[prost(string, repeated, tag = "2")]
+    pub arguments: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bool, tag = "3")]
+    pub arguments_truncated: bool,
+    /// SHA-256 of the program file as it was executed, lower-case hex; empty where it was not computed.
+    #[prost(string, tag = "4")]
+    pub sha256: ::prost::alloc::string::String,
+    /// Number on the machine, of a process that is left running.
+    #[prost(uint32, tag = "5")]
+    pub pid: u32,
+}
 /// What a host could not measure in a call. It is never counted as clean.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Unobserved {
@@ -193,6 +215,13 @@ pub struct Observation {
     pub masked: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint64, tag = "7")]
     pub masked_count: u64,
+    /// Looks that were measured: every program that was started (PROCESS_SPAWN), once for each that is different, with how
+    /// often. They need no declaration, so neither the digest nor an approval is about them.
+    #[prost(message, repeated, tag = "8")]
+    pub looks: ::prost::alloc::vec::Vec<ObservedEffect>,
+    /// What still ran when the command ended, and was ended with it: as the PROCESS_LEAVE_RUNNING that it would have been.
+    #[prost(message, repeated, tag = "9")]
+    pub ended: ::prost::alloc::vec::Vec<ObservedEffect>,
 }
 /// An observed effect that no permitted effect covers.
 #[derive(Clone, PartialEq, ::prost::Message)]

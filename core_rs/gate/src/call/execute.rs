@@ -22,6 +22,8 @@ static NOTHING: Observation = Observation {
     refused: Vec::new(),
     masked: Vec::new(),
     masked_count: 0,
+    looks: Vec::new(),
+    ended: Vec::new(),
 };
 
 /// When a host that went away is likely to be back.

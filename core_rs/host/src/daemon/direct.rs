@@ -3,6 +3,7 @@
 use cmdop_contract::v1::{EffectKind, Observation, Outcome, Reason, Report, Unobserved};
 use tokio_util::sync::CancellationToken;
 
+use super::beside::Beside;
 use super::execute::{broken, success};
 use super::layers::Layers;
 use super::output::OutputSender;
@@ -66,6 +67,7 @@ impl Terminal {
         let mut observation = blocking(move || before.compare()).await.unwrap_or_else(|error| unseen(&error));
         let is_unchanged = observation.effects.is_empty() && observation.unobserved.is_empty();
         masked.tell(&mut observation);
+        Beside::of(&command, Ok(&finished)).add_to(&mut observation);
         let outcome = if is_unchanged && !result.ok { Outcome::NotApplied } else { Outcome::Applied };
         Ok(success(admitted, Done { outcome, result, observation }, false))
     }

@@ -3,16 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cmdop_contract::digest::observation_digest;
 use cmdop_contract::reason;
-use cmdop_contract::v1::{
-    self, NetworkChange, Observation, ObservedEffect, Outcome, Reason, Report, Stage, ToolResult,
-};
+use cmdop_contract::v1::{self, Outcome, Reason, Report, Stage, ToolResult};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::User;
 use super::arguments::Arguments;
+use super::beside::Beside;
 use super::execute::{broken, failure, report, success};
 use super::layers::{Layers, Meta};
 use super::output::OutputSender;
@@ -24,6 +22,7 @@ use crate::native::Done;
 use crate::network::Network;
 use crate::probe::{Found, user_places};
 use crate::sandbox::Layer;
+use crate::spawned::{Processes, Programs};
 use crate::spawner::Spawner;
 use crate::{Admitted, Error, commit, differ};
 
@@ -45,6 +44,8 @@ pub(super) struct Terminal {
     pub(super) refused_directly: Option<String>,
     /// Why no command can have a network here.
     no_network: Option<String>,
+    /// Digests of programs; none if nobody sees here what a command starts.
+    programs: Option<Programs>,
     /// Directories that a command finds empty.
     hidden: Vec<PathBuf>,
     /// Where agents work.
@@ -68,9 +69,21 @@ impl Terminal {
         let kept_bytes = usize::try_from(max_output_bytes).unwrap_or(usize::MAX);
         let (refused, refused_directly) = (found.confinement.clone().err(), found.direct.clone().err());
         let no_network = found.network.clone().err();
-        let hidden = hidden.to_vec();
+        let (programs, hidden) = (found.processes.clone().ok(), hidden.to_vec());
         let finder = Arc::default();
-        Self { spawner, refused, refused_directly, no_network, hidden, workspaces, finder, journals, kept_bytes, user }
+        Self {
+            spawner,
+            refused,
+            refused_directly,
+            no_network,
+            programs,
+            hidden,
+            workspaces,
+            finder,
+            journals,
+            kept_bytes,
+            user,
+        }
     }
 
     /// What became of a commit that an earlier life left, after it was finished if it could be.
@@ -139,13 +152,13 @@ impl Terminal {
         layer.mask(&masked)?;
         let push = |stream, piece: &[u8]| output.push(stream, piece);
         let finished = exec::run(&self.spawner, admitted, &layer, &command, stop, push).await;
-        let contacts = command.network.as_ref().map(Contacts::of).unwrap_or_default();
+        let beside = Beside::of(&command, finished.as_ref());
         let previewed = match finished {
-            Ok(finished) => hold(layers, admitted, layer, &finished, masked, contacts.clone()).await,
+            Ok(finished) => hold(layers, admitted, layer, &finished, masked, beside.clone()).await,
             Err(error) => Err(error),
         };
         // What was contacted stays so, whatever became of the rest.
-        previewed.or_else(|error| contacts.keep(failure(admitted, error)))
+        Ok(previewed.unwrap_or_else(|error| beside.keep(failure(admitted, error))))
     }
 
     /// What the permit lets the command contact; none if nothing.
@@ -201,6 +214,7 @@ impl Terminal {
             home: self.user.home.clone(),
             user: self.user.name.clone(),
             network: None,
+            processes: self.programs.as_ref().map(Processes::new),
         })
     }
 }
@@ -212,7 +226,7 @@ async fn hold(
     layer: Layer,
     finished: &Finished,
     masked: Arc<Masked>,
-    contacts: Contacts,
+    beside: Beside,
 ) -> Result<Report, Error> {
     let result = result(finished);
     let is_ok = result.ok;
@@ -221,7 +235,7 @@ async fn hold(
         let mut difference = differ::measure(&layer).map_err(typed)?;
         let mut observation = difference.observation.take().unwrap_or_default();
         let changes = is_ok && !observation.effects.is_empty();
-        contacts.add_to(&mut observation);
+        beside.add_to(&mut observation);
         masked.tell(&mut observation);
         if changes {
             difference.observation = Some(observation.clone());
@@ -235,34 +249,6 @@ async fn hold(
         layers.hold(&Meta { call_id, permit_id, native: None })?;
     }
     Ok(success(admitted, Done { outcome: Outcome::NotApplied, result, observation }, changes))
-}
-
-/// What a command contacted, and what it was refused.
-#[derive(Debug, Clone, Default)]
-struct Contacts {
-    made: Vec<ObservedEffect>,
-    refused: Vec<NetworkChange>,
-}
-
-impl Contacts {
-    fn of(network: &Network) -> Self {
-        Self { made: network.effects(), refused: network.refused() }
-    }
-
-    /// An approval of the changes is one of the contacts, too, so the digest has both.
-    fn add_to(self, observation: &mut Observation) {
-        observation.effects.extend(self.made);
-        observation.refused = self.refused;
-        observation.digest = observation_digest(&observation.effects);
-    }
-
-    /// The report of a failure that has something to tell.
-    fn keep(self, mut failed: Report) -> Result<Report, Error> {
-        if !self.made.is_empty() || !self.refused.is_empty() {
-            self.add_to(failed.observation.get_or_insert_default());
-        }
-        Ok(failed)
-    }
 }
 
 /// Refuses what nobody could walk.

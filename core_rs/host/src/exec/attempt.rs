@@ -18,6 +18,12 @@ use crate::spawner::Spawner;
 /// Longer than any machine takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Which of a command's calls are trapped.
+enum Traps {
+    Network,
+    Execs,
+}
+
 /// Runs a preview of `:` with its layer in this empty directory, for an ordinary user over these places;
 /// what confined it.
 ///
@@ -44,7 +50,22 @@ pub(crate) fn attempt_trapped(
     line: &str,
     network: OwnedFd,
 ) -> Result<String, String> {
-    attempt(spawner, &preview(dir, &[])?, limits, line, dir, Some(network))
+    attempt(spawner, &preview(dir, &[])?, limits, line, dir, Some((Traps::Network, network)))
+}
+
+/// Runs a line in a preview, its calls that start programs trapped and handed to the supervisor at the
+/// other end; what confined it.
+///
+/// # Errors
+/// What could not be made.
+pub(crate) fn attempt_watched(
+    spawner: &Spawner,
+    dir: &Path,
+    limits: &Limits,
+    line: &str,
+    supervisor: OwnedFd,
+) -> Result<String, String> {
+    attempt(spawner, &preview(dir, &[])?, limits, line, dir, Some((Traps::Execs, supervisor)))
 }
 
 /// Runs a command that may change one directory, made in this empty one, and writes there and next to
@@ -83,7 +104,7 @@ fn attempt(
     limits: &Limits,
     line: &str,
     place: &Path,
-    network: Option<OwnedFd>,
+    traps: Option<(Traps, OwnedFd)>,
 ) -> Result<String, String> {
     let io = |error: std::io::Error| error.to_string();
     let mut job = plan(layer, &[]);
@@ -91,12 +112,16 @@ fn attempt(
     job.cwd = b"/".to_vec();
     job.env = vec![[b"PLACE=", place.as_os_str().as_bytes()].concat()];
     job.limits = Some(bounds(limits));
-    job.is_trapped = network.is_some();
+    let traps = traps.map(|(traps, supervisor)| {
+        job.is_trapped = matches!(traps, Traps::Network);
+        job.is_watched = matches!(traps, Traps::Execs);
+        supervisor
+    });
     let (mut control, theirs) = std::os::unix::net::UnixStream::pair().map_err(io)?;
     control.set_read_timeout(Some(PATIENCE)).map_err(io)?;
     let null = || std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").map(OwnedFd::from).map_err(io);
-    let network = network.map_or_else(null, Ok)?;
-    spawner.spawn(&job, &[theirs.into(), null()?, null()?, null()?, network]).map_err(says)?;
+    let supervisor = traps.map_or_else(null, Ok)?;
+    spawner.spawn(&job, &[theirs.into(), null()?, null()?, null()?, supervisor]).map_err(says)?;
     let (mut said, mut piece) = (Vec::new(), [0; 4_096]);
     let told = loop {
         let read = control.read(&mut piece).map_err(io)?;

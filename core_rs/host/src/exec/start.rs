@@ -7,13 +7,13 @@ use std::os::fd::OwnedFd;
 use cmdop_contract::v1::Reason;
 use tokio::io::AsyncRead;
 use tokio::net::unix::pipe;
-use tokio::task::JoinSet;
 
 use super::{Command, Limits, Program, terminal};
 use crate::Error;
 use crate::network::Network;
 use crate::sandbox::{self, Job, Layer, Shown, plan};
 use crate::spawner::{JOB_DESCRIPTORS, MAX_JOB_BYTES, Spawner};
+use crate::trapped::{self, Supervision};
 
 /// Variables that every command gets; nothing of the daemon's own environment.
 const ENVIRONMENT: [(&str, &str); 5] = [
@@ -30,8 +30,8 @@ pub(super) struct Started {
     pub(super) control: Control,
     pub(super) stdout: Box<dyn AsyncRead + Send + Unpin>,
     pub(super) stderr: Box<dyn AsyncRead + Send + Unpin>,
-    /// Answers its network calls for as long as it is held.
-    pub(super) answering: Option<JoinSet<()>>,
+    /// Answers its trapped calls.
+    pub(super) supervision: Option<Supervision>,
 }
 
 /// The socket on which init reports, and whose end means kill.
@@ -53,42 +53,34 @@ pub(super) fn start(spawner: &Spawner, layer: &Layer, command: &Command) -> Resu
     let ready = tokio::net::UnixStream::from_std(ours.try_clone().map_err(doing())?).map_err(doing())?;
     let control = Control { stream: ours, ready };
     let mut job = job(layer, command);
-    let (network, answering) = match &command.network {
-        Some(network) => {
-            job.is_trapped = true;
-            job.shown = shown(layer, network)?;
-            let (theirs, answering) = supervise(network)?;
-            (theirs, Some(answering))
-        }
-        None => (unused()?, None),
+    if let Some(network) = &command.network {
+        job.is_trapped = true;
+        job.shown = shown(layer, network)?;
+    }
+    job.is_watched = command.processes.is_some();
+    let (network, supervision) = if job.is_trapped || job.is_watched {
+        let (theirs, supervision) = trapped::supervise(command.processes.as_ref(), command.network.as_ref())?;
+        (theirs, Some(supervision))
+    } else {
+        (unused()?, None)
     };
     if command.terminal.is_some() {
         let (ours, socket) = tokio::net::UnixStream::pair().map_err(doing())?;
         let socket = OwnedFd::from(socket.into_std().map_err(doing())?);
         hand_over(spawner, &job, &[theirs.into(), unused()?, socket, unused()?, network])?;
         let stdout = Box::new(terminal::Terminal::new(ours, command.stdin.clone()));
-        return Ok(Started { control, stdout, stderr: Box::new(tokio::io::empty()), answering });
+        return Ok(Started { control, stdout, stderr: Box::new(tokio::io::empty()), supervision });
     }
     let (stdout, stdout_tx) = std::io::pipe().map_err(doing())?;
     let (stderr, stderr_tx) = std::io::pipe().map_err(doing())?;
     hand_over(spawner, &job, &[theirs.into(), input(&command.stdin)?, stdout_tx.into(), stderr_tx.into(), network])?;
     let receiver = |fd: OwnedFd| pipe::Receiver::from_owned_fd(fd).map_err(doing());
     let (stdout, stderr) = (Box::new(receiver(stdout.into())?), Box::new(receiver(stderr.into())?));
-    Ok(Started { control, stdout, stderr, answering })
+    Ok(Started { control, stdout, stderr, supervision })
 }
 
 fn unused() -> Result<OwnedFd, Error> {
     std::fs::File::open("/dev/null").map(OwnedFd::from).map_err(Error::io("open /dev/null"))
-}
-
-/// The command's end of the way to its network's supervisor, which runs from now on.
-pub(crate) fn supervise(network: &Network) -> Result<(OwnedFd, JoinSet<()>), Error> {
-    let doing = || Error::io("connect to the supervisor of the network");
-    let (ours, theirs) = tokio::net::UnixStream::pair().map_err(doing())?;
-    // Who sends the listener is told by the kernel.
-    rustix::net::sockopt::set_socket_passcred(&ours, true).map_err(|errno| doing()(errno.into()))?;
-    let theirs = theirs.into_std().map_err(doing())?;
-    Ok((theirs.into(), network.supervise(ours)))
 }
 
 /// The files by which the command finds the names that its permit holds.

@@ -257,6 +257,7 @@ fn effect(kind: EffectKind, path: &[u8], change: FileChange) -> ObservedEffect {
         reversible: false,
         file: Some(change),
         network: None,
+        process: None,
     }
 }
 

@@ -72,6 +72,7 @@ impl Census {
             reversible: true,
             file: Some(FileChange { after: Some(after(entry)), ..FileChange::default() }),
             network: None,
+            process: None,
         };
         self.entries.iter().map(effect).collect()
     }

@@ -64,6 +64,7 @@ impl Bits {
             reversible: true,
             file: Some(FileChange { before: Some(before), after: Some(after), ..FileChange::default() }),
             network: None,
+            process: None,
         }]
     }
 }

@@ -93,6 +93,7 @@ impl Removal {
                 ..FileChange::default()
             }),
             network: None,
+            process: None,
         }
     }
 }

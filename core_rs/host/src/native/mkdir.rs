@@ -63,6 +63,7 @@ impl Making {
             reversible: true,
             file: Some(FileChange { after: Some(after), ..FileChange::default() }),
             network: None,
+            process: None,
         }
     }
 

@@ -139,6 +139,7 @@ impl Step for Move {
             reversible: self.replaced.is_none(),
             file: Some(FileChange { before: top.clone(), after: top, ..FileChange::default() }),
             network: None,
+            process: None,
         }];
         effects.extend(self.notable.iter().map(|found| found.effect(EffectKind::FileRename, self.replaced.is_none())));
         if let Some(replaced) = &self.replaced {
@@ -150,6 +151,7 @@ impl Step for Move {
                 reversible: false,
                 file: Some(FileChange { before: Some(replaced.state()), ..FileChange::default() }),
                 network: None,
+                process: None,
             });
         }
         effects.extend(self.census.created(&self.to.path, |entry| entry.state.clone()));

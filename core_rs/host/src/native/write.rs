@@ -109,6 +109,7 @@ impl Replacement {
                 ..FileChange::default()
             }),
             network: None,
+            process: None,
         };
         let text_before = self.before.as_ref().map_or(&[][..], |before| &before.text);
         let mut effects = Vec::new();

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::Inner;
-use super::notify::{Listener, Trapped, watch};
 use super::observe::{audit, place_of};
 use super::rules::Allowed;
 use super::sockets::{self, Kind};
+use crate::notify::{Listener, Trapped, watch};
 
 /// How long a connection may take to be made: the caller waits in its call, also if its socket would
 /// not have made it wait.
@@ -28,8 +27,6 @@ const MAX_DATAGRAM: usize = 65_535;
 const MAX_PIECES: u64 = 1_024;
 /// `struct msghdr` on 64 bits; `struct mmsghdr` has the count of bytes right behind it.
 const MESSAGE: usize = 56;
-
-type Watched = Arc<AsyncFd<Listener>>;
 
 /// A message as its caller wants it sent.
 struct Message {
@@ -48,10 +45,10 @@ struct Asked<'a> {
     kind: Kind,
 }
 
-pub(super) async fn answer(listener: Watched, call: Trapped, inner: Arc<Inner>, init: libc::pid_t) {
+pub(super) async fn answer(listener: Arc<Listener>, call: Trapped, inner: Arc<Inner>, init: libc::pid_t) {
     let answer = match call.copy().and_then(|theirs| Ok((Kind::of(&theirs)?, theirs))) {
         Ok((kind, theirs)) => {
-            let asked = Asked { listener: listener.get_ref(), call, inner: &inner, init, theirs, kind };
+            let asked = Asked { listener: &listener, call, inner: &inner, init, theirs, kind };
             match call.number {
                 libc::SYS_connect => asked.connect().await,
                 libc::SYS_sendto => asked.send_to().await,
@@ -62,7 +59,7 @@ pub(super) async fn answer(listener: Watched, call: Trapped, inner: Arc<Inner>, 
         }
         Err(errno) => Err(errno),
     };
-    listener.get_ref().answer(&call, answer);
+    listener.answer(&call, answer);
 }
 
 impl Asked<'_> {

@@ -166,6 +166,7 @@ fn effect(protocol: &str, target: &str, address: SocketAddr, contact: &Contact) 
         bytes: contact.sent + contact.received,
         reversible: false,
         file: None,
+        process: None,
         network: Some(NetworkChange {
             protocol: protocol.to_owned(),
             name: contact.name.clone(),

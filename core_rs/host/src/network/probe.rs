@@ -8,6 +8,7 @@ use cmdop_contract::v1::{EffectKind, PermittedEffect};
 use super::Network;
 use crate::exec;
 use crate::spawner::Spawner;
+use crate::trapped;
 
 /// Lets a command reach a listener of this process on the loopback and nothing else, for real. Blocks.
 ///
@@ -31,7 +32,7 @@ async fn attempt(spawner: &Spawner, dir: &Path) -> Result<(), String> {
         max_count: Some(1),
     };
     let network = Network::open("", &[permitted]).await.map_err(text)?;
-    let (theirs, answering) = exec::supervise(&network).map_err(text)?;
+    let (theirs, supervision) = trapped::supervise(None, Some(&network)).map_err(text)?;
     let (spawner, dir) = (spawner.clone(), dir.to_owned());
     // The second attempt goes elsewhere and must fail.
     let line = format!("exec 3<>/dev/tcp/127.0.0.1/{port} && ! (exec 4<>/dev/tcp/127.0.0.2/{port}) 2>/dev/null");
@@ -39,7 +40,7 @@ async fn attempt(spawner: &Spawner, dir: &Path) -> Result<(), String> {
         exec::attempt_trapped(&spawner, &dir, &exec::DEFAULT_LIMITS, &line, theirs)
     });
     tried.await.map_err(text)??;
-    drop(answering);
+    supervision.finish().await;
     listener.set_nonblocking(true).map_err(text)?;
     listener.accept().map_err(|error| format!("the connection did not arrive: {error}"))?;
     let (seen, refused) = (network.effects().len(), network.refused().len());

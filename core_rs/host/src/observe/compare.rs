@@ -216,7 +216,16 @@ impl Difference<'_> {
         }
         // Nothing is kept by which it could be undone.
         let (target, file) = (escape(place), Some(change));
-        let effect = ObservedEffect { kind: kind.into(), target, count, bytes, reversible: false, file, network: None };
+        let effect = ObservedEffect {
+            kind: kind.into(),
+            target,
+            count,
+            bytes,
+            reversible: false,
+            file,
+            network: None,
+            process: None,
+        };
         self.observation.effects.push(effect);
     }
 }

@@ -70,8 +70,8 @@ fn prepare(job: &Job, view: &View, streams: &[OwnedFd; 3], outside: UnixStream) 
     }
     confine::limit_all(&job.limits.unwrap_or_default())?;
     confine::give_up_privileges(job.identity.is_some(), &view.filters)?;
-    if job.is_trapped {
-        trap::set(outside)?;
+    if job.is_trapped || job.is_watched {
+        trap::set(job, outside)?;
     }
     Ok(program)
 }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use super::command::become_command;
 use super::view::{self, View};
-use super::{Failure, Job, Kind, Told, tell, trap};
+use super::{Failure, Job, Kind, Told, left, tell, trap};
 use crate::spawner::leave;
 
 pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [OwnedFd; 3], network: &OwnedFd) -> ! {
@@ -26,7 +26,7 @@ pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [Own
         become_command(job, view, streams, failed_tx, trap_tx);
     }
     drop((streams, failed_tx, trap_tx));
-    if job.is_trapped {
+    if job.is_trapped || job.is_watched {
         // Without it the command does not go on, and says so.
         let _ = trap::pass_on(command, trap_rx, network);
     }
@@ -34,11 +34,14 @@ pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [Own
     let mut failure = Vec::new();
     let _ = failed_rx.read_to_end(&mut failure);
     let status = wait(&control, &children, command);
+    // What nobody waits for any more was not left: it is ended in the middle.
+    let (left, more_left) = if status.is_some() && has_children() { left::stop_and_look() } else { (Vec::new(), 0) };
     // SAFETY: -1 in a pid namespace means everybody else in it.
     unsafe { libc::kill(-1, libc::SIGKILL) };
     reap_all();
     let mut told = if failure.is_empty() { ended(status) } else { Told::read(&failure) };
     use_of(&mut told);
+    (told.left, told.more_left) = (left, more_left);
     told.read_only.clone_from(&view.read_only);
     told.no_unix = view.no_unix;
     told.has_landlock = view.has_landlock;
@@ -92,6 +95,18 @@ fn wait(control: &UnixStream, children: &OwnedFd, command: libc::pid_t) -> Optio
         }
         if watched[1].revents != 0 {
             return None;
+        }
+    }
+}
+
+/// Is anybody left? Whoever loses its parent becomes a child of pid 1.
+fn has_children() -> bool {
+    loop {
+        // SAFETY: no status is asked for.
+        match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
+            0 => return true,
+            reaped if reaped < 0 => return false,
+            _ => {}
         }
     }
 }

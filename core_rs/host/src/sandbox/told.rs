@@ -31,6 +31,26 @@ pub(crate) struct Told {
     /// Said before anything else, by the worker.
     #[prost(message, optional, tag = "10")]
     pub(crate) held: Option<Held>,
+    /// What still ran when the command ended.
+    #[prost(message, repeated, tag = "11")]
+    pub(crate) left: Vec<Left>,
+    /// How many processes more.
+    #[prost(uint64, tag = "12")]
+    pub(crate) more_left: u64,
+}
+
+/// A process that still ran when the command ended, as it shows itself (proc(5)).
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Left {
+    /// Number in its own namespace.
+    #[prost(int32, tag = "1")]
+    pub(crate) pid: i32,
+    /// Its program file.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) program: Vec<u8>,
+    /// Its arguments, each with a zero byte behind it.
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) arguments: Vec<u8>,
 }
 
 /// Directories of control groups by the limits and counters that they hold.

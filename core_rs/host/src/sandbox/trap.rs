@@ -1,4 +1,4 @@
-//! The trap for calls that name an address: its filter, and how its listener gets outside.
+//! The trap for calls that name an address or start a program: its filter, and how its listener gets outside.
 //!
 //! The filter binds the command, `sendmsg` included, so the command cannot send the listener itself:
 //! it says its number, and init takes it and sends it.
@@ -11,8 +11,9 @@ use std::os::unix::net::UnixStream;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use seccompiler::sock_filter;
 
-use super::Failure;
-use crate::network::notify;
+use super::{Failure, Job};
+use crate::notify;
+use crate::spawned::EXECS;
 
 /// Calls that may name an address wherever they are used.
 const TRAPPED: [libc::c_long; 3] = [libc::SYS_connect, libc::SYS_sendmsg, libc::SYS_sendmmsg];
@@ -21,10 +22,10 @@ const NUMBER: u32 = 0;
 const ADDRESS: [u32; 2] = [48, 52];
 
 /// In the command, last of all: from now on its calls wait for whoever has the listener.
-pub(super) fn set(mut outside: UnixStream) -> Result<(), Failure> {
-    let listener = install()?;
+pub(super) fn set(job: &Job, mut outside: UnixStream) -> Result<(), Failure> {
+    let listener = install(job)?;
     let failed = |error: std::io::Error| Failure::new("hand over the listener", error);
-    // Neither call names an address, so neither is trapped.
+    // Neither call is trapped.
     outside.write_all(&raw_fd(&listener).to_ne_bytes()).map_err(failed)?;
     let mut heard = [0];
     outside.read_exact(&mut heard).map_err(failed)
@@ -44,15 +45,17 @@ pub(super) fn pass_on(command: libc::pid_t, mut inside: UnixStream, network: &Ow
 }
 
 /// Installs the filter; it is closed by `exec`, and then only the supervisor has one.
-fn install() -> Result<OwnedFd, Failure> {
-    let program = program();
+fn install(job: &Job) -> Result<OwnedFd, Failure> {
+    let program = program(job.is_trapped, job.is_watched);
     let filter = libc::sock_fprog {
         len: program.len() as libc::c_ushort,
         filter: program.as_ptr().cast_mut().cast::<libc::sock_filter>(),
     };
     // A call that the supervisor has taken is interrupted by a kill alone, where the kernel can (5.19).
     let listen = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    for flags in [listen | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, listen] {
+    // Who is about to start a program could not be held without.
+    let lesser = (!job.is_watched).then_some(listen);
+    for flags in std::iter::once(listen | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV).chain(lesser) {
         // SAFETY: a whole program that lives until the call returns; the descriptor is new.
         unsafe {
             let fd = libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const filter);
@@ -61,32 +64,31 @@ fn install() -> Result<OwnedFd, Failure> {
             }
         }
     }
-    Err(Failure::new("trap network calls (Linux 5.9)", std::io::Error::last_os_error()))
+    Err(Failure::new("trap calls (Linux 5.9 for the network, 5.19 for programs)", std::io::Error::last_os_error()))
 }
 
 /// Numbers of other architectures are refused by the filters beside this one, which go before.
-fn program() -> Vec<sock_filter> {
+fn program(is_trapped: bool, is_watched: bool) -> Vec<sock_filter> {
     let statement =
         |code: u32, jump_true, jump_false, k| sock_filter { code: code as u16, jt: jump_true, jf: jump_false, k };
     let load = |offset| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
     let is =
         |jump_true, jump_false, k| statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, jump_true, jump_false, k);
     let end = |what| statement(libc::BPF_RET | libc::BPF_K, 0, 0, what);
-    let [connect, sendmsg, sendmmsg] = TRAPPED.map(|call| call as u32);
-    vec![
-        load(NUMBER),
-        is(8, 0, connect),
-        is(7, 0, sendmsg),
-        is(6, 0, sendmmsg),
+    let notify = end(libc::SECCOMP_RET_USER_NOTIF);
+    let mut program = vec![load(NUMBER)];
+    let watched = EXECS.iter().filter(|_| is_watched);
+    let trapped = TRAPPED.iter().filter(|_| is_trapped);
+    for call in watched.chain(trapped) {
+        program.extend([is(0, 1, *call as u32), notify.clone()]);
+    }
+    if is_trapped {
         // `sendto` without an address is `send`.
-        is(0, 4, libc::SYS_sendto as u32),
-        load(ADDRESS[0]),
-        is(0, 3, 0),
-        load(ADDRESS[1]),
-        is(0, 1, 0),
-        end(libc::SECCOMP_RET_ALLOW),
-        end(libc::SECCOMP_RET_USER_NOTIF),
-    ]
+        let sendto = libc::SYS_sendto as u32;
+        program.extend([is(0, 5, sendto), load(ADDRESS[0]), is(0, 2, 0), load(ADDRESS[1]), is(1, 0, 0), notify]);
+    }
+    program.push(end(libc::SECCOMP_RET_ALLOW));
+    program
 }
 
 fn raw_fd(fd: &OwnedFd) -> RawFd {

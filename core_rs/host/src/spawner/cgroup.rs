@@ -8,11 +8,16 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::sandbox::{Held, Limits};
 
 /// Where control groups are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
+/// What the name of every group begins with, before its spawner's number.
+const PREFIX: &str = "cmdop-";
+/// A group that nobody is in yet is never so old.
+const ABANDONED: Duration = Duration::from_secs(60);
 /// The worker and init count, too.
 const OWN_PROCESSES: u64 = 2;
 
@@ -23,13 +28,15 @@ pub(super) struct Group {
     pids: Option<PathBuf>,
     memory: Option<PathBuf>,
     cpu: Option<PathBuf>,
+    /// The first of a spawner removes what others left.
+    sweeps: bool,
 }
 
 impl Group {
     /// Makes the groups that this machine offers, under a name that no other process of it uses.
     pub(super) fn create(number: u64) -> Self {
-        let name = format!("cmdop-{}-{number}", std::process::id());
-        let mut group = Self { directories: Vec::new(), pids: None, memory: None, cpu: None };
+        let name = format!("{PREFIX}{}-{number}", std::process::id());
+        let mut group = Self { directories: Vec::new(), pids: None, memory: None, cpu: None, sweeps: number == 1 };
         group.pids = group.first_version("pids", &name);
         group.memory = group.first_version("memory", &name);
         group.cpu = group.first_version("cpuacct", &name);
@@ -66,6 +73,11 @@ impl Group {
     }
 
     fn make(&mut self, directory: PathBuf) -> Option<PathBuf> {
+        if self.sweeps
+            && let Some(above) = directory.parent()
+        {
+            sweep(above);
+        }
         // Left by a process that was killed and had the same number.
         let _ = fs::remove_dir(&directory);
         fs::create_dir(&directory).ok()?;
@@ -107,6 +119,19 @@ impl Group {
             |directory: &PathBuf| fs::remove_dir(directory).is_err_and(|error| error.kind() == ErrorKind::ResourceBusy);
         self.directories.retain(is_busy);
         self.directories.is_empty()
+    }
+}
+
+/// Removes empty groups of spawners that were killed. One that is used cannot be removed.
+fn sweep(above: &Path) {
+    for entry in fs::read_dir(above).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let spawner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'));
+        let is_gone = spawner.is_some_and(|(pid, _)| !Path::new("/proc").join(pid).exists());
+        let age = entry.metadata().and_then(|found| found.modified()).ok().and_then(|made| made.elapsed().ok());
+        if is_gone && age.is_some_and(|age| age > ABANDONED) {
+            let _ = fs::remove_dir(entry.path());
+        }
     }
 }
 

@@ -261,6 +261,7 @@ impl FakeHost {
             reversible: true,
             file: None,
             network: None,
+            process: None,
         }];
         let previewed = permit.stage() == v1::Stage::Preview;
         let outcome = if previewed { v1::Outcome::NotApplied } else { v1::Outcome::Applied };

@@ -47,6 +47,13 @@ pub(super) fn decide(
     if let Some(error) = refused(&seen) {
         return refuse(error);
     }
+    // Looks are authorised on prediction; what nobody foresaw is refused only where policy forbids it.
+    let looks = observation.looks.iter().map(|look| Seen::of(engine, &found, look, facts));
+    let looks: Vec<Seen<'_>> =
+        looks.filter(|seen| matches!(seen.verdict, Verdict::Forbidden(_) | Verdict::Failed(_))).collect();
+    if let Some(error) = refused(&looks) {
+        return refuse(error);
+    }
     let blind: Vec<String> = observation
         .unobserved
         .iter()

@@ -13,32 +13,23 @@ use tokio::io::unix::AsyncFd;
 const MAX_ADDRESS: usize = size_of::<libc::sockaddr_storage>();
 
 /// Watches a descriptor that its owner keeps open.
-pub(super) fn watch<T: AsFd + AsRawFd>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+pub(crate) fn watch<T: AsFd + AsRawFd>(owner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     // SAFETY: `AsFd` promises that the owner's descriptor is open and the same for as long as it lives.
     unsafe { AsyncFd::register_with_interest(owner, interest) }.map_err(|error| error.into_parts().1)
 }
 
 /// The supervisor's end of a filter.
 #[derive(Debug)]
-pub(super) struct Listener(OwnedFd);
+pub(crate) struct Listener(OwnedFd);
 
 /// A call that waits for its answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Trapped {
-    pub(super) id: u64,
+pub(crate) struct Trapped {
+    pub(crate) id: u64,
     /// Thread that calls, in this process's pid namespace.
-    pub(super) thread: libc::pid_t,
-    pub(super) number: libc::c_long,
-    pub(super) arguments: [u64; 6],
-}
-
-/// What the listener's descriptor is ready for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ready {
-    Call,
-    Nothing,
-    /// Nobody is left who could call.
-    Over,
+    pub(crate) thread: libc::pid_t,
+    pub(crate) number: libc::c_long,
+    pub(crate) arguments: [u64; 6],
 }
 
 impl AsRawFd for Listener {
@@ -54,24 +45,23 @@ impl AsFd for Listener {
 }
 
 impl Listener {
-    pub(super) fn new(fd: OwnedFd) -> Self {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
         Self(fd)
     }
 
-    /// Looks without waiting.
-    pub(super) fn ready(&self) -> Ready {
-        let mut watched = libc::pollfd { fd: self.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one initialised pollfd.
-        unsafe { libc::poll(&raw mut watched, 1, 0) };
-        match watched.revents {
-            events if events & libc::POLLIN != 0 => Ready::Call,
-            0 => Ready::Nothing,
-            _ => Ready::Over,
-        }
+    /// Waits for a call. False if nobody is left who could call, or the other end of `beside` is closed.
+    pub(crate) fn wait(&self, beside: BorrowedFd<'_>) -> bool {
+        let watched = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut both = [watched(self.as_raw_fd()), watched(beside.as_raw_fd())];
+        // SAFETY: two initialised pollfds.
+        while unsafe { libc::poll(both.as_mut_ptr(), 2, -1) } < 0
+            && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+        {}
+        both[0].revents & libc::POLLIN != 0
     }
 
     /// Takes a call that waits. None if its caller was killed meanwhile.
-    pub(super) fn receive(&self) -> Option<Trapped> {
+    pub(crate) fn receive(&self) -> Option<Trapped> {
         // SAFETY: the kernel wants a zeroed structure and fills it in; it has the size that the
         // number of the request names.
         let notification = unsafe {
@@ -88,14 +78,22 @@ impl Listener {
     }
 
     /// Does the caller still wait? Only then is what was read by its number its own.
-    pub(super) fn is_valid(&self, call: &Trapped) -> bool {
+    pub(crate) fn is_valid(&self, call: &Trapped) -> bool {
         let id = call.id;
         // SAFETY: an id that lives until the call returns.
         unsafe { libc::ioctl(self.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) == 0 }
     }
 
+    /// Lets the kernel do what was asked for, whatever that is by now. Its caller may be gone.
+    pub(crate) fn let_through(&self, call: &Trapped) {
+        let flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
+        let response = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags };
+        // SAFETY: a whole response that lives until the call returns.
+        unsafe { libc::ioctl(self.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response) };
+    }
+
     /// Lets the call return. Its caller may be gone.
-    pub(super) fn answer(&self, call: &Trapped, answer: Result<i64, i32>) {
+    pub(crate) fn answer(&self, call: &Trapped, answer: Result<i64, i32>) {
         let (val, error) = answer.map_or_else(|errno| (0, -errno), |value| (value, 0));
         let response = libc::seccomp_notif_resp { id: call.id, val, error, flags: 0 };
         // SAFETY: a whole response that lives until the call returns.
@@ -103,7 +101,7 @@ impl Listener {
     }
 
     /// Puts a socket in the place of the caller's descriptor.
-    pub(super) fn replace(&self, call: &Trapped, socket: BorrowedFd<'_>, close_on_exec: bool) -> io::Result<()> {
+    pub(crate) fn replace(&self, call: &Trapped, socket: BorrowedFd<'_>, close_on_exec: bool) -> io::Result<()> {
         let addfd = libc::seccomp_notif_addfd {
             id: call.id,
             flags: libc::SECCOMP_ADDFD_FLAG_SETFD as u32,
@@ -118,14 +116,14 @@ impl Listener {
 }
 
 impl Trapped {
-    /// The first argument of every call that is trapped.
-    pub(super) fn descriptor(&self) -> RawFd {
+    /// The first argument of every call that names an address.
+    pub(crate) fn descriptor(&self) -> RawFd {
         // A descriptor is an int, whatever the upper half holds.
         self.arguments[0] as RawFd
     }
 
     /// Reads an address of the caller's, once. What it does to its memory later makes no difference.
-    pub(super) fn read_address(&self, at: u64, length: u64) -> Result<Vec<u8>, i32> {
+    pub(crate) fn read_address(&self, at: u64, length: u64) -> Result<Vec<u8>, i32> {
         // The kernel takes the length as an int.
         let length = usize::try_from(length as libc::c_int).map_err(|_| libc::EINVAL)?;
         if length > MAX_ADDRESS {
@@ -135,7 +133,7 @@ impl Trapped {
     }
 
     /// Reads the caller's memory (process_vm_readv(2)).
-    pub(super) fn read(&self, at: u64, length: usize) -> Result<Vec<u8>, i32> {
+    pub(crate) fn read(&self, at: u64, length: usize) -> Result<Vec<u8>, i32> {
         let mut bytes = vec![0_u8; length];
         let local = IoSliceMut::new(&mut bytes);
         let remote = libc::iovec { iov_base: at as *mut libc::c_void, iov_len: length };
@@ -147,7 +145,7 @@ impl Trapped {
 
     /// Writes a number into the caller's memory: that of the process that waits, never of another that
     /// has its number by now (proc_pid_mem(5)).
-    pub(super) fn write(&self, listener: &Listener, at: u64, number: u32) -> Result<(), i32> {
+    pub(crate) fn write(&self, listener: &Listener, at: u64, number: u32) -> Result<(), i32> {
         let path = format!("/proc/{}/mem", self.thread);
         let memory = std::fs::OpenOptions::new().write(true).open(path).map_err(|_| libc::EFAULT)?;
         if !listener.is_valid(self) {
@@ -157,13 +155,13 @@ impl Trapped {
     }
 
     /// A copy of the caller's descriptor: what is found out about it stays true of it.
-    pub(super) fn copy(&self) -> Result<OwnedFd, i32> {
+    pub(crate) fn copy(&self) -> Result<OwnedFd, i32> {
         let process = thread_group(self.thread).ok_or(libc::EBADF)?;
         take(process, self.descriptor()).map_err(|error| error.raw_os_error().unwrap_or(libc::EBADF))
     }
 
     /// Would the descriptor be closed by an `exec`? It cannot be seen on a copy (proc_pid_fdinfo(5)).
-    pub(super) fn closes_on_exec(&self) -> bool {
+    pub(crate) fn closes_on_exec(&self) -> bool {
         let path = format!("/proc/{}/fdinfo/{}", self.thread, self.descriptor());
         let info = std::fs::read_to_string(path).unwrap_or_default();
         let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).map(str::trim);
