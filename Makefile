@@ -64,6 +64,7 @@ bench: build
 	$(BIN)/pip install --quiet --group bench
 	cargo build --release -p cmdop-bench
 	$(BIN)/python bench/run.py $(ARGUMENTS)
+	$(BIN)/python bench/starts.py
 
 # Writes everything that derives from proto/.
 regenerate: $(VENV)/made
