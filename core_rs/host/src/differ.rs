@@ -265,8 +265,8 @@ impl Walk {
         if after.file_type().is_char_device() || after.file_type().is_block_device() {
             self.unsupported.push(format!("{}: a device node", place.display()));
         }
-        let is_linked = before.is_some_and(|before| before.is_file() && before.nlink() > 1);
-        if after.is_file() && is_linked {
+        let is_linked = before.is_some_and(|before| !before.is_dir() && before.nlink() > 1);
+        if !after.is_dir() && is_linked {
             self.unsupported.push(format!("{}: a file with several names (hard links)", place.display()));
         } else if !after.is_dir() && after.nlink() > 1 {
             let names = self.links.entry((after.dev(), after.ino())).or_default();
