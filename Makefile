@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 ROOMS := agent client document errors policy testing trace
 LIBDIR = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
 
-.PHONY: build demo bench format lint types test test-rust test-python docs programs regenerate clean
+.PHONY: build demo bench bench-starts format lint types test test-rust test-python docs programs regenerate clean
 
 $(VENV)/made: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -64,7 +64,11 @@ bench: build
 	$(BIN)/pip install --quiet --group bench
 	cargo build --release -p cmdop-bench
 	$(BIN)/python bench/run.py $(ARGUMENTS)
-	$(BIN)/python bench/starts.py
+
+# What confining a command costs, beside bubblewrap.
+bench-starts: build
+	cargo build --release -p cmdop-bench
+	$(BIN)/python bench/starts.py $(ARGUMENTS)
 
 # Writes everything that derives from proto/.
 regenerate: $(VENV)/made
