@@ -239,12 +239,14 @@ class Unobserved(_message.Message):
     def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., why: _Optional[str] = ...) -> None: ...
 
 class Observation(_message.Message):
-    __slots__ = ("effects", "unobserved", "digest", "truncated", "refused", "looks", "ended")
+    __slots__ = ("effects", "unobserved", "digest", "truncated", "refused", "masked", "masked_count", "looks", "ended")
     EFFECTS_FIELD_NUMBER: _ClassVar[int]
     UNOBSERVED_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    MASKED_FIELD_NUMBER: _ClassVar[int]
+    MASKED_COUNT_FIELD_NUMBER: _ClassVar[int]
     LOOKS_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
     effects: _containers.RepeatedCompositeFieldContainer[ObservedEffect]
@@ -252,9 +254,11 @@ class Observation(_message.Message):
     digest: str
     truncated: bool
     refused: _containers.RepeatedCompositeFieldContainer[NetworkChange]
+    masked: _containers.RepeatedScalarFieldContainer[str]
+    masked_count: int
     looks: _containers.RepeatedCompositeFieldContainer[ObservedEffect]
     ended: _containers.RepeatedCompositeFieldContainer[ObservedEffect]
-    def __init__(self, effects: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., unobserved: _Optional[_Iterable[_Union[Unobserved, _Mapping]]] = ..., digest: _Optional[str] = ..., truncated: _Optional[bool] = ..., refused: _Optional[_Iterable[_Union[NetworkChange, _Mapping]]] = ..., looks: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., ended: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ...) -> None: ...
+    def __init__(self, effects: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., unobserved: _Optional[_Iterable[_Union[Unobserved, _Mapping]]] = ..., digest: _Optional[str] = ..., truncated: _Optional[bool] = ..., refused: _Optional[_Iterable[_Union[NetworkChange, _Mapping]]] = ..., masked: _Optional[_Iterable[str]] = ..., masked_count: _Optional[int] = ..., looks: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., ended: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ...) -> None: ...
 
 class SideEffect(_message.Message):
     __slots__ = ("effect", "severity", "why")
