@@ -116,10 +116,9 @@ fn a_service_that_does_not_come_up_is_a_typed_failure_with_what_it_said() {
 #[test]
 fn a_service_that_is_kept_comes_back_and_takes_its_children_along_when_it_stops() {
     let host = Host::new();
-    let script = "echo begun; sleep 600 & echo child $!; trap 'echo read again' HUP; while :; do wait; done";
+    let script = "trap 'echo read again' HUP; echo begun; sleep 600 & echo child $!; while :; do wait; done";
     host.unit("kept", &json!({"command": ["/bin/bash", "-c", script], "keep": true}));
     let pid = told(&host.run("start", "kept"))["pid"].as_i64().expect("a process");
-    assert_eq!(effects(&host.run("reload", "kept")), [(EffectKind::ServiceReload, "kept".to_owned())]);
     let until = |what: &str, holds: &dyn Fn() -> bool| {
         let deadline = Instant::now() + std::time::Duration::from_secs(20);
         while !holds() {
@@ -128,6 +127,9 @@ fn a_service_that_is_kept_comes_back_and_takes_its_children_along_when_it_stops(
         }
     };
     let log = || told(&host.run("logs", "kept"))["text"].as_str().expect("text").to_owned();
+    // Before it listens to the signal, that would end it.
+    until("it begins", &|| log().contains("begun"));
+    assert_eq!(effects(&host.run("reload", "kept")), [(EffectKind::ServiceReload, "kept".to_owned())]);
     until("it reads its configuration again", &|| log().contains("read again"));
     let main = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a number")).expect("a process id");
     rustix::process::kill_process(main, rustix::process::Signal::KILL).expect("kill");
