@@ -271,7 +271,7 @@ def test_killed_on_a_full_disk_a_server_starts_again_on_it_and_goes_on_once_ther
     up.stop(signal.SIGKILL)
     up = start_up(small_disk / "data", up.fixture)
     try:
-        refused_for_room(up, "full again")
+        refused_for_room(up, "full-again")
         filler.unlink()
         code, found = up.call("calls", "show", before["call_id"])
         assert (code, found["outcome"]) == (0, "applied")

@@ -23,7 +23,10 @@ use crate::log::{self, Head, Place, Record};
 
 mod approvals;
 mod query;
+mod spare;
 mod trail;
+
+use spare::Spare;
 
 /// Changes when the tables do; another number means that the index is made anew.
 const SCHEMA_VERSION: i64 = 3;
@@ -90,10 +93,11 @@ impl Feed {
 /// Returns where it stands; it must be fed every record after that.
 pub(crate) fn open(dir: &Path) -> Result<(Filler, Head), Error> {
     let path = dir.join("index.db");
+    let mut spare = Spare::of(dir);
     let writer = usable(&path).or_else(|error| {
         // It is as good as before; and it knows what was acknowledged.
-        if matches!(&error, Error::Index(error) if is_index_full(error)) {
-            return Err(error);
+        if is_full(&error) {
+            return if spare.give_up() { usable(&path) } else { Err(error) };
         }
         tracing::warn!(%error, "the index is made anew from the log");
         for suffix in ["", "-wal", "-shm"] {
@@ -104,7 +108,11 @@ pub(crate) fn open(dir: &Path) -> Result<(Filler, Head), Error> {
     let head = writer
         .query_row("SELECT position, hash FROM head", [], |row| Ok(Head { position: row.get(0)?, hash: row.get(1)? }));
     let head = head.optional()?.unwrap_or_default();
-    Ok((Filler { path, writer }, head))
+    Ok((Filler { path, writer, spare }, head))
+}
+
+fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Index(error) if is_index_full(error))
 }
 
 fn usable(path: &Path) -> Result<Connection, Error> {
@@ -130,29 +138,34 @@ fn usable(path: &Path) -> Result<Connection, Error> {
 pub(crate) struct Filler {
     path: PathBuf,
     writer: Connection,
+    spare: Spare,
 }
 
 impl Filler {
-    /// Adds records that the log already had.
+    /// Adds records that the log already had. On a full disk this is what the spare room is for.
     pub(crate) fn catch_up(&mut self, records: &[Record]) -> Result<(), Error> {
-        fill(&mut self.writer, records)
+        match fill(&mut self.writer, records) {
+            Err(error) if is_full(&error) && self.spare.give_up() => fill(&mut self.writer, records),
+            done => done,
+        }
     }
 
     /// Starts the thread that follows the log.
     pub(crate) fn follow(self, log: &Path, head: Head) -> Result<(Index, Feed), Error> {
         let (queue, fed) = sync_channel(BACKLOG);
         let (reached_tx, reached) = watch::channel(head.position);
-        let writer = self.writer;
+        let (writer, mut spare) = (self.writer, self.spare);
+        spare.keep();
         std::thread::Builder::new()
             .name("ledger-index".into())
-            .spawn(move || run(writer, &fed, &reached_tx))
+            .spawn(move || run(writer, spare, &fed, &reached_tx))
             .map_err(Error::io("start the index's thread"))?;
         let index = Index { path: self.path, log: log.into(), readers: Arc::default(), reached, queue: queue.clone() };
         Ok((index, Feed { queue }))
     }
 }
 
-fn run(mut writer: Connection, fed: &Receiver<Fed>, reached: &watch::Sender<u64>) {
+fn run(mut writer: Connection, mut spare: Spare, fed: &Receiver<Fed>, reached: &watch::Sender<u64>) {
     while let Some(records) = gather(fed) {
         if let Err(error) = fill_in_time(&mut writer, &records) {
             tracing::error!(%error, "the index stops; the log goes on, and a restart catches up");
@@ -161,6 +174,7 @@ fn run(mut writer: Connection, fed: &Receiver<Fed>, reached: &watch::Sender<u64>
         if let Some(last) = records.last() {
             reached.send_replace(last.head.position);
         }
+        spare.keep();
     }
 }
 
@@ -169,7 +183,7 @@ fn fill_in_time(writer: &mut Connection, records: &[Record]) -> Result<(), Error
     let mut is_told = false;
     loop {
         match fill(writer, records) {
-            Err(Error::Index(error)) if is_index_full(&error) => {
+            Err(error) if is_full(&error) => {
                 if !std::mem::replace(&mut is_told, true) {
                     tracing::error!(%error, "the index waits for room on its disk; the log goes on");
                 }

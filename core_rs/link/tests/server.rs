@@ -9,7 +9,7 @@ use cmdop_contract::v1::{self, Reason};
 use cmdop_link::server;
 use futures::StreamExt as _;
 use prost::Message as _;
-use support::{FakeHost, Server, propose, read, until, within};
+use support::{FakeHost, Server, propose, read, until, within, write};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus};
@@ -194,7 +194,7 @@ async fn a_drain_waits_for_calls_that_work_though_nobody_is_connected() {
     let drain = Duration::from_millis(300);
     let server = Server::with("127.0.0.1:0", |options| options.drain = drain).await;
     let mut host = FakeHost::attach(&server.address, "web").await;
-    let ticket = server.gate.submit(read("web", "k")).await.expect("taken");
+    let ticket = server.gate.submit(write("web", "k", "/srv/app/new.txt")).await.expect("taken");
     let permit = host.permit().await;
     assert_eq!(ticket.call_id(), permit.call_id);
     host.started(&permit).await;

@@ -213,11 +213,17 @@ impl Service {
         let mut command = Command::new(&unit.command[0]);
         command.args(&unit.command[1..]).current_dir(&unit.cwd).env_clear().env("PATH", PATH).envs(&unit.env);
         command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input).process_group(0);
-        // SAFETY: the closure makes one system call and touches no memory of the parent.
+        // SAFETY: the closure makes system calls only and touches no memory of the parent.
         unsafe {
-            command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
+            command.pre_exec(|| {
+                // What the daemon ignores would be ignored by the service, a reload's signal among it.
+                for signal in 1..=libc::SIGRTMAX() {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
+                match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
             });
         }
         let mut child = command.spawn()?;
