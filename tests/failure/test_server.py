@@ -134,6 +134,20 @@ def refused(data: Path, fixture: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_flipped_byte_of_a_hosts_ledger_stops_its_start_in_words(tmp_path: Path) -> None:
+    up = start_up(tmp_path / "data", make_fixture(tmp_path / "fixture"))
+    assert up.call(*READ)[0] == 0
+    up.stop()
+    (path,) = (tmp_path / "data/host/ledger").glob("*.log")
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    done = refused(tmp_path / "data", up.fixture)
+    assert done.returncode not in (0, None)
+    assert path.name in done.stderr and "LEDGER_CORRUPT" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+
+
 def test_a_flipped_byte_of_the_ledger_stops_the_start_and_is_named(tmp_path: Path) -> None:
     fixture = make_fixture(tmp_path / "fixture")
     up = start_up(tmp_path / "data", fixture)

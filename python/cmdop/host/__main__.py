@@ -37,10 +37,16 @@ def main() -> int:
         hidden=told.hide,
         parent=told.parent,
     )
+    failed: BaseException | None = None
     try:
         run(options, _report)
-    except CmdopError as error:
-        print(f"cmdop host: {error.message}", file=sys.stderr)
+    except* CmdopError as group:
+        failed = group
+    while isinstance(failed, BaseExceptionGroup):
+        # Task groups wrap what a task of theirs raised; the first is why the others ended.
+        failed = failed.exceptions[0]
+    if isinstance(failed, CmdopError):
+        print(f"cmdop host: {failed.reason} {failed.message}", file=sys.stderr)
         return 2
     return 0
 
