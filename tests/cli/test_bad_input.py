@@ -27,7 +27,10 @@ def cmdop(*arguments: bytes | str, env: dict[str, str] | None = None) -> subproc
 def read(tmp_path: Path, text: str | bytes, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     (tmp_path / "call.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     assert main(["call", "--from", str(tmp_path / "call.json"), "--json", "--server", "127.0.0.1:1"]) == 2
-    error: dict[str, object] = json.loads(capsys.readouterr().out)["error"]
+    told = json.loads(capsys.readouterr().out)
+    shape = {"call_id", "outcome", "decision", "predicted", "declared", "observed", "side_effects", "scores", "result"}
+    assert shape <= set(told)
+    error: dict[str, object] = told["error"]
     assert error["reason"] == "MALFORMED_JSON"
     return error
 

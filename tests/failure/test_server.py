@@ -134,6 +134,22 @@ def refused(data: Path, fixture: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_caller_who_loses_the_server_for_good_is_told_that_nobody_knows_and_the_key_that_makes_it_safe(
+    tmp_path: Path,
+) -> None:
+    up = start_up(tmp_path / "data", make_fixture(tmp_path / "fixture"))
+    call = ("call", "terminal.exec", "--host", "local", "--arg", "cwd=/srv/app", "--arg", "command=sleep 30")
+    command = [sys.executable, "-m", "cmdop", *call, "--json", "--server", up.address]
+    client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    running_call(up)
+    up.stop(signal.SIGKILL)
+    said, _ = client.communicate(timeout=60)
+    told = json.loads(said)
+    assert client.returncode == 6, said
+    assert (told["outcome"], told["error"]["reason"]) == ("unknown", "OUTCOME_UNKNOWN"), said
+    assert told["idempotency_key"] and told["idempotency_key"] in told["error"]["message"], said
+
+
 def test_a_flipped_byte_of_a_hosts_ledger_stops_its_start_in_words(tmp_path: Path) -> None:
     up = start_up(tmp_path / "data", make_fixture(tmp_path / "fixture"))
     assert up.call(*READ)[0] == 0

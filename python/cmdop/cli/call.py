@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,13 @@ from cmdop.cli.session import AsJson, Server, User, print_json, reported, usage_
 from cmdop.client import Client
 from cmdop.document import action_from_document, call_document, error_document, expected_effect, parse_expect
 from cmdop.document.read import proposal_from_document
-from cmdop.errors import CmdopError, KeyConflictError, MalformedCallError, MalformedJsonError, UnknownToolError
+from cmdop.errors import (
+    CmdopError,
+    KeyConflictError,
+    MalformedCallError,
+    MalformedJsonError,
+    OutcomeUnknownError,
+)
 
 
 def call(
@@ -52,22 +59,29 @@ def call(
     def prepared() -> int:
         proposal = None if from_ is None else _read(from_)
         if proposal is None and (tool is None or host is None):
-            return usage_error("name a TOOL and a --host, or read the call with --from FILE", as_json=as_json)
+            return usage_error(
+                "name a TOOL and a --host, or read the call with --from FILE", as_json=as_json, blank=_blank
+            )
         if proposal is not None and (tool or arg or expect):
             return usage_error(
-                "a call comes from --from or from TOOL, --arg and --expect, not from both", as_json=as_json
+                "a call comes from --from or from TOOL, --arg and --expect, not from both",
+                as_json=as_json,
+                blank=_blank,
             )
 
         async def act(client: Client) -> int:
-            ready = proposal or await _from_flags(client, tool or "", arg or [], expect or [])
+            # Whether the server is there shows before the call is on its way.
+            types = await _argument_types(client, tool or "" if proposal is None else proposal.action.tool)
+            ready = proposal or _from_flags(types, tool or "", arg or [], expect or [])
             ready.action.host = host or ready.action.host
             ready.action.intent = intent or ready.action.intent or _default_intent(ready, client.user, agent)
-            ready.idempotency_key = key or ready.idempotency_key
+            # Minted here, so that a call whose answer is lost can be asked about.
+            ready.idempotency_key = key or ready.idempotency_key or f"cli-{uuid.uuid4().hex}"
             return await _send(client, ready, wait=wait, as_json=as_json)
 
-        return with_client(act, as_json=as_json, server=server, user=user, agent=agent)
+        return with_client(act, as_json=as_json, server=server, user=user, agent=agent, blank=_blank)
 
-    return reported(prepared, as_json=as_json)
+    return reported(prepared, as_json=as_json, blank=_blank)
 
 
 def undo(
@@ -102,7 +116,7 @@ def undo(
 async def _send(client: Client, proposal: v1.Proposal, *, wait: bool, as_json: bool) -> int:
     try:
         settled = await client.calls.submit(proposal, wait=wait)
-    except MalformedCallError as error:
+    except (MalformedCallError, OutcomeUnknownError) as error:
         if not as_json:
             raise
         # The same shape as any other call, so that a script reads one.
@@ -127,7 +141,14 @@ async def _refused(client: Client, proposal: v1.Proposal, error: CmdopError) -> 
     # A key conflict names the call that has the key, which is another action.
     if error.call_id and not isinstance(error, KeyConflictError):
         return call_document(await client.calls.get(error.call_id))
-    return call_document(v1.Call(proposal=proposal)) | {"call_id": None, "error": error_document(error.proto)}
+    unknown = "unknown" if isinstance(error, OutcomeUnknownError) else None
+    told = {"call_id": None, "outcome": unknown, "error": error_document(error.proto)}
+    return call_document(v1.Call(proposal=proposal)) | told
+
+
+def _blank() -> dict[str, Any]:
+    """What `--json` prints of a call that never was."""
+    return call_document(v1.Call()) | {"call_id": None}
 
 
 def _default_intent(proposal: v1.Proposal, user: str, agent: str | None) -> str:
@@ -151,9 +172,8 @@ def _malformed(message: str, expected: str) -> MalformedJsonError:
     return MalformedJsonError.fix(message, expected)
 
 
-async def _from_flags(client: Client, tool: str, args: Sequence[str], expect: Sequence[str]) -> v1.Proposal:
+def _from_flags(types: dict[str, Any], tool: str, args: Sequence[str], expect: Sequence[str]) -> v1.Proposal:
     arguments: dict[str, Any] = {}
-    types = await _argument_types(client, tool) if args else {}
     for pair in args:
         name, separator, text = pair.partition("=")
         if not separator:
@@ -168,7 +188,7 @@ async def _argument_types(client: Client, tool: str) -> dict[str, Any]:
     """What each argument's schema says about its `type`."""
     try:
         contract = await client.tools.describe(tool)
-    except UnknownToolError:
+    except MalformedCallError:
         # The call itself will be answered with that, and with what else is wrong.
         return {}
     properties: dict[str, Any] = json.loads(contract.arguments_schema).get("properties", {})

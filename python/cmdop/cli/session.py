@@ -22,6 +22,7 @@ Server: TypeAlias = Annotated[
     str | None, Parameter(name="--server", help="Address of the server. [env: CMDOP_ADDRESS; default: 127.0.0.1:7717]")
 ]
 Limit: TypeAlias = Annotated[int, Parameter(validator=Number(gte=1, lte=1000))]
+Blank: TypeAlias = Callable[[], dict[str, Any]]
 User: TypeAlias = Annotated[str | None, Parameter(name="--user", help="Who acts. [default: your login name]")]
 
 
@@ -32,6 +33,7 @@ def with_client(
     server: str | None = None,
     user: str | None = None,
     agent: str | None = None,
+    blank: Blank = dict,
 ) -> int:
     """Runs `act` with an open client on trio, prints a typed error, and returns the exit code."""
 
@@ -39,22 +41,25 @@ def with_client(
         async with Client(server, user=user, agent=agent) as client:
             return await act(client)
 
-    return reported(lambda: anyio.run(inner, backend="trio"), as_json=as_json)
+    return reported(lambda: anyio.run(inner, backend="trio"), as_json=as_json, blank=blank)
 
 
-def reported(act: Callable[[], int], *, as_json: bool) -> int:
-    """Runs `act` and returns its exit code; a typed error is printed and gives its own."""
+def reported(act: Callable[[], int], *, as_json: bool, blank: Blank = dict) -> int:
+    """Runs `act` and returns its exit code; a typed error is printed and gives its own.
+
+    With `--json` the error stands in what `blank` gives, so that a command has one shape.
+    """
     try:
         return act()
     except CmdopError as error:
-        report_error(error, as_json=as_json)
+        report_error(error, as_json=as_json, blank=blank)
         return code_of_error(error.proto)
     except BaseExceptionGroup as group:
         # Task groups wrap what a task of theirs raised, even a single error.
         error = _only_error(group)
         if error is None:
             raise
-        report_error(error, as_json=as_json)
+        report_error(error, as_json=as_json, blank=blank)
         return code_of_error(error.proto)
 
 
@@ -70,10 +75,10 @@ def _only_error(group: BaseExceptionGroup[BaseException]) -> CmdopError | None:
             return None
 
 
-def report_error(error: CmdopError, *, as_json: bool) -> None:
+def report_error(error: CmdopError, *, as_json: bool, blank: Blank = dict) -> None:
     """Prints an error: as JSON on standard output, for a person on standard error."""
     if as_json:
-        print_json({"error": error_document(error.proto)})
+        print_json(blank() | {"error": error_document(error.proto)})
         return
     from cmdop.cli.output import error_console, error_view
 
@@ -97,7 +102,9 @@ def configuration_error(message: str, *, expected: str, as_json: bool) -> int:
     return ExitCode.USAGE
 
 
-def usage_error(message: str, *, as_json: bool, expected: str = "a command line as `--help` shows it") -> int:
+def usage_error(
+    message: str, *, as_json: bool, expected: str = "a command line as `--help` shows it", blank: Blank = dict
+) -> int:
     """Prints what is wrong with the command line."""
-    report_error(InvalidActionError.fix(message, expected), as_json=as_json)
+    report_error(InvalidActionError.fix(message, expected), as_json=as_json, blank=blank)
     return ExitCode.USAGE
