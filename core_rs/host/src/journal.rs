@@ -21,24 +21,22 @@ mod stores;
 mod undo;
 
 use std::collections::BTreeSet;
-use std::ffi::CStr;
 use std::fs;
 use std::io::Write;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use cmdop_contract::v1::{FileType, Outcome, Reason};
+use cmdop_contract::v1::{Outcome, Reason};
 use parking_lot::Mutex;
 use prost::Message;
-use rustix::fs::{AtFlags, Mode, OFlags, unlinkat};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
-use crate::native::beneath::{Root, Spot, refused};
-use crate::native::walk::{Next, Seen, Visitor, walk};
+use crate::native::beneath::{Root, Spot};
+use crate::native::walk::{Remover, walk};
 pub(crate) use draft::{Draft, Slot};
 use record::{Kind, Record};
 pub use retention::MAX_BYTES;
@@ -322,25 +320,4 @@ fn remove_tree(path: &Path) -> Result<(), Error> {
         Err(errno) => return Err(doing()(errno.into())),
     }
     fs::remove_dir(path).map_err(doing())
-}
-
-/// Removes everything beneath a directory.
-struct Remover;
-
-impl Visitor for Remover {
-    fn is_on_one_mount(&self) -> bool {
-        true
-    }
-
-    fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error> {
-        if seen.stamp.file_type() == FileType::Directory {
-            return Ok(Next::Enter);
-        }
-        unlinkat(seen.dir, seen.name, AtFlags::empty()).map_err(|errno| refused(errno, seen.path))?;
-        Ok(Next::Skip)
-    }
-
-    fn leave(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<(), Error> {
-        unlinkat(dir, name, AtFlags::REMOVEDIR).map_err(|errno| refused(errno, path))
-    }
 }

@@ -60,12 +60,7 @@ def show_approval(approval_id: str, /, *, as_json: AsJson = False, server: Serve
 
     async def act(client: Client) -> int:
         approval = await client.approvals.get(approval_id)
-        if as_json:
-            print_json(approval_document(approval))
-        else:
-            from cmdop.cli.output import approval_view, console
-
-            console().print(approval_view(approval))
+        print_approval(approval, as_json=as_json)
         return ExitCode.DONE
 
     return with_client(act, as_json=as_json, server=server)
@@ -129,3 +124,13 @@ def _decide(
         return code_of_call(call) if is_approved else ExitCode.DONE
 
     return with_client(act, as_json=as_json, server=server, user=user)
+
+
+def print_approval(approval: v1.Approval, *, as_json: bool) -> None:
+    """Prints an approval with the exact diff it is about."""
+    if as_json:
+        print_json(approval_document(approval))
+        return
+    from cmdop.cli.output import approval_view, console
+
+    console().print(approval_view(approval))

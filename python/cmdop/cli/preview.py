@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from cmdop import v1
+from cmdop.cli.approvals import print_approval
 from cmdop.cli.exit import ExitCode, code_of_call
 from cmdop.cli.session import AsJson, Server, User, print_json, with_client
 from cmdop.client import Client
-from cmdop.document import approval_document, call_document
+from cmdop.document import call_document
 
 
 def show_preview(call_id: str, /, *, as_json: AsJson = False, server: Server = None) -> int:
@@ -18,12 +19,7 @@ def show_preview(call_id: str, /, *, as_json: AsJson = False, server: Server = N
 
     async def act(client: Client) -> int:
         approval = await client.previews.get(call_id)
-        if as_json:
-            print_json(approval_document(approval))
-        else:
-            from cmdop.cli.output import approval_view, console
-
-            console().print(approval_view(approval))
+        print_approval(approval, as_json=as_json)
         return ExitCode.DONE
 
     return with_client(act, as_json=as_json, server=server)

@@ -1,14 +1,13 @@
 //! Hidden siblings: what is being made beside its place, until it is whole.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::BorrowedFd;
 
 use cmdop_contract::v1::FileType;
 use rustix::fs::{AtFlags, OFlags, unlinkat};
 
 use super::beneath::{Spot, open_child_same_mount, refused};
 use super::measure;
-use super::walk::{Next, Seen, Visitor, walk};
+use super::walk::{Remover, walk};
 use crate::Error;
 
 /// Name of a hidden sibling that no other permit uses.
@@ -29,25 +28,4 @@ pub(super) fn remove_hidden(spot: &Spot, hidden: &CStr, file_type: FileType) -> 
     let top = open_child_same_mount(parent, hidden, OFlags::RDONLY | OFlags::DIRECTORY);
     walk(top.map_err(|errno| refused(errno, path))?, path, &mut Remover)?;
     unlinkat(parent, hidden, AtFlags::REMOVEDIR).map_err(|errno| refused(errno, path))
-}
-
-/// Removes everything beneath a directory.
-struct Remover;
-
-impl Visitor for Remover {
-    fn is_on_one_mount(&self) -> bool {
-        true
-    }
-
-    fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error> {
-        if seen.stamp.file_type() == FileType::Directory {
-            return Ok(Next::Enter);
-        }
-        unlinkat(seen.dir, seen.name, AtFlags::empty()).map_err(|errno| refused(errno, seen.path))?;
-        Ok(Next::Skip)
-    }
-
-    fn leave(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<(), Error> {
-        unlinkat(dir, name, AtFlags::REMOVEDIR).map_err(|errno| refused(errno, path))
-    }
 }

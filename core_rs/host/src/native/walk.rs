@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use cmdop_contract::v1::FileType;
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::beneath::{not_usable, open_child, open_child_same_mount, refused};
@@ -164,4 +164,25 @@ fn ascend(here: &OwnedFd, to: &Level) -> Result<OwnedFd, Error> {
 pub(crate) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     let dir = dir.strip_suffix(b"/").unwrap_or(dir);
     [dir, b"/", name].concat()
+}
+
+/// Removes everything beneath a directory.
+pub(crate) struct Remover;
+
+impl Visitor for Remover {
+    fn is_on_one_mount(&self) -> bool {
+        true
+    }
+
+    fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error> {
+        if seen.stamp.file_type() == FileType::Directory {
+            return Ok(Next::Enter);
+        }
+        unlinkat(seen.dir, seen.name, AtFlags::empty()).map_err(|errno| refused(errno, seen.path))?;
+        Ok(Next::Skip)
+    }
+
+    fn leave(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<(), Error> {
+        unlinkat(dir, name, AtFlags::REMOVEDIR).map_err(|errno| refused(errno, path))
+    }
 }
