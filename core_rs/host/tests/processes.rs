@@ -145,18 +145,20 @@ fn from_a_thread(directory: &Path) {
     });
 }
 
-/// In the view: a thread that is not the first replaces the whole process, while others try to.
+/// In the view: a thread that is not the first replaces the whole process, while others try to. All are
+/// there before the first begins: Linux starts no thread (EAGAIN) while another one is in execve(2).
 fn starts_from_a_thread(_: &Path) {
-    let threads: Vec<_> = (0..4)
-        .map(|_| {
-            std::thread::spawn(|| {
+    let are_there = std::sync::Barrier::new(4);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                are_there.wait();
                 let arguments = [c"echo".as_ptr(), c"threaded".as_ptr(), std::ptr::null()];
                 // SAFETY: a null-terminated array of strings that live until the call.
                 unsafe { libc::execv(c"/bin/echo".as_ptr(), arguments.as_ptr()) };
-            })
-        })
-        .collect();
-    threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
+            });
+        }
+    });
 }
 
 fn many(directory: &Path) {
