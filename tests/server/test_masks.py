@@ -54,6 +54,17 @@ def test_a_script_of_an_agent_reads_nothing_of_a_secret_and_the_trace_says_so(up
         assert "hunter2" not in told
 
 
+def test_a_secret_of_an_application_outside_of_the_workspaces_is_hidden_too(up: Up) -> None:
+    settings = up.fixture / "logs" / uuid.uuid4().hex[:8] / "config"
+    settings.mkdir(parents=True)
+    (settings / ".env").write_text(SECRET + "\n")
+    path = f"/logs/{settings.parent.name}/config/.env"
+    code, call = terminal(up, f"python3 -c 'print(open(\"{path}\").read())'")
+    assert code == 5, call
+    assert path in call["masked"]["paths"]
+    assert "hunter2" not in json.dumps(call)
+
+
 def test_a_person_may_read_what_policy_lets_people_read(up: Up, place: Path) -> None:
     code, call = terminal(up, f"python3 -c 'print(open(\"/srv/app/{place.name}/.env\").read())'", agent=None)
     assert code == 0, call

@@ -1,9 +1,9 @@
 //! Which files of the machine a permit hides from its command.
 //!
 //! A permit says it by classes, which are patterns, and a view hides files, which have names. So the
-//! names are looked for where secrets lie: at the fixed places of the classes, in `/etc`, in homes, in
-//! the host's workspaces and around the command's directory. What lies elsewhere is not found, and a
-//! look that had to stop says so.
+//! names are looked for where secrets lie: at the fixed places of the classes, in `/etc`, in homes, where
+//! applications and data are kept, in the host's workspaces and around the command's directory. What
+//! lies elsewhere or deeper is not found, and a look that had to stop says so.
 
 mod search;
 
@@ -30,6 +30,29 @@ const IN_HOMES: usize = 4;
 const AROUND: usize = 6;
 /// Of a directory that holds others' homes and systems.
 const AT_TOP: usize = 2;
+/// Where applications and data are kept.
+const IN_APPLICATIONS: usize = 4;
+
+/// Directories of applications that do not lie at the top.
+const APPLICATIONS: [&str; 3] = ["/var/www", "/var/lib", "/usr/local"];
+/// Top-level directories of the system itself (Filesystem Hierarchy Standard 3.0) and those that are looked
+/// through anyhow; every other one holds somebody's applications or data.
+const OF_THE_SYSTEM: [&str; 14] = [
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lost+found",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var",
+];
 
 /// What a permit masks.
 #[derive(Debug, Clone, Default)]
@@ -96,8 +119,9 @@ impl Masks {
         let homes = homes.map(|home| (within(&home, IN_HOMES), home)).map(|(levels, home)| (home, levels));
         let around = real(cwd).map(|cwd| (within(&cwd, AROUND), cwd)).map(|(levels, cwd)| (cwd, levels));
         let etc = (PathBuf::from("/etc"), IN_ETC);
+        let applications = applications().filter_map(|it| real(&it)).map(|it| (it, IN_APPLICATIONS));
         let mut roots: Vec<(PathBuf, usize)> = Vec::new();
-        for (root, levels) in wholly.chain([etc]).chain(around).chain(homes) {
+        for (root, levels) in wholly.chain([etc]).chain(around).chain(homes).chain(applications) {
             let is_known = |(known, depth): &(PathBuf, usize)| {
                 (*depth == WHOLLY && root.starts_with(known)) || (*known == root && *depth >= levels)
             };
@@ -107,6 +131,19 @@ impl Masks {
         }
         roots
     }
+}
+
+fn applications() -> impl Iterator<Item = PathBuf> {
+    let at_top = fs::read_dir("/").into_iter().flatten().flatten().filter_map(|entry| {
+        let is_tree = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        Some(entry.path()).filter(|place| is_tree && !is_of_the_system(place))
+    });
+    at_top.chain(APPLICATIONS.map(PathBuf::from))
+}
+
+fn is_of_the_system(place: &Path) -> bool {
+    let is_library = place.as_os_str().as_bytes().starts_with(b"/lib");
+    is_library || OF_THE_SYSTEM.iter().any(|known| Path::new(known) == place)
 }
 
 impl Masked {
