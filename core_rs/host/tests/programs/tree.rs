@@ -64,6 +64,19 @@ pub fn blocks(top: &Path) -> u64 {
     blocks
 }
 
+/// Xfs takes blocks ahead, also within a hole, so that they tell nothing.
+pub fn takes_ahead(tree: &Path) -> bool {
+    const XFS: i64 = 0x5846_5342;
+    rustix::fs::statfs(tree).expect("a file system").f_type == XFS
+}
+
+/// A preview knows which names are of one file where its overlay has an index: root's has one, but not over
+/// another overlay.
+pub fn keeps_links(tree: &Path) -> bool {
+    const OVERLAY: i64 = 0x794c_7630;
+    rustix::process::geteuid().is_root() && rustix::fs::statfs(tree).expect("a file system").f_type != OVERLAY
+}
+
 /// Paths at which two trees differ, with both sides.
 pub fn differences(one: &Tree, two: &Tree) -> String {
     let paths: std::collections::BTreeSet<_> = one.keys().chain(two.keys()).collect();
