@@ -199,6 +199,9 @@ def test_a_held_call_exits_4_and_its_approval_carries_it_out(up: Up) -> None:
     assert code == 4, call
     assert call["outcome"] is None
     assert exists(up, path)
+    assert call["decision"]["effect"] == "require_approval", call
+    assert "level is `ask`" in call["decision"]["reason"]
+    assert call["approval"] | {"status": "pending", "subject": "diff", "verdict": None} == call["approval"]
     code, pending = up.call("approvals", "list", "--call", call["call_id"])
     assert code == 0
     assert [approval["approval_id"] for approval in pending] == [call["approval_id"]]
@@ -209,6 +212,30 @@ def test_a_held_call_exits_4_and_its_approval_carries_it_out(up: Up) -> None:
     assert decided["call"]["outcome"] == "applied"
     assert decided["decision"]["approver"] == "tester"
     assert not exists(up, path)
+    settled = decided["call"]
+    assert settled["decision"]["effect"] == "require_approval"
+    assert (settled["approval"]["verdict"], settled["approval"]["approver"]) == ("approve", "tester")
+    shown = up.cmdop("calls", "show", call["call_id"]).stdout
+    assert "require_approval" in shown and "approved by tester" in shown
+    tree = up.cmdop("trace", "show", call["call_id"]).stdout
+    assert "held for a person: the agent's level is `ask`" in tree and "approved by tester" in tree
+
+
+def test_what_a_preview_shows_is_held_by_the_policy_that_asks(up: Up) -> None:
+    database, script = (f"/srv/app/{uuid.uuid4().hex[:8]}.{kind}" for kind in ("db", "sh"))
+    for path, content in ((database, "rows"), (script, f"rm {database}\n")):
+        assert up.call("call", "files.write", "--host", "local", "--arg", f"path={path}", "--arg", f"content={content}")
+    code, call = up.call(
+        *("call", "terminal.exec", "--host", "local", "--agent", "cleaner", "--intent", "tidy up"),
+        *("--arg", f"command=bash {script}", "--arg", "cwd=/srv/app"),
+    )
+    assert (code, call["decision"]["effect"]) == (4, "require_approval"), call
+    assert call["decision"]["policies"] == ["workspace.database"], call
+    assert database in call["decision"]["reason"]
+    assert [policy["id"] for policy in call["error"]["policies"]] == ["workspace.database"]
+    _, decided = up.call("approvals", "reject", call["approval_id"])
+    assert decided["call"]["decision"]["effect"] == "require_approval"
+    assert exists(up, database)
 
 
 def test_a_rejected_call_changes_nothing(up: Up) -> None:

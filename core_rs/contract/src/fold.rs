@@ -3,7 +3,8 @@
 use crate::life::{Input, NotInTable, is_final, next};
 use crate::reason;
 use crate::v1::{
-    ApprovalStatus, Call, CallState, Event, Observation, Outcome, Reason, Report, Stage, ToolResult, event::Kind,
+    self, ApprovalStatus, Call, CallState, Event, Observation, Outcome, PolicyEffect, PolicyRef, Reason, Report, Stage,
+    ToolResult, event::Kind,
 };
 
 /// Why an event does not belong to a call.
@@ -140,10 +141,15 @@ fn record(call: &mut Call, kind: Kind, at: i64, state: CallState) {
             call.declared = decided.declared;
         }
         Kind::CallHeld(held) => {
-            let id = held.approval.as_ref().map_or("", |approval| &approval.approval_id);
-            call.error =
-                Some(reason::error(Reason::ApprovalRequired, "a person must decide first").request_approval(id));
-            call.approval = held.approval;
+            let approval = held.approval.unwrap_or_default();
+            let message = match approval.why.as_str() {
+                "" => "a person must decide first".to_owned(),
+                why => format!("a person must decide first: {why}"),
+            };
+            let error = reason::error(Reason::ApprovalRequired, message).request_approval(&approval.approval_id);
+            call.error = Some(error.policies(approval.policies.clone()));
+            redecide(call, PolicyEffect::RequireApproval, &approval.policies, &approval.why);
+            call.approval = Some(approval);
         }
         Kind::ApprovalDecided(decided) => {
             if let Some(approval) = &mut call.approval {
@@ -166,6 +172,11 @@ fn record(call: &mut Call, kind: Kind, at: i64, state: CallState) {
             call.side_effects = previewed.beyond;
         }
         Kind::CallSettled(settled) => {
+            if let Some(error) =
+                settled.error.as_ref().filter(|error| call.state() == CallState::Previewed && denies(error))
+            {
+                redecide(call, PolicyEffect::Deny, &error.policies, &error.message);
+            }
             call.outcome = settled.outcome;
             take(call, settled.report);
             call.side_effects = settled.side_effects;
@@ -181,6 +192,27 @@ fn record(call: &mut Call, kind: Kind, at: i64, state: CallState) {
         }
         _ => {}
     }
+}
+
+/// Policy decides again on what a preview showed. What holds or refuses the call then is its decision;
+/// what the first one permitted stays, because side effects are what goes beyond that.
+fn redecide(call: &mut Call, effect: PolicyEffect, policies: &[PolicyRef], reason: &str) {
+    let Some(decision) = &mut call.decision else { return };
+    decision.effect = effect.into();
+    decision.policies = policies.to_vec();
+    reason.clone_into(&mut decision.reason);
+}
+
+/// Is this what policy says of a preview that may not be committed?
+fn denies(error: &v1::Error) -> bool {
+    matches!(
+        error.reason(),
+        Reason::FloorDenied
+            | Reason::PolicyDenied
+            | Reason::NotPermitted
+            | Reason::EffectNotPermitted
+            | Reason::PolicyError
+    )
 }
 
 fn input(kind: &Kind) -> Result<Input, Error> {
@@ -238,8 +270,8 @@ fn brings_observation(report: &Report) -> bool {
 mod tests {
     use super::*;
     use crate::v1::{
-        Approval, ApprovalDecided, CallHeld, CallPermitted, CallPreviewed, CallProposed, CallSettled, CallStarted,
-        Permit, Proposal,
+        Approval, ApprovalDecided, CallDecided, CallHeld, CallPermitted, CallPreviewed, CallProposed, CallSettled,
+        CallStarted, Decision, Permit, Proposal,
     };
 
     fn event(kind: Kind) -> Event {
@@ -355,6 +387,47 @@ mod tests {
 
         let call = fold([held("a"), settled(Outcome::NotApplied, None)]).expect("cancelled");
         assert_eq!(call.approval.map(|approval| approval.status()), Some(ApprovalStatus::Void));
+    }
+
+    fn decided() -> Kind {
+        let permitted = vec![crate::v1::PermittedEffect { target: "/a".into(), ..Default::default() }];
+        let decision = Decision { effect: PolicyEffect::Allow.into(), permitted, ..Decision::default() };
+        Kind::CallDecided(CallDecided { decision: Some(decision), ..CallDecided::default() })
+    }
+
+    fn decision(call: &Call) -> (PolicyEffect, &str, &str, usize) {
+        let decision = call.decision.as_ref().expect("a decision");
+        let policy = decision.policies.first().map_or("", |policy| &policy.id);
+        (decision.effect(), policy, &decision.reason, decision.permitted.len())
+    }
+
+    #[test]
+    fn the_decision_is_what_holds_or_refuses_the_call_now() {
+        let policies = vec![PolicyRef { id: "asks".into(), ..PolicyRef::default() }];
+        let (why, status) = ("look at it".to_owned(), ApprovalStatus::Pending.into());
+        let approval = Approval { approval_id: "a".into(), why, status, policies, ..Approval::default() };
+        let asked = Kind::CallHeld(CallHeld { approval: Some(approval) });
+        let preview = [decided(), permitted("p", Stage::Preview, ""), previewed("p")];
+        let before = fold(preview.clone()).expect("previewed");
+        assert_eq!(decision(&before), (PolicyEffect::Allow, "", "", 1));
+
+        let held = fold(preview.clone().into_iter().chain([asked.clone()])).expect("held");
+        assert_eq!(decision(&held), (PolicyEffect::RequireApproval, "asks", "look at it", 1));
+        let error = held.error.expect("why it is held");
+        assert_eq!((error.message.as_str(), error.policies.len()), ("a person must decide first: look at it", 1));
+
+        let approved = [asked, answered("a", ApprovalStatus::Approved), permitted("c", Stage::Commit, "a")];
+        let approved = fold(preview.clone().into_iter().chain(approved)).expect("approved");
+        assert_eq!(decision(&approved).0, PolicyEffect::RequireApproval, "it was, and a person gave it");
+
+        let refusal = |reason| {
+            let policies = vec![PolicyRef { id: "forbids".into(), ..PolicyRef::default() }];
+            let error = Some(reason::error(reason, "no").policies(policies));
+            let left = CallSettled { outcome: Outcome::NotApplied.into(), error, ..CallSettled::default() };
+            fold(preview.clone().into_iter().chain([Kind::CallSettled(left)])).expect("settled")
+        };
+        assert_eq!(decision(&refusal(Reason::PolicyDenied)), (PolicyEffect::Deny, "forbids", "no", 1));
+        assert_eq!(decision(&refusal(Reason::CommandFailed)).0, PolicyEffect::Allow, "policy had nothing against it");
     }
 
     #[test]

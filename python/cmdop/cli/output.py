@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cmdop import v1
 from cmdop.document import Document, approval_document, call_document, error_document, time_text, word
-from cmdop.document.text import effect_details, score_words, value_text, visible
+from cmdop.document.text import effect_details, score_words, value_text, verdict_words, visible
 
 _PIPE_WIDTH = 140
 _SHOWN_EFFECTS = 20
@@ -56,6 +56,7 @@ def call_view(call: v1.Call) -> RenderableType:
         policies = f"  [{', '.join(decision['policies'])}]" if decision["policies"] else ""
         text = Text.assemble((f"{decision['effect']}", _DECISION_STYLES.get(decision["effect"] or "", "")), "  ")
         grid.add_row(_label("decision"), text + shown(decision["reason"] + policies))
+    _answer(grid, document["approval"])
     for name in ("predicted", "declared", "observed"):
         _effects(grid, name, document[name])
     for name, listed in (("started", "looks"), ("ended", "ended")):
@@ -95,6 +96,13 @@ def _arguments(grid: Table, arguments: Any) -> None:
     fields = cast("Document", arguments) if isinstance(arguments, dict) else {}
     for name, value in fields.items():
         _row(grid, name, value_text(value))
+
+
+def _answer(grid: Table, approval: Mapping[str, Any] | None) -> None:
+    """What a person said to a held call."""
+    if approval is not None and approval["verdict"] is not None:
+        comment = f": {approval['comment']}" if approval["comment"] else ""
+        _row(grid, "answer", verdict_words(approval) + comment)
 
 
 def _effects(grid: Table, name: str, effects: Sequence[Mapping[str, Any]], style: str = "") -> None:

@@ -18,7 +18,9 @@ def call_document(call: v1.Call) -> Document:
     """A call as `cmdop call --json` prints it.
 
     `outcome` is null until the call is settled; `state` says where it is. `approval_id` names the
-    pending approval of a held call.
+    pending approval of a held call. `decision` is the one that counts now: of a call that its preview
+    got held or refused, what holds or refuses it; it stays `require_approval` after `approval` says
+    who approved.
     """
     action = call.proposal.action
     return {
@@ -49,6 +51,7 @@ def call_document(call: v1.Call) -> Document:
         "duration_ms": round(call.result.duration_ns / 1e6, 3) if call.HasField("result") else None,
         "error": error_document(call.error) if call.HasField("error") else None,
         "approval_id": call.approval.approval_id or None,
+        "approval": _answer_document(call.approval) if call.HasField("approval") else None,
         "proposed_at": time_text(call.proposed_at),
         "settled_at": time_text(call.settled_at),
     }
@@ -224,14 +227,28 @@ def approval_document(approval: v1.Approval) -> Document:
         "beyond": [side_effect_document(effect) for effect in approval.beyond],
         "created_at": time_text(approval.created_at),
         "expires_at": time_text(approval.expires_at),
-        "decision": {
-            "verdict": word(v1.ApprovalVerdict, decision.verdict),
-            "approver": decision.approver,
-            "comment": decision.comment or None,
-            "decided_at": time_text(decision.decided_at),
-        }
-        if approval.HasField("decision")
-        else None,
+        "decision": verdict_document(decision) if approval.HasField("decision") else None,
+    }
+
+
+def _answer_document(approval: v1.Approval) -> Document:
+    """What was asked about a call, in short, and what a person answered."""
+    verdict = verdict_document(approval.decision) if approval.HasField("decision") else {}
+    return {
+        "approval_id": approval.approval_id,
+        "subject": word(v1.ApprovalSubject, approval.subject),
+        "status": word(v1.ApprovalStatus, approval.status),
+        "why": approval.why,
+    } | {name: verdict.get(name) for name in ("verdict", "approver", "comment", "decided_at")}
+
+
+def verdict_document(decision: v1.ApprovalDecision) -> Document:
+    """What a person answered."""
+    return {
+        "verdict": word(v1.ApprovalVerdict, decision.verdict),
+        "approver": decision.approver,
+        "comment": decision.comment or None,
+        "decided_at": time_text(decision.decided_at),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 DIGEST_SHOWN: Final = 16
 """Digits of a digest that a person sees; `--json` has all of them."""
 _DEFAULT_MODES: Final = {"regular": "0644", "directory": "0755", "symlink": "0777"}
+_VERDICTS: Final = {"approve": "approved", "reject": "rejected", "terminate": "rejected, and the run ended,"}
 _LOUD_BITS: Final = ((0o4000, "SETUID"), (0o2000, "SETGID"))
 
 
@@ -120,6 +121,12 @@ def _mode_details(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[s
     loud = [name for bit, name in _LOUD_BITS if new & bit and not old & bit]
     change = f"mode {before['mode']} → {after['mode']}" if before else f"mode {after['mode']}"
     return [" ".join([*loud, change])]
+
+
+def verdict_words(verdict: Mapping[str, Any]) -> str:
+    """What a person answered: `approved by ann at 2026-…`."""
+    word = verdict["verdict"] or "-"
+    return f"{_VERDICTS.get(word, word)} by {verdict['approver'] or 'nobody'} at {verdict['decided_at']}"
 
 
 def score_words(scores: Mapping[str, Any]) -> str:

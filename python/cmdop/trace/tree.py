@@ -11,8 +11,8 @@ from rich.tree import Tree
 
 from cmdop import v1
 from cmdop.document import Document, call_document, effect_document, side_effect_document, word
-from cmdop.document.render import AnyEffect
-from cmdop.document.text import duration_text, effect_details, score_words, value_text, visible
+from cmdop.document.render import AnyEffect, verdict_document
+from cmdop.document.text import duration_text, effect_details, score_words, value_text, verdict_words, visible
 from cmdop.document.words import time_text
 
 _SHOWN_EFFECTS: Final = 20
@@ -20,7 +20,6 @@ _SHOWN_TEXT: Final = 300
 """Characters of a text in a trace; `--json` has all of it."""
 _SHOWN_DIFF: Final = 20
 """Lines of a text's diff."""
-_VERDICTS: Final = {"approve": "approved", "reject": "rejected", "terminate": "rejected, and the run ended,"}
 
 
 def trace_tree(trace: v1.Trace) -> Tree:
@@ -138,6 +137,8 @@ def _step(steps: Tree, event: v1.Event, after_ns: int) -> None:
             approval = event.call_held.approval
             line = _line(steps, f"{after}  held for a person: {_short(approval.why)}", "yellow")
             _line(line, f"approval {approval.approval_id}, {word(v1.ApprovalSubject, approval.subject)}")
+            for policy in approval.policies:
+                _line(line, f"policy {policy.id}: {_short(policy.reason)}", "dim")
         case "approval_decided":
             _line(steps, f"{after}  {_verdict(event.approval_decided)}", "bold")
         case "call_permitted":
@@ -182,11 +183,8 @@ def _decided(steps: Tree, decided: v1.CallDecided, after: str) -> None:
 def _verdict(decided: v1.ApprovalDecided) -> str:
     if not decided.HasField("decision"):
         return f"approval {word(v1.ApprovalStatus, decided.status)}"
-    decision = decided.decision
-    verdict = word(v1.ApprovalVerdict, decision.verdict) or "-"
-    comment = f": {_short(decision.comment)}" if decision.comment else ""
-    when = time_text(decision.decided_at)
-    return f"{_VERDICTS.get(verdict, verdict)} by {decision.approver or 'nobody'} at {when}{comment}"
+    verdict = verdict_document(decided.decision)
+    return verdict_words(verdict) + (f": {_short(verdict['comment'])}" if verdict["comment"] else "")
 
 
 def _effects(branch: Tree, name: str, effects: Sequence[AnyEffect], *, with_diff: bool = False) -> None:
