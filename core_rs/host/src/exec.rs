@@ -175,7 +175,9 @@ pub async fn run(
 ) -> Result<Finished, Error> {
     let begun = Instant::now();
     let room = survey::Room::of(layer, command.limits.disk).await?;
-    layer.settle().await;
+    if !layer.is_direct() {
+        layer.settle().await;
+    }
     let mut started = start(spawner, layer, command)?;
     let groups = OnceLock::new();
     let watch = survey::watch(room, command.limits, &groups);

@@ -1,7 +1,9 @@
 //! When a layer was laid out, so that what others change meanwhile can be told from what was there.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use rustix::fs::Mode;
 use rustix::time::ClockId;
 
 use super::plan::Layer;
@@ -17,12 +19,35 @@ pub(super) struct Moment {
     /// By the clock of files, nanoseconds since the Unix epoch.
     real_ns: i64,
     steady: Instant,
+    /// Whatever changes from now on has a later time already.
+    is_past: bool,
 }
 
 impl Moment {
     pub(super) fn now() -> Self {
-        Self { real_ns: nanoseconds(ClockId::Realtime), steady: Instant::now() }
+        let (steady, sharp_ns) = (Instant::now(), sharp_ns());
+        let real_ns = sharp_ns.map_or_else(|| nanoseconds(ClockId::Realtime), |first| first - 1);
+        Self { real_ns, steady, is_past: sharp_ns.is_some() }
     }
+}
+
+/// A time that no earlier change has and every later one has, or a later one: since Linux 6.13 (multigrain
+/// timestamps) a file whose time was read takes an exact one at its next change, and no file anywhere
+/// takes an earlier one after that. None if this kernel was not seen to do so.
+fn sharp_ns() -> Option<i64> {
+    let file = || rustix::fs::memfd_create("clock", rustix::fs::MemfdFlags::CLOEXEC);
+    let changed_ns = |file: &OwnedFd| {
+        let found = rustix::fs::fstat(file).ok()?;
+        found.st_ctime.checked_mul(1_000_000_000)?.checked_add(i64::try_from(found.st_ctime_nsec).ok()?)
+    };
+    let first = file().ok()?;
+    changed_ns(&first)?;
+    rustix::fs::fchmod(&first, Mode::RUSR).ok()?;
+    let sharp = changed_ns(&first)?;
+    // An exact time is ahead of the last tick, which is what another file would take else.
+    let is_exact = nanoseconds(ClockId::RealtimeCoarse) < sharp;
+    let holds = changed_ns(&file().ok()?)? >= sharp;
+    (is_exact && holds).then_some(sharp)
 }
 
 fn nanoseconds(clock: ClockId) -> i64 {
@@ -32,10 +57,10 @@ fn nanoseconds(clock: ClockId) -> i64 {
 
 impl Layer {
     /// Waits until whatever changes from now on has a later time than what changed before the layer was
-    /// laid out: times of files are those of the kernel's last tick.
+    /// laid out: times of files are those of the kernel's last tick, unless they are sharp.
     pub(crate) async fn settle(&self) {
         let mut waited = Duration::ZERO;
-        while nanoseconds(ClockId::RealtimeCoarse) <= self.begun.real_ns && waited < TICK {
+        while !self.begun.is_past && nanoseconds(ClockId::RealtimeCoarse) <= self.begun.real_ns && waited < TICK {
             let step = Duration::from_millis(1);
             tokio::time::sleep(step).await;
             waited += step;
@@ -64,7 +89,8 @@ mod tests {
             let found = dir.path().join(name).metadata().expect("metadata");
             found.ctime() * 1_000_000_000 + found.ctime_nsec()
         };
-        for number in 0..20 {
+        // Between two ticks and over some.
+        for number in 0..200 {
             let before = changed(&format!("before {number}"));
             let layers = tempfile::tempdir().expect("directory");
             let layer = Layer::empty(layers.path()).expect("layer");
