@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::Keys;
+use crate::exec::Leftovers;
 use crate::journal::Journals;
 use crate::native::Native;
 use crate::spawner::Spawner;
@@ -80,12 +81,13 @@ impl Daemon {
         let places: Vec<PathBuf> =
             config.workspaces.iter().map(PathBuf::from).chain(probe::user_places(&user().home)).collect();
         let found = probe::examine(&spawner, &layers.path("probe"), &places);
-        let native = Native::open(hidden.clone(), journals.clone())?;
+        let leftovers = Leftovers::default();
+        let native = Native::open(hidden.clone(), journals.clone())?.knowing(leftovers.clone());
         let native = if config.fixture.is_empty() { native } else { native.in_fixture() };
         let host = describe(&config, found.capabilities.clone(), &native);
         let kept_bytes = or_default(config.max_output_bytes, DEFAULT_MAX_OUTPUT_BYTES);
         let workspaces = config.workspaces.iter().map(PathBuf::from).collect();
-        let terminal = Terminal::new(spawner, &found, &hidden, workspaces, journals.clone(), kept_bytes, user());
+        let terminal = Terminal::new(spawner, &found, &hidden, workspaces, journals.clone(), leftovers, kept_bytes);
         Ok(Self {
             shared: Arc::new(Shared {
                 host,

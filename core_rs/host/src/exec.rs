@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use cmdop_contract::v1::{ObservedEffect, OutputStream, Reason};
+use cmdop_contract::v1::{ObservedEffect, OutputStream, PermittedEffect, Reason};
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
@@ -19,17 +19,22 @@ mod attempt;
 mod cgroup;
 mod kept;
 mod left;
+mod leftovers;
 mod start;
 mod survey;
 mod terminal;
 
 pub(crate) use attempt::{attempt_direct, attempt_preview, attempt_trapped, attempt_watched};
 pub use kept::Kept;
+pub use leftovers::LeftRunning;
+pub(crate) use leftovers::{Leftovers, namespace_of};
 use start::{Control, Started, start};
 pub(crate) use survey::{remove, survey};
 
 /// Largest piece of output that is passed on at once.
 const PIECE: usize = 32 * 1024;
+/// How long nothing is to be read from who is stopped, until everything was read.
+const QUIET: Duration = Duration::from_millis(20);
 
 /// What a command may use unless its arguments say otherwise.
 pub const DEFAULT_LIMITS: Limits = Limits {
@@ -94,6 +99,8 @@ pub struct Command {
     pub network: Option<Network>,
     /// Takes note of what it starts; none if the host cannot see that.
     pub processes: Option<Processes>,
+    /// What of it may go on when it has ended.
+    pub leaves: Vec<PermittedEffect>,
 }
 
 /// Which limit ended a command.
@@ -138,7 +145,7 @@ pub struct Usage {
 }
 
 /// What a command did, beside its effects.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Finished {
     /// Why it ended.
     pub end: End,
@@ -154,12 +161,14 @@ pub struct Finished {
     pub confinement: String,
     /// What still ran when it had ended, and was killed.
     pub ended: Vec<ObservedEffect>,
+    /// What still ran and may stay. It is stopped until it is let go on, and killed with this.
+    pub left: Option<LeftRunning>,
 }
 
 /// Runs a command in a layer. Nothing of the machine changes; `output` gets each piece as it comes.
 ///
-/// When this returns every process of the command is dead and the layer is still. Dropping the
-/// future kills them, too.
+/// When this returns every process of the command is dead, or stopped if it may stay, and the layer is
+/// still. Dropping the future kills them, too.
 ///
 /// # Errors
 /// PATH_NOT_FOUND for a missing working directory or program; INVALID_ARGUMENTS for more arguments
@@ -179,49 +188,54 @@ pub async fn run(
         layer.settle().await;
     }
     let mut started = start(spawner, layer, command)?;
-    let groups = OnceLock::new();
+    let groups = started.groups.clone();
     let watch = survey::watch(room, command.limits, &groups);
-    let (forced, told, [stdout, stderr]) = follow(&mut started, command, cancel, watch, &groups, output).await;
+    let (forced, heard, [stdout, stderr]) = follow(&mut started, command, cancel, watch, output).await;
+    let told = heard.told();
+    let is_left = forced.is_none() && !heard.stay.is_empty() && told.kind() == Kind::Exited;
     // Every process is dead: nobody waits for an answer any more, and no connection is begun.
-    if let Some(supervision) = started.supervision.take() {
+    if let Some(supervision) = started.supervision.take_if(|_| !is_left) {
         supervision.finish().await;
     }
-    let group = groups.into_inner().unwrap_or_default();
+    let group = groups.get_or_init(cgroup::Group::default);
     let end = match forced {
         Some(end) => end,
-        None => ended(&told, command, &group)?,
+        None => ended(&told, command, group)?,
     };
-    // The groups go with it.
-    drop(started);
+    let confinement = confinement(layer, &told, group, command.network.is_some());
+    let ended = left::ended(&told, if is_left { &heard.stay } else { &[] });
+    // The groups go with it, unless something is left in them.
+    let left = is_left.then(|| LeftRunning::new(started, &told, &heard.stay));
     Ok(Finished {
         end,
         stdout,
         stderr,
         duration: begun.elapsed(),
         usage: (told.kind() != Kind::Silent).then(|| usage(&told)),
-        confinement: confinement(layer, &told, &group, command.network.is_some()),
-        ended: left::ended(&told),
+        confinement,
+        ended,
+        left,
     })
 }
 
-/// Reads until streams and control are at their end; kills when it must.
+/// Reads until streams and control are at their end, or everybody is stopped; kills when it must.
 async fn follow(
     started: &mut Started,
     command: &Command,
     cancel: &CancellationToken,
     watch: impl Future<Output = Limit>,
-    groups: &OnceLock<cgroup::Group>,
     mut output: impl FnMut(OutputStream, &[u8]),
-) -> (Option<End>, Told, [Kept; 2]) {
+) -> (Option<End>, Heard, [Kept; 2]) {
     let mut kept = [Kept::new(command.kept_bytes), Kept::new(command.kept_bytes)];
     let deadline = tokio::time::sleep(command.limits.time);
     tokio::pin!(deadline, watch);
     let mut forced = None;
     let (mut out, mut err) = (vec![0; PIECE], vec![0; PIECE]);
     let mut open = [true, true];
-    let (mut said, mut speaks) = (Vec::new(), true);
-    let control = &started.control;
+    let (mut heard, mut speaks) = (Heard::default(), true);
+    let (control, groups) = (&started.control, &started.groups);
     while open[0] || open[1] || speaks {
+        let is_quiet = !speaks && !heard.stay.is_empty();
         // The worker takes a closed control socket as the word to kill.
         let end = tokio::select! {
             read = started.stdout.read(&mut out), if open[0] => {
@@ -238,10 +252,12 @@ async fn follow(
                 });
                 continue;
             }
-            () = hear(control, &mut said, groups), if speaks => {
+            () = heard.listen(control, groups, &command.leaves), if speaks => {
                 speaks = false;
                 continue;
             }
+            // Who is stopped writes nothing: what there is to read is there.
+            () = tokio::time::sleep(QUIET), if is_quiet => break,
             () = &mut deadline, if forced.is_none() => End::Limited(Limit::Time),
             limit = &mut watch, if forced.is_none() => End::Limited(limit),
             () = cancel.cancelled(), if forced.is_none() => End::Cancelled,
@@ -249,7 +265,7 @@ async fn follow(
         forced = Some(end);
         control.shutdown();
     }
-    (forced, Told::read(&said), kept)
+    (forced, heard, kept)
 }
 
 /// Passes on what was read; false at the end of the stream.
@@ -263,25 +279,45 @@ fn take(read: std::io::Result<usize>, buffer: &[u8], mut pass: impl FnMut(&[u8])
     }
 }
 
-/// Adds to the report until it tells the end, or the other side is gone. Everybody but init is dead when
-/// it reports, and its own end takes the kernel a while. Cancel-safe: what was heard stays.
-async fn hear(control: &Control, heard: &mut Vec<u8>, groups: &OnceLock<cgroup::Group>) {
-    loop {
-        if control.ready.readable().await.is_err() {
-            return;
-        }
-        match control.ready.try_read_buf(heard) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Ok(read) if read > 0 => {
-                let told = Told::read(heard);
-                if let Some(held) = &told.held {
-                    groups.get_or_init(|| cgroup::Group::of(held));
-                }
-                if told.is_whole() {
-                    return;
-                }
+/// What worker and init said so far.
+#[derive(Debug, Default)]
+struct Heard {
+    said: Vec<u8>,
+    /// Who was told to stay when init asked, by its number in its own namespace.
+    stay: Vec<i32>,
+    is_answered: bool,
+}
+
+impl Heard {
+    fn told(&self) -> Told {
+        Told::read(&self.said)
+    }
+
+    /// Adds to the report until it tells the end, or the other side is gone. Everybody but init is dead or
+    /// stopped when it reports, and its own end takes the kernel a while. Cancel-safe: what was heard stays.
+    async fn listen(&mut self, control: &Control, groups: &OnceLock<cgroup::Group>, leaves: &[PermittedEffect]) {
+        loop {
+            if control.ready.readable().await.is_err() {
+                return;
             }
-            _ => return,
+            match control.ready.try_read_buf(&mut self.said) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Ok(read) if read > 0 => {
+                    let told = self.told();
+                    if let Some(held) = &told.held {
+                        groups.get_or_init(|| cgroup::Group::of(held));
+                    }
+                    if told.asks && !self.is_answered {
+                        self.stay = left::choose(&told.left, leaves);
+                        self.is_answered = true;
+                        control.answer(&self.stay);
+                    }
+                    if told.is_whole() {
+                        return;
+                    }
+                }
+                _ => return,
+            }
         }
     }
 }

@@ -42,6 +42,7 @@ use serde_json::Value;
 
 use crate::admit::Admitted;
 use crate::error::Error;
+use crate::exec::Leftovers;
 use crate::journal::Journals;
 use crate::service::{Supervisor, Verb, supervisor};
 use arguments::{Arguments, about};
@@ -150,6 +151,8 @@ pub struct Native {
     hidden: Hidden,
     journals: Arc<Journals>,
     supervisor: Arc<dyn Supervisor>,
+    /// What commands left running.
+    leftovers: Leftovers,
     /// A fixture shows files of its own, but its processes and services are the machine's.
     is_fixture: bool,
 }
@@ -193,7 +196,14 @@ impl Native {
     /// The operating system's refusal to open `/`.
     pub fn open(hidden: Vec<PathBuf>, journals: Arc<Journals>) -> Result<Self, Error> {
         let (root, supervisor) = (Root::machine()?, supervisor());
-        Ok(Self { root, hidden: Hidden(hidden), journals, supervisor, is_fixture: false })
+        let leftovers = Leftovers::default();
+        Ok(Self { root, hidden: Hidden(hidden), journals, supervisor, leftovers, is_fixture: false })
+    }
+
+    /// The same tools, which tell of a process what call left it running.
+    #[must_use]
+    pub(crate) fn knowing(self, leftovers: Leftovers) -> Self {
+        Self { leftovers, ..self }
     }
 
     /// The same tools but for those that would reach through a fixture to the machine beneath.
@@ -280,7 +290,7 @@ impl Native {
                 Box::new(deploy::Release::prepare(&self.root, &arguments)?)
             }
             "deploy.rollback" => Box::new(deploy::Rollback::prepare(&self.root, &arguments)?),
-            "process.list" => Box::new(Looked(process::list(&arguments)?)),
+            "process.list" => Box::new(Looked(process::list(&arguments, &self.leftovers.calls())?)),
             "process.signal" => Box::new(process::Signalling::prepare(&arguments)?),
             "service.status" => Box::new(Looked(service::status(&*self.supervisor, &arguments)?)),
             "service.logs" => Box::new(Looked(service::logs(&*self.supervisor, &arguments)?)),

@@ -137,7 +137,7 @@ fn describe(found: &Found) -> Vec<Capability> {
         capability("preview.overlay", can, &preview),
         capability("preview.complete", can && unread.is_empty(), &covered),
         capability("direct.landlock", direct.is_ok(), &directly),
-        capability("isolate.pid", can, "own pid namespace: nothing outlives the call"),
+        capability("isolate.pid", can, "own pid namespace: nothing outlives the call but what its permit lets stay"),
         capability(
             "isolate.network",
             can,

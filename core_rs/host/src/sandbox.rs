@@ -2,8 +2,8 @@
 //!
 //! Three processes: the *worker* makes the namespaces and mounts and waits for a word to stop; *init*
 //! is pid 1 of the new pid namespace, reaps everybody and kills who is left; the *command* gives up
-//! what it does not need and becomes bash. Init reports only when all others are dead, so the layer
-//! no longer changes when the report is read.
+//! what it does not need and becomes bash. Init reports only when all others are dead, or stopped where
+//! something may stay, so nothing changes any more when the report is read.
 
 #![allow(unsafe_code)]
 
@@ -34,7 +34,7 @@ pub use openings::Opening;
 pub(crate) use openings::{child, unavailable};
 pub use plan::{Cover, Layer};
 pub(crate) use plan::{mount_within, plan};
-pub(crate) use told::{Failure, Held, Kind, Left, Told};
+pub(crate) use told::{Answer, Failure, Held, Kind, Left, Told};
 pub(crate) use view::path;
 
 /// Everything that a worker must know. It crosses a socket, so it is a message.
@@ -78,6 +78,9 @@ pub(crate) struct Job {
     /// File that lists what the command finds unreadable; empty if nothing.
     #[prost(bytes = "vec", tag = "13")]
     pub(crate) masked: Vec<u8>,
+    /// Something of it may stay when it has ended: init asks what.
+    #[prost(bool, tag = "14")]
+    pub(crate) may_leave: bool,
     /// Its calls that start programs are trapped, to the same listener.
     #[prost(bool, tag = "15")]
     pub(crate) is_watched: bool,
@@ -179,19 +182,37 @@ pub(crate) fn work(ready: Ready, held: Held, job: &Job, descriptors: [OwnedFd; J
             leave(1);
         }
     };
+    // Two who speak at the same time would not be understood: init begins when the worker has spoken.
+    let begin = match job.may_leave.then(UnixStream::pair).transpose() {
+        Ok(pair) => pair,
+        Err(error) => {
+            tell(&mut control, &Failure::new("make a socket", error).into());
+            leave(1);
+        }
+    };
     // SAFETY: this process has a single thread.
     let child = unsafe { libc::fork() };
     if child == 0 {
         // Init must not outlive the worker, which kills it when it is told to.
         die_with_parent();
+        if let Some((hear, speak)) = begin {
+            drop(speak);
+            wait(&mut [watched(hear.as_raw_fd())], -1);
+        }
         init::run(job, &view, control, streams, &network);
     }
     drop((streams, network));
+    if job.may_leave && child > 0 {
+        tell(&mut control, &Told { init: child, ..Told::default() });
+    }
+    drop(begin);
     if child < 0 {
         tell(&mut control, &Failure::new("fork", std::io::Error::last_os_error()).into());
         leave(1);
     }
     wait_or_kill(&control, child);
+    // Nobody speaks any more; where init was killed, nobody said the end.
+    let _ = control.shutdown(std::net::Shutdown::Write);
     // The groups go with the worker, and their counters are read until the other side lets go.
     wait(&mut [watched(control.as_raw_fd())], -1);
     leave(0)
@@ -211,7 +232,8 @@ fn prepare(job: &Job, filters: confine::Filters) -> Result<view::View, Failure> 
 fn wait_or_kill(control: &UnixStream, init: libc::pid_t) {
     // SAFETY: pidfd_open with a pid of our own, not yet reaped child.
     let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, init, 0) } as libc::c_int;
-    let mut both = [watched(pidfd), watched(control.as_raw_fd())];
+    let ends = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
+    let mut both = [ends, watched(control.as_raw_fd())];
     // Init hears of the closed socket, too, and kills and reports by itself, unless it is stuck.
     if !wait(&mut both, -1) && !wait(&mut both[..1], GRACE_MS) {
         // Killing pid 1 of a namespace kills all of it (pid_namespaces(7)).
@@ -222,8 +244,9 @@ fn wait_or_kill(control: &UnixStream, init: libc::pid_t) {
     unsafe { libc::waitpid(init, std::ptr::null_mut(), 0) };
 }
 
+/// A socket whose other side lets go, whatever it says before.
 fn watched(fd: libc::c_int) -> libc::pollfd {
-    libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
+    libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 }
 }
 
 /// Waits for any of them; true if it was the first.

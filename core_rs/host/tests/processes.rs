@@ -8,13 +8,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use cmdop_contract::v1::{EffectKind, Observation, ObservedEffect, Permit, ProcessChange, Report, Stage};
+use cmdop_contract::v1::{
+    EffectKind, Observation, ObservedEffect, Outcome, Permit, PermittedEffect, ProcessChange, Reason, Report, Stage,
+};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use support::cases::{self, Case};
-use support::host::{Host, Link, on_runtime};
-use support::inside::{helper, is_root, line, stdout, with};
+use support::host::{Host, Link, on_runtime, reason};
+use support::inside::{helper, is_root, line, stdout, told, with};
+use support::with_effects;
 
 const CASES: &[Case] = &[
     ("every_program_is_seen_with_file_arguments_and_digest", programs),
@@ -22,12 +26,16 @@ const CASES: &[Case] = &[
     ("a_program_that_replaces_another_from_a_thread_is_seen", from_a_thread),
     ("a_thousand_programs_at_the_same_time_are_all_counted", many),
     ("no_process_survives_a_preview_and_each_is_told", none_survives_a_preview),
+    ("a_preview_of_what_may_stay_is_refused_and_nothing_stays", nothing_stays_in_a_preview),
     ("the_host_says_that_it_sees_what_is_started", capability),
 ];
 
 /// These need root to be set up.
 const ROOT_CASES: &[Case] = &[
     ("no_process_survives_direct_mode_and_each_is_told", none_survives_direct_mode),
+    ("what_a_permit_lets_stay_runs_on_and_is_known_by_its_call", what_may_stays),
+    ("what_a_permit_does_not_let_stay_is_ended", what_may_not_is_ended),
+    ("what_was_left_stays_confined_and_ends_with_its_host", left_is_confined),
     ("an_ordinary_users_processes_are_seen_and_ended_too", as_user),
 ];
 
@@ -226,6 +234,158 @@ fn none_survives_direct_mode(directory: &Path) {
             host.permit(call, Stage::Apply, "terminal.exec", &arguments)
         };
         none_survives(&host, &mut link, permit).await;
+        link.stop().await;
+    });
+}
+
+/// A command that runs directly and may leave so many processes of these names.
+fn leaving(host: &Host, call: &str, words: &str, names: &[&str], max_count: Option<u32>) -> Permit {
+    let arguments = json!({"command": words, "cwd": host.tree, "timeout_s": 20});
+    let mut permit = host.permit(call, Stage::Apply, "terminal.exec", &arguments);
+    let kind = EffectKind::ProcessLeaveRunning.into();
+    let may_stay = |name: &&str| PermittedEffect { kind, target: (*name).to_owned(), max_count };
+    permit.effects.extend(names.iter().map(may_stay));
+    permit
+}
+
+/// What a report says was left running.
+fn left(report: &Report) -> Vec<&ObservedEffect> {
+    let effects = &observation(report).effects;
+    effects.iter().filter(|effect| effect.kind() == EffectKind::ProcessLeaveRunning).collect()
+}
+
+/// Waits until so many processes sleep for so long, but not for ever.
+fn await_asleep(seconds: &str, count: usize) {
+    for _ in 0..500 {
+        if asleep(seconds) == count {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{} sleep instead of {count}", asleep(seconds));
+}
+
+fn what_may_stays(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        for (number, (way, words)) in WAYS.iter().enumerate() {
+            let seconds = format!("{}.{number}", 200_000 + std::process::id());
+            let until = "until grep -qs '(sleep) [ST]' /proc/[0-9]*/stat; do [[ $(trap) ]] && break; done; echo over";
+            let words = format!("{}\n{until}", words.replace("MARK", &seconds));
+            let report = link.report_of(&leaving(&host, way, &words, &["sleep"], None)).await;
+            assert_eq!(
+                (stdout(&report), report.outcome()),
+                ("over\n".to_owned(), Outcome::Applied),
+                "{way}: {report:?}"
+            );
+            let [staying] = left(&report)[..] else { panic!("{way}: {report:?}") };
+            assert_eq!((staying.target.as_str(), staying.count), ("sleep", 1), "{way}");
+            assert_eq!(process(staying).arguments, ["sleep", &seconds], "{way}");
+            let unmeasured = &observation(&report).unobserved;
+            assert!(unmeasured.iter().any(|it| it.kind() == EffectKind::FileModify), "{way}: {report:?}");
+            assert!(observation(&report).ended.iter().all(|ended| ended.target == "bash"), "{way}: {report:?}");
+            await_asleep(&seconds, 1);
+            // Known by its call, and signalled as any other process.
+            let list = host.permit(&format!("{way} list"), Stage::Apply, "process.list", &json!({"name": "sleep"}));
+            let listed = link.report_of(&list).await;
+            let processes = told(&listed)["processes"].as_array().expect("a list").clone();
+            let pid = u64::from(process(staying).pid);
+            let found = processes.iter().find(|it| it["pid"].as_u64() == Some(pid)).expect("it is listed");
+            assert_eq!((found["left_by"].as_str(), found["command"][1].as_str()), (Some(*way), Some(&*seconds)));
+            assert!(processes.iter().all(|it| it["pid"].as_u64() == Some(pid) || it["left_by"].is_null()), "{way}");
+            let whom = json!({"pid": pid, "name": "sleep", "started": found["started"], "signal": "KILL"});
+            let signal = support::permit(&format!("{way} signal"), Stage::Apply, "process.signal", &whom);
+            let signal = with_effects(signal, &[EffectKind::ProcessSignal], &format!("pid:{pid}"));
+            let signalled = link.report_of(&signal).await;
+            assert_eq!(signalled.outcome(), Outcome::Applied, "{way}: {signalled:?}");
+            await_asleep(&seconds, 0);
+        }
+        // With the last of its processes everything of a call is gone.
+        let layers = directory.join("state/layers");
+        let is_empty = || fs::read_dir(&layers).expect("layers").next().is_none();
+        assert!((0..500).any(|_| is_empty() || (std::thread::sleep(Duration::from_millis(10)), false).1));
+        link.stop().await;
+    });
+}
+
+fn what_may_not_is_ended(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let seconds = format!("{}.5", 300_000 + std::process::id());
+        let two = format!("sleep {seconds} & sleep {seconds} & {}", AWAIT_TWO);
+        let failing = format!("{two}; exit 3");
+        let cases = [
+            ("another name", &two, "true", None, 0),
+            ("one of two", &two, "sleep", Some(1), 1),
+            ("two of two", &two, "slee*", Some(2), 2),
+            ("a command that fails", &failing, "sleep", None, 0),
+        ];
+        for (call, words, name, max_count, count) in cases {
+            let before = asleep(&seconds);
+            let report = link.report_of(&leaving(&host, call, words, &[name], max_count)).await;
+            assert_eq!(left(&report).len(), count, "{call}: {report:?}");
+            let ended: u64 = observation(&report).ended.iter().map(|ended| ended.count).sum();
+            assert_eq!(ended, 2 - count as u64, "{call}: {report:?}");
+            await_asleep(&seconds, before + count);
+        }
+        // One that is limited or cancelled leaves nothing either.
+        let before = asleep(&seconds);
+        let arguments = json!({"command": format!("{two}; wait"), "cwd": host.tree, "timeout_s": 1});
+        let mut permit = host.permit("limited", Stage::Apply, "terminal.exec", &arguments);
+        permit.effects = leaving(&host, "limited", "", &["sleep"], None).effects;
+        let report = link.report_of(&permit).await;
+        assert_eq!((left(&report).len(), asleep(&seconds)), (0, before), "{report:?}");
+        link.stop().await;
+        assert_eq!(asleep(&seconds), 0, "they end with their host");
+    });
+}
+
+const AWAIT_TWO: &str = "until [[ $(cat /proc/[0-9]*/stat 2> /dev/null | grep -c '(sleep) [ST]') = 2 ]]; do :; done";
+
+fn left_is_confined(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        fs::create_dir(host.tree.join("open")).expect("directory");
+        fs::create_dir(host.tree.join("shut")).expect("directory");
+        let seconds = format!("{}.5", 400_000 + std::process::id());
+        // It starts programs, writes more than anybody reads, and writes where it may and where it may not.
+        let lives = format!(
+            "bash -c 'until [[ -e open/go ]]; do sleep 0.05; done; head -c 1000000 /dev/zero; \
+             touch shut/made; touch open/made; exec sleep {seconds}' &"
+        );
+        let mut permit = leaving(&host, "call", &lives, &["*"], None);
+        permit.effects.retain(|effect| effect.kind() == EffectKind::ProcessLeaveRunning);
+        let target = format!("{}/open/**", host.tree.display());
+        let kind = EffectKind::FileCreate.into();
+        permit.effects.push(PermittedEffect { kind, target, max_count: None });
+        let report = link.report_of(&permit).await;
+        assert!(!left(&report).is_empty(), "{report:?}");
+        let unmeasured: Vec<_> =
+            observation(&report).unobserved.iter().map(cmdop_contract::v1::Unobserved::kind).collect();
+        assert_eq!(unmeasured, [EffectKind::FileCreate], "{report:?}");
+        fs::write(host.tree.join("open/go"), "").expect("write");
+        await_asleep(&seconds, 1);
+        assert!(host.tree.join("open/made").exists());
+        assert!(!host.tree.join("shut/made").exists());
+        link.stop().await;
+        assert_eq!(asleep(&seconds), 0, "it ends with its host");
+        support::inside::assert_no_layer(directory);
+    });
+}
+
+fn nothing_stays_in_a_preview(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let seconds = format!("{}.5", 500_000 + std::process::id());
+        let words = format!("touch made; nohup sleep {seconds} > /dev/null 2>&1 & {}", AWAIT_TWO.replace("= 2", "= 1"));
+        let mut permit = line(&host, "call", &words);
+        let unnamed = link.report_of(&permit).await;
+        assert!(unnamed.layer_held && observation(&unnamed).ended.len() == 1, "{unnamed:?}");
+        permit = line(&host, "again", &words);
+        permit.effects = leaving(&host, "again", "", &["sleep"], None).effects;
+        let report = link.report_of(&permit).await;
+        assert_eq!((report.outcome(), reason(&report)), (Outcome::NotApplied, Reason::UnsupportedChange), "{report:?}");
+        assert!(!report.layer_held && asleep(&seconds) == 0, "{report:?}");
         link.stop().await;
     });
 }

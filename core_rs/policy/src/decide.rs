@@ -59,6 +59,7 @@ impl Facts<'_> {
 /// | a native tool that only looks | run |
 /// | a native tool, all permitted for certain, above level `ask` or a person | run |
 /// | a command of an agent at level `auto`, all foreseen, declared, containable and permitted for certain, on a host that confines | run, confined |
+/// | the same in person or at level `auto`, with processes that stay, once they were asked about | run, confined |
 /// | the rest | preview, then [`decide_observed`] |
 pub fn decide(engine: &Engine, validated: &Validated, prediction: &Prediction, facts: &Facts<'_>) -> Decided {
     table::decide(engine, validated, prediction, facts)

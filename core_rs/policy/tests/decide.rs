@@ -30,6 +30,7 @@ fn the_decision_table_holds_row_by_row() {
             .may("file.modify:/srv/app/x")
             .declares("file.create:/srv/app/x")
     };
+    let leaves = || Call::command("nohup ./x > x &").does("process.leave_running:x").does("file.create:/srv/app/x");
     let confined = |call: Call| {
         let mut call = call.at(AutonomyLevel::Auto);
         let name = cmdop_policy::decide::CONFINES.to_owned();
@@ -201,6 +202,28 @@ fn the_decision_table_holds_row_by_row() {
         (
             "a contact, once it was approved",
             confined(write_x().does("net.connect:example.com:443")),
+            "ask STAGE_PREVIEW workspace.irreversible",
+        ),
+        ("what stays, once it was approved", confined(leaves()), "ask STAGE_APPLY workspace.irreversible"),
+        ("what stays, in person", confined(leaves()).in_person(), "ask STAGE_APPLY workspace.irreversible"),
+        (
+            "what stays and changes what policy holds",
+            confined(leaves().does("file.modify:/srv/app/.git/hooks/pre-commit")),
+            "ask STAGE_PREVIEW workspace.irreversible",
+        ),
+        (
+            "what stays, at level preview",
+            Call { level: Some(AutonomyLevel::Preview), ..confined(leaves()) },
+            "ask STAGE_PREVIEW workspace.irreversible",
+        ),
+        (
+            "what stays, where nothing is confined",
+            leaves().at(AutonomyLevel::Auto),
+            "ask STAGE_PREVIEW workspace.irreversible",
+        ),
+        (
+            "what stays and contacts somebody",
+            confined(leaves().does("net.connect:example.com:443")),
             "ask STAGE_PREVIEW workspace.irreversible",
         ),
         ("only looks", confined(Call::command("ls").predicts("file.read:/srv/app")), APPLY),

@@ -9,7 +9,8 @@ use crate::exec::{Command, Finished};
 /// No private copy holds it back, so it is told whatever becomes of the changes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Beside {
-    contacts: Vec<ObservedEffect>,
+    /// Contacts, and what was left running.
+    loose: Vec<ObservedEffect>,
     refused: Vec<NetworkChange>,
     looks: Vec<ObservedEffect>,
     unseen: Option<Unobserved>,
@@ -17,21 +18,23 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Every process of the command must be dead.
+    /// Every process of the command must be dead or stopped.
     pub(super) fn of(command: &Command, finished: Result<&Finished, &Error>) -> Self {
-        let (contacts, refused) =
+        let (mut loose, refused) =
             command.network.as_ref().map(|network| (network.effects(), network.refused())).unwrap_or_default();
         let (looks, unseen) = match &command.processes {
             Some(processes) => (processes.looks(), processes.unobserved()),
             None => (Vec::new(), Some(unseen())),
         };
+        let left = finished.ok().and_then(|finished| finished.left.as_ref());
+        loose.extend(left.map(|left| left.effects().to_vec()).unwrap_or_default());
         let ended = finished.map(|finished| finished.ended.clone()).unwrap_or_default();
-        Self { contacts, refused, looks, unseen, ended }
+        Self { loose, refused, looks, unseen, ended }
     }
 
-    /// An approval of the changes is one of the contacts, too, so the digest has both.
+    /// An approval of the changes is one of these, too, so the digest has both.
     pub(super) fn add_to(self, observation: &mut Observation) {
-        observation.effects.extend(self.contacts);
+        observation.effects.extend(self.loose);
         observation.digest = observation_digest(&observation.effects);
         observation.refused = self.refused;
         observation.looks = self.looks;
@@ -41,7 +44,7 @@ impl Beside {
 
     /// The report of a failure that has something to tell.
     pub(super) fn keep(self, mut failed: Report) -> Report {
-        if !(self.contacts.is_empty() && self.refused.is_empty() && self.looks.is_empty()) {
+        if !(self.loose.is_empty() && self.refused.is_empty() && self.looks.is_empty()) {
             self.add_to(failed.observation.get_or_insert_default());
         }
         failed

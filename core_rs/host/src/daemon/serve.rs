@@ -132,13 +132,14 @@ impl Serving {
             }
             Ok(())
         });
-        match ended.await {
-            Ok(done) => done,
-            Err(_) => {
-                tracing::warn!(tasks = self.tasks.len(), "stopping although not everything has ended");
-                Ok(())
-            }
+        let done = ended.await.unwrap_or_else(|_| {
+            tracing::warn!(tasks = self.tasks.len(), "stopping although not everything has ended");
+            Ok(())
+        });
+        if timeout(KILL, self.shared.terminal.leftovers.end_all()).await.is_err() {
+            tracing::warn!("stopping although not everything that was left running has ended");
         }
+        done
     }
 }
 

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cmdop_contract::effect::Effect;
 use cmdop_contract::reason;
-use cmdop_contract::v1::{self, Outcome, Reason, Report, Stage, ToolResult};
+use cmdop_contract::v1::{self, ObservedEffect, Outcome, Reason, Report, Stage, ToolResult};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use super::execute::{broken, failure, report, success};
 use super::layers::{Layers, Meta};
 use super::output::OutputSender;
 use crate::admit::Interrupted;
-use crate::exec::{self, Command, End, Finished, Limit};
+use crate::exec::{self, Command, End, Finished, Leftovers, Limit};
 use crate::journal::Journals;
 use crate::masks::{Finder, Masked, Masks};
 use crate::native::Done;
@@ -52,6 +53,8 @@ pub(super) struct Terminal {
     workspaces: Vec<PathBuf>,
     finder: Arc<Finder>,
     journals: Arc<Journals>,
+    /// What commands left running.
+    pub(super) leftovers: Leftovers,
     kept_bytes: usize,
     user: User,
 }
@@ -63,8 +66,8 @@ impl Terminal {
         hidden: &[PathBuf],
         workspaces: Vec<PathBuf>,
         journals: Arc<Journals>,
+        leftovers: Leftovers,
         max_output_bytes: u64,
-        user: User,
     ) -> Self {
         let kept_bytes = usize::try_from(max_output_bytes).unwrap_or(usize::MAX);
         let (refused, refused_directly) = (found.confinement.clone().err(), found.direct.clone().err());
@@ -81,8 +84,9 @@ impl Terminal {
             workspaces,
             finder,
             journals,
+            leftovers,
             kept_bytes,
-            user,
+            user: super::user(),
         }
     }
 
@@ -215,6 +219,7 @@ impl Terminal {
             user: self.user.name.clone(),
             network: None,
             processes: self.programs.as_ref().map(Processes::new),
+            leaves: Vec::new(),
         })
     }
 }
@@ -230,6 +235,9 @@ async fn hold(
 ) -> Result<Report, Error> {
     let result = result(finished);
     let is_ok = result.ok;
+    if let Some(ended) = would_leave(admitted, finished).filter(|_| is_ok) {
+        return Err(ended);
+    }
     let (observation, changes) = measured(move || {
         check_shape(&layer)?;
         let mut difference = differ::measure(&layer).map_err(typed)?;
@@ -249,6 +257,20 @@ async fn hold(
         layers.hold(&Meta { call_id, permit_id, native: None })?;
     }
     Ok(success(admitted, Done { outcome: Outcome::NotApplied, result, observation }, changes))
+}
+
+/// What a private copy cannot give a command that means to leave something running, and may.
+fn would_leave(admitted: &Admitted, finished: &Finished) -> Option<Error> {
+    let permitted: Vec<_> = admitted.effects.iter().filter_map(|effect| Effect::try_from(effect).ok()).collect();
+    let is_meant = |ended: &&ObservedEffect| permitted.iter().any(|effect| effect.covers_observed(ended));
+    let ended = finished.ended.iter().find(is_meant)?;
+    let message = format!(
+        "the command would leave `{}` running, and no process outlives a private copy, so it was ended and nothing \
+         was applied; a command may leave it where it runs directly (level `auto`, every effect foreseen and \
+         declared), and a service outlives its host",
+        ended.target
+    );
+    Some(Error::use_tool(Reason::UnsupportedChange, message, "service.start"))
 }
 
 /// Refuses what nobody could walk.

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::io::{Seek, Write};
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
 
 use cmdop_contract::v1::Reason;
+use prost::Message;
 use tokio::io::AsyncRead;
 use tokio::net::unix::pipe;
 
-use super::{Command, Limits, Program, terminal};
+use super::{Command, Limits, Program, cgroup, terminal};
 use crate::Error;
 use crate::network::Network;
-use crate::sandbox::{self, Job, Layer, Shown, plan};
+use crate::sandbox::{self, Answer, Job, Layer, Shown, plan};
 use crate::spawner::{JOB_DESCRIPTORS, MAX_JOB_BYTES, Spawner};
 use crate::trapped::{self, Supervision};
 
@@ -28,10 +30,12 @@ const ENVIRONMENT: [(&str, &str); 5] = [
 /// A command under way.
 pub(super) struct Started {
     pub(super) control: Control,
-    pub(super) stdout: Box<dyn AsyncRead + Send + Unpin>,
-    pub(super) stderr: Box<dyn AsyncRead + Send + Unpin>,
+    pub(super) stdout: Box<dyn AsyncRead + Send + Sync + Unpin>,
+    pub(super) stderr: Box<dyn AsyncRead + Send + Sync + Unpin>,
     /// Answers its trapped calls.
     pub(super) supervision: Option<Supervision>,
+    /// Its control groups, once they are told.
+    pub(super) groups: Arc<OnceLock<cgroup::Group>>,
 }
 
 /// The socket on which init reports, and whose end means kill.
@@ -43,6 +47,13 @@ pub(super) struct Control {
 impl Control {
     pub(super) fn shutdown(&self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Says to init which of its processes stay, or with none that they may go on. It fits into the
+    /// socket's buffer; who is gone has ended them.
+    pub(super) fn answer(&self, stay: &[i32]) {
+        let answer = Answer { stay: stay.to_vec() }.encode_length_delimited_to_vec();
+        let _ = (&self.stream).write_all(&answer);
     }
 }
 
@@ -58,6 +69,8 @@ pub(super) fn start(spawner: &Spawner, layer: &Layer, command: &Command) -> Resu
         job.shown = shown(layer, network)?;
     }
     job.is_watched = command.processes.is_some();
+    job.may_leave = !command.leaves.is_empty();
+    let groups = Arc::default();
     let (network, supervision) = if job.is_trapped || job.is_watched {
         let (theirs, supervision) = trapped::supervise(command.processes.as_ref(), command.network.as_ref())?;
         (theirs, Some(supervision))
@@ -69,14 +82,14 @@ pub(super) fn start(spawner: &Spawner, layer: &Layer, command: &Command) -> Resu
         let socket = OwnedFd::from(socket.into_std().map_err(doing())?);
         hand_over(spawner, &job, &[theirs.into(), unused()?, socket, unused()?, network])?;
         let stdout = Box::new(terminal::Terminal::new(ours, command.stdin.clone()));
-        return Ok(Started { control, stdout, stderr: Box::new(tokio::io::empty()), supervision });
+        return Ok(Started { control, stdout, stderr: Box::new(tokio::io::empty()), supervision, groups });
     }
     let (stdout, stdout_tx) = std::io::pipe().map_err(doing())?;
     let (stderr, stderr_tx) = std::io::pipe().map_err(doing())?;
     hand_over(spawner, &job, &[theirs.into(), input(&command.stdin)?, stdout_tx.into(), stderr_tx.into(), network])?;
     let receiver = |fd: OwnedFd| pipe::Receiver::from_owned_fd(fd).map_err(doing());
     let (stdout, stderr) = (Box::new(receiver(stdout.into())?), Box::new(receiver(stderr.into())?));
-    Ok(Started { control, stdout, stderr, supervision })
+    Ok(Started { control, stdout, stderr, supervision, groups })
 }
 
 fn unused() -> Result<OwnedFd, Error> {

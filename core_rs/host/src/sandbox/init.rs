@@ -1,4 +1,5 @@
-//! Pid 1 of the command's namespace: starts it, reaps everybody, kills who is left, then reports.
+//! Pid 1 of the command's namespace: starts it, reaps everybody, kills who is left and may not stay, then
+//! reports.
 
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -6,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use super::command::become_command;
 use super::view::{self, View};
-use super::{Failure, Job, Kind, Told, left, tell, trap};
+use super::{Failure, Job, Kind, Told, left, tell, trap, watched};
 use crate::spawner::leave;
 
 pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [OwnedFd; 3], network: &OwnedFd) -> ! {
@@ -35,10 +36,18 @@ pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [Own
     let _ = failed_rx.read_to_end(&mut failure);
     let status = wait(&control, &children, command);
     // What nobody waits for any more was not left: it is ended in the middle.
-    let (left, more_left) = if status.is_some() && has_children() { left::stop_and_look() } else { (Vec::new(), 0) };
-    // SAFETY: -1 in a pid namespace means everybody else in it.
-    unsafe { libc::kill(-1, libc::SIGKILL) };
-    reap_all();
+    let (mut left, mut more_left) =
+        if status.is_some() && has_children() { left::stop_and_look() } else { (Vec::new(), 0) };
+    let mut stay = Vec::new();
+    // A command that failed leaves nothing.
+    if job.may_leave && status == Some(0) && !left.is_empty() {
+        stay = left::ask(&mut control, std::mem::take(&mut left), std::mem::take(&mut more_left));
+    }
+    if stay.is_empty() {
+        end_all();
+    } else {
+        left::end_all_but(&stay);
+    }
     let mut told = if failure.is_empty() { ended(status) } else { Told::read(&failure) };
     use_of(&mut told);
     (told.left, told.more_left) = (left, more_left);
@@ -46,7 +55,17 @@ pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [Own
     told.no_unix = view.no_unix;
     told.has_landlock = view.has_landlock;
     tell(&mut control, &told);
+    if !stay.is_empty() {
+        left::stay(&mut control, &children);
+        end_all();
+    }
     leave(0)
+}
+
+fn end_all() {
+    // SAFETY: -1 in a pid namespace means everybody else in it.
+    unsafe { libc::kill(-1, libc::SIGKILL) };
+    reap_all();
 }
 
 fn failed(error: std::io::Error) -> Failure {
@@ -71,10 +90,6 @@ fn children() -> Result<OwnedFd, Failure> {
 
 /// Reaps until the command is reaped: its status. None if nobody waits for it any more.
 fn wait(control: &UnixStream, children: &OwnedFd, command: libc::pid_t) -> Option<libc::c_int> {
-    let mut watched = [
-        libc::pollfd { fd: children.as_raw_fd(), events: libc::POLLIN, revents: 0 },
-        libc::pollfd { fd: control.as_raw_fd(), events: libc::POLLIN, revents: 0 },
-    ];
     loop {
         let mut status = 0;
         loop {
@@ -87,20 +102,27 @@ fn wait(control: &UnixStream, children: &OwnedFd, command: libc::pid_t) -> Optio
                 break;
             }
         }
-        // SAFETY: two initialised pollfds, and a buffer of the size that is read.
-        unsafe {
-            libc::poll(watched.as_mut_ptr(), 2, -1);
-            let mut heard = [0_u8; 128];
-            libc::read(children.as_raw_fd(), heard.as_mut_ptr().cast(), heard.len());
-        }
-        if watched[1].revents != 0 {
+        if !is_held(control, children) {
             return None;
         }
     }
 }
 
-/// Is anybody left? Whoever loses its parent becomes a child of pid 1.
-fn has_children() -> bool {
+/// Waits for the end of a child. False if the other side of the control socket let go.
+pub(super) fn is_held(control: &UnixStream, children: &OwnedFd) -> bool {
+    let child = libc::pollfd { fd: children.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut both = [child, watched(control.as_raw_fd())];
+    // SAFETY: two initialised pollfds, and a buffer of the size that is read.
+    unsafe {
+        libc::poll(both.as_mut_ptr(), 2, -1);
+        let mut heard = [0_u8; 128];
+        libc::read(children.as_raw_fd(), heard.as_mut_ptr().cast(), heard.len());
+    }
+    both[1].revents == 0
+}
+
+/// Reaps who is dead. Is anybody left? Whoever loses its parent becomes a child of pid 1.
+pub(super) fn has_children() -> bool {
     loop {
         // SAFETY: no status is asked for.
         match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {

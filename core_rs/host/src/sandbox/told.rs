@@ -37,6 +37,20 @@ pub(crate) struct Told {
     /// How many processes more.
     #[prost(uint64, tag = "12")]
     pub(crate) more_left: u64,
+    /// All of these are stopped, and init waits for an [`Answer`].
+    #[prost(bool, tag = "13")]
+    pub(crate) asks: bool,
+    /// Init's number on the machine, said by the worker of a command that may leave something running.
+    #[prost(int32, tag = "14")]
+    pub(crate) init: i32,
+}
+
+/// What init hears: first what of that which is left may stay; then, empty, that it may go on.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Answer {
+    /// Numbers in their own namespace.
+    #[prost(int32, repeated, tag = "1")]
+    pub(crate) stay: Vec<i32>,
 }
 
 /// A process that still ran when the command ended, as it shows itself (proc(5)).

@@ -170,16 +170,29 @@ fn stage(validated: &Validated, prediction: &Prediction, findings: &[Finding], f
 /// May a command run on the machine itself? Its agent is trusted with that, the host can confine it,
 /// and everything that it may change are files that were declared and are permitted beyond doubt:
 /// what a private copy would have shown afterwards is then known before.
+///
+/// What leaves a process running is asked about before, and nothing outlives a private copy: so it runs
+/// directly in person, too.
 fn is_confinable(validated: &Validated, findings: &[Finding], facts: &Facts<'_>) -> bool {
     let is_able = |name: &str| facts.host.capabilities.iter().any(|found| found.name == name && found.available);
     let changes: Vec<&Finding> = findings.iter().filter(|finding| !finding.is_look() && !is_sink(finding)).collect();
     let predicted: Vec<&Finding> =
         changes.iter().copied().filter(|finding| finding.origin == Origin::Predicted).collect();
-    facts.effective_level() == Some(AutonomyLevel::Auto)
+    let is_trusted = match facts.effective_level() {
+        None => findings.iter().any(stays),
+        level => level == Some(AutonomyLevel::Auto),
+    };
+    let is_held = |finding: &Finding| stays(finding) && matches!(finding.verdict, Verdict::Held(_));
+    is_trusted
         && is_able(super::CONFINES)
-        && findings.iter().all(Finding::is_clear)
-        && changes.iter().all(|finding| finding.containable)
+        && findings.iter().all(|finding| finding.is_clear() || is_held(finding))
+        && changes.iter().all(|finding| finding.containable || stays(finding))
         && uncovered(validated, &predicted).is_empty()
+}
+
+/// Is it a process that stays when its command has ended?
+fn stays(finding: &Finding) -> bool {
+    finding.kind == EffectKind::ProcessLeaveRunning
 }
 
 /// Effects that a person may permit.

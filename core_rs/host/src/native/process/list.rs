@@ -1,5 +1,6 @@
 //! `process.list`: what runs.
 
+use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -8,6 +9,7 @@ use super::super::arguments::{Arguments, invalid};
 use super::super::stat::name_of;
 use super::table::{Entry, pids};
 use crate::Error;
+use crate::exec::namespace_of;
 
 const DEFAULT_LIMIT: u64 = 1_000;
 const MAX_LIMIT: u64 = 10_000;
@@ -15,11 +17,12 @@ const MAX_LIMIT: u64 = 10_000;
 /// A result must fit into one frame with room to spare.
 const MAX_RESULT_BYTES: usize = 1024 * 1024;
 
-/// Lists what the arguments name. A process that ends meanwhile is left out.
+/// Lists what the arguments name; of what a call left running with that call, by its pid namespace. A
+/// process that ends meanwhile is left out.
 ///
 /// # Errors
 /// `INVALID_ARGUMENTS`; the operating system's refusal to list.
-pub(crate) fn list(arguments: &Arguments) -> Result<Value, Error> {
+pub(crate) fn list(arguments: &Arguments, left: &HashMap<u64, String>) -> Result<Value, Error> {
     let name = arguments.text("name")?;
     let limit = arguments.number("limit")?.unwrap_or(DEFAULT_LIMIT);
     if limit > MAX_LIMIT {
@@ -37,7 +40,13 @@ pub(crate) fn list(arguments: &Arguments) -> Result<Value, Error> {
             is_truncated = true;
             break;
         }
-        processes.push(described(&entry, command, &clock));
+        let mut described = described(&entry, command, &clock);
+        if !left.is_empty()
+            && let Some(call) = namespace_of(entry.pid).and_then(|namespace| left.get(&namespace))
+        {
+            described["left_by"] = json!(call);
+        }
+        processes.push(described);
     }
     Ok(json!({"processes": processes, "truncated": is_truncated}))
 }
