@@ -170,8 +170,8 @@ struct Walk {
 #[derive(Default)]
 struct Names {
     nlink: u64,
-    /// Each with whether something was there before.
-    places: Vec<(PathBuf, bool)>,
+    /// Each with where on the machine that was before; none of what is new.
+    places: Vec<(PathBuf, Option<PathBuf>)>,
 }
 
 impl Walk {
@@ -271,7 +271,7 @@ impl Walk {
         } else if !after.is_dir() && after.nlink() > 1 {
             let names = self.links.entry((after.dev(), after.ino())).or_default();
             names.nlink = after.nlink();
-            names.places.push((place.to_owned(), before.is_some()));
+            names.places.push((place.to_owned(), found.as_ref().map(|(was, _)| was.to_path_buf())));
         }
         match &found {
             Some((was, before)) if before.file_type() == after.file_type() => {
@@ -551,19 +551,17 @@ impl Walk {
             let changes = |place: &Path| self.changes.iter().find(|it| it.path == place.as_os_str().as_bytes());
             let is_placed = |place: &Path| changes(place).is_some_and(|it| it.kind() == Kind::Place);
             let stays: Vec<_> = names.places.iter().filter(|(place, _)| !is_placed(place)).collect();
-            if stays.iter().any(|(place, was_there)| !was_there || changes(place).is_some()) || stays.len() > 1 {
+            if stays.iter().any(|(place, was)| was.is_none() || changes(place).is_some()) || stays.len() > 1 {
                 refuse("a file that gets a further name and changes besides");
                 continue;
             }
+            // What stands at that place now is another file, and would be the one that is linked.
+            if stays.iter().any(|(place, was)| was.as_ref() != Some(place)) {
+                refuse("a file linked where directories move");
+                continue;
+            }
             let stays = stays.first().map(|(place, _)| place.clone());
-            // A name of another directory, which only stands there afterwards, is none of the machine's.
-            let standing = match stays.as_deref().map(|place| self.standing(place, Extent::Itself)).transpose() {
-                Ok(standing) => standing,
-                Err(_) => {
-                    self.unsupported.push(format!("{}: a file linked where directories move", first.display()));
-                    continue;
-                }
-            };
+            let standing = stays.as_deref().map(|place| self.standing(place, Extent::Itself)).transpose()?;
             let other = stays.clone().unwrap_or_else(|| first.clone());
             for (place, _) in names.places.iter().filter(|(place, _)| *place != other) {
                 let target = escape(place.as_os_str().as_bytes());

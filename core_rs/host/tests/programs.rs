@@ -61,7 +61,8 @@ fn programs(directory: &Path) {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let jobs = setting("CMDOP_JOBS", cores).clamp(1, count);
     if is_root() {
-        in_memory(directory);
+        // What is tested is not the disk.
+        cases::in_memory(directory);
     }
     let user_share = if is_root() { count * setting("CMDOP_USER", USER_PERCENT) / 100 } else { 0 };
     let (mut children, mut from) = (Vec::new(), first);
@@ -80,30 +81,10 @@ fn programs(directory: &Path) {
     }
 }
 
-/// Layers, journals and trees in memory: what is tested is not the disk.
-fn in_memory(directory: &Path) {
-    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-    // SAFETY: this process has one thread, and shares nothing that it relies on.
-    #[allow(unsafe_code)]
-    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.expect("a mount namespace");
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("private mounts");
-    mount("tmpfs", directory, "tmpfs", MountFlags::empty(), c"mode=755").expect("a file system in memory");
-}
-
 fn start_part(directory: &Path, base: u64, first: u64, count: u64, user: Option<u32>) -> Child {
-    use std::os::unix::process::CommandExt;
-    fs::create_dir(directory).expect("directory");
-    // The program may lie where only root can look.
-    let program = directory.join("program");
-    fs::copy(std::env::current_exe().expect("this program"), &program).expect("copy");
-    let mut command = Command::new(&program);
-    command.args(["--case", "part"]).arg(directory).current_dir(directory).env("HOME", directory);
+    let mut command = cases::again_as("part", directory, user);
     command.env("CMDOP_SEED", base.to_string()).env("CMDOP_FIRST", first.to_string());
     command.env("CMDOP_PROGRAMS", count.to_string());
-    if let Some(user) = user {
-        std::os::unix::fs::chown(directory, Some(user), Some(user)).expect("chown");
-        command.uid(user).gid(user);
-    }
     command.spawn().expect("start")
 }
 
