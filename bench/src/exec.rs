@@ -133,6 +133,7 @@ impl Bench {
             user: "root".into(),
             network: None,
             processes: None,
+            leaves: Vec::new(),
         };
         let started = Instant::now();
         let finished =

@@ -98,7 +98,7 @@ fn fill(draft: &mut Draft<'_>, changes: &[Change]) -> Result<(), Error> {
                     None => {
                         let slot = draft.slot(&change.path)?;
                         tops.push((change, slot));
-                        path(&draft.staging(slot).path).to_owned()
+                        path(&draft.staging(slot)?.path).to_owned()
                     }
                 };
                 stager.stage(draft, change, from, &staged)?;

@@ -27,7 +27,7 @@ use crate::native::measure::Stamp;
 use crate::notable;
 use crate::sandbox::{Layer, is_mask};
 use handle::{Handle, handle_of, origin};
-use upper::{difference, foreign_attributes, is_opaque, redirected, shallow, state};
+use upper::{difference, foreign_attributes, is_opaque, redirect, redirected, shallow, state};
 
 /// Effects that are listed; a layer with more is never committed.
 const MAX_EFFECTS: usize = 100_000;
@@ -110,7 +110,7 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
         let is_there = top.is_some();
         walk.top.clone_from(&lower);
         walk.find_moved(&upper, &lower, &lower)?;
-        walk.directory(&upper, &lower, is_there.then_some(&*lower))?;
+        walk.directory(&upper, &lower, is_there.then_some(&*lower), false)?;
         if is_there {
             walk.times(&upper, &lower, &lower)?;
         }
@@ -170,8 +170,8 @@ struct Walk {
 #[derive(Default)]
 struct Names {
     nlink: u64,
-    /// Each with whether something was there before.
-    places: Vec<(PathBuf, bool)>,
+    /// Each with where on the machine that was before; none of what is new.
+    places: Vec<(PathBuf, Option<PathBuf>)>,
 }
 
 impl Walk {
@@ -216,12 +216,14 @@ impl Walk {
         Ok(())
     }
 
-    /// What changes in a directory of the layer that is at `place` and shows `source` of the machine.
-    fn directory(&mut self, upper: &Path, place: &Path, source: Option<&Path>) -> Result<(), Error> {
+    /// What changes in a directory of the layer that is at `place` and shows `source` of the machine, or
+    /// stands there instead of that: only the topmost of new directories is marked as opaque.
+    fn directory(&mut self, upper: &Path, place: &Path, source: Option<&Path>, is_instead: bool) -> Result<(), Error> {
         let doing = || Error::io(format!("read the layer at {}", place.display()));
         let mut entries: Vec<_> = fs::read_dir(upper).map_err(doing())?.collect::<Result<_, _>>().map_err(doing())?;
         entries.sort_by_key(fs::DirEntry::file_name);
-        if let Some(source) = source.filter(|_| is_opaque(upper)) {
+        let is_instead = is_instead || is_opaque(upper);
+        if let Some(source) = source.filter(|_| is_instead) {
             for gone in fs::read_dir(source).into_iter().flatten().flatten() {
                 if upper.join(gone.file_name()).symlink_metadata().is_err() {
                     self.gone.push(gone.path());
@@ -232,12 +234,19 @@ impl Walk {
             let after = entry.path().symlink_metadata().map_err(doing())?;
             let was = source.map(|source| source.join(entry.file_name()));
             let place = place.join(entry.file_name());
-            self.entry(&entry.path(), &after, &place, was.as_deref())?;
+            self.entry(&entry.path(), &after, &place, was.as_deref(), is_instead)?;
         }
         Ok(())
     }
 
-    fn entry(&mut self, upper: &Path, after: &fs::Metadata, place: &Path, was: Option<&Path>) -> Result<(), Error> {
+    fn entry(
+        &mut self,
+        upper: &Path,
+        after: &fs::Metadata,
+        place: &Path,
+        was: Option<&Path>,
+        is_instead: bool,
+    ) -> Result<(), Error> {
         let found = was.and_then(|was| Some((was, was.symlink_metadata().ok()?)));
         if after.file_type().is_char_device() && after.rdev() == 0 {
             self.gone.extend(found.map(|(was, _)| was.to_owned()));
@@ -271,11 +280,13 @@ impl Walk {
         } else if !after.is_dir() && after.nlink() > 1 {
             let names = self.links.entry((after.dev(), after.ino())).or_default();
             names.nlink = after.nlink();
-            names.places.push((place.to_owned(), before.is_some()));
+            names.places.push((place.to_owned(), found.as_ref().map(|(was, _)| was.to_path_buf())));
         }
         match &found {
             Some((was, before)) if before.file_type() == after.file_type() => {
-                return self.changed(upper, after, place, was, before);
+                // One that came back to where it was shows what it is.
+                let is_instead = is_instead && redirect(upper).is_none();
+                return self.changed(upper, after, place, was, before, is_instead);
             }
             Some((was, _)) => self.gone.push(was.to_path_buf()),
             None if after.is_file() => {
@@ -290,7 +301,7 @@ impl Walk {
             None => {}
         }
         self.created(upper, after, place)?;
-        if after.is_dir() { self.directory(upper, place, None) } else { Ok(()) }
+        if after.is_dir() { self.directory(upper, place, None, false) } else { Ok(()) }
     }
 
     /// Something was done to a file that the command could not see. What it made of it knows nothing of
@@ -313,7 +324,7 @@ impl Walk {
         let (entries, _) = self.note_notable(EffectKind::FileRename, from)?;
         self.note_rename(place, from, &shallow(&before), &shallow(after), standing.entries - entries);
         self.push_rename(place, from)?;
-        self.changed(upper, after, place, from, &before)
+        self.changed(upper, after, place, from, &before, false)
     }
 
     fn push_rename(&mut self, place: &Path, from: &Path) -> Result<(), Error> {
@@ -377,9 +388,10 @@ impl Walk {
         place: &Path,
         was: &Path,
         before: &fs::Metadata,
+        is_instead: bool,
     ) -> Result<(), Error> {
         if after.is_dir() {
-            self.directory(upper, place, Some(was))?;
+            self.directory(upper, place, Some(was), is_instead)?;
             self.times(upper, place, was)?;
             return self.attributes(upper, after, place, was);
         }
@@ -551,19 +563,17 @@ impl Walk {
             let changes = |place: &Path| self.changes.iter().find(|it| it.path == place.as_os_str().as_bytes());
             let is_placed = |place: &Path| changes(place).is_some_and(|it| it.kind() == Kind::Place);
             let stays: Vec<_> = names.places.iter().filter(|(place, _)| !is_placed(place)).collect();
-            if stays.iter().any(|(place, was_there)| !was_there || changes(place).is_some()) || stays.len() > 1 {
+            if stays.iter().any(|(place, was)| was.is_none() || changes(place).is_some()) || stays.len() > 1 {
                 refuse("a file that gets a further name and changes besides");
                 continue;
             }
+            // What stands at that place now is another file, and would be the one that is linked.
+            if stays.iter().any(|(place, was)| was.as_ref() != Some(place)) {
+                refuse("a file linked where directories move");
+                continue;
+            }
             let stays = stays.first().map(|(place, _)| place.clone());
-            // A name of another directory, which only stands there afterwards, is none of the machine's.
-            let standing = match stays.as_deref().map(|place| self.standing(place, Extent::Itself)).transpose() {
-                Ok(standing) => standing,
-                Err(_) => {
-                    self.unsupported.push(format!("{}: a file linked where directories move", first.display()));
-                    continue;
-                }
-            };
+            let standing = stays.as_deref().map(|place| self.standing(place, Extent::Itself)).transpose()?;
             let other = stays.clone().unwrap_or_else(|| first.clone());
             for (place, _) in names.places.iter().filter(|(place, _)| *place != other) {
                 let target = escape(place.as_os_str().as_bytes());

@@ -8,6 +8,9 @@
 //!                │         ▲        │
 //!                ▼         └────────▼
 //!             rollback           redoing
+//!                │
+//!                ▼
+//!           taken-back ─▶ (gone)
 //! ```
 
 pub(crate) mod attributes;
@@ -49,6 +52,8 @@ pub(crate) use undo::Undo;
 const DRAFT: &str = "draft";
 const INTENT: &str = "intent";
 const ROLLBACK: &str = "rollback";
+/// Nothing of it is on the machine any more: slots that go now must not look like steps that were done.
+const TAKEN_BACK: &str = "taken-back";
 const DONE: &str = "done";
 const UNDOING: &str = "undoing";
 const REDOING: &str = "redoing";
@@ -114,7 +119,7 @@ impl Journals {
     /// If the call has changed the machine already, or no directory can be made.
     pub(crate) fn draft(&self, call_id: &str) -> Result<Draft<'_>, Error> {
         let dir = self.path(call_id);
-        if [DONE, UNDOING, REDOING, UNDONE, DROPPED, INTENT, ROLLBACK].iter().any(|state| dir.join(state).exists()) {
+        if is_in(&dir, &[DONE, UNDOING, REDOING, UNDONE, DROPPED, INTENT, ROLLBACK])? {
             return Err(Error::stop(
                 Reason::PermitInvalid,
                 "this call has changed the machine already; nothing was done",
@@ -129,9 +134,9 @@ impl Journals {
     #[must_use]
     pub fn recover(&self, call_id: &str) -> Option<Outcome> {
         let dir = self.path(call_id);
-        match self.settle(&dir) {
-            Ok(()) if [DONE, UNDONE, DROPPED].iter().any(|state| dir.join(state).exists()) => Some(Outcome::Applied),
-            Ok(()) => Some(Outcome::NotApplied),
+        match self.settle(&dir).and_then(|()| is_in(&dir, &[DONE, UNDONE, DROPPED])) {
+            Ok(true) => Some(Outcome::Applied),
+            Ok(false) => Some(Outcome::NotApplied),
             Err(error) => {
                 tracing::error!(call = call_id, %error, "an interrupted commit can neither be finished nor taken back");
                 None
@@ -143,17 +148,19 @@ impl Journals {
     #[must_use]
     pub fn recover_undo(&self, call_id: &str, by: &str) -> Option<Outcome> {
         let dir = self.path(call_id);
-        if let Err(error) = self.settle(&dir) {
-            tracing::error!(call = call_id, %error, "an interrupted undo can neither be finished nor taken back");
-            return None;
+        match self.settle(&dir).and_then(|()| Ok(is_in(&dir, &[UNDONE])? && noted_by(&dir)?.as_deref() == Some(by))) {
+            Ok(true) => Some(Outcome::Applied),
+            Ok(false) => Some(Outcome::NotApplied),
+            Err(error) => {
+                tracing::error!(call = call_id, %error, "an interrupted undo can neither be finished nor taken back");
+                None
+            }
         }
-        let is_by = fs::read_to_string(dir.join(BY)).is_ok_and(|found| found == by);
-        Some(if is_by && dir.join(UNDONE).exists() { Outcome::Applied } else { Outcome::NotApplied })
     }
 
     /// Brings a journal to rest: done, undone or gone.
     fn settle(&self, dir: &Path) -> Result<(), Error> {
-        if dir.join(DONE).exists() {
+        if is_in(dir, &[DONE])? {
             remove_file(&dir.join(INTENT))?;
             return remove_file(&dir.join(REDOING));
         }
@@ -164,7 +171,7 @@ impl Journals {
         }
         if let Some(record) = read(&dir.join(ROLLBACK))? {
             self.run(dir, &record)?.back()?;
-            return self.remove(dir);
+            return self.end_rollback(dir);
         }
         if let Some(record) = read(&dir.join(UNDOING))? {
             let Err(stopped) = self.run(dir, &record)?.back() else { return self.end_undo(dir, &record) };
@@ -175,7 +182,7 @@ impl Journals {
             self.run(dir, &record)?.forwards()?;
             return self.finish(dir, record, REDOING);
         }
-        if [UNDONE, DROPPED].iter().any(|state| dir.join(state).exists()) { Ok(()) } else { self.remove(dir) }
+        if is_in(dir, &[UNDONE, DROPPED])? { Ok(()) } else { self.remove(dir) }
     }
 
     /// Notes how the commit left everything, for whoever undoes it.
@@ -200,10 +207,22 @@ impl Journals {
         Ok(())
     }
 
+    fn end_rollback(&self, dir: &Path) -> Result<(), Error> {
+        rename(dir, ROLLBACK, TAKEN_BACK)?;
+        // What stays is removed at the next start.
+        if let Err(error) = self.remove(dir) {
+            tracing::warn!(%error, "what was taken back stays on disk");
+        }
+        Ok(())
+    }
+
     fn end_undo(&self, dir: &Path, record: &Record) -> Result<(), Error> {
         rename(dir, UNDOING, UNDONE)?;
         self.remove_slots(dir, &record.stores);
-        truncate(&dir.join(UNDONE))
+        if let Err(error) = truncate(&dir.join(UNDONE)) {
+            tracing::warn!(%error, "what a journal kept stays on disk");
+        }
+        Ok(())
     }
 
     /// Brings everything to rest that no permit asks about, and sweeps what nobody owns.
@@ -230,7 +249,7 @@ impl Journals {
 
     /// Directories with slots of a journal, whatever its state.
     fn stores_of(&self, dir: &Path) -> Vec<Vec<u8>> {
-        let states = [DONE, INTENT, ROLLBACK, UNDOING, REDOING];
+        let states = [DONE, INTENT, ROLLBACK, TAKEN_BACK, UNDOING, REDOING];
         let record = states.iter().find_map(|state| read(&dir.join(state)).ok().flatten());
         let written = record.map(|record| record.stores);
         written.unwrap_or_else(|| {
@@ -273,6 +292,29 @@ impl Journals {
             return Err(Error::stop(Reason::UnsupportedChange, message));
         }
         self.root.spot(path)
+    }
+}
+
+/// True if a journal is in one of these states. A disk that cannot say is no answer.
+fn is_in(dir: &Path, states: &[&str]) -> Result<bool, Error> {
+    for state in states {
+        if is_there(&dir.join(state))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_there(file: &Path) -> Result<bool, Error> {
+    file.try_exists().map_err(Error::io("read the state of the journal"))
+}
+
+/// The call that undoes it, if any does.
+fn noted_by(dir: &Path) -> Result<Option<String>, Error> {
+    match fs::read_to_string(dir.join(BY)) {
+        Ok(by) => Ok(Some(by)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read the state of the journal")(error)),
     }
 }
 

@@ -27,6 +27,7 @@ const CASES: &[Case] = &[
     ("a_command_is_previewed_then_exactly_that_is_committed", command_is_previewed),
     ("a_committed_command_is_undone_to_the_old_inodes", command_is_undone),
     ("a_commands_layer_survives_a_restart_of_the_daemon", command_layer_survives),
+    ("a_tree_that_is_made_anew_holds_nothing_of_the_old_one", made_anew),
     ("a_commit_over_a_changed_file_is_a_conflict", command_conflict),
     ("what_changes_while_a_command_runs_is_a_conflict", races::changes_meanwhile),
     ("output_streams_while_a_command_runs_and_a_cancel_ends_it", output_streams),
@@ -38,6 +39,7 @@ const CASES: &[Case] = &[
 /// These need root to be set up.
 const ROOT_CASES: &[Case] = &[
     ("hard_links_and_attributes_are_committed_as_they_were_previewed_or_refused", links_and_attributes),
+    ("a_link_to_a_file_whose_directory_moves_is_refused", linked_and_moved),
     ("on_a_fixture_commands_change_the_fixture_and_nothing_else", on_a_fixture),
     ("a_mount_that_goes_while_a_command_runs_is_not_its_effect", mount_goes),
     ("an_ordinary_users_commands_are_previewed_and_committed_alike", as_user),
@@ -138,6 +140,51 @@ fn command_is_undone(directory: &Path) {
         assert_eq!(report.observation, plan.observation);
         assert_eq!(seen(), before);
         assert!(!host.tree.join("made").exists());
+        link.stop().await;
+    });
+}
+
+fn made_anew(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let deep = host.tree.join("build/sub/deep");
+        fs::create_dir_all(&deep).expect("directories");
+        for path in [deep.join("old"), deep.join("both"), host.tree.join("build/sub/old")] {
+            fs::write(path, "old").expect("write");
+        }
+        let mut link = host.start();
+        let line = "rm -r build && mkdir -p build/sub/deep && echo new > build/sub/deep/both";
+        let permit = command(&host, "call", Stage::Preview, line);
+        let preview = link.report_of(&permit).await;
+        let effects = &preview.observation.as_ref().expect("an observation").effects;
+        let told: Vec<_> = effects.iter().map(|it| format!("{:?} {}", it.kind(), it.target)).collect();
+        let at = |path: &str| host.tree.join("build/sub").join(path).display().to_string();
+        let deletes = ["deep/old", "old"].map(|path| format!("FileDelete {}", at(path)));
+        assert_eq!(told, [format!("FileModify {}", at("deep/both")), deletes[0].clone(), deletes[1].clone()]);
+        let report = link.report_of(&commit_of(permit, &preview)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        let left: Vec<_> = fs::read_dir(&deep).expect("list").flatten().map(|entry| entry.file_name()).collect();
+        assert_eq!(left, ["both"]);
+        assert!(!host.tree.join("build/sub/old").exists());
+        link.stop().await;
+    });
+}
+
+fn linked_and_moved(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        for name in ["one", "two"] {
+            fs::create_dir(host.tree.join(name)).expect("directory");
+            fs::write(host.tree.join(name).join("file"), name).expect("write");
+        }
+        let mut link = host.start();
+        // Afterwards two/file is what one/file was: what stands there now would be linked.
+        let line = "ln one/file linked && mv one moved && mv two one && mv moved two";
+        let every = format!("{}/**", host.tree.display());
+        let permit = with_effects(command(&host, "call", Stage::Preview, line), &ALL, &every);
+        let preview = link.report_of(&permit).await;
+        assert!(preview.layer_held, "{preview:?}");
+        let report = link.report_of(&commit_of(permit, &preview)).await;
+        assert_eq!(reason(&report), Reason::UnsupportedChange, "{report:?}");
+        assert!(!host.tree.join("linked").exists());
         link.stop().await;
     });
 }

@@ -64,7 +64,7 @@ pub(super) fn difference(
 
 /// The overlay's note of where a directory was: a name, or a path from the top of its mount
 /// (overlayfs.rst, "redirect_dir").
-fn redirect(upper: &Path) -> Option<PathBuf> {
+pub(super) fn redirect(upper: &Path) -> Option<PathBuf> {
     let value = overlay_attribute(upper, "redirect")?;
     Some(PathBuf::from(std::ffi::OsStr::from_bytes(&value)))
 }

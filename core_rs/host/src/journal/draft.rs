@@ -14,7 +14,7 @@ use super::attributes::Attributes;
 use super::record::{Kind, Op, Record};
 use super::run::{self, conflict, slot_spot};
 use super::stamp::{Extent, Standing};
-use super::{DRAFT, INTENT, Journals, ROLLBACK, SLOTS, durable, rename, stores};
+use super::{DRAFT, INTENT, Journals, ROLLBACK, SLOTS, durable, remove_file, rename, stores};
 use crate::Error;
 use crate::native::beneath::Spot;
 use crate::native::measure::Stamp;
@@ -90,7 +90,10 @@ impl<'a> Draft<'a> {
     }
 
     /// The slot as a place, to stage what shall wait there.
-    pub(crate) fn staging(&self, slot: Slot) -> Spot {
+    ///
+    /// # Errors
+    /// The operating system's refusal.
+    pub(crate) fn staging(&self, slot: Slot) -> Result<Spot, Error> {
         slot_spot(&self.stores[slot.store as usize].1, &self.record.stores[slot.store as usize], slot.number)
     }
 
@@ -189,7 +192,7 @@ impl<'a> Draft<'a> {
     }
 
     fn staged(&self, slot: Slot) -> Result<Standing, Error> {
-        let staged = Standing::of(&self.staging(slot), Extent::Itself)?;
+        let staged = Standing::of(&self.staging(slot)?, Extent::Itself)?;
         staged.ok_or_else(|| Error::io("stage")(std::io::ErrorKind::NotFound.into()))
     }
 
@@ -204,18 +207,24 @@ impl<'a> Draft<'a> {
         }
         self.record.sort();
         self.check()?;
-        durable(&self.dir.join("intent.new"), &self.record.encode_to_vec())?;
-        rename(&self.dir, "intent.new", INTENT)?;
-        self.is_intent = true;
         let (journals, dir) = (self.journals, self.dir.clone());
+        // Whatever can fail without a step being done does so while there is no intent yet.
         let run = journals.run(&dir, &self.record)?;
+        durable(&dir.join("intent.new"), &self.record.encode_to_vec())?;
+        self.is_intent = true;
+        if let Err(stopped) = rename(&dir, "intent.new", INTENT) {
+            // It may have its name nevertheless, and the next start would go by that.
+            remove_file(&dir.join(INTENT)).map_err(unknown)?;
+            self.is_intent = false;
+            return Err(stopped);
+        }
         let stopped = match run.forwards() {
             Ok(()) => return journals.finish(&dir, std::mem::take(&mut self.record), INTENT).map_err(unknown),
             Err(stopped) => stopped,
         };
         rename(&dir, INTENT, ROLLBACK).map_err(unknown)?;
         run.back().map_err(unknown)?;
-        journals.remove(&dir)?;
+        journals.end_rollback(&dir).map_err(unknown)?;
         Err(stopped)
     }
 

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cmdop_contract::v1::Reason;
-use rustix::fs::{Mode, OFlags, RenameFlags, renameat_with};
+use rustix::fs::{OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::record::{Kind, Op, Record};
@@ -52,7 +52,7 @@ impl<'a> Run<'a> {
                 self.move_out(op)?;
             }
         }
-        if self.record.has_renames() && !self.is_marked() {
+        if self.record.has_renames() && !self.is_marked()? {
             fs::write(self.mark(), "").map_err(Error::io("mark the journal"))?;
         }
         for op in self.record.of_kind(Kind::In) {
@@ -90,11 +90,11 @@ impl<'a> Run<'a> {
             }
         }
         for op in self.record.of_kind(Kind::In).rev() {
-            if self.in_slot(op)?.is_none() && (!op.is_half || self.is_marked()) {
+            if self.in_slot(op)?.is_none() && (!op.is_half || self.is_marked()?) {
                 self.take_back(op)?;
             }
         }
-        if self.is_marked() {
+        if self.is_marked()? {
             fs::remove_file(self.mark()).map_err(Error::io("take the mark off the journal"))?;
         }
         for op in self.record.of_kind(Kind::Out).rev() {
@@ -110,7 +110,7 @@ impl<'a> Run<'a> {
 
     /// True if everything that moves has moved, so that places are where the steps after it expect them.
     fn is_whole(&self) -> Result<bool, Error> {
-        if self.record.has_renames() && !self.is_marked() {
+        if self.record.has_renames() && !self.is_marked()? {
             return Ok(false);
         }
         for op in &self.record.ops {
@@ -128,11 +128,11 @@ impl<'a> Run<'a> {
     }
 
     fn has_moved_out(&self, op: &Op) -> Result<bool, Error> {
-        Ok(op.is_half && self.is_marked() || self.in_slot(op)?.is_some())
+        Ok(op.is_half && self.is_marked()? || self.in_slot(op)?.is_some())
     }
 
     fn move_out(&self, op: &Op) -> Result<(), Error> {
-        let (spot, slot) = (self.spot(op)?, self.slot(op));
+        let (spot, slot) = (self.spot(op)?, self.slot(op)?);
         rename(&spot, &slot, RenameFlags::NOREPLACE).map_err(|errno| refused(errno, op))?;
         let expected = op.moving.as_ref();
         let is_same = expected.map_or(Ok(true), |moving| moving.is_same(&slot));
@@ -148,11 +148,11 @@ impl<'a> Run<'a> {
         if self.in_slot(op)? != op.moving_identity() {
             return Err(damaged(op));
         }
-        rename(&self.slot(op), &self.spot(op)?, RenameFlags::NOREPLACE).map_err(|errno| refused(errno, op))
+        rename(&self.slot(op)?, &self.spot(op)?, RenameFlags::NOREPLACE).map_err(|errno| refused(errno, op))
     }
 
     fn take_back(&self, op: &Op) -> Result<(), Error> {
-        let (spot, slot) = (self.spot(op)?, self.slot(op));
+        let (spot, slot) = (self.spot(op)?, self.slot(op)?);
         rename(&spot, &slot, RenameFlags::NOREPLACE).map_err(|errno| refused(errno, op))?;
         if self.in_slot(op)? == op.moving_identity() {
             return Ok(());
@@ -163,7 +163,7 @@ impl<'a> Run<'a> {
 
     /// Exchanges, and makes sure that `expected` came out: the last chance to see a lost update.
     fn exchange(&self, op: &Op, expected: Option<&Standing>) -> Result<(), Error> {
-        let (spot, slot) = (self.spot(op)?, self.slot(op));
+        let (spot, slot) = (self.spot(op)?, self.slot(op)?);
         rename(&slot, &spot, RenameFlags::EXCHANGE).map_err(|errno| refused(errno, op))?;
         let is_same = expected.map_or(Ok(true), |standing| standing.is_same(&slot));
         if matches!(is_same, Ok(true)) {
@@ -199,7 +199,7 @@ impl<'a> Run<'a> {
         self.root.spot(&op.path).map_err(|_| conflict(&op.path))
     }
 
-    fn slot(&self, op: &Op) -> Spot {
+    fn slot(&self, op: &Op) -> Result<Spot, Error> {
         slot_spot(&self.stores[op.store as usize], &self.record.stores[op.store as usize], op.slot)
     }
 
@@ -212,8 +212,8 @@ impl<'a> Run<'a> {
         self.dir.join(MOVED_OUT)
     }
 
-    fn is_marked(&self) -> bool {
-        self.mark().exists()
+    fn is_marked(&self) -> Result<bool, Error> {
+        super::is_there(&self.mark())
     }
 
     /// Makes the places durable.
@@ -244,12 +244,14 @@ pub(super) fn sync_all(root: &Root, stores: &[Vec<u8>]) -> Result<(), Error> {
 }
 
 /// The slot as a place.
-pub(super) fn slot_spot(store: &OwnedFd, path: &[u8], slot: u32) -> Spot {
+///
+/// # Errors
+/// The operating system's refusal.
+pub(super) fn slot_spot(store: &OwnedFd, path: &[u8], slot: u32) -> Result<Spot, Error> {
     let name = slot_name(slot);
-    let parent = rustix::fs::openat(store, c".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    let parent = parent.expect("a directory that is held can be held twice");
+    let parent = store.try_clone().map_err(Error::io("look into the journal"))?;
     let path = Path::new(std::ffi::OsStr::from_bytes(path)).join(slot.to_string());
-    Spot { parent, path: path.as_os_str().as_bytes().to_vec(), name }
+    Ok(Spot { parent, path: path.as_os_str().as_bytes().to_vec(), name })
 }
 
 fn slot_name(slot: u32) -> CString {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::look::{self, Look};
 use super::record::{Kind, Op, Record};
 use super::run::slot_spot;
-use super::{BY, DONE, DROPPED, Journals, REDOING, UNDOING, UNDONE, durable, read, rename};
+use super::{BY, DONE, DROPPED, Journals, REDOING, UNDOING, UNDONE, durable, is_in, read, rename};
 use crate::Error;
 use crate::native::beneath::{Spot, hold_child, open_child, refused, show};
 use crate::native::text_diff::unified;
@@ -99,20 +99,29 @@ impl Undo<'_> {
     /// # Errors
     /// `COMMIT_CONFLICT` and others if nothing was restored; `OUTCOME_UNKNOWN`.
     pub(crate) fn perform(self, by: &str) -> Result<(), Error> {
-        {
-            // Of two calls that undo the same one, one comes first and is noted.
-            let _turn = self.journals.turn.lock();
-            if !self.dir.join(DONE).exists() {
-                return Err(not_kept(&self.dir, &self.record.call_id));
-            }
-            durable(&self.dir.join(BY), by.as_bytes())?;
-            rename(&self.dir, DONE, UNDOING)?;
-        }
         let unknown = |error: Error| {
             Error::stop(Reason::OutcomeUnknown, format!("the undo could be neither finished nor taken back: {error}"))
         };
-        let run = self.journals.run(&self.dir, &self.record).map_err(unknown)?;
-        let Err(stopped) = run.back() else { return self.journals.end_undo(&self.dir, &self.record) };
+        // Whatever can fail without a step being done does so while nothing is noted yet.
+        let run = self.journals.run(&self.dir, &self.record)?;
+        {
+            // Of two calls that undo the same one, one comes first and is noted.
+            let _turn = self.journals.turn.lock();
+            if !is_in(&self.dir, &[DONE])? {
+                return Err(not_kept(&self.dir, &self.record.call_id));
+            }
+            durable(&self.dir.join(BY), by.as_bytes())?;
+            if let Err(stopped) = rename(&self.dir, DONE, UNDOING) {
+                // It may have its name nevertheless, and the next start would go by that.
+                if is_in(&self.dir, &[UNDOING]).map_err(unknown)? {
+                    rename(&self.dir, UNDOING, DONE).map_err(unknown)?;
+                }
+                return Err(stopped);
+            }
+        }
+        let Err(stopped) = run.back() else {
+            return self.journals.end_undo(&self.dir, &self.record).map_err(unknown);
+        };
         rename(&self.dir, UNDOING, REDOING).map_err(unknown)?;
         run.forwards().map_err(unknown)?;
         drop(run);
@@ -190,7 +199,7 @@ impl Undo<'_> {
     fn slot(&self, op: &Op) -> Result<Spot, Error> {
         let path = &self.record.stores[op.store as usize];
         let store = self.journals.root.open(path, OFlags::PATH | OFlags::DIRECTORY)?;
-        Ok(slot_spot(&store, path, op.slot))
+        slot_spot(&store, path, op.slot)
     }
 }
 

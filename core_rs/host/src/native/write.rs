@@ -167,7 +167,7 @@ impl Replacement {
         let path = &self.spot.path;
         let mut draft = journals.draft(call_id)?;
         let slot = draft.slot(path)?;
-        self.stage(&draft.staging(slot))?;
+        self.stage(&draft.staging(slot)?)?;
         match &self.before {
             None => draft.put_in(path, slot)?,
             Some(before) => draft.exchange(path, slot, before.standing.clone())?,

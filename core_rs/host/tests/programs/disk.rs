@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::mount::{MountFlags, mount};
+
+use crate::support::cases;
 
 /// What holds trees, layers and journals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +42,10 @@ impl Disk {
         (!is_there).then(|| format!("{self:?} was not tried: {command} is missing (Debian: {package})"))
     }
 
-    /// Mounts it on an empty directory.
+    /// Mounts it on an empty directory, for this process and those that it starts.
     pub fn mount(self, directory: &Path) {
-        // SAFETY: this process has one thread, and shares nothing that it relies on.
-        #[allow(unsafe_code)]
-        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.expect("a mount namespace");
-        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("private mounts");
-        let Some((command, _)) = self.maker() else { return in_memory(directory) };
+        let Some((command, _)) = self.maker() else { return cases::in_memory(directory) };
+        cases::private_mounts();
         // Hidden by what is mounted, and gone with the directory.
         let image = directory.join("image");
         fs::File::create(&image).and_then(|it| it.set_len(IMAGE_BYTES)).expect("an image");
@@ -55,8 +54,8 @@ impl Disk {
         fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
     }
 
-    /// Makes the directory of a host's trees, where these lie on another one than the rest.
-    pub fn lay_trees(self, tree: &Path) {
+    /// Makes the directory of a host's trees, a user's own, where these lie on another one than the rest.
+    pub fn lay_trees(self, tree: &Path, user: Option<u32>) {
         if self != Self::Overlay {
             return;
         }
@@ -69,11 +68,8 @@ impl Disk {
         let options = format!("lowerdir={lower},upperdir={upper},workdir={work}\0");
         let options = CStr::from_bytes_with_nul(options.as_bytes()).expect("text");
         mount("overlay", tree, "overlay", MountFlags::empty(), options).expect("an overlay");
+        std::os::unix::fs::chown(tree, user, user).expect("chown");
     }
-}
-
-fn in_memory(directory: &Path) {
-    mount("tmpfs", directory, "tmpfs", MountFlags::empty(), c"mode=755").expect("a file system in memory");
 }
 
 fn run(command: &mut Command) {

@@ -43,15 +43,41 @@ pub const USER: u32 = 12_345;
 
 /// Runs a case as an ordinary user, whose own the directory becomes. Only root can.
 pub fn passes_as_user(name: &str) -> bool {
-    use std::os::unix::process::CommandExt;
     let directory = tempfile::Builder::new().prefix("cmdop-user-").tempdir().expect("directory");
-    // The program may lie where only root can look.
-    let program = directory.path().join("cases");
-    std::fs::copy(std::env::current_exe().expect("this program"), &program).expect("copy");
-    std::os::unix::fs::chown(directory.path(), Some(USER), Some(USER)).expect("chown");
-    let mut command = Command::new(&program);
-    command.args(["--case", name]).arg(directory.path()).uid(USER).gid(USER).env("HOME", directory.path());
-    let ended = command.current_dir(directory.path()).status().expect("start");
+    let ended = again_as(name, directory.path(), Some(USER)).status().expect("start");
     println!("test {name} as an ordinary user ... {}", if ended.success() { "ok" } else { "FAILED" });
     ended.success()
+}
+
+/// This program, to run one case or helper in a directory that is made for it and its user's own.
+pub fn again_as(name: &str, directory: &Path, user: Option<u32>) -> Command {
+    use std::os::unix::process::CommandExt;
+    std::fs::create_dir_all(directory).expect("directory");
+    // The program may lie where only root can look.
+    let program = directory.join("program");
+    std::fs::copy(std::env::current_exe().expect("this program"), &program).expect("copy");
+    let mut command = Command::new(&program);
+    command.args(["--case", name]).arg(directory).current_dir(directory).env("HOME", directory);
+    if let Some(user) = user {
+        std::os::unix::fs::chown(directory, Some(user), Some(user)).expect("chown");
+        command.uid(user).gid(user);
+    }
+    command
+}
+
+/// From now on a directory is in memory, for this process and those that it starts. Only root can.
+pub fn in_memory(directory: &Path) {
+    use rustix::mount::{MountFlags, mount};
+    private_mounts();
+    std::fs::create_dir_all(directory).expect("directory");
+    mount("tmpfs", directory, "tmpfs", MountFlags::empty(), c"mode=755").expect("a file system in memory");
+}
+
+/// From now on mounts are for this process and those that it starts. Only root can.
+pub fn private_mounts() {
+    use rustix::mount::{MountPropagationFlags, mount_change};
+    // SAFETY: this process has one thread, and shares nothing that it relies on.
+    #[allow(unsafe_code)]
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.expect("a mount namespace");
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("private mounts");
 }

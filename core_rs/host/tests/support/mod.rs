@@ -5,6 +5,8 @@ pub mod cases;
 pub mod host;
 pub mod inside;
 pub mod random;
+pub mod supervised;
+pub mod trial;
 
 use cmdop_contract::digest::action_digest;
 use cmdop_contract::v1::{Action, Actor, EffectKind, Permit, PermittedEffect, Report, SignedPermit, Stage};
