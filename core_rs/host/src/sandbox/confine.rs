@@ -1,6 +1,7 @@
 //! What a command gives up before it runs: namespaces, capabilities, system calls, limits.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use landlock::{AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr};
@@ -165,7 +166,12 @@ pub(super) fn write_within<'a>(directories: impl Iterator<Item = &'a Path>) -> R
     let handled = Ruleset::default().handle_access(AccessFs::WriteFile | AccessFs::Refer).map_err(failed)?;
     let mut rules = handled.create().map_err(failed)?;
     for directory in directories.chain([Path::new("/dev")]) {
-        let place = PathFd::new(directory).map_err(|error| Failure::new(directory.display(), error))?;
+        let place = match PathFd::new(directory) {
+            Ok(place) => place,
+            // Removed outside since it was covered, and its layer with it: there is nothing to write into.
+            Err(_) if directory.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) => continue,
+            Err(error) => return Err(Failure::new(directory.display(), error)),
+        };
         rules = rules.add_rule(PathBeneath::new(place, AccessFs::WriteFile)).map_err(failed)?;
     }
     let root = PathFd::new("/").map_err(|error| Failure::new("/", error))?;

@@ -92,7 +92,14 @@ impl Layer {
             if covered.iter().any(is_within) {
                 continue;
             }
-            layer.cover(&top)?;
+            match layer.cover(&top) {
+                // Others make and remove directories meanwhile. What is not there needs no layer.
+                Err(_) if !top.exists() => {
+                    layer.uncover()?;
+                    continue;
+                }
+                done => done?,
+            }
             // A directory with mounts in it cannot be covered by a user: its pieces still can.
             if mount_within(&top, &mounted).is_none() {
                 covered.push(top);
@@ -118,6 +125,20 @@ impl Layer {
         let top = fs::symlink_metadata(path).map_err(Error::io(format!("lay out the layer of {}", path.display())))?;
         let (upper, work) = (bytes(&upper), bytes(&work));
         self.covers.push(Cover { path: bytes(path), upper, work, is_foreign, dev: top.dev(), ino: top.ino() });
+        Ok(())
+    }
+
+    /// Removes what was made for a place that could not be covered.
+    fn uncover(&self) -> Result<(), Error> {
+        let number = self.covers.len();
+        for made in [format!("upper{number}"), format!("work{number}")].map(|name| self.dir.join(name)) {
+            match fs::remove_dir(&made) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io(format!("remove {}", made.display()))(error));
+                }
+                _ => {}
+            }
+        }
         Ok(())
     }
 
