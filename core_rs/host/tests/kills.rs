@@ -155,9 +155,14 @@ fn commit_and_undo(directory: &Path) {
 /// The next life: settles, and prints what became of both.
 fn settle(directory: &Path) {
     println!("ready");
-    let journals = Journals::open(directory.join("state/undo")).expect("journals");
-    journals.settle_all();
-    println!("{:?} {:?}", journals.recover("call"), journals.recover_undo("call", "undo"));
+    let state = directory.join("state");
+    let journals = Journals::open(state.join("undo")).expect("journals");
+    let keys = Keys::open(&state.join("ledger"), HOST, &Server::new(1).verifying_key()).expect("open");
+    // Both were noted before anything moved, and nobody reported them.
+    let interrupted = keys.interrupted();
+    let of = |call: &str| interrupted.iter().find(|found| found.permit().call_id == call).expect("it was noted");
+    journals.settle_all(&keys.start().expect("nobody started"));
+    println!("{:?} {:?}", journals.recover(of("call")), journals.recover_undo("call", of("undo")));
 }
 
 /// SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014).
