@@ -64,8 +64,8 @@ BAD_JSON: dict[str, tuple[str | bytes, str]] = {
     "byte order mark": ("\ufeff{}", "line 1 column 1"),
     "half a character": ('{"tool": "\\ud800"}', "line 1 column 17"),
     "syntax": ("{tool: 1}", "line 1 column 2"),
-    "not an object": ("[1]", "the whole text is [1]"),
-    "unknown field": ('{"tool": "a", "too1": 1}', "/too1"),
+    "not an object": ("[1]", "the whole text: found [1], expected an object"),
+    "unknown field": ('{"tool": "a", "too1": 1}', "/too1: found 1, expected no such field; did you mean `tool`?"),
 }
 
 

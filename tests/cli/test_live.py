@@ -238,6 +238,16 @@ def test_what_a_preview_shows_is_held_by_the_policy_that_asks(up: Up) -> None:
     assert exists(up, database)
 
 
+def test_a_kind_of_effect_that_is_none_is_told_with_those_that_are(up: Up) -> None:
+    code, call = executed(up, "true", "file.remove:/srv/app/x", "nonsense:x")
+    assert (code, call["error"]["reason"]) == (2, "INVALID_EFFECT"), call
+    first, second = call["error"]["violations"]
+    assert (first["pointer"], first["found"]) == ("/expect/0/kind", "`file.remove`")
+    assert "did you mean `file.delete`?" in first["remedy"]["expected"]
+    assert (second["found"], "net.connect" in second["expected"]) == ("`nonsense`", True)
+    assert "found `file.remove`, expected a kind of effect" in call["error"]["message"]
+
+
 def test_a_rejected_call_changes_nothing(up: Up) -> None:
     path = new_file(up)
     arguments = ("call", "files.delete", "--host", "local", "--agent", "cleaner", "--intent", "x")

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::near;
 use crate::path::{TargetError, unescape};
 pub use crate::target::{Base, Target};
 use crate::v1::{EffectKind, ExpectedEffect, ObservedEffect, PermittedEffect, PredictedEffect};
@@ -53,6 +54,30 @@ pub fn kind_name(kind: EffectKind) -> &'static str {
 #[must_use]
 pub fn parse_kind(name: &str) -> Option<EffectKind> {
     KINDS.iter().find(|(_, each)| *each == name).map(|(kind, _)| *kind)
+}
+
+/// What others call some kinds.
+const ALSO: &[(&str, &str)] = &[
+    ("file.write", "file.modify"),
+    ("file.edit", "file.modify"),
+    ("file.update", "file.modify"),
+    ("file.append", "file.modify"),
+    ("file.remove", "file.delete"),
+    ("file.unlink", "file.delete"),
+    ("file.move", "file.rename"),
+    ("file.mkdir", "file.create"),
+    ("directory.create", "file.create"),
+    ("directory.delete", "file.delete"),
+    ("process.kill", "process.signal"),
+    ("process.start", "process.leave_running"),
+    ("network.connect", "net.connect"),
+];
+
+/// The text form that a text was likely meant to be.
+#[must_use]
+pub fn meant_kind(text: &str) -> Option<&'static str> {
+    let also = ALSO.iter().find(|(other, _)| *other == text).map(|(_, kind)| *kind);
+    also.or_else(|| near::meant(text, KINDS.iter().map(|(_, name)| *name)))
 }
 
 /// What effects of this kind do to the world.
@@ -188,6 +213,7 @@ impl From<&Effect> for ExpectedEffect {
             target: effect.target.to_string(),
             min_count: Some(effect.min_count),
             max_count: effect.max_count,
+            ..Self::default()
         }
     }
 }
@@ -207,6 +233,7 @@ impl TryFrom<&PermittedEffect> for Effect {
             target: permitted.target.clone(),
             min_count: Some(0),
             max_count: permitted.max_count,
+            ..ExpectedEffect::default()
         };
         Self::parse(&expected, &Base::default())
     }
@@ -235,6 +262,9 @@ mod tests {
             }
         }
         assert_eq!(parse_kind("file.destroy"), None);
+        assert!(ALSO.iter().all(|(other, kind)| parse_kind(other).is_none() && parse_kind(kind).is_some()));
+        assert_eq!((meant_kind("file.remove"), meant_kind("file.deleted")), (Some("file.delete"), Some("file.delete")));
+        assert_eq!(meant_kind("nonsense"), None);
     }
 
     #[test]
@@ -265,6 +295,7 @@ mod tests {
             target: "/a".into(),
             min_count: None,
             max_count: Some(0),
+            ..ExpectedEffect::default()
         };
         assert!(Effect::parse(&expected, &Base::default()).is_err());
     }

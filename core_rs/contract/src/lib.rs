@@ -24,6 +24,7 @@ pub mod json;
 pub mod life;
 mod matching;
 pub mod name;
+pub mod near;
 pub mod path;
 pub mod reason;
 pub mod score;

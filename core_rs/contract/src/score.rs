@@ -332,6 +332,7 @@ mod tests {
                 target: "/a/*".into(),
                 min_count: Some(min),
                 max_count: max,
+                ..ExpectedEffect::default()
             };
             vec![Effect::parse(&expected, &Base::default()).expect("an effect")]
         };

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::digest::hex;
 use crate::v1::{EffectSource, Error, Idempotency, Reason, ToolContract};
-use crate::{derive, reason};
+use crate::{derive, near, reason};
 
 /// Largest schema text in bytes.
 const MAX_SCHEMA_BYTES: usize = 256 * 1024;
@@ -162,7 +162,7 @@ impl Registry {
     /// UNKNOWN_TOOL, with the tool whose name is nearest.
     pub fn find(&self, name: &str) -> Result<&Arc<Tool>, Error> {
         self.get(name).ok_or_else(|| {
-            let nearest = self.tools.keys().min_by_key(|known| distance(known, name)).map_or("", String::as_str);
+            let nearest = near::nearest(name, self.tools.keys().map(String::as_str)).unwrap_or_default();
             let known: Vec<_> = self.tools.keys().map(String::as_str).collect();
             let message = format!("no tool is named `{name}`; there are {}", known.join(", "));
             reason::error(Reason::UnknownTool, message).use_tool(nearest)
@@ -273,21 +273,6 @@ impl<'a> Expansion<'a> {
 fn rejected(tool: &str, place: &str, expected: &str) -> Error {
     let message = format!("tool `{tool}`, {place}: expected {expected}");
     reason::error(Reason::SchemaRejected, message).fix_arguments(place, expected)
-}
-
-/// Edit distance (Levenshtein 1966).
-fn distance(one: &str, two: &str) -> usize {
-    let two: Vec<char> = two.chars().take(128).collect();
-    let mut row: Vec<usize> = (0..=two.len()).collect();
-    for (i, a) in one.chars().take(128).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in two.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[two.len()]
 }
 
 #[cfg(test)]

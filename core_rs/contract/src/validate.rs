@@ -2,22 +2,28 @@
 
 mod abridge;
 mod envelope;
+mod schema;
 
 use std::sync::Arc;
 
-use jsonschema::ValidationError;
-use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
 
 use crate::derive::derive;
-use crate::effect::{Base, Class, Effect, class};
+use crate::effect::{Base, Class, Effect, KINDS, class, meant_kind};
 use crate::path::{TargetError, normalise};
 use crate::tool::{Registry, Tool};
-use crate::v1::{Action, EffectKind, EffectSource, Error, FixArguments, Proposal, Reason, Remedy, Violation, remedy};
+use crate::v1::{
+    Action, EffectKind, EffectSource, Error, ExpectedEffect, FixArguments, Proposal, Reason, Remedy, Violation, remedy,
+};
 use crate::{digest, json, reason};
 
 pub use abridge::abridged;
 pub use envelope::check_actor;
+
+/// Bytes of what a violation shows of the action.
+const MAX_FOUND: usize = 200;
+/// Bytes of what a violation says was expected; all kinds of effects fit.
+const MAX_EXPECTED: usize = 800;
 
 /// Sizes that are accepted.
 #[derive(Debug, Clone, Copy)]
@@ -158,7 +164,7 @@ impl Violations {
         if self.list.len() >= self.most {
             return;
         }
-        let expected = &shorten(expected);
+        let expected = &cut(expected, MAX_EXPECTED);
         let fix = FixArguments { path: pointer.to_owned(), expected: expected.clone() };
         self.list.push(Violation {
             reason: reason.into(),
@@ -184,7 +190,10 @@ impl Violations {
             Reason::MalformedJson => {
                 format!("{place} is no valid JSON: {}; expected {}{more}", first.found, first.expected)
             }
-            _ => format!("{place}: expected {}{more}", first.expected),
+            _ => {
+                let found = if first.found.is_empty() { String::new() } else { format!("found {}, ", first.found) };
+                format!("{place}: {found}expected {}{more}", first.expected)
+            }
         };
         let error = reason::error(first.reason(), message).fix_arguments(&first.pointer, &first.expected);
         Err(error.violations(self.list))
@@ -205,55 +214,8 @@ fn check_arguments(tool: &Tool, action: &Action, limits: &Limits, found: &mut Vi
             return Value::Null;
         }
     };
-    for error in tool.validator().iter_errors(&arguments) {
-        let (pointer, expected) = explain(&error);
-        found.add(Reason::InvalidArguments, &pointer, &expected, &error.instance().to_string());
-    }
+    schema::check(tool, &arguments, found);
     arguments
-}
-
-/// One step of a JSON pointer (RFC 6901, section 3).
-fn escape_pointer(name: &str) -> String {
-    shorten(&name.replace('~', "~0").replace('/', "~1"))
-}
-
-/// Where a schema error is and what was expected there.
-fn explain(error: &ValidationError<'_>) -> (String, String) {
-    let at = format!("/arguments{}", error.instance_path());
-    match error.kind() {
-        ValidationErrorKind::Required { property } => {
-            let name = property.as_str().unwrap_or_default();
-            (format!("{at}/{}", escape_pointer(name)), "this argument, which is required".into())
-        }
-        ValidationErrorKind::AdditionalProperties { unexpected } => {
-            let name = unexpected.first().map_or("", String::as_str);
-            (
-                format!("{at}/{}", escape_pointer(name)),
-                format!("no argument of this name; remove {}", unexpected.join(", ")),
-            )
-        }
-        kind => (at, expectation(kind).unwrap_or_else(|| format!("that {}", error.masked_with("it")))),
-    }
-}
-
-/// The common rules of a schema as what a value should have been.
-fn expectation(kind: &ValidationErrorKind) -> Option<String> {
-    Some(match kind {
-        ValidationErrorKind::Type { kind: TypeKind::Single(one) } => format!("a value of type {one}"),
-        ValidationErrorKind::Type { kind: TypeKind::Multiple(many) } => {
-            let names: Vec<_> = many.iter().map(|one| one.to_string()).collect();
-            format!("a value of type {}", names.join(" or "))
-        }
-        ValidationErrorKind::Pattern { pattern } => format!("text that matches `{pattern}`"),
-        ValidationErrorKind::Enum { options } => format!("one of {options}"),
-        ValidationErrorKind::Minimum { limit } => format!("at least {limit}"),
-        ValidationErrorKind::Maximum { limit } => format!("at most {limit}"),
-        ValidationErrorKind::MinLength { limit } => format!("at least {limit} characters"),
-        ValidationErrorKind::MaxLength { limit } => format!("at most {limit} characters"),
-        ValidationErrorKind::MaxItems { limit } => format!("at most {limit} items"),
-        ValidationErrorKind::MaxProperties { limit } => format!("at most {limit} entries"),
-        _ => return None,
-    })
 }
 
 /// Where a path leads must not depend on who reads it: what is authorised lexically is what the host
@@ -303,8 +265,8 @@ fn check_expectations(action: &Action, base: &Base<'_>, limits: &Limits, found: 
             found.add(
                 Reason::InvalidEffect,
                 &format!("/expect/{index}/kind"),
-                "a kind such as `file.delete`",
-                &expected.kind.to_string(),
+                &expected_kind(&expected.unknown_kind),
+                &found_kind(expected),
             );
             continue;
         }
@@ -327,12 +289,30 @@ fn check_expectations(action: &Action, base: &Base<'_>, limits: &Limits, found: 
     declared
 }
 
+/// The kinds that may be declared, and the one that was likely meant.
+fn expected_kind(given: &str) -> String {
+    let listed: Vec<&str> = KINDS.iter().map(|(_, name)| *name).collect();
+    let meant = meant_kind(given).map_or(";".to_owned(), |kind| format!("; did you mean `{kind}`?"));
+    format!("a kind of effect{meant} there are {}", listed.join(", "))
+}
+
+fn found_kind(expected: &ExpectedEffect) -> String {
+    match (expected.unknown_kind.as_str(), expected.kind) {
+        ("", 0) => "no kind".to_owned(),
+        ("", number) => format!("the number {number}"),
+        (text, _) => format!("`{}`", abridge::quoted(text)),
+    }
+}
+
 fn shorten(text: &str) -> String {
-    const MOST: usize = 200;
-    if text.len() <= MOST {
+    cut(text, MAX_FOUND)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
         return text.to_owned();
     }
-    let end = (0..=MOST - 3).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=most - 3).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     format!("{}…", &text[..end])
 }
 

@@ -358,8 +358,7 @@ fn within_permit(admitted: &Admitted, observation: &Observation) -> Result<(), E
     let declare = |effect: &ObservedEffect| ExpectedEffect {
         kind: effect.kind,
         target: effect.target.clone(),
-        min_count: None,
-        max_count: None,
+        ..ExpectedEffect::default()
     };
     let remedy = remedy::Kind::DeclareEffect(DeclareEffect { effects: effects.iter().map(declare).collect() });
     Err(Error::with(Reason::EffectNotPermitted, message, remedy))

@@ -155,8 +155,8 @@ def _error(grid: Table, error: Mapping[str, Any] | None) -> None:
         return
     grid.add_row(_label("error"), Text.assemble((error["reason"], "bold red"), "  ") + shown(error["message"]))
     for violation in error["violations"]:
-        found = f", found {violation['found']}" if violation["found"] else ""
-        _row(grid, violation["pointer"] or "/", f"expected {violation['expected']}{found}", "yellow")
+        found = f"found {violation['found']}, " if violation["found"] else ""
+        _row(grid, violation["pointer"] or "/", f"{found}expected {violation['expected']}", "yellow")
     for policy in error["policies"]:
         effect = f"  on {policy['effect']}" if policy["effect"] else ""
         _row(grid, "policy", f"{policy['id']}: {policy['reason']}{effect}")

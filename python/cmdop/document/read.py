@@ -5,6 +5,7 @@ Only the shape is checked here, all faults at once; what the words mean is check
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -37,14 +38,20 @@ Expected: TypeAlias = Expect | v1.ExpectedEffect | str
 def expected_effect(expect: Expected) -> v1.ExpectedEffect:
     """The message for an expected effect given as `Expect`, as `KIND:TARGET` or as the message itself.
 
-    A kind that is not in the language is sent as unspecified: the server names it among the faults.
+    A kind that is not in the language is sent as the text that it is: the server names it among the faults.
     """
     if isinstance(expect, v1.ExpectedEffect):
         return expect
     if isinstance(expect, str):
         return parse_expect(expect)
     kind = KINDS.get(expect.kind, v1.EffectKind.EFFECT_KIND_UNSPECIFIED)
-    return v1.ExpectedEffect(kind=kind, target=expect.target, min_count=expect.min_count, max_count=expect.max_count)
+    return v1.ExpectedEffect(
+        kind=kind,
+        target=expect.target,
+        min_count=expect.min_count,
+        max_count=expect.max_count,
+        unknown_kind="" if kind else expect.kind,
+    )
 
 
 def parse_expect(text: str) -> v1.ExpectedEffect:
@@ -93,7 +100,7 @@ def action_from_document(document: object) -> v1.Action:
         place = first.pointer or "the whole text"
         proto = v1.Error(
             reason=v1.Reason.REASON_MALFORMED_JSON,
-            message=f"the call has not the expected shape: {place} is {first.found}, expected {first.expected}{more}",
+            message=f"the call has not the expected shape: {place}: found {first.found}, expected {first.expected}{more}",
             remedy=first.remedy,
             violations=faults,
         )
@@ -117,9 +124,10 @@ def _fields(value: object, pointer: str, known: Mapping[str, type], faults: list
         name = str(name)
         place = f"{pointer}/{_escaped(name)}"
         if name not in known:
-            found_name = _SURROGATE.sub("\ufffd", name)
-            place = _SURROGATE.sub("\ufffd", place)
-            faults.append(_fault(place, f"one of the fields {_listed(known)}", found_name))
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean `{near[0]}`?" if near else ";"
+            expected = f"no such field{meant} there are {_listed(known)}"
+            faults.append(_fault(_SURROGATE.sub("\ufffd", place), expected, _shown(entry)))
         elif entry is None and name in ("min_count", "max_count"):
             continue
         elif not _fits(entry, known[name]):

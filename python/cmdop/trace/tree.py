@@ -252,7 +252,8 @@ def _result(branch: Tree, document: Document) -> None:
 def _error(branch: Tree, error: Document) -> None:
     line = _line(branch, f"error {error['reason']}: {error['message']}", "red")
     for fault in error["violations"]:
-        _line(line, f"{fault['pointer'] or '/'}: expected {fault['expected']}, found {_short(fault['found'])}")
+        found = f"found {_short(fault['found'])}, " if fault["found"] else ""
+        _line(line, f"{fault['pointer'] or '/'}: {found}expected {fault['expected']}")
     for policy in error["policies"]:
         _line(line, f"policy {policy['id']}: {policy['reason']}")
     if (remedy := error["remedy"]) is not None:

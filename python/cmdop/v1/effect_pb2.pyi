@@ -87,16 +87,18 @@ FILE_TYPE_SOCKET: FileType
 FILE_TYPE_DEVICE: FileType
 
 class ExpectedEffect(_message.Message):
-    __slots__ = ("kind", "target", "min_count", "max_count")
+    __slots__ = ("kind", "target", "min_count", "max_count", "unknown_kind")
     KIND_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     MIN_COUNT_FIELD_NUMBER: _ClassVar[int]
     MAX_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_KIND_FIELD_NUMBER: _ClassVar[int]
     kind: EffectKind
     target: str
     min_count: int
     max_count: int
-    def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., target: _Optional[str] = ..., min_count: _Optional[int] = ..., max_count: _Optional[int] = ...) -> None: ...
+    unknown_kind: str
+    def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., target: _Optional[str] = ..., min_count: _Optional[int] = ..., max_count: _Optional[int] = ..., unknown_kind: _Optional[str] = ...) -> None: ...
 
 class PredictedEffect(_message.Message):
     __slots__ = ("kind", "target", "certain", "source", "containable")

@@ -22,6 +22,10 @@ pub struct ExpectedEffect {
     /// How often at most. Absent means no limit.
     #[prost(uint32, optional, tag = "4")]
     pub max_count: ::core::option::Option<u32>,
+    /// What stood where the kind should, if the sender knows no kind of that text: the kind is then
+    /// unspecified, and the refusal says what was given.
+    #[prost(string, tag = "5")]
+    pub unknown_kind: ::prost::alloc::string::String,
 }
 /// An effect that analysis of the arguments says may happen. Never a promise that nothing else does.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1245,6 +1249,8 @@ pub struct Call {
     /// Set once the state is final.
     #[prost(enumeration = "Outcome", tag = "4")]
     pub outcome: i32,
+    /// Of a call that its preview got held or refused: effect, policies and reason of that, beside what
+    /// was permitted before.
     #[prost(message, optional, tag = "5")]
     pub decision: ::core::option::Option<Decision>,
     #[prost(message, optional, tag = "6")]

@@ -43,7 +43,7 @@ fn is_oversized(proposal: &Proposal, limits: &Limits) -> bool {
             || is_longer(&action.intent, limits.intent_chars)
             || action.arguments_json.len() > limits.arguments_bytes
             || action.expect.len() > limits.expected_effects
-            || action.expect.iter().any(|effect| effect.target.len() > limits.target_bytes)
+            || action.expect.iter().any(|it| it.target.len() > limits.target_bytes || long(&it.unknown_kind))
     }) || proposal.actor.as_ref().is_some_and(|actor| {
         [&actor.tenant, &actor.user, &actor.agent, &actor.run, &actor.session].into_iter().any(long)
     }) || long(&proposal.idempotency_key)
@@ -67,6 +67,7 @@ fn abridge_action(action: &mut Action, limits: &Limits) {
         if effect.target.len() > limits.target_bytes {
             effect.target = stand_in(&effect.target);
         }
+        shrink(&mut effect.unknown_kind, name::MAX_CHARS);
     }
 }
 

@@ -132,7 +132,7 @@ fn what_a_violation_shows_is_bounded_and_points_exactly() {
     let name = "x".repeat(10_000);
     let error = check(action("files.read", &format!(r#"{{"path":"/a","{name}":1,"a/~b":2}}"#))).expect_err("unknown");
     assert!(
-        error.violations.iter().all(|it| it.expected.len() <= 200 && it.found.len() <= 200 && it.pointer.len() < 300)
+        error.violations.iter().all(|it| it.expected.len() <= 800 && it.found.len() <= 200 && it.pointer.len() < 300)
     );
 
     let error = check(action("files.read", r#"{"path":"/a","a/~b":2}"#)).expect_err("unknown");
@@ -140,7 +140,13 @@ fn what_a_violation_shows_is_bounded_and_points_exactly() {
 
     let mut counts = action("terminal.exec", r#"{"command":"rm x","cwd":"/srv"}"#);
     let kind = EffectKind::FileDelete.into();
-    counts.expect = vec![ExpectedEffect { kind, target: "x".into(), min_count: Some(2), max_count: Some(1) }];
+    counts.expect = vec![ExpectedEffect {
+        kind,
+        target: "x".into(),
+        min_count: Some(2),
+        max_count: Some(1),
+        ..ExpectedEffect::default()
+    }];
     assert_eq!(pointers(&check(counts).expect_err("counts")), ["/expect/0/min_count"]);
 }
 
@@ -167,6 +173,53 @@ fn what_was_expected_reads_as_an_instruction() {
     let said: Vec<_> = error.violations.iter().map(|one| (one.pointer.as_str(), one.expected.as_str())).collect();
     let cwd = ("/arguments/cwd", "a normalised absolute path, such as `/srv/app`");
     assert_eq!(said, [("/arguments/timeout_s", "a value of type integer"), cwd]);
+    assert_eq!(error.message, r#"/arguments/timeout_s: found "5", expected a value of type integer (and 1 more)"#);
+
+    for (tool, arguments, pointer, expected, found) in [
+        ("terminal.exec", r#"{"command":"ls","cwd":"/","timeout":5}"#, "timeout", "did you mean `timeout_s`?", "5"),
+        (
+            "terminal.exec",
+            r#"{"command":"ls","cwd":"/","colour":{"a":1}}"#,
+            "colour",
+            "there are `argv`, ",
+            r#"{"a":1}"#,
+        ),
+        ("terminal.exec", r#"{"cwd":"/"}"#, "command", "`command`, which is required: The command line", "nothing"),
+        ("terminal.exec", r#"{"command":"ls","argv":["ls"],"cwd":"/"}"#, "command", "nothing: Either", r#""ls""#),
+        ("files.write", r#"{"path":"/a","content":"","mode":"rw"}"#, "mode", "text that matches `", r#""rw""#),
+        (
+            "deploy.plan",
+            r#"{"root":"/a","release":"a","source":"/b","check_before":{}}"#,
+            "check_before/port",
+            "Port on",
+            "nothing",
+        ),
+    ] {
+        let error = check(action(tool, arguments)).expect_err(arguments);
+        let violation = &error.violations[0];
+        assert_eq!(violation.pointer, format!("/arguments/{pointer}"), "{arguments}");
+        assert!(violation.expected.contains(expected), "{expected} in {}", violation.expected);
+        assert_eq!(violation.found, found);
+    }
+}
+
+#[test]
+fn an_unknown_kind_of_effect_is_answered_with_what_was_given_and_what_there_is() {
+    for (kind, unknown_kind, found, meant) in [
+        (0, "file.remove", "`file.remove`", "did you mean `file.delete`?"),
+        (0, "nonsense", "`nonsense`", "a kind of effect; there are file.create, "),
+        (0, "", "no kind", "there are file.create, "),
+        (999, "", "the number 999", "there are file.create, "),
+    ] {
+        let mut wrong = action("terminal.exec", r#"{"command":"ls","cwd":"/"}"#);
+        let unknown_kind = unknown_kind.into();
+        wrong.expect = vec![ExpectedEffect { kind, target: "/x".into(), unknown_kind, ..ExpectedEffect::default() }];
+        let error = check(wrong).expect_err(found);
+        let violation = &error.violations[0];
+        assert_eq!((violation.pointer.as_str(), violation.found.as_str()), ("/expect/0/kind", found));
+        assert!(violation.expected.contains(meant) && violation.expected.ends_with("process.spawn"), "{violation:?}");
+        assert!(error.message.contains(found), "{}", error.message);
+    }
 }
 
 #[test]
@@ -224,7 +277,11 @@ fn every_name_of_a_proposal_has_the_same_grammar_and_all_wrong_ones_are_told_at_
 #[test]
 fn what_is_refused_for_its_size_leaves_its_length_and_digest() {
     let limits = Limits::default();
-    let fields: [fn(&mut Proposal, String); 7] = [
+    let fields: [fn(&mut Proposal, String); 8] = [
+        |proposal, text| {
+            let effect = ExpectedEffect { unknown_kind: text, ..ExpectedEffect::default() };
+            proposal.action.as_mut().expect("an action").expect = vec![effect];
+        },
         |proposal, text| proposal.action.as_mut().expect("an action").intent = text,
         |proposal, text| proposal.action.as_mut().expect("an action").arguments_json = text,
         |proposal, text| proposal.action.as_mut().expect("an action").tool = text,

@@ -123,7 +123,7 @@ fn uncovered(validated: &Validated, predicted: &[&Finding]) -> Vec<ExpectedEffec
             kind: finding.kind.into(),
             target: finding.target.to_string(),
             min_count: finding.either.then_some(0),
-            max_count: None,
+            ..ExpectedEffect::default()
         };
         if !missing.contains(&effect) {
             missing.push(effect);
