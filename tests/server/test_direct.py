@@ -40,6 +40,44 @@ def test_a_declared_command_runs_directly_and_is_measured(auto_up: Up) -> None:
     assert (auto_up.fixture / path.lstrip("/")).exists()
 
 
+def test_what_cannot_be_held_to_its_permit_directly_is_previewed_and_commits_by_itself(auto_up: Up) -> None:
+    """More neighbours than direct mode seals one by one."""
+    crowded = auto_up.fixture / "srv/app/crowded"
+    crowded.mkdir()
+    for number in range(300):
+        (crowded / str(number)).touch()
+    path = "/srv/app/crowded/new.txt"
+    code, call = auto_up.call(
+        *(*KEYS, "--arg", f"command=touch {path}", "--expect", f"file.create:{path}", "--intent", "leave a note")
+    )
+    assert code == 0, call
+    assert call["decision"]["stage"] == "preview"
+    assert "runs on a private copy first" in call["decision"]["reason"]
+    assert [(effect["kind"], effect["target"]) for effect in call["observed"]] == [("file.create", path)]
+    assert call["scores"]["clean"] is True
+    assert (crowded / "new.txt").exists()
+
+
+def test_what_a_person_lets_stay_runs_on_and_is_listed_with_its_call(auto_up: Up) -> None:
+    seconds = f"{600_000 + os.getpid()}"
+    code, held = auto_up.call(
+        *(*KEYS, "--arg", f"command=nohup sleep {seconds} &", "--expect", "process.leave_running:sleep"),
+        *("--intent", "keep a worker"),
+    )
+    assert code == 4, held
+    code, _ = auto_up.call("approvals", "approve", held["approval_id"])
+    assert code == 0, auto_up.call("calls", "show", held["call_id"])[1]["error"]
+    code, call = auto_up.call("calls", "show", held["call_id"])
+    assert (code, call["decision"]["stage"], call["outcome"]) == (0, "apply", "applied"), call
+    stayed = [effect for effect in call["observed"] if effect["kind"] == "process.leave_running"]
+    assert [effect["target"] for effect in stayed] == ["sleep"], call
+    listed, looked = auto_up.call("call", "process.list", "--host", "local", "--arg", "name=sleep", "--intent", "look")
+    assert listed == 0, looked
+    processes = looked["result"]["processes"]
+    mine = [process for process in processes if seconds in process["command"]]
+    assert [process.get("left_by") for process in mine] == [held["call_id"]]
+
+
 def test_what_is_not_foreseen_is_previewed_as_before(auto_up: Up) -> None:
     code, call = auto_up.call(*(*KEYS, "--arg", "command=./cleanup.sh", "--intent", "free disk space"))
     assert code != 0

@@ -3,8 +3,8 @@
 use crate::life::{Input, NotInTable, is_final, next};
 use crate::reason;
 use crate::v1::{
-    self, ApprovalStatus, Call, CallState, Event, Observation, Outcome, PolicyEffect, PolicyRef, Reason, Report, Stage,
-    ToolResult, event::Kind,
+    self, ApprovalStatus, Call, CallState, Decision, Event, Observation, Outcome, PolicyEffect, PolicyRef, Reason,
+    Report, Stage, ToolResult, event::Kind,
 };
 
 /// Why an event does not belong to a call.
@@ -101,6 +101,11 @@ fn check_references(call: &Call, kind: &Kind) -> Result<(), Error> {
         call.approval.as_ref().is_some_and(|it| it.approval_id == approval_id && status.contains(&it.status()))
     };
     match kind {
+        Kind::CallDecided(decided) if call.state() != CallState::Proposed => {
+            let stage = decided.decision.as_ref().map_or(Stage::Unspecified, Decision::stage);
+            let falls_back = last.is_some_and(|permit| permit.stage() == Stage::Apply) && stage == Stage::Preview;
+            falls_back.then_some(()).ok_or(Error::OtherPermit)
+        }
         Kind::ApprovalDecided(decided) => {
             // An approval can still expire or become void after it was given, until a permit uses it.
             let open = open(&decided.approval_id, &[ApprovalStatus::Pending, ApprovalStatus::Approved]);
@@ -271,11 +276,27 @@ mod tests {
     use super::*;
     use crate::v1::{
         Approval, ApprovalDecided, CallDecided, CallHeld, CallPermitted, CallPreviewed, CallProposed, CallSettled,
-        CallStarted, Decision, Permit, Proposal,
+        CallStarted, Permit, Proposal,
     };
 
     fn event(kind: Kind) -> Event {
         Event { at: 7, subject: "c".into(), kind: Some(kind) }
+    }
+
+    #[test]
+    fn only_what_was_to_run_directly_falls_back_and_only_to_a_preview() {
+        let decided = |stage: Stage| {
+            let decision = Some(Decision { stage: stage.into(), ..Decision::default() });
+            Kind::CallDecided(CallDecided { decision, ..CallDecided::default() })
+        };
+        let fallen = [permitted("p", Stage::Apply, ""), decided(Stage::Preview), permitted("q", Stage::Preview, "")];
+        let call = fold(fallen).expect("it falls back");
+        assert_eq!((call.state(), call.permits.len()), (CallState::Permitted, 2));
+        for (permit, decision) in [(Stage::Apply, Stage::Apply), (Stage::Preview, Stage::Preview)] {
+            assert_eq!(fold([permitted("p", permit, ""), decided(decision)]), Err(Error::OtherPermit), "{permit:?}");
+        }
+        let previewed = [permitted("p", Stage::Preview, ""), previewed("p"), decided(Stage::Preview)];
+        assert!(matches!(fold(previewed), Err(Error::NotInTable(_))), "nothing falls back behind a preview");
     }
 
     #[test]

@@ -71,6 +71,9 @@ pub const TABLE: &[(CallState, Input, CallState)] = {
         (S::Permitted, I::Apply, S::Applied),
         (S::Permitted, I::Leave, S::NotApplied),
         (S::Permitted, I::Lose, S::Unknown),
+        // The host cannot run it directly, and nothing ran: decided anew, for a preview.
+        (S::Permitted, I::Decide, S::Proposed),
+        (S::Running, I::Decide, S::Proposed),
         (S::Running, I::Preview, S::Previewed),
         (S::Running, I::Apply, S::Applied),
         (S::Running, I::Leave, S::NotApplied),

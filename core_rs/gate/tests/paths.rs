@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use cmdop_contract::v1::{ApprovalStatus, ApprovalVerdict, CallState, Outcome, Reason, Stage};
-use support::{HostEnd, Life, failure, observed, read_secret, report, touch, within, write};
+use support::{HostEnd, Life, failure, observed, on_disk, read_secret, report, touch, within, write};
 
 fn reason(call: &cmdop_contract::v1::Call) -> Reason {
     call.error.as_ref().map_or(Reason::Unspecified, cmdop_contract::v1::Error::reason)
@@ -52,6 +52,55 @@ fn a_command_that_does_what_it_declared_is_previewed_and_commits_by_itself() {
         assert!(call.score.expect("a score").clean);
         host.acknowledged(&commit).await;
     });
+}
+
+#[test]
+fn what_a_host_cannot_run_directly_is_previewed_and_commits_by_itself() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::confining(&life).await;
+        let mut ticket = life.gate.submit(touch("auto", "k")).await.expect("taken");
+        let direct = host.execute().await;
+        assert_eq!(direct.stage(), Stage::Apply);
+        host.started(&direct).await;
+        host.report(failure(&direct, Outcome::NotApplied, Reason::DirectUnavailable)).await;
+        host.acknowledged(&direct).await;
+        let preview = host.execute().await;
+        assert_eq!((preview.stage(), &preview.effects), (Stage::Preview, &direct.effects));
+        let recorded = on_disk(dir.path(), &preview.call_id).await.expect("recorded");
+        assert_eq!((recorded.state(), recorded.permits.len()), (CallState::Permitted, 2));
+        let why = recorded.decision.expect("a decision").reason;
+        assert_eq!(why, "the host says why, so it runs on a private copy first");
+        host.report_created(&preview).await;
+        host.acknowledged(&preview).await;
+        let commit = host.execute().await;
+        assert_eq!(commit.stage(), Stage::Commit);
+        host.report_created(&commit).await;
+        let call = life.settled(&mut ticket).await;
+        assert_eq!((call.state(), call.permits.len()), (CallState::Applied, 3));
+        assert!(call.score.expect("a score").clean);
+    });
+}
+
+#[test]
+fn only_a_host_that_ran_nothing_gets_a_preview_instead() {
+    for (outcome, why) in [
+        (Outcome::NotApplied, Reason::PathNotFound),
+        (Outcome::Unknown, Reason::DirectUnavailable),
+        (Outcome::Applied, Reason::DirectUnavailable),
+    ] {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let life = Life::begin(&dir);
+        life.run(async {
+            let mut host = HostEnd::confining(&life).await;
+            let mut ticket = life.gate.submit(touch("auto", "k")).await.expect("taken");
+            let direct = host.execute().await;
+            host.report(failure(&direct, outcome, why)).await;
+            let call = within(ticket.settled_or_unknown()).await.expect("a call");
+            assert_eq!((call.outcome(), call.permits.len()), (outcome, 1), "{why:?}");
+        });
+    }
 }
 
 #[test]

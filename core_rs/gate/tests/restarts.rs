@@ -50,6 +50,40 @@ fn die_with_a_permit(dir: &TempDir, proposal: v1::Proposal, previewed: bool) -> 
     permit
 }
 
+/// Lives until a host that cannot run a call directly has the permit of its preview, and dies.
+fn die_fallen_back(dir: &TempDir) -> Permit {
+    let life = Life::begin(dir);
+    let preview = life.run(async {
+        let mut host = HostEnd::confining(&life).await;
+        life.gate.submit(touch("auto", "k")).await.expect("taken");
+        let direct = host.execute().await;
+        host.report(failure(&direct, Outcome::NotApplied, Reason::DirectUnavailable)).await;
+        host.acknowledged(&direct).await;
+        host.execute().await
+    });
+    life.crash();
+    preview
+}
+
+#[test]
+fn what_fell_back_to_a_preview_goes_on_with_it() {
+    let dir = directory();
+    let preview = die_fallen_back(&dir);
+    assert_eq!(preview.stage(), Stage::Preview);
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::confining(&life).await;
+        host.inquired(&preview).await;
+        host.report_created(&preview).await;
+        host.acknowledged(&preview).await;
+        let commit = host.execute().await;
+        assert_eq!(commit.stage(), Stage::Commit);
+        host.report_created(&commit).await;
+        let call = reaches(&life, &preview.call_id, &[CallState::Applied]).await;
+        assert_eq!(call.permits.len(), 3);
+    });
+}
+
 /// Lives until the call is held, and dies; `last` may still do something.
 fn die_held(dir: &TempDir, proposal: v1::Proposal, ttl: Duration, last: impl AsyncFnOnce(&Life, &Approval)) -> Call {
     let life = Life::with(dir, |setup| setup.options.approval_ttl = ttl);

@@ -4,6 +4,7 @@
 
 mod handle;
 mod orphan;
+mod pairs;
 mod upper;
 
 use std::cell::RefCell;
@@ -26,8 +27,9 @@ use crate::native::beneath::Root;
 use crate::native::measure::Stamp;
 use crate::notable;
 use crate::sandbox::{Layer, is_mask};
-use handle::{Handle, handle_of, origin};
-use upper::{difference, foreign_attributes, is_opaque, redirect, redirected, shallow, state};
+use handle::{Handle, origin};
+use pairs::Names;
+use upper::{difference, foreign_attributes, is_opaque, redirect, shallow, state};
 
 /// Effects that are listed; a layer with more is never committed.
 const MAX_EFFECTS: usize = 100_000;
@@ -166,14 +168,6 @@ struct Walk {
     arrived: Vec<(PathBuf, PathBuf, Handle)>,
 }
 
-/// Names of one inode of the layer.
-#[derive(Default)]
-struct Names {
-    nlink: u64,
-    /// Each with where on the machine that was before; none of what is new.
-    places: Vec<(PathBuf, Option<PathBuf>)>,
-}
-
 impl Walk {
     fn new(layer: &Layer) -> Result<Self, Error> {
         let place = |bytes: &Vec<u8>| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
@@ -195,25 +189,6 @@ impl Walk {
             gone: Vec::new(),
             arrived: Vec::new(),
         })
-    }
-
-    /// Finds the directories that were renamed, before anything is said of where they were.
-    fn find_moved(&mut self, upper: &Path, source: &Path, top: &Path) -> Result<(), Error> {
-        let doing = || Error::io(format!("read the layer at {}", source.display()));
-        for entry in fs::read_dir(upper).map_err(doing())? {
-            let entry = entry.map_err(doing())?;
-            if !entry.file_type().map_err(doing())?.is_dir() {
-                continue;
-            }
-            let natural = source.join(entry.file_name());
-            let from = redirected(&entry.path(), source, top).unwrap_or_else(|| natural.clone());
-            if from != natural {
-                self.moved.insert(from.clone());
-                self.moved_here.insert(entry.path(), from.clone());
-            }
-            self.find_moved(&entry.path(), &from, top)?;
-        }
-        Ok(())
     }
 
     /// What changes in a directory of the layer that is at `place` and shows `source` of the machine, or
@@ -315,70 +290,6 @@ impl Walk {
         self.unsupported.push(why);
         let change = FileChange { before: Some(shallow(before)), after: Some(shallow(after)), ..FileChange::default() };
         self.note(EffectKind::FileModify, place, 1, after.len(), change);
-    }
-
-    /// A directory that was moved, with what changes in it.
-    fn renamed(&mut self, upper: &Path, after: &fs::Metadata, place: &Path, from: &Path) -> Result<(), Error> {
-        let before = from.symlink_metadata().map_err(Error::io(format!("measure {}", from.display())))?;
-        let standing = self.standing(from, Extent::Tree)?;
-        let (entries, _) = self.note_notable(EffectKind::FileRename, from)?;
-        self.note_rename(place, from, &shallow(&before), &shallow(after), standing.entries - entries);
-        self.push_rename(place, from)?;
-        self.changed(upper, after, place, from, &before, false)
-    }
-
-    fn push_rename(&mut self, place: &Path, from: &Path) -> Result<(), Error> {
-        let standing = Some(self.standing(from, Extent::Itself)?);
-        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
-        let kind = Kind::Rename.into();
-        self.changes.push(Change { path: bytes(place), from: bytes(from), standing, kind, ..Change::default() });
-        Ok(())
-    }
-
-    fn note_rename(&mut self, place: &Path, from: &Path, before: &FileState, after: &FileState, entries: u64) {
-        let other = |path: &Path| escape(path.as_os_str().as_bytes());
-        let gone = FileChange { before: Some(before.clone()), renamed: other(place), ..FileChange::default() };
-        let come = FileChange { after: Some(after.clone()), renamed: other(from), ..FileChange::default() };
-        self.note(EffectKind::FileRename, from, entries, 0, gone);
-        self.note(EffectKind::FileCreate, place, 1, 0, come);
-    }
-
-    /// Tells what moved from what went: a new file that is a file of the machine, unchanged, was renamed.
-    fn pair(&mut self) -> Result<(), Error> {
-        let mut gone: Vec<_> = std::mem::take(&mut self.gone);
-        gone.retain(|path| !self.moved.contains(path));
-        for (place, upper, handle) in std::mem::take(&mut self.arrived) {
-            let is_origin = |path: &&PathBuf| handle_of(path).is_some_and(|found| found == handle);
-            let Some(from) = gone.iter().find(is_origin).cloned() else { continue };
-            let doing = || Error::io(format!("measure {}", from.display()));
-            let (before, after) =
-                (from.symlink_metadata().map_err(doing())?, upper.symlink_metadata().map_err(doing())?);
-            let (old, new) = (state(&from, &before)?, state(&upper, &after)?);
-            let mtime = |it: &fs::Metadata| (it.mtime(), it.mtime_nsec());
-            if before.nlink() != 1 {
-                self.unsupported.push(format!("{}: a file with several names moved (hard links)", from.display()));
-                continue;
-            }
-            if old != new || mtime(&before) != mtime(&after) {
-                continue;
-            }
-            gone.retain(|path| *path != from);
-            let target = escape(place.as_os_str().as_bytes());
-            // What stood there before may have gone elsewhere, which is said of the same path.
-            self.effects.retain(|effect| effect.target != target || effect.kind() != EffectKind::FileCreate);
-            self.changes.retain(|change| change.path != place.as_os_str().as_bytes() || change.kind() != Kind::Place);
-            self.note_rename(&place, &from, &old, &new, 1);
-            self.push_rename(&place, &from)?;
-        }
-        let renamed: Vec<PathBuf> = self.changes.iter().filter(|it| it.kind() == Kind::Rename).map(from_of).collect();
-        for path in gone {
-            if renamed.iter().any(|from| from.starts_with(&path)) {
-                self.unsupported
-                    .push(format!("{}: a directory that goes and of which a part is elsewhere", path.display()));
-            }
-            self.deleted(&path)?;
-        }
-        Ok(())
     }
 
     fn changed(
@@ -551,47 +462,6 @@ impl Walk {
         Ok(())
     }
 
-    /// Gives new names of one file one inode again, or refuses what cannot be told for certain.
-    fn link(&mut self) -> Result<(), Error> {
-        for names in std::mem::take(&mut self.links).into_values() {
-            let first = &names.places[0].0;
-            let mut refuse = |why: &str| self.unsupported.push(format!("{}: {why} (hard links)", first.display()));
-            if names.places.len() as u64 != names.nlink {
-                refuse("a file with names elsewhere");
-                continue;
-            }
-            let changes = |place: &Path| self.changes.iter().find(|it| it.path == place.as_os_str().as_bytes());
-            let is_placed = |place: &Path| changes(place).is_some_and(|it| it.kind() == Kind::Place);
-            let stays: Vec<_> = names.places.iter().filter(|(place, _)| !is_placed(place)).collect();
-            if stays.iter().any(|(place, was)| was.is_none() || changes(place).is_some()) || stays.len() > 1 {
-                refuse("a file that gets a further name and changes besides");
-                continue;
-            }
-            // What stands at that place now is another file, and would be the one that is linked.
-            if stays.iter().any(|(place, was)| was.as_ref() != Some(place)) {
-                refuse("a file linked where directories move");
-                continue;
-            }
-            let stays = stays.first().map(|(place, _)| place.clone());
-            let standing = stays.as_deref().map(|place| self.standing(place, Extent::Itself)).transpose()?;
-            let other = stays.clone().unwrap_or_else(|| first.clone());
-            for (place, _) in names.places.iter().filter(|(place, _)| *place != other) {
-                let target = escape(place.as_os_str().as_bytes());
-                let of_place = self.effects.iter_mut().filter(|it| it.target == target);
-                for file in of_place.filter_map(|effect| effect.file.as_mut()) {
-                    file.linked = escape(other.as_os_str().as_bytes());
-                }
-                if let Some(standing) = &standing {
-                    for change in self.changes.iter_mut().filter(|it| it.path == place.as_os_str().as_bytes()) {
-                        change.linked = other.as_os_str().as_bytes().to_vec();
-                        change.linked_standing = Some(standing.clone());
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Something else stands where the layer's mount was: what was changed there can be compared with
     /// nothing.
     fn lost(&mut self, upper: &Path, lower: &Path) -> Result<(), Error> {
@@ -619,8 +489,4 @@ impl Walk {
         let conflicts = self.conflicts.into_inner().into_iter().collect();
         Difference { observation: Some(observation), changes: self.changes, unsupported: self.unsupported, conflicts }
     }
-}
-
-fn from_of(change: &Change) -> PathBuf {
-    PathBuf::from(std::ffi::OsStr::from_bytes(&change.from))
 }

@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::network::Network;
-use crate::sandbox::{Kind, Layer, Size, Told};
+use crate::sandbox::{Answer, Kind, Layer, Size, Told};
 use crate::spawned::Processes;
 use crate::spawner::Spawner;
 use crate::{Admitted, Error};
@@ -33,6 +33,9 @@ pub(crate) use survey::{remove, survey};
 
 /// Largest piece of output that is passed on at once.
 const PIECE: usize = 32 * 1024;
+/// How long after its command's end a process may become the program that may stay: a shell that does not
+/// wait for `nohup sleep &` ends before there is a `sleep`.
+const BECOMING: Duration = Duration::from_secs(1);
 /// How long nothing is to be read from who is stopped, until everything was read.
 const QUIET: Duration = Duration::from_millis(20);
 
@@ -285,12 +288,30 @@ struct Heard {
     said: Vec<u8>,
     /// Who was told to stay when init asked, by its number in its own namespace.
     stay: Vec<i32>,
+    /// When init asked first.
+    asked: Option<Instant>,
     is_answered: bool,
 }
 
 impl Heard {
     fn told(&self) -> Told {
         Told::read(&self.said)
+    }
+
+    /// Says who may stay; or to ask again, while somebody may still become who may.
+    fn answer(&mut self, told: &Told, control: &Control, leaves: &[PermittedEffect]) {
+        let stay = left::choose(&told.left, leaves);
+        let is_early = self.asked.get_or_insert_with(Instant::now).elapsed() < BECOMING;
+        let is_early = is_early && stay.len() < told.left.len();
+        if is_early {
+            // What is left is told anew.
+            let known = Told { held: told.held.clone(), init: told.init, ..Told::default() };
+            self.said = prost::Message::encode_length_delimited_to_vec(&known);
+        } else {
+            self.stay.clone_from(&stay);
+            self.is_answered = true;
+        }
+        control.answer(Answer { stay: if is_early { Vec::new() } else { stay }, is_early });
     }
 
     /// Adds to the report until it tells the end, or the other side is gone. Everybody but init is dead or
@@ -308,9 +329,7 @@ impl Heard {
                         groups.get_or_init(|| cgroup::Group::of(held));
                     }
                     if told.asks && !self.is_answered {
-                        self.stay = left::choose(&told.left, leaves);
-                        self.is_answered = true;
-                        control.answer(&self.stay);
+                        self.answer(&told, control, leaves);
                     }
                     if told.is_whole() {
                         return;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cmdop_contract::score;
-use cmdop_contract::v1::{self, CallDecided, CallRefused, Decision, Prediction, Reason, event, server_to_host};
+use cmdop_contract::v1::{self, CallDecided, CallRefused, Decision, Prediction, Reason, Stage, event, server_to_host};
 use cmdop_contract::validate::{Validated, validate};
 use cmdop_ledger::{Clearance, Held, PermitRequest};
-use cmdop_policy::decide::{Ask, Decided, Facts, decide};
+use cmdop_policy::decide::{Ask, CONFINES, Decided, Facts, decide};
 
 use super::{Driver, internal};
 
@@ -88,12 +88,35 @@ impl Driver {
         }
     }
 
+    /// The host could not run it directly, and nothing ran: decided anew, as on a host that never can. What
+    /// policy then lets run at once runs on a private copy; false if nothing does.
+    pub(super) async fn fall_back(&mut self, cannot: &v1::Error) -> Result<bool, v1::Error> {
+        if self.consider().await.is_err() {
+            return Ok(false);
+        }
+        let started = Instant::now();
+        let Decided::Go(grant) = self.judge()? else { return Ok(false) };
+        let mut decision = grant.decision().clone();
+        if decision.stage() != Stage::Preview {
+            return Ok(false);
+        }
+        decision.reason = format!("{}, so it runs on a private copy first", cannot.message.trim_end_matches('.'));
+        self.record_decision(decision, started.elapsed())?;
+        self.permit(Clearance::Granted(grant)).await?;
+        Ok(true)
+    }
+
     /// Asks policy about the considered call.
     pub(super) fn judge(&self) -> Result<Decided, v1::Error> {
         let considered = self.considered()?;
         let actor = considered.validated.proposal().actor.clone().unwrap_or_default();
         let shared = self.gate.shared();
-        let facts = Facts { actor: &actor, level: shared.options.level(&actor.agent), host: &considered.host };
+        let mut host = considered.host.clone();
+        if self.call.permits.iter().any(|permit| permit.stage() == Stage::Apply) {
+            // It has shown that it cannot, whatever it says of itself.
+            Arc::make_mut(&mut host).capabilities.retain(|found| found.name != CONFINES);
+        }
+        let facts = Facts { actor: &actor, level: shared.options.level(&actor.agent), host: &host };
         Ok(decide(&shared.engine, &considered.validated, &considered.prediction, &facts))
     }
 

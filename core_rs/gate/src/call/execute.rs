@@ -201,6 +201,14 @@ impl Driver {
             let beyond = self.side_effects(report.observation.as_ref());
             return self.record(event::Kind::CallPreviewed(CallPreviewed { report: Some(report), beyond }));
         }
+        if permit.stage == Stage::Apply && outcome == Outcome::NotApplied && !unknown {
+            let cannot = report.error.as_ref().filter(|error| error.reason() == Reason::DirectUnavailable);
+            if let Some(cannot) = cannot
+                && self.fall_back(cannot).await?
+            {
+                return Ok(());
+            }
+        }
         self.evidence |= outcome == Outcome::Unknown;
         let failed = || report.result.as_ref().and_then(|result| result.error.clone());
         let error = report.error.clone().or_else(failed);

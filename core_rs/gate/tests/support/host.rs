@@ -33,9 +33,22 @@ impl HostEnd {
         Self::named(&life.gate, life.ledger.verifying_key(), HOST).await
     }
 
+    /// A host that says that it holds a command to its permit.
+    pub async fn confining(life: &Life) -> Self {
+        let mut hello = hello(HOST);
+        let capability =
+            v1::Capability { name: cmdop_policy::decide::CONFINES.into(), available: true, detail: String::new() };
+        hello.host.as_mut().expect("a host").capabilities.push(capability);
+        Self::greeting(&life.gate, life.ledger.verifying_key(), hello).await
+    }
+
     pub async fn named(gate: &Gate, key: [u8; 32], name: &str) -> Self {
+        Self::greeting(gate, key, hello(name)).await
+    }
+
+    async fn greeting(gate: &Gate, key: [u8; 32], hello: HostHello) -> Self {
         let (frames, received) = mpsc::channel(64);
-        let (attachment, _) = gate.attach(hello(name), frames).expect("attached");
+        let (attachment, _) = gate.attach(hello, frames).expect("attached");
         attachment.ready().await;
         Self { attachment, frames: received, key }
     }

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{PIECE, Started, left};
 use crate::Error;
-use crate::sandbox::{Left, Told};
+use crate::sandbox::{Answer, Left, Told};
 
 /// Calls of which something runs at the same time.
 const MAX_CALLS: usize = 64;
@@ -71,7 +71,7 @@ impl LeftRunning {
     /// Lets them go on, and holds them until the last has ended or `end` is cancelled. Nobody reads what
     /// they write.
     async fn hold(mut self, end: CancellationToken) {
-        self.started.control.answer(&[]);
+        self.started.control.answer(Answer::default());
         let (mut out, mut err, mut said) = (vec![0; PIECE], vec![0; PIECE], Vec::new());
         let mut open = [true, true];
         let control = &self.started.control;

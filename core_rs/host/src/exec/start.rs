@@ -49,11 +49,10 @@ impl Control {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
     }
 
-    /// Says to init which of its processes stay, or with none that they may go on. It fits into the
-    /// socket's buffer; who is gone has ended them.
-    pub(super) fn answer(&self, stay: &[i32]) {
-        let answer = Answer { stay: stay.to_vec() }.encode_length_delimited_to_vec();
-        let _ = (&self.stream).write_all(&answer);
+    /// Says to init who stays, or with nobody that they may go on. It fits into the socket's buffer; who is
+    /// gone has ended them.
+    pub(super) fn answer(&self, answer: Answer) {
+        let _ = (&self.stream).write_all(&answer.encode_length_delimited_to_vec());
     }
 }
 

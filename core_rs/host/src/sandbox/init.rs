@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use super::command::become_command;
+use super::left::Staying;
 use super::view::{self, View};
 use super::{Failure, Job, Kind, Told, left, tell, trap, watched};
 use crate::spawner::leave;
@@ -36,17 +37,15 @@ pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [Own
     let _ = failed_rx.read_to_end(&mut failure);
     let status = wait(&control, &children, command);
     // What nobody waits for any more was not left: it is ended in the middle.
-    let (mut left, mut more_left) =
-        if status.is_some() && has_children() { left::stop_and_look() } else { (Vec::new(), 0) };
-    let mut stay = Vec::new();
+    let is_left = status.is_some() && has_children();
     // A command that failed leaves nothing.
-    if job.may_leave && status == Some(0) && !left.is_empty() {
-        stay = left::ask(&mut control, std::mem::take(&mut left), std::mem::take(&mut more_left));
-    }
-    if stay.is_empty() {
+    let may_leave = is_left && job.may_leave && status == Some(0);
+    let staying = if may_leave { left::ask(&mut control) } else { Staying::default() };
+    let (left, more_left) = if is_left && !may_leave { left::stop_and_look() } else { (Vec::new(), 0) };
+    if staying.is_empty() {
         end_all();
     } else {
-        left::end_all_but(&stay);
+        staying.end_others();
     }
     let mut told = if failure.is_empty() { ended(status) } else { Told::read(&failure) };
     use_of(&mut told);
@@ -55,8 +54,8 @@ pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [Own
     told.no_unix = view.no_unix;
     told.has_landlock = view.has_landlock;
     tell(&mut control, &told);
-    if !stay.is_empty() {
-        left::stay(&mut control, &children);
+    if !staying.is_empty() {
+        staying.go_on(&mut control, &children);
         end_all();
     }
     leave(0)

@@ -20,6 +20,8 @@ const MAX_ARGUMENT_BYTES: u64 = 4_097;
 const MAX_ANSWER_BYTES: usize = 1_024;
 /// How often it is looked whether what was killed is gone.
 const KILLED: Duration = Duration::from_millis(1);
+/// How long who may still become another program goes on.
+const EARLY: Duration = Duration::from_millis(10);
 
 /// Stops everybody else in the namespace and looks at them. Nobody can hide in between: a process that
 /// is stopped starts no other.
@@ -40,37 +42,73 @@ pub(super) fn stop_and_look() -> (Vec<Left>, u64) {
     (found, more)
 }
 
-/// Asks which of what is left may stay; nothing if nobody answers. What was not told never may.
-pub(super) fn ask(control: &mut UnixStream, left: Vec<Left>, more_left: u64) -> Vec<i32> {
-    tell(control, &Told { asks: true, left, more_left, ..Told::default() });
-    hear(control).map(|answer| answer.stay).unwrap_or_default()
+/// Stops everybody and asks which of them may stay, until there is an answer; nobody if none comes. What
+/// was not told never may.
+pub(super) fn ask(control: &mut UnixStream) -> Staying {
+    loop {
+        let stopped: Vec<i32> = others().filter(|pid| state(*pid) == Some(b'T')).collect();
+        let (left, more_left) = stop_and_look();
+        if left.is_empty() {
+            return Staying::default();
+        }
+        tell(control, &Told { asks: true, left, more_left, ..Told::default() });
+        let answer = hear(control).unwrap_or_default();
+        if !answer.is_early {
+            return Staying { stay: answer.stay, stopped };
+        }
+        wake_all_but(&stopped);
+        std::thread::sleep(EARLY);
+        if !init::has_children() {
+            return Staying::default();
+        }
+    }
 }
 
-/// Kills everybody but these, who are all stopped, and waits until they are dead.
-pub(super) fn end_all_but(stay: &[i32]) {
-    loop {
-        let mut others = others().filter(|pid| !stay.contains(pid)).peekable();
-        if others.peek().is_none() {
+/// Who may stay, all of them stopped.
+#[derive(Default)]
+pub(super) struct Staying {
+    stay: Vec<i32>,
+    /// Who was stopped before.
+    stopped: Vec<i32>,
+}
+
+impl Staying {
+    pub(super) fn is_empty(&self) -> bool {
+        self.stay.is_empty()
+    }
+
+    /// Kills everybody else, and waits until they are dead.
+    pub(super) fn end_others(&self) {
+        loop {
+            let mut others = others().filter(|pid| !self.stay.contains(pid)).peekable();
+            if others.peek().is_none() {
+                return;
+            }
+            for pid in others {
+                // SAFETY: a number of this namespace, of which init alone reaps; whoever has it is to die.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
+            init::has_children();
+            std::thread::sleep(KILLED);
+        }
+    }
+
+    /// Waits for the word to go on, lets them, and waits for the last one's end; or for nobody to hold
+    /// them any more.
+    pub(super) fn go_on(&self, control: &mut UnixStream, children: &OwnedFd) {
+        if hear(control).is_none() {
             return;
         }
-        for pid in others {
-            // SAFETY: a number of this namespace, of which init alone reaps; whoever has it is to die.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
-        }
-        init::has_children();
-        std::thread::sleep(KILLED);
+        wake_all_but(&self.stopped);
+        while init::has_children() && init::is_held(control, children) {}
     }
 }
 
-/// Waits for the word to go on, lets those go on who are left, and waits for the last one's end; or for
-/// nobody to hold them any more.
-pub(super) fn stay(control: &mut UnixStream, children: &OwnedFd) {
-    if hear(control).is_none() {
-        return;
+fn wake_all_but(stopped: &[i32]) {
+    for pid in others().filter(|pid| !stopped.contains(pid)) {
+        // SAFETY: a number of this namespace; whoever has it is to go on.
+        unsafe { libc::kill(pid, libc::SIGCONT) };
     }
-    // SAFETY: -1 in a pid namespace means everybody else in it.
-    unsafe { libc::kill(-1, libc::SIGCONT) };
-    while init::has_children() && init::is_held(control, children) {}
 }
 
 fn hear(control: &mut UnixStream) -> Option<Answer> {
@@ -90,9 +128,14 @@ fn others() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).filter(|pid| *pid > 1);
     // One that is dead and not reaped yet has no memory.
-    let is_dead =
-        |status: Vec<u8>| status.rsplit(|byte| *byte == b')').next().is_some_and(|rest| rest.starts_with(b" Z"));
-    pids.filter(move |pid| !read(*pid, "stat").is_none_or(is_dead))
+    pids.filter(|pid| state(*pid).is_some_and(|state| state != b'Z'))
+}
+
+/// Its state (proc_pid_stat(5)).
+fn state(pid: i32) -> Option<u8> {
+    let status = read(pid, "stat")?;
+    let after_name = status.iter().rposition(|byte| *byte == b')')?;
+    status.get(after_name + 2).copied()
 }
 
 fn read(pid: i32, name: &str) -> Option<Vec<u8>> {

@@ -51,6 +51,9 @@ pub(crate) struct Answer {
     /// Numbers in their own namespace.
     #[prost(int32, repeated, tag = "1")]
     pub(crate) stay: Vec<i32>,
+    /// Somebody may still become the program that may stay: init lets them go on for a moment, and asks again.
+    #[prost(bool, tag = "2")]
+    pub(crate) is_early: bool,
 }
 
 /// A process that still ran when the command ended, as it shows itself (proc(5)).

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
 use super::Started;
+use super::redact::redacted;
 use crate::native::measure;
 
 /// Arguments that are kept of a program.
@@ -87,7 +88,7 @@ fn arguments(path: &str) -> Option<(Vec<String>, bool)> {
     Some(words(bytes))
 }
 
-/// The same of what such a file holds.
+/// The same of what such a file holds, without secrets.
 pub(crate) fn words(mut bytes: Vec<u8>) -> (Vec<String>, bool) {
     let mut is_truncated = bytes.len() > MAX_ARGUMENT_BYTES;
     bytes.truncate(MAX_ARGUMENT_BYTES);
@@ -98,5 +99,5 @@ pub(crate) fn words(mut bytes: Vec<u8>) -> (Vec<String>, bool) {
         bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
     is_truncated |= words.len() > MAX_WORDS;
     words.truncate(MAX_WORDS);
-    (words, is_truncated)
+    (redacted(words), is_truncated)
 }

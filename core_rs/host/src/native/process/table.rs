@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
+use crate::spawned::redacted;
+
 /// Arguments beyond are left out.
 const MAX_COMMAND_BYTES: u64 = 4 * 1024;
 
@@ -49,7 +51,7 @@ impl Entry {
         })
     }
 
-    /// Program and arguments.
+    /// Program and arguments, without secrets.
     pub(super) fn command(&self) -> Vec<String> {
         let mut bytes = Vec::new();
         let Ok(file) = fs::File::open(format!("/proc/{}/cmdline", self.pid)) else { return Vec::new() };
@@ -58,7 +60,7 @@ impl Entry {
         }
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_end_matches('\0');
-        if text.is_empty() { Vec::new() } else { text.split('\0').map(str::to_owned).collect() }
+        if text.is_empty() { Vec::new() } else { redacted(text.split('\0').map(str::to_owned).collect()) }
     }
 
     /// Whose it is.
