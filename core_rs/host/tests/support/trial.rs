@@ -25,7 +25,7 @@ use super::supervised::{self, Supervised};
 use super::{HOST, Server, permit, with_effects};
 
 /// Processes of a trial.
-pub const HELPERS: &[Case] = &[("commit and undo", commit_and_undo), ("settle", settle)];
+pub const HELPERS: &[Case] = &[("commit and undo", commit_and_undo), ("settle", settle), ("measure", measure)];
 
 /// Where the tree is, if not in the trial's directory.
 const TREE: &str = "CMDOP_TREE";
@@ -84,6 +84,11 @@ impl Trial {
     /// The next start, supervised from its beginning.
     pub fn settle(&self) -> Supervised {
         Supervised::start(&mut self.process("settle"))
+    }
+
+    /// Measures and keeps what a command did to its layer, supervised.
+    pub fn measure(&self) -> Supervised {
+        Supervised::start(&mut self.process("measure"))
     }
 
     fn process(&self, helper: &str) -> Command {
@@ -289,10 +294,7 @@ fn commit_and_undo(directory: &Path) {
     let journals = Arc::new(Journals::open(state.join("undo")).expect("journals"));
     let native = Native::open(Vec::new(), journals.clone()).expect("open /");
     let dir = state.join("layer");
-    fs::create_dir(&dir).expect("directory");
-    let layer =
-        if is_root() { Layer::create(&dir) } else { Layer::of_user(&dir, &[directory.to_owned(), tree.clone()]) };
-    let layer = layer.expect("layer");
+    let layer = laid_out(&dir, &tree).expect("layer");
     change(&layer, &tree);
     let difference = differ::measure(&layer).expect("measure");
     assert!(difference.unsupported.is_empty(), "{:?}", difference.unsupported);
@@ -341,4 +343,43 @@ fn settle(directory: &Path) {
     };
     journals.settle_all();
     println!("{:?} {:?}", journals.recover("call"), journals.recover_undo("call", "undo"));
+}
+
+/// A preview after its command: what it keeps, as the digest of the effects.
+fn measure(directory: &Path) {
+    let tree = PathBuf::from(std::env::var_os(TREE).expect("a tree"));
+    let dir = directory.join("state/layer");
+    let layer = laid_out(&dir, &tree).expect("layer");
+    change(&layer, &tree);
+    supervised::begin();
+    let kept = differ::measure(&layer).and_then(|difference| {
+        commit::save(&dir, &difference)?;
+        Ok(difference)
+    });
+    match kept {
+        Ok(difference) => match difference.unsupported.first() {
+            Some(why) => println!("unsupported: {why}"),
+            None => println!("effects {}", whole(&difference.observation.expect("an observation"))),
+        },
+        Err(error) => println!("{:?} {error}", error.reason()),
+    }
+}
+
+/// Kinds and targets from the tree's top: trials of one tree say the same.
+fn whole(observation: &cmdop_contract::v1::Observation) -> String {
+    let name = |target: &str| target.rsplit_once("/srv/").map_or("", |(_, beneath)| beneath).to_owned();
+    let told = observation.effects.iter().map(|effect| {
+        let (before, after) =
+            effect.file.as_ref().map_or((None, None), |file| (file.before.as_ref(), file.after.as_ref()));
+        let state = |state: Option<&cmdop_contract::v1::FileState>| {
+            state.map(|state| format!("{:o} {} {} {:?}", state.mode, state.sha256, state.link_target, state.xattrs))
+        };
+        format!("{:?} {} {} {:?} {:?}", effect.kind(), name(&effect.target), effect.count, state(before), state(after))
+    });
+    told.collect::<Vec<_>>().join("; ")
+}
+
+fn laid_out(dir: &Path, tree: &Path) -> Result<Layer, cmdop_host::Error> {
+    fs::create_dir_all(dir).expect("directory");
+    if is_root() { Layer::create(dir) } else { Layer::of_user(dir, &[tree.to_owned()]) }
 }
