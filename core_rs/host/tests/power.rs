@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -14,13 +14,96 @@ use rustix::mount::UnmountFlags;
 use support::cases::{self, Case};
 use support::inside::is_root;
 use support::random::{Random, setting};
+use support::supervised::{Call, Supervised};
 use support::trial::{self, Ended, Trial, ended, seen};
 
+const CASES: &[Case] = &[("nothing_is_changed_before_it_is_durable_how_to_take_it_back", in_order)];
+
 /// It needs root, to mount.
-const CASES: &[Case] = &[("when_the_power_goes_the_disk_has_the_tree_as_before_or_as_after", power_goes)];
+const ROOT_CASES: &[Case] = &[("when_the_power_goes_the_disk_has_the_tree_as_before_or_as_after", power_goes)];
 
 fn main() -> ExitCode {
-    cases::run(if is_root() { CASES } else { &[] }, trial::HELPERS)
+    let cases = if is_root() { [CASES, ROOT_CASES].concat() } else { CASES.to_vec() };
+    cases::run(&cases, trial::HELPERS)
+}
+
+/// What was changed and not made durable since: a file system need keep nothing of it (fsync(2)).
+#[derive(Default)]
+struct Unkept(BTreeSet<PathBuf>);
+
+impl Unkept {
+    fn note(&mut self, call: &Call) {
+        let paths = call.paths();
+        let last = paths.last().expect("a path").clone();
+        let above = |path: &Path| path.parent().map(Path::to_owned).unwrap_or_default();
+        match call.name {
+            "fsync" | "fdatasync" => drop(self.0.remove(&last)),
+            "syncfs" => self.0.clear(),
+            "unlink" | "unlinkat" | "rmdir" => {
+                self.0.remove(&last);
+                self.0.insert(above(&last));
+            }
+            "rename" | "renameat" | "renameat2" => {
+                self.moved(&paths[0], &paths[1], call.is_exchange());
+                self.0.extend(paths.iter().map(|path| above(path)));
+            }
+            "link" | "linkat" | "symlink" | "symlinkat" | "mknod" | "mknodat" => drop(self.0.insert(above(&last))),
+            "mkdir" | "mkdirat" | "openat" | "openat2" => self.0.extend([above(&last), last]),
+            _ => drop(self.0.insert(last)),
+        }
+    }
+
+    fn moved(&mut self, from: &Path, to: &Path, is_exchange: bool) {
+        let of = |path: PathBuf| {
+            let beneath = |top: &Path| path.strip_prefix(top).ok().map(Path::to_owned);
+            match (beneath(from), beneath(to)) {
+                (Some(rest), _) => to.join(rest),
+                (None, Some(rest)) if is_exchange => from.join(rest),
+                _ => path,
+            }
+        };
+        self.0 = std::mem::take(&mut self.0).into_iter().map(of).collect();
+    }
+
+    /// A draft is no longer needed once there is an intent.
+    fn beneath(&self, top: &Path) -> Vec<&PathBuf> {
+        self.0.iter().filter(|path| path.starts_with(top) && !path.ends_with("draft")).collect()
+    }
+}
+
+/// Holds on every file system, whatever it keeps of what nobody asked it to keep.
+fn in_order(directory: &Path) {
+    let directory = fs::canonicalize(directory).expect("a path");
+    let trial = |name: &str| Trial::new(directory.join(name), directory.join(name).join("srv"));
+    let (few, many) = (trial("few"), trial("many"));
+    is_in_order(&few, few.commit_few());
+    is_in_order(&many, many.commit());
+}
+
+fn is_in_order(trial: &Trial, mut process: Supervised) {
+    let journals = trial.directory.join("state/undo");
+    let (mut unkept, mut changes, mut ends) = (Unkept::default(), 0, 0);
+    while let Some(call) = process.next() {
+        if call.is_change {
+            let paths = call.paths();
+            if paths.iter().any(|path| path.starts_with(&trial.tree)) && !call.name.contains("sync") {
+                changes += 1;
+                // Later changes leave their traces in the slots, which are told anew.
+                let left = if changes == 1 { unkept.beneath(&journals) } else { Vec::new() };
+                assert!(left.is_empty(), "{} {paths:?} before {left:?} is durable", call.name);
+            }
+            let becomes = paths.last().and_then(|path| path.file_name()).filter(|_| call.name.starts_with("rename"));
+            if becomes.is_some_and(|name| name == "done" || name == "undone") {
+                ends += 1;
+                let left = unkept.beneath(&trial.tree);
+                assert!(left.is_empty(), "it is over before {left:?} is durable");
+            }
+            unkept.note(&call);
+        }
+        process.allow(&call);
+    }
+    assert_eq!(process.end(), ["ok", "ok"]);
+    assert!(changes > 10 && ends == 2, "{changes} changes and {ends} ends were seen");
 }
 
 /// Nothing but what is asked for reaches the disk: the file system writes nothing by itself so soon.

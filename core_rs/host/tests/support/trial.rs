@@ -21,6 +21,7 @@ use serde_json::json;
 
 use super::cases::{self, Case};
 use super::inside::is_root;
+use super::random::setting;
 use super::supervised::{self, Supervised};
 use super::{HOST, Server, permit, with_effects};
 
@@ -29,8 +30,8 @@ pub const HELPERS: &[Case] = &[("commit and undo", commit_and_undo), ("settle", 
 
 /// Where the tree is, if not in the trial's directory.
 const TREE: &str = "CMDOP_TREE";
-/// Of everything that changes there are so many.
-const EACH: usize = 2;
+/// Of everything that changes there are so many, if not said otherwise.
+const EACH: (&str, u64) = ("CMDOP_EACH", 2);
 
 /// A directory with the host's state, and a tree.
 #[derive(Debug, Clone)]
@@ -74,6 +75,11 @@ impl Trial {
         let trial = Self { directory, tree };
         plant(&trial.tree);
         trial
+    }
+
+    /// The same of few changes: each is made durable by itself, where many are together.
+    pub fn commit_few(&self) -> Supervised {
+        Supervised::start(self.process("commit and undo").env(EACH.0, "1"))
     }
 
     /// Commits and undoes, supervised from the commit on.
@@ -187,7 +193,7 @@ fn differ(wanted: &Seen, found: &Seen) -> String {
 }
 
 fn plant(tree: &Path) {
-    for number in 0..EACH {
+    for number in 0..setting(EACH.0, EACH.1) {
         let gone = tree.join(format!("gone{number}/deep"));
         fs::create_dir_all(&gone).expect("directories");
         fs::write(gone.join("leaf"), "leaf").expect("write");
@@ -200,7 +206,7 @@ fn plant(tree: &Path) {
 
 /// What the commit shall do to the tree, done to it directly.
 fn apply(tree: &Path) {
-    for number in 0..EACH {
+    for number in 0..setting(EACH.0, EACH.1) {
         fs::remove_dir_all(tree.join(format!("gone{number}"))).expect("remove");
         fs::write(tree.join(format!("changed{number}")), "new content").expect("write");
         let mode = fs::Permissions::from_mode(0o600);
@@ -213,7 +219,7 @@ fn apply(tree: &Path) {
     }
 }
 
-fn make(tree: &Path, number: usize) {
+fn make(tree: &Path, number: u64) {
     let made = tree.join(format!("made{number}/deep"));
     fs::create_dir_all(&made).expect("directories");
     fs::write(made.join("leaf"), "made").expect("write");
@@ -239,7 +245,7 @@ fn change(layer: &Layer, tree: &Path) {
         (here, there) = (here.join(part), there.join(part));
         copy_up(&there, &here);
     }
-    for number in 0..EACH {
+    for number in 0..setting(EACH.0, EACH.1) {
         whiteout(&here.join(format!("gone{number}")));
         fs::write(here.join(format!("changed{number}")), "new content").expect("write");
         fs::write(here.join(format!("mode{number}")), "mode").expect("write");
