@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 ROOMS := agent client document errors policy testing trace
 LIBDIR = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
 
-.PHONY: build demo bench bench-starts format lint types test test-rust test-python docs programs regenerate clean
+.PHONY: build demo bench bench-starts format lint types test test-rust test-python docs programs kills faults regenerate clean
 
 $(VENV)/made: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -49,6 +49,15 @@ test-python: build
 # Random programs, previewed and run directly. CMDOP_SEED and CMDOP_FIRST choose which.
 programs:
 	CMDOP_PROGRAMS=$(or $(PROGRAMS),2000) cargo test -p cmdop-host --test programs
+
+# Kills at any point of a commit, as root and as an ordinary user; and losses of power, as root.
+kills:
+	CMDOP_KILLS=$(or $(KILLS),500) cargo test -p cmdop-host --test kills
+	CMDOP_LOSSES=$(or $(KILLS),500) cargo test -p cmdop-host --test power
+
+# Every call of a commit fails, with every error of a disk.
+faults:
+	for seed in 0 1 2 3; do CMDOP_STRIDE=1 CMDOP_SEED=$$seed cargo test -p cmdop-host --test faults || exit 1; done
 
 # The reference, for who reads or extends: target/doc/cmdop_contract/index.html, target/doc/python/index.html.
 docs: build

@@ -29,7 +29,7 @@ use crate::notable;
 use crate::sandbox::{Layer, is_mask};
 use handle::{Handle, origin};
 use pairs::Names;
-use upper::{difference, foreign_attributes, is_opaque, redirect, shallow, state};
+use upper::{difference, foreign_attributes, is_opaque, looked, redirect, shallow, state};
 
 /// Effects that are listed; a layer with more is never committed.
 const MAX_EFFECTS: usize = 100_000;
@@ -100,7 +100,7 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
     for cover in layer.covers().iter().filter(|cover| !cover.upper.is_empty()) {
         let upper = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.upper));
         let lower = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.path));
-        let top = lower.symlink_metadata().ok();
+        let top = looked(&lower)?;
         if top.as_ref().is_some_and(|top| (top.dev(), top.ino()) != (cover.dev, cover.ino)) {
             walk.lost(&upper, &lower)?;
             continue;
@@ -197,10 +197,12 @@ impl Walk {
         let doing = || Error::io(format!("read the layer at {}", place.display()));
         let mut entries: Vec<_> = fs::read_dir(upper).map_err(doing())?.collect::<Result<_, _>>().map_err(doing())?;
         entries.sort_by_key(fs::DirEntry::file_name);
-        let is_instead = is_instead || is_opaque(upper);
+        let is_instead = is_instead || is_opaque(upper)?;
         if let Some(source) = source.filter(|_| is_instead) {
-            for gone in fs::read_dir(source).into_iter().flatten().flatten() {
-                if upper.join(gone.file_name()).symlink_metadata().is_err() {
+            let doing = || Error::io(format!("read {}", source.display()));
+            for gone in fs::read_dir(source).map_err(doing())? {
+                let gone = gone.map_err(doing())?;
+                if looked(&upper.join(gone.file_name()))?.is_none() {
                     self.gone.push(gone.path());
                 }
             }
@@ -222,7 +224,8 @@ impl Walk {
         was: Option<&Path>,
         is_instead: bool,
     ) -> Result<(), Error> {
-        let found = was.and_then(|was| Some((was, was.symlink_metadata().ok()?)));
+        let looked = was.map(looked).transpose()?.flatten();
+        let found = was.zip(looked);
         if after.file_type().is_char_device() && after.rdev() == 0 {
             self.gone.extend(found.map(|(was, _)| was.to_owned()));
             return Ok(());
@@ -260,12 +263,12 @@ impl Walk {
         match &found {
             Some((was, before)) if before.file_type() == after.file_type() => {
                 // One that came back to where it was shows what it is.
-                let is_instead = is_instead && redirect(upper).is_none();
+                let is_instead = is_instead && redirect(upper)?.is_none();
                 return self.changed(upper, after, place, was, before, is_instead);
             }
             Some((was, _)) => self.gone.push(was.to_path_buf()),
             None if after.is_file() => {
-                let handle = origin(upper);
+                let handle = origin(upper)?;
                 // It was copied from a file that nobody could remove since but somebody else.
                 if handle.as_ref().is_some_and(|handle| handle.is_gone(&self.top)) {
                     self.conflicts.get_mut().insert(place.as_os_str().as_bytes().to_vec());
@@ -320,7 +323,7 @@ impl Walk {
             self.note(EffectKind::FileModify, place, 1, bytes, change);
             self.step(Kind::Place, place, Some(was), upper)?;
             self.kept_bytes += before.len();
-            self.attribute_effects(upper, after, place, was, before, true);
+            self.attribute_effects(upper, after, place, was, before, true)?;
             return Ok(());
         }
         self.attributes(upper, after, place, was)
@@ -391,9 +394,9 @@ impl Walk {
 
     /// Mode and owner of what is otherwise as before.
     fn attributes(&mut self, upper: &Path, after: &fs::Metadata, place: &Path, was: &Path) -> Result<(), Error> {
-        let Ok(before) = was.symlink_metadata() else { return Ok(()) };
+        let Some(before) = looked(was)? else { return Ok(()) };
         // The top of a layer is the root itself only if nothing has a name for it.
-        if self.attribute_effects(upper, after, place, was, &before, false) {
+        if self.attribute_effects(upper, after, place, was, &before, false)? {
             if place == Path::new("/") {
                 self.unsupported.push("/: mode or owner of the root itself".to_owned());
                 return Ok(());
@@ -412,10 +415,11 @@ impl Walk {
         was: &Path,
         before: &fs::Metadata,
         is_modified: bool,
-    ) -> bool {
-        let state =
-            |path: &Path, metadata: &fs::Metadata| FileState { xattrs: foreign_attributes(path), ..shallow(metadata) };
-        let (old, new) = (state(was, before), state(upper, after));
+    ) -> Result<bool, Error> {
+        let state = |path: &Path, metadata: &fs::Metadata| -> Result<FileState, Error> {
+            Ok(FileState { xattrs: foreign_attributes(path)?, ..shallow(metadata) })
+        };
+        let (old, new) = (state(was, before)?, state(upper, after)?);
         let access = look::access_xattrs(&old) != look::access_xattrs(&new);
         let content = look::other_xattrs(&old) != look::other_xattrs(&new) && !is_modified;
         let mode = old.mode != new.mode && !after.is_symlink();
@@ -428,7 +432,7 @@ impl Walk {
                 self.note(kind, place, 1, 0, change());
             }
         }
-        mode || owner || access || content
+        Ok(mode || owner || access || content)
     }
 
     fn note(&mut self, kind: EffectKind, place: &Path, count: u64, bytes: u64, change: FileChange) {

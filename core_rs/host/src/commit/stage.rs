@@ -24,19 +24,22 @@ const BULK: usize = 16;
 pub(super) struct Stager {
     /// What is staged of an inode with several names, by the layer's device and inode.
     links: HashMap<(u64, u64), PathBuf>,
-    /// Directories, parents first, whose times move until everything is in them.
-    directories: Vec<(PathBuf, Attributes)>,
+    /// Directories, parents first, whose times move until everything is in them. They are held open,
+    /// because their own mode may keep them from being opened again.
+    directories: Vec<(PathBuf, fs::File, Attributes)>,
     is_bulk: bool,
+    /// Something was staged that only goes with everything.
+    is_whole: bool,
 }
 
 impl Stager {
     pub(super) fn new(changes: usize) -> Self {
-        Self { links: HashMap::new(), directories: Vec::new(), is_bulk: changes > BULK }
+        Self { links: HashMap::new(), directories: Vec::new(), is_bulk: changes > BULK, is_whole: false }
     }
 
     /// True if what was staged is not durable yet.
     pub(super) fn is_bulk(&self) -> bool {
-        self.is_bulk
+        self.is_bulk || self.is_whole
     }
 
     /// Makes `to` what the layer has at `from`.
@@ -63,12 +66,14 @@ impl Stager {
             }
             self.links.insert(inode, to.to_owned());
         }
+        let mut made = None;
         if metadata.is_dir() {
             fs::DirBuilder::new().mode(0o700).create(to).map_err(doing())?;
+            made = Some(fs::File::open(to).map_err(doing())?);
         } else if metadata.is_symlink() {
             std::os::unix::fs::symlink(fs::read_link(from).map_err(doing())?, to).map_err(doing())?;
         } else if metadata.is_file() {
-            self.copy(from, to).map_err(doing())?;
+            made = Some(copy(from, to).map_err(doing())?);
         } else {
             let kind = rustix::fs::FileType::from_raw_mode(metadata.mode());
             rustix::fs::mknodat(CWD, to, kind, Mode::from_raw_mode(0o600), 0).map_err(|errno| doing()(errno.into()))?;
@@ -77,17 +82,15 @@ impl Stager {
         let mut wanted = Attributes::of(&Stamp::of(&held)?);
         wanted.xattrs = xattrs(&held).map_err(|errno| doing()(errno.into()))?;
         wanted.set(hold(to)?).map_err(|errno| doing()(errno.into()))?;
-        if metadata.is_dir() {
-            self.directories.push((to.to_owned(), wanted));
+        match made {
+            Some(made) if metadata.is_dir() => self.directories.push((to.to_owned(), made, wanted)),
+            // With its attributes.
+            Some(made) if !self.is_bulk => made.sync_all().map_err(doing())?,
+            Some(_) => {}
+            // Those of a link or a node cannot be made durable alone.
+            None => self.is_whole = true,
         }
         Ok(())
-    }
-
-    fn copy(&self, from: &Path, to: &Path) -> std::io::Result<()> {
-        let mut source = fs::File::open(from)?;
-        let mut target = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
-        copy_extents(&mut source, &mut target)?;
-        if self.is_bulk { Ok(()) } else { target.sync_all() }
     }
 
     /// Gives directories their times, when everything is in them.
@@ -95,11 +98,22 @@ impl Stager {
     /// # Errors
     /// The operating system's refusal.
     pub(super) fn finish(&self) -> Result<(), Error> {
-        for (path, wanted) in self.directories.iter().rev() {
-            wanted.set(hold(path)?).map_err(|errno| Error::io(format!("stage {}", path.display()))(errno.into()))?;
+        for (path, made, wanted) in self.directories.iter().rev() {
+            let doing = || Error::io(format!("stage {}", path.display()));
+            wanted.set(hold(path)?).map_err(|errno| doing()(errno.into()))?;
+            if !self.is_bulk {
+                made.sync_all().map_err(doing())?;
+            }
         }
         Ok(())
     }
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<fs::File> {
+    let mut source = fs::File::open(from)?;
+    let mut target = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    copy_extents(&mut source, &mut target)?;
+    Ok(target)
 }
 
 /// Copies what a file holds and leaves its holes: they may be larger than the disk.

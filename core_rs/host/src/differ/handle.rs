@@ -23,10 +23,14 @@ const HEADER_BYTES: usize = 21;
 const MAGIC: u8 = 0xfb;
 
 /// The overlay's own note of it; none if the file was made in the layer.
-pub(super) fn origin(upper: &Path) -> Option<Handle> {
-    let value = super::upper::overlay_attribute(upper, "origin")?;
-    let (header, handle) = value.split_at_checked(HEADER_BYTES)?;
-    (header[1] == MAGIC && usize::from(header[2]) == value.len()).then(|| Handle(header[4], handle.to_vec()))
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) fn origin(upper: &Path) -> Result<Option<Handle>, crate::Error> {
+    Ok(super::upper::overlay_attribute(upper, "origin")?.and_then(|value| {
+        let (header, handle) = value.split_at_checked(HEADER_BYTES)?;
+        (header[1] == MAGIC && usize::from(header[2]) == value.len()).then(|| Handle(header[4], handle.to_vec()))
+    }))
 }
 
 impl Handle {

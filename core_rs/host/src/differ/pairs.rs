@@ -32,7 +32,7 @@ impl Walk {
                 continue;
             }
             let natural = source.join(entry.file_name());
-            let from = redirected(&entry.path(), source, top).unwrap_or_else(|| natural.clone());
+            let from = redirected(&entry.path(), source, top)?.unwrap_or_else(|| natural.clone());
             if from != natural {
                 self.moved.insert(from.clone());
                 self.moved_here.insert(entry.path(), from.clone());

@@ -1,6 +1,7 @@
 //! Reading one entry of a layer: its state, and what the overlay notes of it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,12 +9,26 @@ use std::path::{Path, PathBuf};
 use cmdop_contract::path::escape;
 use cmdop_contract::v1::{FileAttribute, FileState, FileType};
 use cmdop_policy::classes::is_secret;
+use rustix::io::Errno;
 
 use crate::Error;
 use crate::journal::attributes::Xattr;
 use crate::journal::look;
 use crate::native::measure;
 use crate::native::text_diff;
+
+/// What the names of the overlay's own attributes begin with, root's and an ordinary user's.
+const OVERLAY: [&str; 2] = ["trusted.overlay.", "user.overlay."];
+
+/// What is there; none if nothing is. A disk that cannot say is no answer: a file that it hides would look
+/// like one that is new.
+pub(super) fn looked(path: &Path) -> Result<Option<fs::Metadata>, Error> {
+    match path.symlink_metadata() {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(Error::io(format!("measure {}", path.display()))(error)),
+    }
+}
 
 pub(super) fn shallow(metadata: &fs::Metadata) -> FileState {
     FileState {
@@ -27,7 +42,7 @@ pub(super) fn shallow(metadata: &fs::Metadata) -> FileState {
 }
 
 pub(super) fn state(path: &Path, metadata: &fs::Metadata) -> Result<FileState, Error> {
-    let mut state = FileState { xattrs: foreign_attributes(path), ..shallow(metadata) };
+    let mut state = FileState { xattrs: foreign_attributes(path)?, ..shallow(metadata) };
     match state.r#type() {
         FileType::Regular => {
             let mut file = fs::File::open(path).map_err(Error::io(format!("read {}", path.display())))?;
@@ -64,50 +79,60 @@ pub(super) fn difference(
 
 /// The overlay's note of where a directory was: a name, or a path from the top of its mount
 /// (overlayfs.rst, "redirect_dir").
-pub(super) fn redirect(upper: &Path) -> Option<PathBuf> {
+pub(super) fn redirect(upper: &Path) -> Result<Option<PathBuf>, Error> {
     let value = overlay_attribute(upper, "redirect")?;
-    Some(PathBuf::from(std::ffi::OsStr::from_bytes(&value)))
+    Ok(value.map(|value| PathBuf::from(std::ffi::OsStr::from_bytes(&value))))
 }
 
-pub(super) fn redirected(upper: &Path, source: &Path, top: &Path) -> Option<PathBuf> {
+pub(super) fn redirected(upper: &Path, source: &Path, top: &Path) -> Result<Option<PathBuf>, Error> {
     let found = redirect(upper)?;
-    Some(match found.strip_prefix("/") {
+    Ok(found.map(|found| match found.strip_prefix("/") {
         Ok(beneath) => top.join(beneath),
         Err(_) => source.join(found),
-    })
+    }))
 }
 
-pub(super) fn overlay_attribute(upper: &Path, name: &str) -> Option<Vec<u8>> {
-    ["trusted.overlay.", "user.overlay."].iter().find_map(|prefix| {
+pub(super) fn overlay_attribute(upper: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    for prefix in OVERLAY {
         let mut value = vec![0; 8 * 1024];
-        let size = rustix::fs::lgetxattr(upper, format!("{prefix}{name}"), &mut value).ok()?;
-        value.truncate(size);
-        Some(value)
-    })
+        match rustix::fs::lgetxattr(upper, format!("{prefix}{name}"), &mut value) {
+            Ok(size) => {
+                value.truncate(size);
+                return Ok(Some(value));
+            }
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(refused(upper, errno)),
+        }
+    }
+    Ok(None)
 }
 
-pub(super) fn is_opaque(upper: &Path) -> bool {
-    let mut value = [0; 1];
-    ["trusted.overlay.opaque", "user.overlay.opaque"]
-        .iter()
-        .any(|name| matches!(rustix::fs::lgetxattr(upper, *name, &mut value), Ok(1) if value[0] == b'y'))
+pub(super) fn is_opaque(upper: &Path) -> Result<bool, Error> {
+    Ok(overlay_attribute(upper, "opaque")?.is_some_and(|value| value == b"y"))
 }
 
 /// Extended attributes that are not the overlay's own, as they are reported.
-pub(super) fn foreign_attributes(path: &Path) -> Vec<FileAttribute> {
+pub(super) fn foreign_attributes(path: &Path) -> Result<Vec<FileAttribute>, Error> {
     let mut names = vec![0; 64 * 1024];
-    let size = rustix::fs::llistxattr(path, &mut names).unwrap_or(0);
-    let is_own = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
-    let mut found: Vec<_> = names[..size]
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty() && !is_own(name))
-        .map(|name| {
-            let mut value = vec![0; 64 * 1024];
-            let size = rustix::fs::lgetxattr(path, name, &mut value).unwrap_or(0);
-            value.truncate(size);
-            look::shown(&Xattr { name: name.to_vec(), value: Some(value) })
-        })
-        .collect();
+    let size = match rustix::fs::llistxattr(path, &mut names) {
+        Err(Errno::OPNOTSUPP) => 0,
+        listed => listed.map_err(|errno| refused(path, errno))?,
+    };
+    let is_own = |name: &[u8]| OVERLAY.iter().any(|own| name.starts_with(own.as_bytes()));
+    let mut found = Vec::new();
+    let mut value = vec![0; 64 * 1024];
+    for name in names[..size].split(|byte| *byte == 0).filter(|name| !name.is_empty() && !is_own(name)) {
+        let size = match rustix::fs::lgetxattr(path, name, &mut value) {
+            // One that this user may not read counts as one without a value.
+            Err(Errno::ACCESS | Errno::PERM | Errno::NODATA) => 0,
+            size => size.map_err(|errno| refused(path, errno))?,
+        };
+        found.push(look::shown(&Xattr { name: name.to_vec(), value: Some(value[..size].to_vec()) }));
+    }
     found.sort_by(|one, two| one.name.cmp(&two.name));
-    found
+    Ok(found)
+}
+
+fn refused(path: &Path, errno: Errno) -> Error {
+    Error::io(format!("measure {}", path.display()))(errno.into())
 }

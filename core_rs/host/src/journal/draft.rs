@@ -1,10 +1,11 @@
 //! A journal being written: slots are filled and steps are listed, and nothing is changed yet.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cmdop_contract::v1::Reason;
 use prost::Message;
@@ -210,6 +211,7 @@ impl<'a> Draft<'a> {
         let (journals, dir) = (self.journals, self.dir.clone());
         // Whatever can fail without a step being done does so while there is no intent yet.
         let run = journals.run(&dir, &self.record)?;
+        self.keep_slots()?;
         durable(&dir.join("intent.new"), &self.record.encode_to_vec())?;
         self.is_intent = true;
         if let Err(stopped) = rename(&dir, "intent.new", INTENT) {
@@ -226,6 +228,23 @@ impl<'a> Draft<'a> {
         run.back().map_err(unknown)?;
         journals.end_rollback(&dir).map_err(unknown)?;
         Err(stopped)
+    }
+
+    /// Makes the names of slots durable, and the directories that lead to them.
+    fn keep_slots(&self) -> Result<(), Error> {
+        let doing = || Error::io("make the journal durable");
+        let stores = self.record.stores.iter().map(|store| PathBuf::from(std::ffi::OsStr::from_bytes(store)));
+        let above = stores.flat_map(|store| store.ancestors().take(3).map(Path::to_owned).collect::<Vec<_>>());
+        let all: BTreeSet<_> = above.chain([self.journals.dir.clone()]).collect();
+        for directory in all {
+            match fs::File::open(&directory) {
+                Ok(directory) => directory.sync_all().map_err(doing())?,
+                // One above the private directory may be only passed through.
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+                Err(error) => return Err(doing()(error)),
+            }
+        }
+        Ok(())
     }
 
     /// Everything that is about to be touched is as it was measured.

@@ -4,6 +4,8 @@
 //! Only what lies in the slots tells: nobody else can reach them. A slot that a rename passes through
 //! is empty before and after, so a mark says whether everything has moved out.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -17,7 +19,8 @@ use rustix::io::Errno;
 use super::record::{Kind, Op, Record};
 use super::stamp::{Standing, identity};
 use crate::Error;
-use crate::native::beneath::{Root, Spot, hold_child, not_usable, show};
+use crate::native::beneath::{READ, Root, Spot, hold_child, not_usable, open_child, show};
+use crate::native::measure::Stamp;
 
 /// Name of the mark that everything has moved out.
 const MOVED_OUT: &str = "moved-out";
@@ -31,6 +34,8 @@ pub(super) struct Run<'a> {
     dir: &'a Path,
     record: &'a Record,
     stores: Vec<OwnedFd>,
+    /// File systems are made durable as a whole.
+    is_whole_sync: Cell<bool>,
 }
 
 impl<'a> Run<'a> {
@@ -39,7 +44,8 @@ impl<'a> Run<'a> {
     pub(super) fn new(root: &'a Root, dir: &'a Path, record: &'a Record) -> Result<Self, Error> {
         let open = |path: &Vec<u8>| root.open(path, OFlags::PATH | OFlags::DIRECTORY);
         let stores = record.stores.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { root, dir, record, stores })
+        let is_whole_sync = Cell::new(record.of_kind(Kind::Attributes).count() > MANY);
+        Ok(Self { root, dir, record, stores, is_whole_sync })
     }
 
     /// Does what is not done yet.
@@ -181,7 +187,13 @@ impl<'a> Run<'a> {
             return Err(conflict(&op.path));
         }
         let wanted = if is_forwards { &op.after } else { &op.before };
-        wanted.as_ref().map_or(Ok(()), |wanted| wanted.set(held)).map_err(|errno| refused(errno, op))
+        wanted.as_ref().map_or(Ok(()), |wanted| wanted.set(&held)).map_err(|errno| refused(errno, op))?;
+        // What may not be read, is a link or cannot be made durable alone goes with everything.
+        let opened = open_child(&spot.parent, &spot.name, READ);
+        if self.is_whole_sync.get() || opened.and_then(rustix::fs::fsync).is_err() {
+            self.is_whole_sync.set(true);
+        }
+        Ok(())
     }
 
     /// A directory that cannot be had any more needs no time.
@@ -221,14 +233,17 @@ impl<'a> Run<'a> {
         let mut parents: Vec<&[u8]> = self.record.ops.iter().map(|op| parent(&op.path)).collect();
         parents.sort_unstable();
         parents.dedup();
-        if parents.len() > MANY {
-            return sync_all(self.root, &self.record.stores);
-        }
+        let is_whole = self.is_whole_sync.get() || parents.len() > MANY;
+        let mut done = BTreeSet::new();
         for parent in parents {
             // A directory that was itself moved is durable with where it is now.
-            if let Ok(directory) = self.root.open(parent, OFlags::RDONLY | OFlags::DIRECTORY) {
-                rustix::fs::fsync(directory).map_err(|errno| Error::io("make the commit durable")(errno.into()))?;
-            }
+            let Ok(directory) = self.root.open(parent, OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
+            let synced = match is_whole {
+                true if !done.insert(Stamp::of(&directory)?.dev) => continue,
+                true => rustix::fs::syncfs(directory),
+                false => rustix::fs::fsync(directory),
+            };
+            synced.map_err(|errno| Error::io("make the commit durable")(errno.into()))?;
         }
         Ok(())
     }

@@ -211,20 +211,26 @@ impl Call {
     /// The paths that it names, or those of its descriptor.
     pub fn paths(&self) -> Vec<PathBuf> {
         let of = |at: usize| self.path(at);
-        match self.name {
+        let paths = match self.name {
             "renameat" | "renameat2" | "linkat" => vec![of(0).join(self.text(1)), of(2).join(self.text(3))],
             "rename" | "link" => vec![self.text(0), self.text(1)],
             "symlinkat" => vec![of(1).join(self.text(2))],
             "symlink" => vec![self.text(1)],
             "mkdir" | "mknod" | "unlink" | "rmdir" | "chmod" | "lchown" | "setxattr" | "lsetxattr" | "removexattr"
-            | "lremovexattr" => vec![self.resolved(0)],
+            | "lremovexattr" => vec![self.text(0)],
             "mkdirat" | "mknodat" | "unlinkat" | "fchmodat" | "fchownat" | "openat" | "openat2" => {
                 vec![of(0).join(self.text(1))]
             }
             "utimensat" if self.trapped.arguments[1] != 0 => vec![of(0).join(self.text(1))],
             "copy_file_range" => vec![of(2)],
             _ => vec![of(0)],
-        }
+        };
+        paths.into_iter().map(|path| self.resolved(path)).collect()
+    }
+
+    /// True of a rename that exchanges.
+    pub fn is_exchange(&self) -> bool {
+        self.name == "renameat2" && self.trapped.arguments[4] & u64::from(libc::RENAME_EXCHANGE) != 0
     }
 
     /// Path of a descriptor that is an argument.
@@ -237,13 +243,14 @@ impl Call {
         std::fs::read_link(link).unwrap_or_default()
     }
 
-    /// A path in the caller's memory that may go through one of its descriptors.
-    fn resolved(&self, at: usize) -> PathBuf {
-        let text = self.text(at);
-        match text.strip_prefix("/proc/self/fd") {
-            Ok(number) => std::fs::read_link(PathBuf::from(format!("/proc/{}/fd", self.trapped.thread)).join(number))
-                .unwrap_or_default(),
-            Err(_) => text,
+    /// A path may go through one of the caller's descriptors.
+    fn resolved(&self, path: PathBuf) -> PathBuf {
+        match path.strip_prefix("/proc/self/fd") {
+            Ok(number) => {
+                let link = PathBuf::from(format!("/proc/{}/fd", self.trapped.thread)).join(number);
+                std::fs::read_link(link).unwrap_or_default()
+            }
+            Err(_) => path,
         }
     }
 

@@ -21,16 +21,17 @@ use serde_json::json;
 
 use super::cases::{self, Case};
 use super::inside::is_root;
+use super::random::setting;
 use super::supervised::{self, Supervised};
 use super::{HOST, Server, permit, with_effects};
 
 /// Processes of a trial.
-pub const HELPERS: &[Case] = &[("commit and undo", commit_and_undo), ("settle", settle)];
+pub const HELPERS: &[Case] = &[("commit and undo", commit_and_undo), ("settle", settle), ("measure", measure)];
 
 /// Where the tree is, if not in the trial's directory.
 const TREE: &str = "CMDOP_TREE";
-/// Of everything that changes there are so many.
-const EACH: usize = 2;
+/// Of everything that changes there are so many, if not said otherwise.
+const EACH: (&str, u64) = ("CMDOP_EACH", 2);
 
 /// A directory with the host's state, and a tree.
 #[derive(Debug, Clone)]
@@ -76,6 +77,11 @@ impl Trial {
         trial
     }
 
+    /// The same of few changes: each is made durable by itself, where many are together.
+    pub fn commit_few(&self) -> Supervised {
+        Supervised::start(self.process("commit and undo").env(EACH.0, "1"))
+    }
+
     /// Commits and undoes, supervised from the commit on.
     pub fn commit(&self) -> Supervised {
         Supervised::start(&mut self.process("commit and undo"))
@@ -84,6 +90,11 @@ impl Trial {
     /// The next start, supervised from its beginning.
     pub fn settle(&self) -> Supervised {
         Supervised::start(&mut self.process("settle"))
+    }
+
+    /// Measures and keeps what a command did to its layer, supervised.
+    pub fn measure(&self) -> Supervised {
+        Supervised::start(&mut self.process("measure"))
     }
 
     fn process(&self, helper: &str) -> Command {
@@ -182,7 +193,7 @@ fn differ(wanted: &Seen, found: &Seen) -> String {
 }
 
 fn plant(tree: &Path) {
-    for number in 0..EACH {
+    for number in 0..setting(EACH.0, EACH.1) {
         let gone = tree.join(format!("gone{number}/deep"));
         fs::create_dir_all(&gone).expect("directories");
         fs::write(gone.join("leaf"), "leaf").expect("write");
@@ -195,7 +206,7 @@ fn plant(tree: &Path) {
 
 /// What the commit shall do to the tree, done to it directly.
 fn apply(tree: &Path) {
-    for number in 0..EACH {
+    for number in 0..setting(EACH.0, EACH.1) {
         fs::remove_dir_all(tree.join(format!("gone{number}"))).expect("remove");
         fs::write(tree.join(format!("changed{number}")), "new content").expect("write");
         let mode = fs::Permissions::from_mode(0o600);
@@ -208,7 +219,7 @@ fn apply(tree: &Path) {
     }
 }
 
-fn make(tree: &Path, number: usize) {
+fn make(tree: &Path, number: u64) {
     let made = tree.join(format!("made{number}/deep"));
     fs::create_dir_all(&made).expect("directories");
     fs::write(made.join("leaf"), "made").expect("write");
@@ -234,7 +245,7 @@ fn change(layer: &Layer, tree: &Path) {
         (here, there) = (here.join(part), there.join(part));
         copy_up(&there, &here);
     }
-    for number in 0..EACH {
+    for number in 0..setting(EACH.0, EACH.1) {
         whiteout(&here.join(format!("gone{number}")));
         fs::write(here.join(format!("changed{number}")), "new content").expect("write");
         fs::write(here.join(format!("mode{number}")), "mode").expect("write");
@@ -289,10 +300,7 @@ fn commit_and_undo(directory: &Path) {
     let journals = Arc::new(Journals::open(state.join("undo")).expect("journals"));
     let native = Native::open(Vec::new(), journals.clone()).expect("open /");
     let dir = state.join("layer");
-    fs::create_dir(&dir).expect("directory");
-    let layer =
-        if is_root() { Layer::create(&dir) } else { Layer::of_user(&dir, &[directory.to_owned(), tree.clone()]) };
-    let layer = layer.expect("layer");
+    let layer = laid_out(&dir, &tree).expect("layer");
     change(&layer, &tree);
     let difference = differ::measure(&layer).expect("measure");
     assert!(difference.unsupported.is_empty(), "{:?}", difference.unsupported);
@@ -347,4 +355,43 @@ fn settle(directory: &Path) {
     };
     journals.settle_all(&start);
     println!("{:?} {:?}", journals.recover(of("call")), journals.recover_undo("call", of("undo")));
+}
+
+/// A preview after its command: what it keeps, as the digest of the effects.
+fn measure(directory: &Path) {
+    let tree = PathBuf::from(std::env::var_os(TREE).expect("a tree"));
+    let dir = directory.join("state/layer");
+    let layer = laid_out(&dir, &tree).expect("layer");
+    change(&layer, &tree);
+    supervised::begin();
+    let kept = differ::measure(&layer).and_then(|difference| {
+        commit::save(&dir, &difference)?;
+        Ok(difference)
+    });
+    match kept {
+        Ok(difference) => match difference.unsupported.first() {
+            Some(why) => println!("unsupported: {why}"),
+            None => println!("effects {}", whole(&difference.observation.expect("an observation"))),
+        },
+        Err(error) => println!("{:?} {error}", error.reason()),
+    }
+}
+
+/// Kinds and targets from the tree's top: trials of one tree say the same.
+fn whole(observation: &cmdop_contract::v1::Observation) -> String {
+    let name = |target: &str| target.rsplit_once("/srv/").map_or("", |(_, beneath)| beneath).to_owned();
+    let told = observation.effects.iter().map(|effect| {
+        let (before, after) =
+            effect.file.as_ref().map_or((None, None), |file| (file.before.as_ref(), file.after.as_ref()));
+        let state = |state: Option<&cmdop_contract::v1::FileState>| {
+            state.map(|state| format!("{:o} {} {} {:?}", state.mode, state.sha256, state.link_target, state.xattrs))
+        };
+        format!("{:?} {} {} {:?} {:?}", effect.kind(), name(&effect.target), effect.count, state(before), state(after))
+    });
+    told.collect::<Vec<_>>().join("; ")
+}
+
+fn laid_out(dir: &Path, tree: &Path) -> Result<Layer, cmdop_host::Error> {
+    fs::create_dir_all(dir).expect("directory");
+    if is_root() { Layer::create(dir) } else { Layer::of_user(dir, &[tree.to_owned()]) }
 }
