@@ -195,7 +195,7 @@ impl Bench {
         let permit = permit.encode_to_vec();
         let signature = self.key.sign(&[b"cmdop.permit.v1\0", &permit[..]].concat()).to_bytes().to_vec();
         let key_id = Sha256::digest(self.key.verifying_key().to_bytes())[..8].to_vec();
-        match self.keys.admit(&SignedPermit { permit, signature, key_id }).await? {
+        match self.keys.admit(&SignedPermit { permit, signature, key_id, ..SignedPermit::default() }).await? {
             Admission::Fresh(admitted) => Ok(admitted),
             other => Err(format!("{other:?}").into()),
         }

@@ -20,6 +20,7 @@ use crate::Error;
 use crate::index::{self, Feed, Index};
 use crate::log::{Follower, Head, Log, Place, Record, Recovery};
 use crate::permit::Key;
+use crate::signing::Signer;
 
 pub use approvals::Held;
 use memory::{Memory, Note};
@@ -62,7 +63,7 @@ pub struct Ledger {
 struct Inner {
     log: Log,
     index: Index,
-    key: Key,
+    signer: Signer,
     memory: Mutex<Memory>,
     recovery: Recovery,
 }
@@ -121,7 +122,7 @@ impl Ledger {
         filler.catch_up(&behind)?;
         let (index, following) = filler.follow(&segments, end)?;
         *feed.lock() = Some(following);
-        Ok(Self { inner: Arc::new(Inner { log, index, key, memory: Mutex::new(memory), recovery }) })
+        Ok(Self { inner: Arc::new(Inner { log, index, signer: Signer::new(key), memory: Mutex::new(memory), recovery }) })
     }
 
     /// What opening found: the bytes of a torn tail that were cut.
@@ -133,7 +134,7 @@ impl Ledger {
     /// Key with which hosts verify permits.
     #[must_use]
     pub fn verifying_key(&self) -> [u8; 32] {
-        self.inner.key.verifying_key()
+        self.inner.signer.verifying_key()
     }
 
     /// Appends entries together and empties the list once they are durable; returns the last one's

@@ -12,6 +12,7 @@ pub mod index;
 mod ledger;
 pub mod log;
 pub mod permit;
+mod signing;
 
 pub use error::Error;
 pub use ledger::{Claim, Clearance, Entry, Held, Issued, Ledger, Options, PermitRequest};

@@ -18,6 +18,8 @@
 //! }
 //! ```
 
+mod tree;
+
 use std::io::Write;
 use std::ops::Deref;
 use std::os::unix::fs::OpenOptionsExt;
@@ -34,8 +36,14 @@ use crate::Error;
 /// What every signed permit begins with, so that no other signed bytes pass for one.
 const DOMAIN: &[u8] = b"cmdop.permit.v1\0";
 
+/// What the root of permits that are signed together follows.
+const TOGETHER: &[u8] = b"cmdop.permits.v1\0";
+
 /// The key that signs permits. It never leaves the ledger.
-pub(crate) struct Key(SigningKey);
+pub(crate) struct Key {
+    key: SigningKey,
+    id: Vec<u8>,
+}
 
 impl Key {
     /// Reads the key of a file, or makes one that only its owner can read.
@@ -44,28 +52,59 @@ impl Key {
         match std::fs::read(path) {
             Ok(bytes) => {
                 let seed: [u8; 32] = bytes.try_into().map_err(|_| doing()(std::io::ErrorKind::InvalidData.into()))?;
-                Ok(Self(SigningKey::from_bytes(&seed)))
+                Ok(Self::new(&seed))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let seed: [u8; 32] = rand::random();
                 let mut file =
                     std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(doing())?;
                 file.write_all(&seed).and_then(|()| file.sync_all()).map_err(doing())?;
-                Ok(Self(SigningKey::from_bytes(&seed)))
+                Ok(Self::new(&seed))
             }
             Err(error) => Err(doing()(error)),
         }
     }
 
-    pub(crate) fn verifying_key(&self) -> [u8; 32] {
-        self.0.verifying_key().to_bytes()
+    fn new(seed: &[u8; 32]) -> Self {
+        let key = SigningKey::from_bytes(seed);
+        let id = key_id(&key.verifying_key().to_bytes());
+        Self { key, id }
     }
 
-    /// Signs an encoded permit.
-    pub(crate) fn sign(&self, permit: Vec<u8>) -> SignedPermit {
-        let signature = self.0.sign(&[DOMAIN, &permit].concat());
-        SignedPermit { permit, signature: signature.to_bytes().into(), key_id: key_id(&self.verifying_key()) }
+    pub(crate) fn verifying_key(&self) -> [u8; 32] {
+        self.key.verifying_key().to_bytes()
     }
+
+    /// Signs encoded permits with one signature, in their order.
+    pub(crate) fn sign(&self, permits: Vec<Vec<u8>>) -> Vec<SignedPermit> {
+        let signed = |permit, signature: &Signature, way: tree::Way| SignedPermit {
+            permit,
+            signature: signature.to_bytes().into(),
+            key_id: self.id.clone(),
+            path: way.path,
+            left: way.left,
+        };
+        if let [_] = &permits[..] {
+            let alone = permits.into_iter().map(|permit| {
+                let signature = self.key.sign(&[DOMAIN, &permit].concat());
+                signed(permit, &signature, tree::Way::default())
+            });
+            return alone.collect();
+        }
+        let leaves = permits.iter().map(|permit| tree::leaf(DOMAIN, permit)).collect();
+        let (root, ways) = tree::grow(leaves);
+        let signature = self.key.sign(&[TOGETHER, &root].concat());
+        permits.into_iter().zip(ways).map(|(permit, way)| signed(permit, &signature, way)).collect()
+    }
+}
+
+/// What a permit's signature is over. `None` if its way leads nowhere.
+fn signed_content(signed: &SignedPermit) -> Option<Vec<u8>> {
+    if signed.path.is_empty() && signed.left == 0 {
+        return Some([DOMAIN, &signed.permit].concat());
+    }
+    let root = tree::root(tree::leaf(DOMAIN, &signed.permit), &signed.path, signed.left)?;
+    Some([TOGETHER, &root].concat())
 }
 
 fn key_id(key: &[u8; 32]) -> Vec<u8> {
@@ -130,7 +169,7 @@ pub fn verify(signed: &SignedPermit, key: &[u8; 32], host: &str, now: i64) -> Re
     }
     let key = VerifyingKey::from_bytes(key).map_err(|_| PermitError::WrongKey)?;
     let signature = Signature::from_slice(&signed.signature).map_err(|_| PermitError::Forged)?;
-    let content = [DOMAIN, &signed.permit].concat();
+    let content = signed_content(signed).ok_or(PermitError::Forged)?;
     key.verify_strict(&content, &signature).map_err(|_| PermitError::Forged)?;
     let permit = Permit::decode(&*signed.permit).map_err(|_| PermitError::Unreadable)?;
     if permit.host != host {
@@ -154,9 +193,7 @@ mod tests {
 
     use super::*;
 
-    fn signed(change: impl FnOnce(&mut Permit)) -> (SignedPermit, [u8; 32]) {
-        let dir = tempfile::tempdir().expect("a directory");
-        let key = Key::load(&dir.path().join("key")).expect("a key");
+    fn permit(change: impl FnOnce(&mut Permit)) -> Vec<u8> {
         let action = Action { tool: "files.delete".into(), ..Action::default() };
         let mut permit = Permit {
             host: "web-1".into(),
@@ -167,7 +204,12 @@ mod tests {
             ..Permit::default()
         };
         change(&mut permit);
-        (key.sign(permit.encode_to_vec()), key.verifying_key())
+        permit.encode_to_vec()
+    }
+
+    fn signed(change: impl FnOnce(&mut Permit)) -> (SignedPermit, [u8; 32]) {
+        let key = Key::new(&[3; 32]);
+        (key.sign(vec![permit(change)]).remove(0), key.verifying_key())
     }
 
     #[test]
@@ -186,6 +228,64 @@ mod tests {
         assert_eq!(verify(&other, &key, "web-1", 99).expect_err("refused"), PermitError::OtherAction);
         let (stage, key) = signed(|permit| permit.stage = 99);
         assert_eq!(verify(&stage, &key, "web-1", 99).expect_err("refused"), PermitError::UnknownStage);
+    }
+
+    #[test]
+    fn permits_that_are_signed_together_hold_each_by_itself_and_only_as_they_were_signed() {
+        let key = Key::new(&[3; 32]);
+        let check = |signed: &SignedPermit| verify(signed, &key.verifying_key(), "web-1", 99);
+        for many in (1..=9).chain([64, 65, 300]) {
+            let id = |number: usize| format!("permit {number}");
+            let permits = (0..many).map(|number| permit(|permit| permit.permit_id = id(number)));
+            let together = key.sign(permits.collect());
+            assert_eq!(together.len(), many);
+            for (number, good) in together.iter().enumerate() {
+                assert_eq!(check(good).expect("good").permit_id, id(number));
+                assert_eq!(good.signature, together[0].signature, "one for all");
+            }
+            if many > 9 {
+                continue;
+            }
+            for (number, good) in together.iter().enumerate() {
+                let other = &together[(number + 1) % many];
+                let mut forged = vec![
+                    SignedPermit { left: good.left ^ 1, ..good.clone() },
+                    SignedPermit { left: good.left | 1 << (good.path.len() / 32), ..good.clone() },
+                    SignedPermit { path: [&good.path[..], &[0; 32]].concat(), ..good.clone() },
+                    SignedPermit { path: [&good.path[..], &[0]].concat(), ..good.clone() },
+                ];
+                forged.extend((0..good.path.len()).map(|at| {
+                    let mut forged = good.clone();
+                    forged.path[at] ^= 1;
+                    forged
+                }));
+                forged.extend((0..good.permit.len()).map(|at| {
+                    let mut forged = good.clone();
+                    forged.permit[at] ^= 1;
+                    forged
+                }));
+                if many > 1 {
+                    forged.push(SignedPermit { permit: other.permit.clone(), ..good.clone() });
+                    forged.push(SignedPermit { path: Vec::new(), left: 0, ..good.clone() });
+                    forged.push(SignedPermit { path: good.path[32..].into(), left: good.left >> 1, ..good.clone() });
+                }
+                for forged in forged {
+                    assert_eq!(check(&forged).expect_err("refused"), PermitError::Forged, "{many}: {forged:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_inside_of_a_tree_is_no_permit() {
+        let key = Key::new(&[3; 32]);
+        let together = key.sign((0..4_u8).map(|number| vec![number]).collect());
+        let first = &together[0];
+        // What is hashed one level up, offered as if it were a permit.
+        let inner = [&tree::leaf(DOMAIN, &first.permit)[..], &first.path[..32]].concat();
+        let forged = SignedPermit { permit: inner, path: first.path[32..].into(), left: 0, ..first.clone() };
+        let refused = verify(&forged, &key.verifying_key(), "web-1", 99).expect_err("refused");
+        assert_eq!(refused, PermitError::Forged);
     }
 
     #[test]

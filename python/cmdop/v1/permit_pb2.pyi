@@ -63,11 +63,15 @@ class Permit(_message.Message):
     def __init__(self, permit_id: _Optional[str] = ..., call_id: _Optional[str] = ..., attempt: _Optional[int] = ..., host: _Optional[str] = ..., stage: _Optional[_Union[Stage, str]] = ..., action: _Optional[_Union[_action_pb2.Action, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., actor: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., effects: _Optional[_Iterable[_Union[_effect_pb2.PermittedEffect, _Mapping]]] = ..., preview_digest: _Optional[str] = ..., issued_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., action_digest: _Optional[str] = ..., policy_version: _Optional[str] = ..., masks: _Optional[_Union[Masks, _Mapping]] = ...) -> None: ...
 
 class SignedPermit(_message.Message):
-    __slots__ = ("permit", "signature", "key_id")
+    __slots__ = ("permit", "signature", "key_id", "path", "left")
     PERMIT_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
     permit: bytes
     signature: bytes
     key_id: bytes
-    def __init__(self, permit: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., key_id: _Optional[bytes] = ...) -> None: ...
+    path: bytes
+    left: int
+    def __init__(self, permit: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., key_id: _Optional[bytes] = ..., path: _Optional[bytes] = ..., left: _Optional[int] = ...) -> None: ...

@@ -1123,8 +1123,12 @@ pub struct Permit {
     #[prost(message, optional, tag = "15")]
     pub masks: ::core::option::Option<Masks>,
 }
-/// A permit as it travels. The signature is Ed25519 (RFC 8032) over
-/// `"cmdop.permit.v1\0" || permit`.
+/// A permit as it travels. The signature is Ed25519 (RFC 8032).
+///
+/// Of a permit that leaves alone it is over `"cmdop.permit.v1\0" || permit`. Permits that leave together share
+/// one signature, over `"cmdop.permits.v1\0" || root`: the root of the Merkle tree of RFC 9162, section 2.1, whose
+/// leaves are `"cmdop.permit.v1\0" || permit`, with SHA-256. Each carries its own way to the root, so that it is
+/// checked by itself.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignedPermit {
     #[prost(bytes = "vec", tag = "1")]
@@ -1134,6 +1138,13 @@ pub struct SignedPermit {
     /// First 8 bytes of SHA-256 of the verifying key.
     #[prost(bytes = "vec", tag = "3")]
     pub key_id: ::prost::alloc::vec::Vec<u8>,
+    /// The hashes beside the way from this permit to the root, from below, 32 bytes each, at most 16. Empty for a
+    /// permit that left alone.
+    #[prost(bytes = "vec", tag = "4")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
+    /// Bit n is set if the path's nth hash stands on the left.
+    #[prost(uint32, tag = "5")]
+    pub left: u32,
 }
 /// What a permit allows the host to do with the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

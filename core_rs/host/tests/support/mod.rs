@@ -36,7 +36,7 @@ impl Server {
         let permit = permit.encode_to_vec();
         let signature = self.key.sign(&[b"cmdop.permit.v1\0", &permit[..]].concat()).to_bytes().to_vec();
         let key_id = Sha256::digest(self.key.verifying_key().to_bytes())[..8].to_vec();
-        SignedPermit { permit, signature, key_id }
+        SignedPermit { permit, signature, key_id, ..SignedPermit::default() }
     }
 }
 

@@ -96,7 +96,8 @@ impl Ledger {
             self.give_back(&clearance, &event, &error);
             return Err(error);
         }
-        Ok(Issued { signed: self.inner.key.sign(encoded), event })
+        let unsigned = || Error::typed(Reason::Internal, "the permit could not be signed, so nothing runs");
+        Ok(Issued { signed: self.inner.signer.sign(encoded).await.ok_or_else(unsigned)?, event })
     }
 
     /// Consumes the approval and the attempt's stage, under one lock: of two callers one gets them.
