@@ -133,7 +133,7 @@ fn uncovered(validated: &Validated, predicted: &[&Finding]) -> Vec<ExpectedEffec
 }
 
 /// Writing to `/dev/null` or a terminal is no change that anyone could observe.
-fn is_sink(finding: &Finding) -> bool {
+pub(super) fn is_sink(finding: &Finding) -> bool {
     let write = matches!(finding.kind, EffectKind::FileCreate | EffectKind::FileModify);
     write && crate::classes::is_sink(&finding.target)
 }
@@ -177,7 +177,7 @@ fn is_confinable(validated: &Validated, findings: &[Finding], facts: &Facts<'_>)
         changes.iter().copied().filter(|finding| finding.origin == Origin::Predicted).collect();
     facts.effective_level() == Some(AutonomyLevel::Auto)
         && is_able(super::CONFINES)
-        && findings.iter().all(Finding::is_clear)
+        && findings.iter().all(Finding::is_harmless)
         && changes.iter().all(|finding| finding.containable)
         && uncovered(validated, &predicted).is_empty()
 }
