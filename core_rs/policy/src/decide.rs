@@ -1,11 +1,12 @@
 //! Whether an action may run, and whether what it did to a private copy may be committed.
 
-use cmdop_contract::v1::{Actor, AutonomyLevel, Host, Observation, Prediction};
+use cmdop_contract::v1::{Actor, AutonomyLevel, ExpectedEffect, Host, Observation, Prediction};
 use cmdop_contract::validate::Validated;
 
 use crate::engine::Engine;
 
 mod assess;
+mod declaration;
 mod explain;
 mod masks;
 mod observed;
@@ -63,6 +64,17 @@ impl Facts<'_> {
 /// | the rest | preview, then [`decide_observed`] |
 pub fn decide(engine: &Engine, validated: &Validated, prediction: &Prediction, facts: &Facts<'_>) -> Decided {
     table::decide(engine, validated, prediction, facts)
+}
+
+/// What a caller who knew the prediction would declare: everything that is certain, and of the rest what
+/// policy permits. So a command can be decided about of which nobody said what it is for.
+pub fn declaration(
+    engine: &Engine,
+    validated: &Validated,
+    prediction: &Prediction,
+    facts: &Facts<'_>,
+) -> Vec<ExpectedEffect> {
+    declaration::of(engine, validated, prediction, facts)
 }
 
 /// Decides about what a preview showed, before anything changes. The first row that fits wins:

@@ -198,6 +198,24 @@ fn the_decision_table_holds_row_by_row() {
             APPLY,
         ),
         ("a tree that may hold more than is known", confined(delete("/srv/app/logs")), PREVIEW),
+        (
+            "a tree that may hold more, of which nothing is lost",
+            confined(Call::command("git switch x").may("file.delete:/srv/app/*/**").recoverable())
+                .declares("file.delete:/srv/app/*/**"),
+            APPLY,
+        ),
+        (
+            "the same, with something of it gone for good",
+            confined(Call::command("git switch x").may("file.delete:/srv/app/*/**").recoverable())
+                .declares("file.delete:/srv/app/*/**")
+                .does("file.delete:/srv/app/logs"),
+            PREVIEW,
+        ),
+        (
+            "kept elsewhere, and not permitted",
+            confined(Call::command("git switch x").predicts("file.delete:/srv/other").recoverable()),
+            "refuse POLICY_DENIED workspace.outside",
+        ),
         ("what policy holds", confined(write_x().does("file.modify:/srv/app/.git/hooks/pre-commit")), PREVIEW),
         (
             "a contact, once it was approved",

@@ -10,6 +10,7 @@ pub mod queue;
 pub mod requests;
 
 mod client;
+mod decider;
 mod host;
 mod machine;
 mod runtime;
@@ -25,6 +26,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod core {
     #[pymodule_export]
     use crate::client::Client;
+    #[pymodule_export]
+    use crate::decider::{Decider, Foresight};
     #[pymodule_export]
     use crate::home::ForkedError;
     #[pymodule_export]

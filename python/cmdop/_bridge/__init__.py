@@ -6,6 +6,7 @@ drains batches and hands each item to whoever waits for it. Calls into the core 
 
 from cmdop._bridge.bridge import Bridge, JudgementHandler
 from cmdop._bridge.client import CoreClient
+from cmdop._bridge.decider import CoreDecider, Foreseen
 from cmdop._bridge.host import CoreHost
 from cmdop._bridge.items import Kind
 from cmdop._bridge.machine import (
@@ -24,8 +25,10 @@ from cmdop._bridge.stream import Stream
 __all__ = [
     "Bridge",
     "CoreClient",
+    "CoreDecider",
     "CoreHost",
     "CoreServer",
+    "Foreseen",
     "JudgementHandler",
     "Kind",
     "Spawner",

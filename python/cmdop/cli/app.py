@@ -51,6 +51,10 @@ preview.command("cmdop.cli.preview:commit_preview", name="commit", help="Approve
 preview.command("cmdop.cli.preview:discard_preview", name="discard", help="Reject it: nothing changes.")
 app.command(preview)
 
+policy: Final = App(name="policy", help="What may be done, and why.")
+policy.command("cmdop.cli.decide:decide", name="decide", help="Decide about a file of commands. Runs nothing.")
+app.command(policy)
+
 trace: Final = App(name="trace", help="What happened, and why.")
 trace.command("cmdop.cli.trace:show_trace", name="show", help="Show everything recorded about a call or a run.")
 trace.command("cmdop.cli.trace:export_trace", name="export", help="Send a trace to an OpenTelemetry collector.")

@@ -101,18 +101,20 @@ class ExpectedEffect(_message.Message):
     def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., target: _Optional[str] = ..., min_count: _Optional[int] = ..., max_count: _Optional[int] = ..., unknown_kind: _Optional[str] = ...) -> None: ...
 
 class PredictedEffect(_message.Message):
-    __slots__ = ("kind", "target", "certain", "source", "containable")
+    __slots__ = ("kind", "target", "certain", "source", "containable", "recoverable")
     KIND_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     CERTAIN_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     CONTAINABLE_FIELD_NUMBER: _ClassVar[int]
+    RECOVERABLE_FIELD_NUMBER: _ClassVar[int]
     kind: EffectKind
     target: str
     certain: bool
     source: str
     containable: bool
-    def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., target: _Optional[str] = ..., certain: _Optional[bool] = ..., source: _Optional[str] = ..., containable: _Optional[bool] = ...) -> None: ...
+    recoverable: bool
+    def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., target: _Optional[str] = ..., certain: _Optional[bool] = ..., source: _Optional[str] = ..., containable: _Optional[bool] = ..., recoverable: _Optional[bool] = ...) -> None: ...
 
 class Prediction(_message.Message):
     __slots__ = ("effects", "unanalysable", "vocabulary_version")

@@ -44,6 +44,10 @@ pub struct PredictedEffect {
     /// True if running on a private copy holds the effect back; false for network, signals, services.
     #[prost(bool, tag = "5")]
     pub containable: bool,
+    /// True if whatever it replaces or takes away is kept elsewhere and can be brought back from there, as
+    /// from the store of a version control system that refuses to overwrite what it does not hold.
+    #[prost(bool, tag = "6")]
+    pub recoverable: bool,
 }
 /// What analysis found out about an action.
 #[derive(Clone, PartialEq, ::prost::Message)]

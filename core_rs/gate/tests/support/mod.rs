@@ -78,6 +78,7 @@ fn predicted(effect: &str) -> PredictedEffect {
         certain: true,
         containable: is_containable(kind),
         source: "test".into(),
+        recoverable: false,
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Finding {
     pub(super) either: bool,
     /// A private copy holds it back.
     pub(super) containable: bool,
+    /// What it takes away is kept elsewhere, so that what else may lie in its target makes no difference.
+    pub(super) recoverable: bool,
     pub(super) max_count: Option<u32>,
     /// The worst answer over the points that the target surely has.
     pub(super) verdict: Verdict,
@@ -48,6 +50,11 @@ impl Finding {
     /// True if neither the effect nor a point of it is in doubt and nothing stands in the way.
     pub(super) fn is_clear(&self) -> bool {
         self.verdict.is_allowed() && self.uncertain.as_ref().is_none_or(Verdict::is_allowed)
+    }
+
+    /// True if it is clear, or only in doubt about what its target may hold and nothing of that would be lost.
+    pub(super) fn is_harmless(&self) -> bool {
+        self.is_clear() || (self.recoverable && self.verdict.is_allowed())
     }
 
     pub(super) fn permitted(&self) -> PermittedEffect {
@@ -86,20 +93,30 @@ impl<'a> Assessment<'a> {
             let look = class(effect.kind()) == EffectClass::Look;
             let containable = look || (effect.containable && is_held_back(tool, effect.kind()));
             let certain = look || effect.certain;
-            let draft =
-                Draft { kind: effect.kind(), target, origin: Origin::Predicted, certain, containable, max_count: None };
+            let draft = Draft {
+                kind: effect.kind(),
+                target,
+                origin: Origin::Predicted,
+                certain,
+                containable,
+                recoverable: effect.recoverable,
+                max_count: None,
+            };
             assessment.add(engine, draft);
         }
         assessment.add_implied_looks(engine, declared, !prediction.unanalysable.is_empty());
         for Effect { kind, target, max_count, .. } in declared {
             let look = class(*kind) == EffectClass::Look;
             let containable = look || is_held_back(tool, *kind);
+            // Declared as it was foreseen, it is the same effect.
+            let is_same = |it: &Finding| it.recoverable && it.kind == *kind && it.target == *target;
             let draft = Draft {
                 kind: *kind,
                 target: target.clone(),
                 origin: Origin::Declared,
                 certain: true,
                 containable,
+                recoverable: assessment.findings.iter().any(is_same),
                 max_count: *max_count,
             };
             assessment.add(engine, draft);
@@ -122,8 +139,9 @@ impl<'a> Assessment<'a> {
             let target = Target::parse(kind, &inside, &Default::default()).ok()?;
             target.as_path()?;
             let text = format!("{}:{target}", kind_name(kind));
+            let origin = Origin::Declared;
             let draft =
-                Draft { kind, target, origin: Origin::Declared, certain: true, containable: true, max_count: None };
+                Draft { kind, target, origin, certain: true, containable: true, recoverable: false, max_count: None };
             self.authorise(engine, &draft).0.is_allowed().then_some(text)
         })
     }
@@ -141,7 +159,8 @@ impl<'a> Assessment<'a> {
             targets.filter(|target| masks::names(&self.classes, &self.masked, target)).cloned().collect();
         for target in named {
             let (kind, origin) = (EffectKind::FileRead, Origin::Predicted);
-            let draft = Draft { kind, target, origin, certain: true, containable: true, max_count: None };
+            let draft =
+                Draft { kind, target, origin, certain: true, containable: true, recoverable: false, max_count: None };
             self.add(engine, draft);
         }
     }
@@ -153,7 +172,7 @@ impl<'a> Assessment<'a> {
             self.inquiry.remember(wanted, judged.clone());
             judged
         });
-        let Draft { kind, target, origin, certain, containable, max_count } = draft;
+        let Draft { kind, target, origin, certain, containable, recoverable, max_count } = draft;
         self.findings.push(Finding {
             kind,
             target,
@@ -161,6 +180,7 @@ impl<'a> Assessment<'a> {
             certain,
             either: false,
             containable,
+            recoverable,
             max_count,
             verdict,
             uncertain,
@@ -218,6 +238,7 @@ struct Draft {
     origin: Origin,
     certain: bool,
     containable: bool,
+    recoverable: bool,
     max_count: Option<u32>,
 }
 

@@ -133,7 +133,7 @@ fn uncovered(validated: &Validated, predicted: &[&Finding]) -> Vec<ExpectedEffec
 }
 
 /// Writing to `/dev/null` or a terminal is no change that anyone could observe.
-fn is_sink(finding: &Finding) -> bool {
+pub(super) fn is_sink(finding: &Finding) -> bool {
     let write = matches!(finding.kind, EffectKind::FileCreate | EffectKind::FileModify);
     write && crate::classes::is_sink(&finding.target)
 }
@@ -185,7 +185,7 @@ fn is_confinable(validated: &Validated, findings: &[Finding], facts: &Facts<'_>)
     let is_held = |finding: &Finding| stays(finding) && matches!(finding.verdict, Verdict::Held(_));
     is_trusted
         && is_able(super::CONFINES)
-        && findings.iter().all(|finding| finding.is_clear() || is_held(finding))
+        && findings.iter().all(|finding| finding.is_harmless() || is_held(finding))
         && changes.iter().all(|finding| finding.containable || stays(finding))
         && uncovered(validated, &predicted).is_empty()
 }

@@ -45,6 +45,7 @@ impl Collected {
                 certain: effect.certain && invocation.certain,
                 source: invocation.source.clone(),
                 containable: is_containable(kind),
+                recoverable: effect.recoverable,
             }),
             Ok(_) => self.unanalysable(&invocation.source, "it was judged to have an effect without a kind"),
             Err(error) => {
@@ -55,14 +56,16 @@ impl Collected {
         }
     }
 
-    /// The same effect twice is certain if either is.
+    /// The same effect twice is certain if either is, and recoverable if both are.
     fn add(&mut self, effect: PredictedEffect) {
         let key = (effect.kind, effect.target.clone());
         if let Some(place) = self.places.get(&key) {
             let known = &mut self.effects[*place];
+            let recoverable = known.recoverable && effect.recoverable;
             if effect.certain && !known.certain {
                 *known = effect;
             }
+            known.recoverable = recoverable;
             return;
         }
         if self.effects.len() >= MAX_EFFECTS {

@@ -18,6 +18,7 @@ pub(super) fn predict(validated: &Validated) -> Prediction {
         certain: effect.certain,
         source: format!("{tool} {}", effect.target),
         containable: is_held_back(tool, effect.kind),
+        recoverable: false,
     });
     Prediction { effects: effects.collect(), ..Prediction::default() }
 }

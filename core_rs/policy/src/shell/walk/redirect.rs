@@ -127,7 +127,8 @@ impl Walker<'_> {
 
     pub(in crate::shell) fn predict(&mut self, kind: EffectKind, target: String, certain: bool, source: &str) {
         let containable = is_containable(kind);
-        let effect = PredictedEffect { kind: kind.into(), target, certain, source: source.to_owned(), containable };
+        let source = source.to_owned();
+        let effect = PredictedEffect { kind: kind.into(), target, certain, source, containable, recoverable: false };
         if self.found.effects.len() < 4 * super::MAX_INVOCATIONS {
             self.found.effects.push(effect);
         } else {
