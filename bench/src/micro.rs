@@ -110,7 +110,6 @@ fn valid(registry: &Registry, action: Action) -> Validated {
 fn decision(registry: &Registry, span: Duration, more: usize) -> Fallible<f64> {
     let mut files = Vec::new();
     if more > 0 {
-        let shipped = cmdop_policy::engine::DEFAULT_POLICY;
         let rule = |n: usize| {
             format!(
                 "@id(\"team.{n}\")\n@reason(\"Team {n} works there.\")\npermit (principal == Agent::\"team-{n}\", \
@@ -119,8 +118,8 @@ fn decision(registry: &Registry, span: Duration, more: usize) -> Fallible<f64> {
         };
         let text: String = (0..more).map(rule).collect();
         files = vec![
-            PolicyFile { name: "default.cedar".into(), text: shipped.into() },
-            PolicyFile { name: "teams.cedar".into(), text },
+            PolicyFile { pack: cmdop_policy::engine::DEFAULT_PACK.into(), ..PolicyFile::default() },
+            PolicyFile { name: "teams.cedar".into(), text, ..PolicyFile::default() },
         ];
     }
     let engine = Engine::load(&files)?;

@@ -12,6 +12,7 @@ mod observed;
 mod table;
 mod verdict;
 
+pub(crate) use assess::authorise;
 pub(crate) use verdict::hex;
 pub use verdict::{Ask, Decided, DiffDecided, Grant, Refusal};
 
