@@ -12,6 +12,7 @@ pub mod requests;
 mod client;
 mod host;
 mod machine;
+mod policy;
 mod runtime;
 mod server;
 

@@ -45,6 +45,13 @@ approvals.command("cmdop.cli.approvals:approve", name="approve", help="Approve, 
 approvals.command("cmdop.cli.approvals:reject", name="reject", help="Reject: nothing of the call happens.")
 app.command(approvals)
 
+policy: Final = App(name="policy", help="What calls are decided by.")
+policy.command("cmdop.cli.policy:show_policy", name="show", help="Show the policy of a server.")
+policy.command("cmdop.cli.policy:reload_policy", name="reload", help="Have a server read its policy files anew.")
+app.command(policy)
+
+app.command("cmdop.cli.freeze:app", name="freeze", help="Stop every change on some hosts until a person lifts it.")
+
 preview: Final = App(name="preview", help="What a held call would change, before anything changes.")
 preview.command("cmdop.cli.preview:show_preview", name="show", help="Show the exact diff that a call is held for.")
 preview.command("cmdop.cli.preview:commit_preview", name="commit", help="Approve exactly that diff, and apply it.")

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cmdop_contract::effect::{Class, class};
 use cmdop_contract::score;
-use cmdop_contract::v1::{self, CallDecided, CallRefused, Decision, Prediction, Reason, event, server_to_host};
+use cmdop_contract::v1::{
+    self, CallDecided, CallRefused, CallState, Decision, Prediction, Reason, event, server_to_host,
+};
 use cmdop_contract::validate::{Validated, validate};
 use cmdop_ledger::{Clearance, Held, PermitRequest};
 use cmdop_policy::decide::{Ask, Decided, Facts, decide};
 
 use super::{Driver, internal};
+use crate::gate::changes;
 
 /// Stands for the home directory on a host that nobody knows: its absence is not what is wrong with the call.
 const NO_HOME: &str = "/";
@@ -45,13 +49,31 @@ impl Driver {
             }
             Decided::Ask(ask) => {
                 self.record_decision(ask.decision().clone(), authorise_time)?;
+                if let Some(frozen) = self.frozen_from_the_start()? {
+                    return self.refuse(frozen).await;
+                }
                 self.hold(ask).await
             }
             Decided::Go(grant) => {
                 self.record_decision(grant.decision().clone(), authorise_time)?;
+                if let Some(frozen) = self.frozen_from_the_start()? {
+                    return self.refuse(frozen).await;
+                }
                 self.permit(Clearance::Granted(grant)).await
             }
         }
+    }
+
+    /// Why a call that is meant to change something is not even tried, if its host is frozen.
+    fn frozen_from_the_start(&self) -> Result<Option<v1::Error>, v1::Error> {
+        let Considered { validated, prediction, .. } = self.considered()?;
+        let declared = validated.declared().iter().map(|effect| effect.kind);
+        let mut meant = declared.chain(prediction.effects.iter().map(v1::PredictedEffect::kind));
+        if !meant.any(|kind| class(kind) != Class::Look) {
+            return Ok(None);
+        }
+        let standing = self.gate.standing(&self.live.host);
+        Ok(self.gate.shared().ledger.check_frozen(&standing).err().map(|error| *error))
     }
 
     /// Validates and predicts, unless that was done already.
@@ -94,7 +116,7 @@ impl Driver {
         let actor = considered.validated.proposal().actor.clone().unwrap_or_default();
         let shared = self.gate.shared();
         let facts = Facts { actor: &actor, level: shared.options.level(&actor.agent), host: &considered.host };
-        Ok(decide(&shared.engine, &considered.validated, &considered.prediction, &facts))
+        Ok(decide(&shared.policy.engine(), &considered.validated, &considered.prediction, &facts))
     }
 
     pub(super) fn considered(&self) -> Result<&Considered, v1::Error> {
@@ -161,7 +183,10 @@ impl Driver {
             return self.settle(v1::Outcome::NotApplied, None, Some(stop)).await;
         }
         let proposal = self.call.proposal.clone().unwrap_or_default();
+        let tool = proposal.action.as_ref().map_or("", |action| &action.tool);
+        let may_change = changes(clearance.decision().stage(), tool, &clearance.decision().permitted);
         let request = PermitRequest {
+            changes: may_change.then(|| self.gate.standing(&self.live.host)),
             call_id: self.call.call_id.clone(),
             attempt: self.call.attempt.max(1),
             proposal,
@@ -170,8 +195,11 @@ impl Driver {
         let nothing_lost = self.pending.is_empty();
         let issued = match self.gate.shared().ledger.permit(clearance, request, &mut self.pending).await {
             Ok(issued) => issued,
-            // The approval does not hold any more: no permit, and that is an outcome.
-            Err(cmdop_ledger::Error::Typed(error)) if nothing_lost => {
+            Err(cmdop_ledger::Error::Typed(error)) if self.call.state() == CallState::Proposed => {
+                return self.refuse(*error).await;
+            }
+            // The approval does not hold any more, or the host is frozen: no permit, and that is an outcome.
+            Err(cmdop_ledger::Error::Typed(error)) if nothing_lost || error.reason() == Reason::Frozen => {
                 self.discard();
                 return self.settle(v1::Outcome::NotApplied, None, Some(*error)).await;
             }

@@ -272,7 +272,7 @@ impl Driver {
         let shared = self.gate.shared();
         let facts = Facts { actor: &actor, level: shared.options.level(&actor.agent), host: &considered.host };
         let observation = self.call.observation.as_ref().unwrap_or(&NOTHING);
-        Ok(decide_observed(&shared.engine, &considered.validated, &considered.prediction, observation, &facts))
+        Ok(decide_observed(&shared.policy.engine(), &considered.validated, &considered.prediction, observation, &facts))
     }
 
     /// Records the outcome with its score, durably, and tells everyone.

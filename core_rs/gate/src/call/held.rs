@@ -38,6 +38,11 @@ impl Driver {
                             return Ok(());
                         }
                     }
+                    // An approval is about the policy under which it was asked.
+                    Some(Input::PolicyChanged) => {
+                        self.discard();
+                        return self.void("the policy changed since this was asked; propose the call again").await;
+                    }
                     Some(Input::Report(report)) => self.acknowledge_earlier(report.permit_id),
                     Some(_) => {}
                     None => return Err(super::internal("the server is stopping")),

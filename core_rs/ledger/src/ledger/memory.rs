@@ -1,13 +1,15 @@
 //! What must be decided at once: the fold of the log into keys, approvals and permits.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cmdop_contract::reason::spec;
 use cmdop_contract::v1::{
-    Approval, ApprovalDecided, ApprovalStatus, Error, Event, Outcome, RetryClass, Stage, event::Kind,
+    Approval, ApprovalDecided, ApprovalStatus, Error, Event, Freeze, FreezeLifted, Outcome, RetryClass, Stage,
+    event::Kind,
 };
 
 use super::Claim;
+use super::freezes::Standing;
 
 /// What an event says to the memory, so that the event itself need not be kept until it is durable.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(super) enum Note {
         stage: Stage,
         approval_id: String,
     },
+    Frozen(Box<Freeze>),
+    Lifted(Box<FreezeLifted>),
     Closed {
         call_id: String,
         /// It changed nothing and may come again.
@@ -57,6 +61,10 @@ impl Note {
                     approval_id: permitted.approval_id.clone(),
                 })
             }
+            Some(Kind::FreezeCreated(created)) => {
+                created.freeze.clone().map_or(Self::Nothing, |freeze| Self::Frozen(Box::new(freeze)))
+            }
+            Some(Kind::FreezeLifted(lifted)) => Self::Lifted(Box::new(lifted.clone())),
             Some(Kind::CallRefused(_)) => closed(true),
             Some(Kind::CallSettled(settled)) if settled.outcome() != Outcome::Unknown => {
                 let nothing = settled.outcome() == Outcome::NotApplied;
@@ -73,6 +81,8 @@ pub(super) struct Memory {
     keys: HashMap<(String, String), (String, String)>,
     /// The key of each open call, to release it if the call never ran.
     key_of: HashMap<String, (String, String)>,
+    /// Every freeze by its id, lifted ones too: there are few.
+    pub(super) freezes: BTreeMap<String, Freeze>,
     /// Approvals of open calls.
     pub(super) approvals: HashMap<String, Approval>,
     /// Which of them each call asked for.
@@ -93,6 +103,11 @@ impl Memory {
                 Claim::New
             }
         }
+    }
+
+    /// A freeze that is in force on a host.
+    pub(super) fn frozen(&self, standing: &Standing) -> Option<&Freeze> {
+        self.freezes.values().find(|freeze| freeze.lift.is_none() && standing.is_in(freeze))
     }
 
     /// Takes the one permit of an attempt's stage. False if it was taken.
@@ -133,6 +148,14 @@ impl Memory {
                 self.permitted.entry(call_id).or_default().insert((attempt, stage.into()));
                 if let Some(approval) = self.approvals.get_mut(&approval_id) {
                     approval.status = ApprovalStatus::Used.into();
+                }
+            }
+            Note::Frozen(freeze) => {
+                self.freezes.entry(freeze.freeze_id.clone()).or_insert(*freeze);
+            }
+            Note::Lifted(lifted) => {
+                if let Some(freeze) = self.freezes.get_mut(&lifted.freeze_id) {
+                    freeze.lift = lifted.lift;
                 }
             }
             Note::Closed { call_id, release_key } => self.close(&call_id, release_key),
