@@ -134,7 +134,7 @@ fn decision(registry: &Registry, span: Duration, more: usize) -> Fallible<f64> {
     let Step::Done(prediction) = Predictor::start(&validated, "/root") else { return Err("not a native tool".into()) };
     let actor = Actor { user: "ada".into(), agent: AGENT.into(), ..Actor::default() };
     let host = Host { name: HOST.into(), workspaces: vec!["/srv/app".into()], ..Host::default() };
-    let facts = Facts { actor: &actor, level: Some(AutonomyLevel::Auto), host: &host };
+    let facts = Facts { actor: &actor, level: Some(AutonomyLevel::Auto), host: &host, denied: &[] };
     let go = |prediction: &Prediction| matches!(decide(&engine, &validated, prediction, &facts), Decided::Go(_));
     if !go(&prediction) {
         return Err("the decision is not the one that is measured".into());

@@ -14,7 +14,7 @@ pub mod log;
 pub mod permit;
 
 pub use error::Error;
-pub use ledger::{Claim, Clearance, Entry, Held, Issued, Ledger, Options, PermitRequest, Standing};
+pub use ledger::{CANCELLED, Claim, Clearance, Denial, Entry, Held, Issued, Ledger, Options, PermitRequest, Standing};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -15,12 +15,14 @@ mod load;
 mod memory;
 mod name;
 mod pack;
+mod review;
 mod slice;
 
 pub(crate) use ask::{Inquiry, Verdict};
 pub(crate) use name::{Group, Subject, effect_text, path_uid, uid};
 
 pub use pack::{DEFAULT_PACK, PACKS, Pack, pack};
+pub use review::Finding;
 
 use known::Known;
 use memory::Memory;
@@ -72,6 +74,8 @@ pub struct Engine {
     slices: Slices,
     memory: Memory,
     rules: BTreeMap<String, Arc<Rule>>,
+    /// File and line of each policy.
+    places: BTreeMap<String, (String, usize)>,
     anchors: Anchors,
     known: Known,
     entities: PolicyEntities,

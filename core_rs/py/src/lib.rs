@@ -13,6 +13,7 @@ mod client;
 mod host;
 mod machine;
 mod policy;
+mod review;
 mod runtime;
 mod server;
 
@@ -34,6 +35,8 @@ mod core {
     use crate::machine::{
         CoreError, Spawner, check_json, die_with_parent, enter_fixture, probe, start_logging, start_spawner,
     };
+    #[pymodule_export]
+    use crate::review::{Foresight, Policy, packs};
     #[pymodule_export]
     use crate::runtime::{ClosedError, Runtime, Statistics};
     #[pymodule_export]

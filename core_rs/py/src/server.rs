@@ -130,7 +130,8 @@ impl Inner {
     }
 }
 
-fn configuration(message: String) -> v1::Error {
+/// What a broken file is told as.
+pub(crate) fn configuration(message: String) -> v1::Error {
     v1::Error {
         reason: Reason::InvalidConfiguration.into(),
         message,

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cmdop_contract::effect::{Class, class};
+use cmdop_contract::effect::{Class, Effect, Target, class, parse_kind};
 use cmdop_contract::score;
 use cmdop_contract::v1::{
     self, CallDecided, CallRefused, CallState, Decision, Prediction, Reason, event, server_to_host,
 };
 use cmdop_contract::validate::{Validated, validate};
-use cmdop_ledger::{Clearance, Held, PermitRequest};
-use cmdop_policy::decide::{Ask, Decided, Facts, decide};
+use cmdop_ledger::{Clearance, Denial, Held, PermitRequest};
+use cmdop_policy::decide::{Ask, Decided, Denied, Facts, decide};
 
 use super::{Driver, internal};
 use crate::gate::changes;
@@ -115,8 +115,17 @@ impl Driver {
         let considered = self.considered()?;
         let actor = considered.validated.proposal().actor.clone().unwrap_or_default();
         let shared = self.gate.shared();
-        let facts = Facts { actor: &actor, level: shared.options.level(&actor.agent), host: &considered.host };
-        Ok(decide(&shared.policy.engine(), &considered.validated, &considered.prediction, &facts))
+        let engine = shared.policy.engine();
+        let denied = self.denied(&actor, engine.version());
+        let level = shared.options.level(&actor.agent);
+        let facts = Facts { actor: &actor, level, host: &considered.host, denied: &denied };
+        Ok(decide(&engine, &considered.validated, &considered.prediction, &facts))
+    }
+
+    /// What was refused to the run or session before, by a person or by this policy.
+    pub(super) fn denied(&self, actor: &v1::Actor, policy_version: &str) -> Vec<Denied> {
+        let found = self.gate.shared().ledger.denials(actor, policy_version);
+        found.into_iter().filter_map(denied).collect()
     }
 
     pub(super) fn considered(&self) -> Result<&Considered, v1::Error> {
@@ -233,4 +242,12 @@ impl Driver {
         let error = cmdop_contract::reason::error(Reason::ApprovalVoid, why);
         self.settle(v1::Outcome::NotApplied, None, Some(error)).await
     }
+}
+
+fn denied(denial: Denial) -> Option<Denied> {
+    let (kind, target) = denial.effect.split_once(':')?;
+    let kind = parse_kind(kind)?;
+    // What was said of a point that is no target binds nothing: policy says it again.
+    let target = Target::parse(kind, target, &Default::default()).ok()?;
+    Some(Denied { effect: Effect::new(kind, target), by_person: denial.by_person, call_id: denial.call_id })
 }

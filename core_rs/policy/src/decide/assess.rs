@@ -4,6 +4,7 @@ use cmdop_contract::effect::{Class as EffectClass, Effect, Target, class, is_hel
 use cmdop_contract::v1::{EffectKind, PermittedEffect, PolicyRef, Prediction};
 use cmdop_contract::validate::Validated;
 
+use super::bound::bind;
 use super::{Facts, masks};
 use crate::classes::{Class as PathClass, Classes};
 use crate::engine::{Engine, Inquiry, Verdict, effect_text};
@@ -154,6 +155,7 @@ impl<'a> Assessment<'a> {
             judged
         });
         let Draft { kind, target, origin, certain, containable, max_count } = draft;
+        let verdict = bind(verdict, &Effect::new(kind, target.clone()), self.inquiry.facts());
         self.findings.push(Finding {
             kind,
             target,

@@ -148,6 +148,10 @@ impl<'a> Inquiry<'a> {
         Self { engine, facts: *facts, tool: tool.to_owned(), effects, answers, prepared: OnceCell::new() }
     }
 
+    pub(crate) fn facts(&self) -> &Facts<'a> {
+        &self.facts
+    }
+
     /// What calls like this one were told about a whole effect before.
     pub(crate) fn recall(&self, wanted: &Wanted) -> Option<Judged> {
         recall_effect(&self.answers, wanted)

@@ -48,14 +48,15 @@ pub(super) fn load(set: &v1::PolicySet) -> Result<Engine, Error> {
     let mut sources = vec![Source { name: "floor.cedar", text: FLOOR, is_floor: true }];
     sources.extend(files.iter().map(|file| Source { name: &file.name, text: &file.text, is_floor: false }));
     let mut anchors = Anchors::shipped();
-    let mut rules = BTreeMap::new();
+    let (mut rules, mut places) = (BTreeMap::new(), BTreeMap::new());
     let mut placed = Vec::new();
     let mut warnings = Vec::new();
     for (index, source) in sources.iter().enumerate() {
         for (offset, policy) in parse(source)? {
             let Checked { id, rule, unscoped } = check(source, offset, &policy, &known, &mut anchors)?;
+            let place = source.error(offset, "", "");
+            places.insert(id.clone(), (place.file.clone(), place.line));
             if unscoped {
-                let place = source.error(offset, "", "");
                 warnings.push(format!(
                     "{}:{}: policy `{id}` has no scope and is asked for every effect; name a principal, action or resource",
                     place.file, place.line
@@ -80,6 +81,7 @@ pub(super) fn load(set: &v1::PolicySet) -> Result<Engine, Error> {
         slices,
         memory,
         rules,
+        places,
         anchors,
         known,
         entities,
