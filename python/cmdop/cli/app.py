@@ -48,6 +48,12 @@ app.command(approvals)
 policy: Final = App(name="policy", help="What calls are decided by.")
 policy.command("cmdop.cli.policy:show_policy", name="show", help="Show the policy of a server.")
 policy.command("cmdop.cli.policy:reload_policy", name="reload", help="Have a server read its policy files anew.")
+policy.command("cmdop.cli.policy:check_policy", name="check", help="Check policies as a server loads them.")
+policy.command("cmdop.cli.policy:explain", name="explain", help="Say what policy says about a call, and who decided.")
+policy.command("cmdop.cli.policy:try_policy", name="test", help="Try cases beside policies.")
+policy.command(
+    "cmdop.cli.policy:diff_policy", name="diff", help="Say which recorded calls another policy decides otherwise."
+)
 app.command(policy)
 
 app.command("cmdop.cli.freeze:app", name="freeze", help="Stop every change on some hosts until a person lifts it.")
