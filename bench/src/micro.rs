@@ -110,7 +110,6 @@ fn valid(registry: &Registry, action: Action) -> Validated {
 fn decision(registry: &Registry, span: Duration, more: usize) -> Fallible<f64> {
     let mut files = Vec::new();
     if more > 0 {
-        let shipped = cmdop_policy::engine::DEFAULT_POLICY;
         let rule = |n: usize| {
             format!(
                 "@id(\"team.{n}\")\n@reason(\"Team {n} works there.\")\npermit (principal == Agent::\"team-{n}\", \
@@ -119,8 +118,8 @@ fn decision(registry: &Registry, span: Duration, more: usize) -> Fallible<f64> {
         };
         let text: String = (0..more).map(rule).collect();
         files = vec![
-            PolicyFile { name: "default.cedar".into(), text: shipped.into() },
-            PolicyFile { name: "teams.cedar".into(), text },
+            PolicyFile { pack: cmdop_policy::engine::DEFAULT_PACK.into(), ..PolicyFile::default() },
+            PolicyFile { name: "teams.cedar".into(), text, ..PolicyFile::default() },
         ];
     }
     let engine = Engine::load(&files)?;
@@ -135,7 +134,7 @@ fn decision(registry: &Registry, span: Duration, more: usize) -> Fallible<f64> {
     let Step::Done(prediction) = Predictor::start(&validated, "/root") else { return Err("not a native tool".into()) };
     let actor = Actor { user: "ada".into(), agent: AGENT.into(), ..Actor::default() };
     let host = Host { name: HOST.into(), workspaces: vec!["/srv/app".into()], ..Host::default() };
-    let facts = Facts { actor: &actor, level: Some(AutonomyLevel::Auto), host: &host };
+    let facts = Facts { actor: &actor, level: Some(AutonomyLevel::Auto), host: &host, denied: &[] };
     let go = |prediction: &Prediction| matches!(decide(&engine, &validated, prediction, &facts), Decided::Go(_));
     if !go(&prediction) {
         return Err("the decision is not the one that is measured".into());

@@ -327,6 +327,30 @@ class ShadowOnlyError(RefusedError):
     grpc_code: ClassVar[int] = 9
 
 
+class FrozenError(RefusedError):
+    """A person froze the host: nothing changes on it until a person lifts that."""
+
+    reason: ClassVar[str] = "FROZEN"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 9
+
+
+class UnknownFreezeError(RefusedError):
+    """No freeze of that id is in force."""
+
+    reason: ClassVar[str] = "UNKNOWN_FREEZE"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 5
+
+
+class DeniedBeforeError(RefusedError):
+    """The effect was refused to this run or session before; another way to it is refused, too."""
+
+    reason: ClassVar[str] = "DENIED_BEFORE"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 7
+
+
 class HostUnavailableError(ExecutionError):
     """The host is not attached; nothing was sent to it."""
 
@@ -643,6 +667,9 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         PolicyError,
         PredictionFailedError,
         ShadowOnlyError,
+        FrozenError,
+        UnknownFreezeError,
+        DeniedBeforeError,
         HostUnavailableError,
         PreviewUnavailableError,
         PermitInvalidError,

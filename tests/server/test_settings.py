@@ -47,6 +47,46 @@ def test_a_policy_that_is_not_text_names_its_file(tmp_path: Path) -> None:
         read_config(tmp_path, "127.0.0.1:0", vocabulary_version="v")
 
 
+def test_packs_and_files_are_used_instead_of_the_directory(tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "a.cedar").write_text("// a")
+    mine = tmp_path / "mine.cedar"
+    mine.write_text("// mine")
+    config = read_config(tmp_path, "127.0.0.1:0", vocabulary_version="v", policy=["production", str(mine)])
+    assert [(file.pack, file.text) for file in config.policies] == [("production", ""), ("", "// mine")]
+
+
+@pytest.mark.parametrize("name", ["./absent.cedar", "./"])
+def test_a_policy_that_was_asked_for_and_is_not_there_is_an_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidConfigurationError, match=str(tmp_path)):
+        read_config(tmp_path, "127.0.0.1:0", vocabulary_version="v", policy=[f"{tmp_path}/{name}"])
+
+
+def test_groups_and_labels_are_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "entities.toml").write_text(
+        '[groups.users]\noperators = ["ada"]\n[groups.hosts]\nweb = ["web-1"]\n[hosts.web-1]\nenv = "production"\n'
+    )
+    entities = read_config(tmp_path, "127.0.0.1:0", vocabulary_version="v").entities
+    assert [*entities.user_groups["operators"].names] == ["ada"]
+    assert [*entities.host_groups["web"].names] == ["web-1"]
+    assert dict(entities.host_labels["web-1"].labels) == {"env": "production"}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('[groups.users]\nops = "ada"', 2),
+        ('[groups.users]\n"a b" = ["ada"]', 2),
+        ("[hosts.web]\nenv = 1", 2),
+        ("[hots]", 1),
+    ],
+)
+def test_groups_that_are_wrong_name_file_and_line(tmp_path: Path, text: str, line: int) -> None:
+    (tmp_path / "entities.toml").write_text(text)
+    with pytest.raises(InvalidConfigurationError, match=rf"entities\.toml:{line}"):
+        read_config(tmp_path, "127.0.0.1:0", vocabulary_version="v")
+
+
 def test_a_host_needs_a_whole_key(tmp_path: Path) -> None:
     key = tmp_path / "permit.pub"
     with pytest.raises(InvalidConfigurationError, match="cannot be read"):

@@ -1,5 +1,7 @@
 //! The handle that everything outside talks to, and what all drivers share.
 
+mod freezes;
+mod policy;
 mod runs;
 
 use std::collections::HashMap;
@@ -25,6 +27,10 @@ use crate::hosts::{Attachment, Hosts};
 use crate::judge::{Foresight, Judge};
 use crate::live::{Input, Live};
 use crate::options::Options;
+use policy::Policy;
+
+pub(crate) use freezes::changes;
+pub use policy::PolicySource;
 
 /// Changes of approvals that a slow watcher may lag behind before it must list them again.
 const APPROVAL_BACKLOG: usize = 1_024;
@@ -38,7 +44,7 @@ pub struct Gate {
 /// What all drivers share.
 pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
-    pub(crate) engine: Engine,
+    pub(crate) policy: Policy,
     pub(crate) registry: Registry,
     pub(crate) limits: Limits,
     pub(crate) options: Options,
@@ -72,7 +78,7 @@ impl Gate {
         );
         let shared = Shared {
             ledger,
-            engine,
+            policy: Policy::new(engine),
             registry,
             limits: Limits::default(),
             options,
@@ -90,7 +96,7 @@ impl Gate {
         }
         let started = v1::ServerStarted {
             version: env!("CARGO_PKG_VERSION").into(),
-            policy_version: gate.shared.engine.version().into(),
+            policy_version: gate.shared.policy.engine().version().into(),
             vocabulary_version: gate.shared.options.vocabulary_version.clone(),
         };
         gate.append(String::from("server"), event::Kind::ServerStarted(started)).await?;
@@ -201,7 +207,8 @@ impl Gate {
     /// All hosts that ever attached.
     #[must_use]
     pub fn hosts(&self) -> Vec<Host> {
-        self.shared.hosts.list()
+        let engine = self.shared.policy.engine();
+        self.shared.hosts.list().iter().map(|host| engine.labelled(host)).collect()
     }
 
     /// One host.
@@ -209,7 +216,8 @@ impl Gate {
     /// # Errors
     /// UNKNOWN_HOST.
     pub fn host(&self, name: &str) -> Result<Arc<Host>, v1::Error> {
-        self.shared.hosts.get(name)
+        let host = self.shared.hosts.get(name)?;
+        Ok(Arc::new(self.shared.policy.engine().labelled(&host)))
     }
 
     /// The registered tools.

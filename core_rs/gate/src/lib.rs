@@ -13,7 +13,7 @@ mod options;
 mod output;
 
 pub use call::Ticket;
-pub use gate::Gate;
+pub use gate::{Gate, PolicySource};
 pub use hosts::Attachment;
 pub use judge::{BoxFuture, Judge, NoJudge};
 pub use options::Options;

@@ -25,6 +25,8 @@ pub(crate) enum Input {
     /// Its host went away.
     Detached,
     Decided(Box<Approval>),
+    /// Calls are decided by another policy from now on.
+    PolicyChanged,
     Cancel {
         why: String,
     },

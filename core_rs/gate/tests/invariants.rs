@@ -130,6 +130,7 @@ fn an_error_means_no_execution() {
                @id(\"odd\") @reason(\"Odd.\") @remedy(\"None.\") forbid (principal, action, resource is Path) \
                when { context.effects * 9223372036854775807 + 9223372036854775807 > 0 };"
             .into(),
+        ..Default::default()
     };
     let silent = Script::new(|_| Box::pin(std::future::pending()));
     let absent = Script::new(|_| Box::pin(std::future::ready(None)));

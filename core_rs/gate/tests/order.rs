@@ -134,6 +134,7 @@ async fn an_error_of_policy_permits_nothing() {
                @id(\"odd\") @reason(\"Odd.\") @remedy(\"None.\") forbid (principal, action, resource is Path) \
                when { context.effects * 9223372036854775807 + 9223372036854775807 > 0 };"
             .into(),
+        ..Default::default()
     };
     let gate = gate(dir.path(), Engine::load(&[failing]).expect("it loads")).await;
     let (frames, mut heard) = mpsc::channel(16);

@@ -4,6 +4,8 @@
 //! memory under one lock; the memory is the fold of the log and is made anew at every start.
 
 mod approvals;
+mod denials;
+mod freezes;
 mod memory;
 mod permits;
 
@@ -23,6 +25,8 @@ use crate::permit::Key;
 use crate::signing::Signer;
 
 pub use approvals::Held;
+pub use denials::{CANCELLED, Denial};
+pub use freezes::Standing;
 use memory::{Memory, Note};
 pub use permits::{Clearance, Issued, PermitRequest};
 

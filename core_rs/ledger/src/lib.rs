@@ -15,7 +15,7 @@ pub mod permit;
 mod signing;
 
 pub use error::Error;
-pub use ledger::{Claim, Clearance, Entry, Held, Issued, Ledger, Options, PermitRequest};
+pub use ledger::{CANCELLED, Claim, Clearance, Denial, Entry, Held, Issued, Ledger, Options, PermitRequest, Standing};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -57,6 +57,15 @@ pub struct Recovery {
     pub cut_bytes: u64,
 }
 
+/// Visits the payload of every record of a log, in order, verified, without changing anything. Another
+/// process may have it open and append to it meanwhile.
+///
+/// # Errors
+/// [`Error::Broken`] with the place; what `visit` returns.
+pub fn read_all(dir: &Path, visit: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+    scan::read(dir, visit)
+}
+
 /// Where a record stands in the log's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {

@@ -4,7 +4,9 @@ mod approvals;
 mod calls;
 mod catalog;
 mod door;
+mod freezes;
 mod host_link;
+mod policies;
 mod runs;
 mod sessions;
 mod socket;
@@ -179,12 +181,14 @@ struct Health {
 }
 
 /// Names under which the server's health is asked for; the empty one is the whole server.
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 11] = [
     "",
     proto::calls_server::CallsServer::<()>::NAME,
     proto::tools_server::ToolsServer::<()>::NAME,
     proto::hosts_server::HostsServer::<()>::NAME,
     proto::approvals_server::ApprovalsServer::<()>::NAME,
+    proto::freezes_server::FreezesServer::<()>::NAME,
+    proto::policies_server::PoliciesServer::<()>::NAME,
     proto::runs_server::RunsServer::<()>::NAME,
     proto::traces_server::TracesServer::<()>::NAME,
     proto::host_link_server::HostLinkServer::<()>::NAME,
@@ -214,6 +218,8 @@ async fn router(context: &Context, health: &Health) -> Result<Router, tonic_refl
         .add_service(proto::tools_server::ToolsServer::new(of()).max_decoding_message_size(most))
         .add_service(proto::hosts_server::HostsServer::new(of()).max_decoding_message_size(most))
         .add_service(proto::approvals_server::ApprovalsServer::new(of()).max_decoding_message_size(most))
+        .add_service(proto::freezes_server::FreezesServer::new(of()).max_decoding_message_size(most))
+        .add_service(proto::policies_server::PoliciesServer::new(of()).max_decoding_message_size(most))
         .add_service(proto::runs_server::RunsServer::new(of()).max_decoding_message_size(most))
         .add_service(proto::traces_server::TracesServer::new(of()).max_decoding_message_size(most))
         .add_service(

@@ -6,6 +6,7 @@ use cmdop_contract::validate::Validated;
 use crate::engine::Engine;
 
 mod assess;
+mod bound;
 mod declaration;
 mod explain;
 mod masks;
@@ -13,6 +14,8 @@ mod observed;
 mod table;
 mod verdict;
 
+pub(crate) use assess::authorise;
+pub use bound::Denied;
 pub(crate) use verdict::hex;
 pub use verdict::{Ask, Decided, DiffDecided, Grant, Refusal};
 
@@ -29,6 +32,8 @@ pub struct Facts<'a> {
     pub level: Option<AutonomyLevel>,
     /// The host it would run on, as it said of itself.
     pub host: &'a Host,
+    /// What was refused to the agent's run or session before.
+    pub denied: &'a [Denied],
 }
 
 impl Facts<'_> {

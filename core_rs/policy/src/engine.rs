@@ -4,27 +4,32 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cedar_policy::{Authorizer, Entities, Schema};
-use cmdop_contract::v1::{EffectKind, PolicyFile, PolicyRef, Reason};
+use cmdop_contract::v1::{EffectKind, Host, PolicyEntities, PolicyFile, PolicyRef, PolicySet, Reason};
 
 use crate::points::Anchors;
 
 mod ask;
 mod check;
+mod known;
 mod load;
 mod memory;
 mod name;
+mod pack;
+mod review;
 mod slice;
 
 pub(crate) use ask::{Inquiry, Verdict};
 pub(crate) use name::{Group, Subject, effect_text, path_uid, uid};
 
+pub use pack::{DEFAULT_PACK, PACKS, Pack, pack};
+pub use review::Finding;
+
+use known::Known;
 use memory::Memory;
 use slice::Slices;
 
 const SCHEMA: &str = include_str!("cedar/cmdop.cedarschema");
 const FLOOR: &str = include_str!("cedar/floor.cedar");
-/// The policy that is used where no files are given. Files of one's own replace it; add it to them to keep it.
-pub const DEFAULT_POLICY: &str = include_str!("cedar/workspace.cedar");
 
 /// Ids of the floor's policies begin with this, and no other policy's may.
 const FLOOR_PREFIX: &str = "floor.";
@@ -69,7 +74,12 @@ pub struct Engine {
     slices: Slices,
     memory: Memory,
     rules: BTreeMap<String, Arc<Rule>>,
+    /// File and line of each policy.
+    places: BTreeMap<String, (String, usize)>,
     anchors: Anchors,
+    known: Known,
+    entities: PolicyEntities,
+    files: Vec<PolicyFile>,
     version: String,
     warnings: Vec<String>,
 }
@@ -81,19 +91,53 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Loads policy files beside the floor, or the shipped default policy if there are none.
+    /// Loads policy files and packs beside the floor, or the default pack if there are none.
     ///
     /// # Errors
     /// The first thing that is wrong, with file and line: a syntax error, something that the
     /// schema does not know, an id that is missing, taken or reserved, a path that is not absolute
-    /// and normalised, an unknown class or group, a policy that can never apply.
+    /// and normalised, an unknown pack, class or group, a policy that can never apply.
     pub fn load(files: &[PolicyFile]) -> Result<Self, Error> {
-        load::load(files)
+        Self::load_set(&PolicySet { files: files.to_vec(), entities: None })
     }
 
-    /// SHA-256, lower-case hex, over schema, path classes, floor and files. Recorded with every decision.
+    /// As [`Engine::load`], with groups and with labels of hosts.
+    ///
+    /// # Errors
+    /// As [`Engine::load`]; a group, member or label that is no name.
+    pub fn load_set(set: &PolicySet) -> Result<Self, Error> {
+        load::load(set)
+    }
+
+    /// SHA-256, lower-case hex, over schema, path classes, floor, files and entities. Recorded with
+    /// every decision.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The policies beside the floor, with their text.
+    pub fn files(&self) -> &[PolicyFile] {
+        &self.files
+    }
+
+    /// Groups and labels as the operator gave them.
+    pub fn entities(&self) -> &PolicyEntities {
+        &self.entities
+    }
+
+    /// A host with the labels that the operator gave it, which win over its own.
+    #[must_use]
+    pub fn labelled(&self, host: &Host) -> Host {
+        let mut host = host.clone();
+        let given = self.known.labels(&host.name);
+        host.labels.extend(given.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        host
+    }
+
+    /// Groups that a host is in, sorted.
+    #[must_use]
+    pub fn host_groups(&self, host: &str) -> Vec<String> {
+        self.known.host_groups(host)
     }
 
     /// What an author may want to mend: policies without any scope are asked for every effect.

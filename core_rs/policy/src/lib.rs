@@ -5,4 +5,5 @@ pub mod decide;
 pub mod engine;
 mod points;
 pub mod predict;
+pub mod review;
 pub mod shell;

@@ -96,7 +96,7 @@ fn what_would_protect_nothing_is_refused_with_its_file_line_and_mend() {
 
 #[test]
 fn a_broken_second_file_is_named() {
-    let broken = PolicyFile { name: "b.cedar".into(), text: "\npermit (".into() };
+    let broken = PolicyFile { name: "b.cedar".into(), text: "\npermit (".into(), ..PolicyFile::default() };
     let error = Engine::load(&[file(PERMIT_ALL), broken]).expect_err("broken");
     assert_eq!(error.file, "b.cedar");
 }

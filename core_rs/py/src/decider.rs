@@ -152,7 +152,7 @@ impl Foresight {
     /// Decides as the server does, about a call that declares what it was foreseen to do.
     fn decide(&self, prediction: Prediction) -> Result<Verdict, Error> {
         let actor = self.proposal.actor.clone().unwrap_or_default();
-        let facts = Facts { actor: &actor, level: self.level, host: &self.shared.host };
+        let facts = Facts { actor: &actor, level: self.level, host: &self.shared.host, denied: &[] };
         let engine = &self.shared.engine;
         let mut validated = self.validate(self.proposal.clone())?;
         if validated.declared().is_empty() {

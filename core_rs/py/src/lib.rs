@@ -13,6 +13,8 @@ mod client;
 mod decider;
 mod host;
 mod machine;
+mod policy;
+mod review;
 mod runtime;
 mod server;
 
@@ -36,6 +38,8 @@ mod core {
     use crate::machine::{
         CoreError, Spawner, check_json, die_with_parent, enter_fixture, probe, start_logging, start_spawner,
     };
+    #[pymodule_export]
+    use crate::review::{Forecast, Policy, packs};
     #[pymodule_export]
     use crate::runtime::{ClosedError, Runtime, Statistics};
     #[pymodule_export]

@@ -76,6 +76,7 @@ pub fn start_logging(filter: &str) {
     let _already = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
+/// Our own error as Python raises it.
 pub(crate) fn raise(py: Python<'_>, error: v1::Error) -> PyErr {
     CoreError::new_err(PyBytes::new(py, &error.encode_to_vec()).unbind())
 }

@@ -24,6 +24,8 @@ pub enum Kind {
     Item = 2,
     /// An encoded `cmdop.v1.JudgementRequest`; the id is that of the request in it.
     Judgement = 3,
+    /// The files of the policy are wanted; the id is that of the question.
+    Policy = 4,
 }
 
 impl Kind {

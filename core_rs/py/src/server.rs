@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::home::Homebound;
 use crate::judge::PythonJudge;
+use crate::policy::PythonPolicy;
 use crate::requests::{Answer, Emitter};
 use crate::runtime::Runtime;
 
@@ -30,11 +31,13 @@ pub struct Server {
 struct Inner {
     config: ServerConfig,
     judge: Arc<PythonJudge>,
+    policy: Arc<PythonPolicy>,
     drain: CancellationToken,
     serving: OnceLock<Serving>,
 }
 
 struct Serving {
+    gate: Gate,
     address: String,
     permit_key: [u8; 32],
 }
@@ -46,7 +49,8 @@ impl Server {
     fn new(runtime: Py<Runtime>, config: &[u8]) -> PyResult<Self> {
         let config = ServerConfig::decode(config).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let judge = Arc::new(PythonJudge::new(runtime.get().requests()?));
-        let inner = Inner { config, judge, drain: CancellationToken::new(), serving: OnceLock::new() };
+        let policy = Arc::new(PythonPolicy::new(runtime.get().requests()?));
+        let inner = Inner { config, judge, policy, drain: CancellationToken::new(), serving: OnceLock::new() };
         Ok(Self { runtime, inner: Homebound::new(Arc::new(inner)) })
     }
 
@@ -73,6 +77,24 @@ impl Server {
         Ok(self.inner.get()?.judge.answer(reply))
     }
 
+    /// Reads the policy's files anew. Answered with an encoded `PolicyStatus`.
+    fn reload(&self) -> PyResult<Option<u64>> {
+        let gate = self.serving()?.gate.clone();
+        self.runtime.get().submit(|_| async move { Ok(gate.reload_policy().await?.encode_to_vec().into()) })
+    }
+
+    /// Hands in the encoded `PolicySet` that was asked for. False if nobody waits for it any more.
+    fn policy(&self, id: u64, set: &[u8]) -> PyResult<bool> {
+        let set = v1::PolicySet::decode(set).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(self.inner.get()?.policy.answer(id, Ok(set)))
+    }
+
+    /// Says with an encoded `Error` why the policy that was asked for cannot be read.
+    fn policy_failed(&self, id: u64, error: &[u8]) -> PyResult<bool> {
+        let error = v1::Error::decode(error).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(self.inner.get()?.policy.answer(id, Err(error)))
+    }
+
     /// Takes no new calls from now on, and ends when those that run have ended.
     fn drain(&self) -> PyResult<()> {
         self.inner.get()?.drain.cancel();
@@ -91,12 +113,14 @@ impl Inner {
         let config = &self.config;
         let listener = bind(&config.listen).await?;
         let address = listener.local_addr().map_err(|error| configuration(error.to_string()))?;
-        let engine = Engine::load(&config.policies).map_err(|error| configuration(error.to_string()))?;
+        let policy = v1::PolicySet { files: config.policies.clone(), entities: config.entities.clone() };
+        let engine = Engine::load_set(&policy).map_err(|error| configuration(error.to_string()))?;
         let ledger = Ledger::open(config.data_dir.as_ref(), &cmdop_ledger::Options::default())?;
         let permit_key = ledger.verifying_key();
         let judge = Arc::clone(&self.judge);
         let gate = Gate::start(Options::from(config), ledger, engine, Registry::builtin(), judge).await?;
-        let _already_set = self.serving.set(Serving { address: address.to_string(), permit_key });
+        gate.read_policy_from(Arc::clone(&self.policy) as Arc<dyn cmdop_gate::PolicySource>);
+        let _already_set = self.serving.set(Serving { gate: gate.clone(), address: address.to_string(), permit_key });
         if emitter.emit(Bytes::new()).await.is_err() {
             return Ok(Bytes::new());
         }
@@ -106,7 +130,8 @@ impl Inner {
     }
 }
 
-fn configuration(message: String) -> v1::Error {
+/// What a broken file is told as.
+pub(crate) fn configuration(message: String) -> v1::Error {
     v1::Error {
         reason: Reason::InvalidConfiguration.into(),
         message,

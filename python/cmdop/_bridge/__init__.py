@@ -19,6 +19,7 @@ from cmdop._bridge.machine import (
     start_logging,
     start_spawner,
 )
+from cmdop._bridge.review import Finding, PolicyReview, Review, Reviewed, Ruling, packs, predict
 from cmdop._bridge.server import CoreServer
 from cmdop._bridge.stream import Stream
 
@@ -28,15 +29,22 @@ __all__ = [
     "CoreDecider",
     "CoreHost",
     "CoreServer",
+    "Finding",
     "Foreseen",
     "JudgementHandler",
     "Kind",
+    "PolicyReview",
+    "Review",
+    "Reviewed",
+    "Ruling",
     "Spawner",
     "Stream",
     "check_json",
     "core_version",
     "die_with_parent",
     "enter_fixture",
+    "packs",
+    "predict",
     "probe",
     "start_logging",
     "start_spawner",

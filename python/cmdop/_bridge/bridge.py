@@ -22,6 +22,9 @@ Submit: TypeAlias = Callable[[], int | None]
 JudgementHandler: TypeAlias = Callable[[int, bytes], None]
 """Hears a judgement request: its id and the encoded message. Must not block."""
 
+PolicyHandler: TypeAlias = Callable[[int], None]
+"""Hears that the policy's files are wanted: the id of the question. Must not block for long."""
+
 BATCH: Final = 256
 """Items drained at once. Between batches other tasks of the loop run."""
 
@@ -35,11 +38,19 @@ class Bridge:
     Args:
         threads: Threads of the core.
         judge: Hears judgement requests; a server passes it.
+        policy: Hears that the policy's files are wanted; a server passes it.
     """
 
-    def __init__(self, *, threads: int = 1, judge: JudgementHandler | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int = 1,
+        judge: JudgementHandler | None = None,
+        policy: PolicyHandler | None = None,
+    ) -> None:
         self._threads = threads
         self._judge = judge
+        self._policy = policy
         self._runtime: _core.Runtime | None = None
         self._inboxes: dict[int, Inbox] = {}
         self._room = anyio.Event()
@@ -157,6 +168,10 @@ class Bridge:
         if kind == Kind.JUDGEMENT:
             if self._judge is not None:
                 self._judge(request, payload)
+            return
+        if kind == Kind.POLICY:
+            if self._policy is not None:
+                self._policy(request)
             return
         inbox = self._inboxes.get(request)
         if inbox is None:

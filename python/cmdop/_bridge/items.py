@@ -16,3 +16,5 @@ class Kind(IntEnum):
     """One item of a stream."""
     JUDGEMENT = 3
     """An encoded `cmdop.v1.JudgementRequest`."""
+    POLICY = 4
+    """The files of the policy are wanted."""

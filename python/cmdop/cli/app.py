@@ -45,15 +45,26 @@ approvals.command("cmdop.cli.approvals:approve", name="approve", help="Approve, 
 approvals.command("cmdop.cli.approvals:reject", name="reject", help="Reject: nothing of the call happens.")
 app.command(approvals)
 
+policy: Final = App(name="policy", help="What calls are decided by.")
+policy.command("cmdop.cli.policy:show_policy", name="show", help="Show the policy of a server.")
+policy.command("cmdop.cli.policy:reload_policy", name="reload", help="Have a server read its policy files anew.")
+policy.command("cmdop.cli.policy:check_policy", name="check", help="Check policies as a server loads them.")
+policy.command("cmdop.cli.policy:explain", name="explain", help="Say what policy says about a call, and who decided.")
+policy.command("cmdop.cli.decide:decide", name="decide", help="Decide about a file of commands. Runs nothing.")
+policy.command("cmdop.cli.policy:try_policy", name="test", help="Try cases beside policies.")
+policy.command(
+    "cmdop.cli.policy:diff_policy", name="diff", help="Say which recorded calls another policy decides otherwise."
+)
+app.command(policy)
+
+app.command("cmdop.cli.freeze:app", name="freeze", help="Stop every change on some hosts until a person lifts it.")
+
 preview: Final = App(name="preview", help="What a held call would change, before anything changes.")
 preview.command("cmdop.cli.preview:show_preview", name="show", help="Show the exact diff that a call is held for.")
 preview.command("cmdop.cli.preview:commit_preview", name="commit", help="Approve exactly that diff, and apply it.")
 preview.command("cmdop.cli.preview:discard_preview", name="discard", help="Reject it: nothing changes.")
 app.command(preview)
 
-policy: Final = App(name="policy", help="What may be done, and why.")
-policy.command("cmdop.cli.decide:decide", name="decide", help="Decide about a file of commands. Runs nothing.")
-app.command(policy)
 
 trace: Final = App(name="trace", help="What happened, and why.")
 trace.command("cmdop.cli.trace:show_trace", name="show", help="Show everything recorded about a call or a run.")

@@ -6,7 +6,7 @@ import os
 import socket
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import anyio
 import trio
@@ -16,6 +16,21 @@ from cmdop.cli.exit import ExitCode
 from cmdop.cli.session import reported, usage_error
 from cmdop.client.client import DEFAULT_ADDRESS
 from cmdop.host.process import HostOptions
+from cmdop.policy.sources import is_pack
+
+Policies: TypeAlias = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--policy",
+        negative="",
+        help="A pack (workspace, read-only, production, ci) or a Cedar file. Repeat it for more. "
+        "[default: DATA/policies/*.cedar, else workspace]",
+    ),
+]
+Labels: TypeAlias = Annotated[
+    list[str] | None,
+    Parameter(name="--label", negative="", help="NAME=VALUE, for policies to speak about. Repeat it for more."),
+]
 
 
 def up(
@@ -24,9 +39,11 @@ def up(
     listen: str = DEFAULT_ADDRESS,
     fixture: Path | None = None,
     workspace: Annotated[list[str] | None, Parameter(negative="")] = None,
+    label: Labels = None,
+    policy: Policies = None,
     host: str = "local",
 ) -> int:
-    """Start a server and a host on this machine. SIGTERM drains both.
+    """Start a server and a host on this machine. SIGTERM drains both, SIGHUP reads the policy anew.
 
     Prints one line when both are ready: `cmdop ready on ADDRESS (host NAME, data DIR)`.
 
@@ -46,19 +63,22 @@ def up(
         name=host,
         hidden=[directory],
         workspaces=_workspaces(workspace, fixture),
+        labels=_labels(label),
         fixture=None if fixture is None else fixture.absolute(),
     )
     if fixture is not None and not fixture.is_dir():
         return usage_error(f"--fixture {fixture} is not a directory", as_json=False)
-    return reported(lambda: trio.run(_up, directory, listen, options) or ExitCode.DONE, as_json=False)
+    return reported(
+        lambda: trio.run(_up, directory, listen, options, _policies(policy)) or ExitCode.DONE, as_json=False
+    )
 
 
-async def _up(data: Path, listen: str, options: partial[HostOptions]) -> None:
+async def _up(data: Path, listen: str, options: partial[HostOptions], policy: list[str]) -> None:
     from cmdop.drain import drain_on_signal
     from cmdop.host.supervisor import supervise
     from cmdop.server import serve
 
-    async with serve(data, listen) as server, trio.open_nursery() as nursery:
+    async with serve(data, listen, policy) as server, trio.open_nursery() as nursery:
 
         async def end_with_server() -> None:
             await server.finished()
@@ -66,13 +86,14 @@ async def _up(data: Path, listen: str, options: partial[HostOptions]) -> None:
 
         nursery.start_soon(end_with_server)
         await nursery.start(drain_on_signal, server.drain)
+        await nursery.start(server.reload_on_signal)
         host = options(server=server.address)
         await nursery.start(partial(supervise, host, is_draining=lambda: server.is_draining))
         print(f"cmdop ready on {server.address} (host {host.name}, data {data})", flush=True)
 
 
-def server(*, data: Path | None = None, listen: str = DEFAULT_ADDRESS) -> int:
-    """Start a server; hosts join it with `cmdop host join`. SIGTERM drains it.
+def server(*, data: Path | None = None, listen: str = DEFAULT_ADDRESS, policy: Policies = None) -> int:
+    """Start a server; hosts join it with `cmdop host join`. SIGTERM drains it, SIGHUP reloads its policy.
 
     Args:
         data: Directory of policies, ledger and keys. [default: ~/.local/share/cmdop]
@@ -87,6 +108,7 @@ def server(*, data: Path | None = None, listen: str = DEFAULT_ADDRESS) -> int:
             directory,
             listen,
             lambda server: print(f"cmdop server ready on {server.address} (data {directory})", flush=True),
+            _policies(policy),
         )
 
     return reported(lambda: anyio.run(inner, backend="trio") or ExitCode.DONE, as_json=False)
@@ -99,7 +121,7 @@ def host_join(
     name: str | None = None,
     state: Path | None = None,
     workspace: Annotated[list[str] | None, Parameter(negative="")] = None,
-    label: Annotated[list[str] | None, Parameter(negative="")] = None,
+    label: Labels = None,
     fixture: Path | None = None,
     hide: Annotated[list[Path] | None, Parameter(negative="")] = None,
 ) -> int:
@@ -110,20 +132,18 @@ def host_join(
         name: Name of the host. [default: the machine's name]
         state: Directory of the host's own ledger. [default: ~/.local/share/cmdop/host]
         workspace: A directory in which agents may change things. Repeat it for more.
-        label: NAME=VALUE, for policies to speak about. Repeat it for more.
         fixture: A directory tree presented at its place in the file system.
         hide: A directory that no tool may see, such as the data of a server on this machine. Repeat it for more.
     """
     from cmdop.host.process import run
 
-    labels = {name: value for name, _, value in (pair.partition("=") for pair in label or [])}
     options = HostOptions(
         server=server or os.environ.get("CMDOP_ADDRESS") or DEFAULT_ADDRESS,
         permit_key=permit_key.absolute(),
         state=(state or _data(None) / "host").absolute(),
         name=name or socket.gethostname(),
         workspaces=_workspaces(workspace, fixture),
-        labels=labels,
+        labels=_labels(label),
         hidden=[path.absolute() for path in hide or []],
         fixture=None if fixture is None else fixture.absolute(),
     )
@@ -133,6 +153,15 @@ def host_join(
         print(f"cmdop host {options.name} {state}", flush=True)
 
     return reported(lambda: run(options, attached) or ExitCode.DONE, as_json=False)
+
+
+def _labels(pairs: list[str] | None) -> dict[str, str]:
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs or [])}
+
+
+def _policies(policy: list[str] | None) -> list[str]:
+    """Packs as they are, files by their absolute path: a reload finds them wherever the process is by then."""
+    return [name if is_pack(name) else os.path.abspath(name) for name in policy or []]
 
 
 def _data(data: Path | None) -> Path:

@@ -13,7 +13,9 @@ from cmdop._bridge import Bridge, CoreClient
 from cmdop.client.approvals import Approvals
 from cmdop.client.calls import Calls
 from cmdop.client.connection import Connection
+from cmdop.client.freezes import Freezes
 from cmdop.client.hosts import HostClient, Hosts
+from cmdop.client.policies import Policies
 from cmdop.client.previews import Previews
 from cmdop.client.runs import Runs, Traces
 from cmdop.client.tools import Tools
@@ -67,6 +69,10 @@ class Client:
         """The machines."""
         self.tools: Tools = Tools(self._connection)
         """What may be called, with JSON Schemas."""
+        self.policies: Policies = Policies(self._connection)
+        """What calls are decided by."""
+        self.freezes: Freezes = Freezes(self._connection)
+        """What is stopped, and lifting it."""
         self.runs: Runs = Runs(self._connection)
         """Runs of agents."""
         self.traces: Traces = Traces(self._connection)

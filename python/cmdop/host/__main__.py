@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--permit-key", type=Path, required=True)
     parser.add_argument("--workspace", action="append", default=[])
+    parser.add_argument("--label", action="append", default=[])
     parser.add_argument("--hide", type=Path, action="append", default=[])
     parser.add_argument("--fixture", type=Path)
     parser.add_argument("--parent", type=int)
@@ -33,6 +34,7 @@ def main() -> int:
         state=told.state,
         permit_key=told.permit_key,
         workspaces=told.workspace,
+        labels=dict(pair.split("=", 1) for pair in told.label),
         fixture=told.fixture,
         hidden=told.hide,
         parent=told.parent,

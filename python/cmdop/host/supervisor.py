@@ -87,6 +87,8 @@ def _command(options: HostOptions) -> list[str]:
     command += ["--state", str(options.state), "--permit-key", str(options.permit_key), "--parent", str(os.getpid())]
     for path in options.workspaces:
         command += ["--workspace", path]
+    for name, value in options.labels.items():
+        command += ["--label", f"{name}={value}"]
     for path in options.hidden:
         command += ["--hide", str(path)]
     if options.fixture is not None:

@@ -50,14 +50,14 @@ def load_levels(path: Path) -> Levels:
     except ValidationError as error:
         first = error.errors()[0]
         names = [str(part) for part in first["loc"] if part != "[key]"]
-        line = _line_of(text, names)
+        line = line_of(text, names)
         where = f"{path}:{line}" if line else str(path)
         raise InvalidConfigurationError.fix(
             f"{where}: {'.'.join(names)}: {first['msg']}", "levels `shadow`, `ask`, `preview` or `auto`"
         ) from error
 
 
-def _line_of(text: str, names: list[str]) -> int | None:
+def line_of(text: str, names: list[str]) -> int | None:
     """Where a TOML file says what these keys lead to: the line of the deepest one that stands there."""
     for depth in range(len(names), 0, -1):
         is_key = re.compile(rf"""\s*(\[\s*)?(.*\.)?["']?{re.escape(names[depth - 1])}["']?\s*[=\].]""")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import AsyncGenerator, Callable
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
 from cmdop._bridge import CoreServer
 from cmdop.drain import drain_on_signal
-from cmdop.errors import InvalidConfigurationError, StorageFullError
+from cmdop.errors import CmdopError, InvalidConfigurationError, StorageFullError
 from cmdop.policy import judge, vocabulary_version
 from cmdop.server.export import FLUSH_S, Flush, exporting
-from cmdop.server.settings import read_config
+from cmdop.server.settings import read_config, read_policy
 
 PERMIT_KEY: Final = Path("server/permit.pub")
 """Where a server leaves the verifying key of its permits, beneath its data directory, in hex."""
@@ -40,6 +42,22 @@ class Server:
         self.is_draining = True
         self._tasks.start_soon(self._drain)
 
+    async def reload_on_signal(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Reads the policy's files anew at each SIGHUP, and says in one line what came of it."""
+        with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+            task_status.started()
+            async for _ in signals:
+                print(await self.reload(), file=sys.stderr, flush=True)
+
+    async def reload(self) -> str:
+        """Reads the policy's files anew. One line: the version from now on, or why it stays as it is."""
+        try:
+            status = await self._core.reload()
+        except CmdopError as error:
+            return f"cmdop: the policy stays as it was: {error.message}"
+        names = ", ".join(file.pack or file.name for file in status.files)
+        return f"cmdop: decides by policy {status.version[:16]} ({names})"
+
     async def finished(self) -> None:
         """Waits until it has ended. See `CoreServer.finished`."""
         await self._core.finished()
@@ -51,8 +69,13 @@ class Server:
 
 
 @asynccontextmanager
-async def serve(data: Path, listen: str) -> AsyncGenerator[Server, None]:
+async def serve(data: Path, listen: str, policy: Sequence[str] = ()) -> AsyncGenerator[Server, None]:
     """A server over a data directory; yields when it takes calls.
+
+    Args:
+        data: Directory of policies, ledger and keys.
+        listen: Address to listen on.
+        policy: Packs and files that are used instead of the directory's own policies.
 
     Raises:
         InvalidConfigurationError: A policy or settings file is wrong; the server does not start.
@@ -65,18 +88,21 @@ async def serve(data: Path, listen: str) -> AsyncGenerator[Server, None]:
             f"the data directory {data} cannot be made: {error.strerror}",
             "a directory, or a path where one can be made",
         ) from None
-    config = read_config(data, listen, vocabulary_version=vocabulary_version())
-    async with CoreServer.serve(config, judge) as core:
+    config = read_config(data, listen, vocabulary_version=vocabulary_version(), policy=policy)
+    async with CoreServer.serve(config, judge, lambda: read_policy(data, policy)) as core:
         leave_key(data / PERMIT_KEY, core.permit_key)
         async with exporting(core.address) as flush, anyio.create_task_group() as tasks:
             yield Server(core, tasks, flush)
             tasks.cancel_scope.cancel()
 
 
-async def serve_until_signal(data: Path, listen: str, ready: Callable[[Server], None]) -> None:
+async def serve_until_signal(
+    data: Path, listen: str, ready: Callable[[Server], None], policy: Sequence[str] = ()
+) -> None:
     """Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once."""
-    async with serve(data, listen) as server, anyio.create_task_group() as tasks:
+    async with serve(data, listen, policy) as server, anyio.create_task_group() as tasks:
         await tasks.start(drain_on_signal, server.drain)
+        await tasks.start(server.reload_on_signal)
         ready(server)
         await server.finished()
         tasks.cancel_scope.cancel()

@@ -2,7 +2,8 @@
 
 ::
 
-    DATA/policies/*.cedar   policies beside the floor; none: the shipped default policy
+    DATA/policies/*.cedar   policies beside the floor; none: the pack `workspace`
+    DATA/entities.toml      groups of users, agents and hosts, and labels of hosts
     DATA/autonomy.toml      default = "ask"
                             [agents]
                             cleaner = "preview"
@@ -11,32 +12,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cmdop import v1
 from cmdop.errors import InvalidConfigurationError
 from cmdop.policy import load_levels
+from cmdop.policy.entities import load_entities
+from cmdop.policy.sources import read_sources
 
 
-def read_config(data: Path, listen: str, *, vocabulary_version: str) -> v1.ServerConfig:
+def read_config(data: Path, listen: str, *, vocabulary_version: str, policy: Sequence[str] = ()) -> v1.ServerConfig:
     """The configuration of a server over a data directory.
+
+    Args:
+        data: The directory.
+        listen: Address to listen on.
+        vocabulary_version: Version of the vocabulary that answers judgements.
+        policy: Packs and files that are used instead of DATA/policies.
 
     Raises:
         InvalidConfigurationError: A file cannot be read or understood; the message names it.
     """
     _check_key(data / "server" / "permit.key")
+    policies = read_policy(data, policy)
     return v1.ServerConfig(
         data_dir=str(data / "server"),
         listen=listen,
-        policies=read_policies(data / "policies"),
+        policies=policies.files,
+        entities=policies.entities,
         autonomy=load_levels(data / "autonomy.toml").to_proto(),
         vocabulary_version=vocabulary_version,
     )
 
 
-def read_policies(directory: Path) -> list[v1.PolicyFile]:
-    """Every `*.cedar` file of a directory, by name."""
-    return [v1.PolicyFile(name=str(path), text=_text(path)) for path in sorted(directory.glob("*.cedar"))]
+def read_policy(data: Path, policy: Sequence[str] = ()) -> v1.PolicySet:
+    """The policy of a data directory as its files are now, or these packs and files instead of its own.
+
+    Raises:
+        InvalidConfigurationError: A file cannot be read or understood; the message names it. Whether the policies
+            themselves are sound is for the core to say.
+    """
+    files = read_sources(policy) if policy else read_sources([str(data / "policies")], missing_ok=True)
+    return v1.PolicySet(files=files, entities=load_entities(data / "entities.toml"))
 
 
 def _check_key(path: Path) -> None:
@@ -55,10 +73,3 @@ def _check_key(path: Path) -> None:
             "the key from a backup; or remove the file: a new key is made, and hosts that join by "
             "`--permit-key` need the new permit.pub",
         )
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfigurationError(f"{path} cannot be read: {error}") from None

@@ -25,29 +25,57 @@ _sym_db = _symbol_database.Default()
 from cmdop.v1 import call_pb2 as cmdop_dot_v1_dot_call__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63mdop/v1/config.proto\x12\x08\x63mdop.v1\x1a\x13\x63mdop/v1/call.proto\"(\n\nPolicyFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"\xbe\x01\n\x0e\x41utonomyConfig\x12.\n\rdefault_level\x18\x01 \x01(\x0e\x32\x17.cmdop.v1.AutonomyLevel\x12\x34\n\x06\x61gents\x18\x02 \x03(\x0b\x32$.cmdop.v1.AutonomyConfig.AgentsEntry\x1a\x46\n\x0b\x41gentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0e\x32\x17.cmdop.v1.AutonomyLevel:\x02\x38\x01\"\xc4\x02\n\x0cServerConfig\x12\x10\n\x08\x64\x61ta_dir\x18\x01 \x01(\t\x12\x0e\n\x06listen\x18\x02 \x01(\t\x12&\n\x08policies\x18\x03 \x03(\x0b\x32\x14.cmdop.v1.PolicyFile\x12*\n\x08\x61utonomy\x18\x04 \x01(\x0b\x32\x18.cmdop.v1.AutonomyConfig\x12\x1a\n\x12vocabulary_version\x18\x05 \x01(\t\x12\x17\n\x0f\x61pproval_ttl_ms\x18\x06 \x01(\x04\x12\x15\n\rpermit_ttl_ms\x18\x07 \x01(\x04\x12\x18\n\x10judgement_ttl_ms\x18\x08 \x01(\x04\x12\x16\n\x0emax_open_calls\x18\t \x01(\r\x12\x17\n\x0fmax_frame_bytes\x18\n \x01(\r\x12\x15\n\rhost_grace_ms\x18\x0b \x01(\x04\x12\x10\n\x08\x64rain_ms\x18\x0c \x01(\x04\"\x96\x02\n\nHostConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06server\x18\x02 \x01(\t\x12\x11\n\tstate_dir\x18\x03 \x01(\t\x12\x12\n\npermit_key\x18\x04 \x01(\x0c\x12\x12\n\nworkspaces\x18\x05 \x03(\t\x12\x30\n\x06labels\x18\x06 \x03(\x0b\x32 .cmdop.v1.HostConfig.LabelsEntry\x12\x0f\n\x07\x66ixture\x18\x07 \x01(\t\x12\x18\n\x10max_output_bytes\x18\x08 \x01(\x04\x12\x13\n\x0bmax_running\x18\t \x01(\r\x12\x0e\n\x06hidden\x18\n \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"T\n\x0c\x43lientConfig\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x1a\n\x12\x63onnect_timeout_ms\x18\x02 \x01(\x04\x12\x17\n\x0fmax_frame_bytes\x18\x03 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63mdop/v1/config.proto\x12\x08\x63mdop.v1\x1a\x13\x63mdop/v1/call.proto\"6\n\nPolicyFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0c\n\x04pack\x18\x03 \x01(\t\"\x16\n\x05Names\x12\r\n\x05names\x18\x01 \x03(\t\"e\n\x06Labels\x12,\n\x06labels\x18\x01 \x03(\x0b\x32\x1c.cmdop.v1.Labels.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa0\x04\n\x0ePolicyEntities\x12=\n\x0buser_groups\x18\x01 \x03(\x0b\x32(.cmdop.v1.PolicyEntities.UserGroupsEntry\x12?\n\x0c\x61gent_groups\x18\x02 \x03(\x0b\x32).cmdop.v1.PolicyEntities.AgentGroupsEntry\x12=\n\x0bhost_groups\x18\x03 \x03(\x0b\x32(.cmdop.v1.PolicyEntities.HostGroupsEntry\x12=\n\x0bhost_labels\x18\x04 \x03(\x0b\x32(.cmdop.v1.PolicyEntities.HostLabelsEntry\x1a\x42\n\x0fUserGroupsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1e\n\x05value\x18\x02 \x01(\x0b\x32\x0f.cmdop.v1.Names:\x02\x38\x01\x1a\x43\n\x10\x41gentGroupsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1e\n\x05value\x18\x02 \x01(\x0b\x32\x0f.cmdop.v1.Names:\x02\x38\x01\x1a\x42\n\x0fHostGroupsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1e\n\x05value\x18\x02 \x01(\x0b\x32\x0f.cmdop.v1.Names:\x02\x38\x01\x1a\x43\n\x0fHostLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.cmdop.v1.Labels:\x02\x38\x01\"\\\n\tPolicySet\x12#\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x14.cmdop.v1.PolicyFile\x12*\n\x08\x65ntities\x18\x02 \x01(\x0b\x32\x18.cmdop.v1.PolicyEntities\"\xbe\x01\n\x0e\x41utonomyConfig\x12.\n\rdefault_level\x18\x01 \x01(\x0e\x32\x17.cmdop.v1.AutonomyLevel\x12\x34\n\x06\x61gents\x18\x02 \x03(\x0b\x32$.cmdop.v1.AutonomyConfig.AgentsEntry\x1a\x46\n\x0b\x41gentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0e\x32\x17.cmdop.v1.AutonomyLevel:\x02\x38\x01\"\xf0\x02\n\x0cServerConfig\x12\x10\n\x08\x64\x61ta_dir\x18\x01 \x01(\t\x12\x0e\n\x06listen\x18\x02 \x01(\t\x12&\n\x08policies\x18\x03 \x03(\x0b\x32\x14.cmdop.v1.PolicyFile\x12*\n\x08\x61utonomy\x18\x04 \x01(\x0b\x32\x18.cmdop.v1.AutonomyConfig\x12\x1a\n\x12vocabulary_version\x18\x05 \x01(\t\x12\x17\n\x0f\x61pproval_ttl_ms\x18\x06 \x01(\x04\x12\x15\n\rpermit_ttl_ms\x18\x07 \x01(\x04\x12\x18\n\x10judgement_ttl_ms\x18\x08 \x01(\x04\x12\x16\n\x0emax_open_calls\x18\t \x01(\r\x12\x17\n\x0fmax_frame_bytes\x18\n \x01(\r\x12\x15\n\rhost_grace_ms\x18\x0b \x01(\x04\x12\x10\n\x08\x64rain_ms\x18\x0c \x01(\x04\x12*\n\x08\x65ntities\x18\r \x01(\x0b\x32\x18.cmdop.v1.PolicyEntities\"\x96\x02\n\nHostConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06server\x18\x02 \x01(\t\x12\x11\n\tstate_dir\x18\x03 \x01(\t\x12\x12\n\npermit_key\x18\x04 \x01(\x0c\x12\x12\n\nworkspaces\x18\x05 \x03(\t\x12\x30\n\x06labels\x18\x06 \x03(\x0b\x32 .cmdop.v1.HostConfig.LabelsEntry\x12\x0f\n\x07\x66ixture\x18\x07 \x01(\t\x12\x18\n\x10max_output_bytes\x18\x08 \x01(\x04\x12\x13\n\x0bmax_running\x18\t \x01(\r\x12\x0e\n\x06hidden\x18\n \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"T\n\x0c\x43lientConfig\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x1a\n\x12\x63onnect_timeout_ms\x18\x02 \x01(\x04\x12\x17\n\x0fmax_frame_bytes\x18\x03 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cmdop.v1.config_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LABELS_LABELSENTRY']._loaded_options = None
+  _globals['_LABELS_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_POLICYENTITIES_USERGROUPSENTRY']._loaded_options = None
+  _globals['_POLICYENTITIES_USERGROUPSENTRY']._serialized_options = b'8\001'
+  _globals['_POLICYENTITIES_AGENTGROUPSENTRY']._loaded_options = None
+  _globals['_POLICYENTITIES_AGENTGROUPSENTRY']._serialized_options = b'8\001'
+  _globals['_POLICYENTITIES_HOSTGROUPSENTRY']._loaded_options = None
+  _globals['_POLICYENTITIES_HOSTGROUPSENTRY']._serialized_options = b'8\001'
+  _globals['_POLICYENTITIES_HOSTLABELSENTRY']._loaded_options = None
+  _globals['_POLICYENTITIES_HOSTLABELSENTRY']._serialized_options = b'8\001'
   _globals['_AUTONOMYCONFIG_AGENTSENTRY']._loaded_options = None
   _globals['_AUTONOMYCONFIG_AGENTSENTRY']._serialized_options = b'8\001'
   _globals['_HOSTCONFIG_LABELSENTRY']._loaded_options = None
   _globals['_HOSTCONFIG_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_POLICYFILE']._serialized_start=56
-  _globals['_POLICYFILE']._serialized_end=96
-  _globals['_AUTONOMYCONFIG']._serialized_start=99
-  _globals['_AUTONOMYCONFIG']._serialized_end=289
-  _globals['_AUTONOMYCONFIG_AGENTSENTRY']._serialized_start=219
-  _globals['_AUTONOMYCONFIG_AGENTSENTRY']._serialized_end=289
-  _globals['_SERVERCONFIG']._serialized_start=292
-  _globals['_SERVERCONFIG']._serialized_end=616
-  _globals['_HOSTCONFIG']._serialized_start=619
-  _globals['_HOSTCONFIG']._serialized_end=897
-  _globals['_HOSTCONFIG_LABELSENTRY']._serialized_start=852
-  _globals['_HOSTCONFIG_LABELSENTRY']._serialized_end=897
-  _globals['_CLIENTCONFIG']._serialized_start=899
-  _globals['_CLIENTCONFIG']._serialized_end=983
+  _globals['_POLICYFILE']._serialized_end=110
+  _globals['_NAMES']._serialized_start=112
+  _globals['_NAMES']._serialized_end=134
+  _globals['_LABELS']._serialized_start=136
+  _globals['_LABELS']._serialized_end=237
+  _globals['_LABELS_LABELSENTRY']._serialized_start=192
+  _globals['_LABELS_LABELSENTRY']._serialized_end=237
+  _globals['_POLICYENTITIES']._serialized_start=240
+  _globals['_POLICYENTITIES']._serialized_end=784
+  _globals['_POLICYENTITIES_USERGROUPSENTRY']._serialized_start=512
+  _globals['_POLICYENTITIES_USERGROUPSENTRY']._serialized_end=578
+  _globals['_POLICYENTITIES_AGENTGROUPSENTRY']._serialized_start=580
+  _globals['_POLICYENTITIES_AGENTGROUPSENTRY']._serialized_end=647
+  _globals['_POLICYENTITIES_HOSTGROUPSENTRY']._serialized_start=649
+  _globals['_POLICYENTITIES_HOSTGROUPSENTRY']._serialized_end=715
+  _globals['_POLICYENTITIES_HOSTLABELSENTRY']._serialized_start=717
+  _globals['_POLICYENTITIES_HOSTLABELSENTRY']._serialized_end=784
+  _globals['_POLICYSET']._serialized_start=786
+  _globals['_POLICYSET']._serialized_end=878
+  _globals['_AUTONOMYCONFIG']._serialized_start=881
+  _globals['_AUTONOMYCONFIG']._serialized_end=1071
+  _globals['_AUTONOMYCONFIG_AGENTSENTRY']._serialized_start=1001
+  _globals['_AUTONOMYCONFIG_AGENTSENTRY']._serialized_end=1071
+  _globals['_SERVERCONFIG']._serialized_start=1074
+  _globals['_SERVERCONFIG']._serialized_end=1442
+  _globals['_HOSTCONFIG']._serialized_start=1445
+  _globals['_HOSTCONFIG']._serialized_end=1723
+  _globals['_HOSTCONFIG_LABELSENTRY']._serialized_start=192
+  _globals['_HOSTCONFIG_LABELSENTRY']._serialized_end=237
+  _globals['_CLIENTCONFIG']._serialized_start=1725
+  _globals['_CLIENTCONFIG']._serialized_end=1809
 # @@protoc_insertion_point(module_scope)

@@ -8,12 +8,81 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PolicyFile(_message.Message):
-    __slots__ = ("name", "text")
+    __slots__ = ("name", "text", "pack")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    PACK_FIELD_NUMBER: _ClassVar[int]
     name: str
     text: str
-    def __init__(self, name: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+    pack: str
+    def __init__(self, name: _Optional[str] = ..., text: _Optional[str] = ..., pack: _Optional[str] = ...) -> None: ...
+
+class Names(_message.Message):
+    __slots__ = ("names",)
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Labels(_message.Message):
+    __slots__ = ("labels",)
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class PolicyEntities(_message.Message):
+    __slots__ = ("user_groups", "agent_groups", "host_groups", "host_labels")
+    class UserGroupsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Names
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Names, _Mapping]] = ...) -> None: ...
+    class AgentGroupsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Names
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Names, _Mapping]] = ...) -> None: ...
+    class HostGroupsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Names
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Names, _Mapping]] = ...) -> None: ...
+    class HostLabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Labels
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Labels, _Mapping]] = ...) -> None: ...
+    USER_GROUPS_FIELD_NUMBER: _ClassVar[int]
+    AGENT_GROUPS_FIELD_NUMBER: _ClassVar[int]
+    HOST_GROUPS_FIELD_NUMBER: _ClassVar[int]
+    HOST_LABELS_FIELD_NUMBER: _ClassVar[int]
+    user_groups: _containers.MessageMap[str, Names]
+    agent_groups: _containers.MessageMap[str, Names]
+    host_groups: _containers.MessageMap[str, Names]
+    host_labels: _containers.MessageMap[str, Labels]
+    def __init__(self, user_groups: _Optional[_Mapping[str, Names]] = ..., agent_groups: _Optional[_Mapping[str, Names]] = ..., host_groups: _Optional[_Mapping[str, Names]] = ..., host_labels: _Optional[_Mapping[str, Labels]] = ...) -> None: ...
+
+class PolicySet(_message.Message):
+    __slots__ = ("files", "entities")
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    ENTITIES_FIELD_NUMBER: _ClassVar[int]
+    files: _containers.RepeatedCompositeFieldContainer[PolicyFile]
+    entities: PolicyEntities
+    def __init__(self, files: _Optional[_Iterable[_Union[PolicyFile, _Mapping]]] = ..., entities: _Optional[_Union[PolicyEntities, _Mapping]] = ...) -> None: ...
 
 class AutonomyConfig(_message.Message):
     __slots__ = ("default_level", "agents")
@@ -31,7 +100,7 @@ class AutonomyConfig(_message.Message):
     def __init__(self, default_level: _Optional[_Union[_call_pb2.AutonomyLevel, str]] = ..., agents: _Optional[_Mapping[str, _call_pb2.AutonomyLevel]] = ...) -> None: ...
 
 class ServerConfig(_message.Message):
-    __slots__ = ("data_dir", "listen", "policies", "autonomy", "vocabulary_version", "approval_ttl_ms", "permit_ttl_ms", "judgement_ttl_ms", "max_open_calls", "max_frame_bytes", "host_grace_ms", "drain_ms")
+    __slots__ = ("data_dir", "listen", "policies", "autonomy", "vocabulary_version", "approval_ttl_ms", "permit_ttl_ms", "judgement_ttl_ms", "max_open_calls", "max_frame_bytes", "host_grace_ms", "drain_ms", "entities")
     DATA_DIR_FIELD_NUMBER: _ClassVar[int]
     LISTEN_FIELD_NUMBER: _ClassVar[int]
     POLICIES_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +113,7 @@ class ServerConfig(_message.Message):
     MAX_FRAME_BYTES_FIELD_NUMBER: _ClassVar[int]
     HOST_GRACE_MS_FIELD_NUMBER: _ClassVar[int]
     DRAIN_MS_FIELD_NUMBER: _ClassVar[int]
+    ENTITIES_FIELD_NUMBER: _ClassVar[int]
     data_dir: str
     listen: str
     policies: _containers.RepeatedCompositeFieldContainer[PolicyFile]
@@ -56,7 +126,8 @@ class ServerConfig(_message.Message):
     max_frame_bytes: int
     host_grace_ms: int
     drain_ms: int
-    def __init__(self, data_dir: _Optional[str] = ..., listen: _Optional[str] = ..., policies: _Optional[_Iterable[_Union[PolicyFile, _Mapping]]] = ..., autonomy: _Optional[_Union[AutonomyConfig, _Mapping]] = ..., vocabulary_version: _Optional[str] = ..., approval_ttl_ms: _Optional[int] = ..., permit_ttl_ms: _Optional[int] = ..., judgement_ttl_ms: _Optional[int] = ..., max_open_calls: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., host_grace_ms: _Optional[int] = ..., drain_ms: _Optional[int] = ...) -> None: ...
+    entities: PolicyEntities
+    def __init__(self, data_dir: _Optional[str] = ..., listen: _Optional[str] = ..., policies: _Optional[_Iterable[_Union[PolicyFile, _Mapping]]] = ..., autonomy: _Optional[_Union[AutonomyConfig, _Mapping]] = ..., vocabulary_version: _Optional[str] = ..., approval_ttl_ms: _Optional[int] = ..., permit_ttl_ms: _Optional[int] = ..., judgement_ttl_ms: _Optional[int] = ..., max_open_calls: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., host_grace_ms: _Optional[int] = ..., drain_ms: _Optional[int] = ..., entities: _Optional[_Union[PolicyEntities, _Mapping]] = ...) -> None: ...
 
 class HostConfig(_message.Message):
     __slots__ = ("name", "server", "state_dir", "permit_key", "workspaces", "labels", "fixture", "max_output_bytes", "max_running", "hidden")

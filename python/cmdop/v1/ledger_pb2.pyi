@@ -3,6 +3,7 @@ from cmdop.v1 import approval_pb2 as _approval_pb2
 from cmdop.v1 import call_pb2 as _call_pb2
 from cmdop.v1 import effect_pb2 as _effect_pb2
 from cmdop.v1 import error_pb2 as _error_pb2
+from cmdop.v1 import freeze_pb2 as _freeze_pb2
 from cmdop.v1 import host_pb2 as _host_pb2
 from cmdop.v1 import permit_pb2 as _permit_pb2
 from cmdop.v1 import run_pb2 as _run_pb2
@@ -15,7 +16,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Event(_message.Message):
-    __slots__ = ("at", "subject", "call_proposed", "call_refused", "call_decided", "call_held", "approval_decided", "call_permitted", "call_started", "call_previewed", "call_settled", "run_started", "turn_recorded", "run_finished", "host_attached", "host_detached", "server_started", "permit_noted", "permit_reported", "layer_dropped", "report_acknowledged")
+    __slots__ = ("at", "subject", "call_proposed", "call_refused", "call_decided", "call_held", "approval_decided", "call_permitted", "call_started", "call_previewed", "call_settled", "run_started", "turn_recorded", "run_finished", "host_attached", "host_detached", "server_started", "policy_reloaded", "freeze_created", "freeze_lifted", "permit_noted", "permit_reported", "layer_dropped", "report_acknowledged")
     AT_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     CALL_PROPOSED_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +34,9 @@ class Event(_message.Message):
     HOST_ATTACHED_FIELD_NUMBER: _ClassVar[int]
     HOST_DETACHED_FIELD_NUMBER: _ClassVar[int]
     SERVER_STARTED_FIELD_NUMBER: _ClassVar[int]
+    POLICY_RELOADED_FIELD_NUMBER: _ClassVar[int]
+    FREEZE_CREATED_FIELD_NUMBER: _ClassVar[int]
+    FREEZE_LIFTED_FIELD_NUMBER: _ClassVar[int]
     PERMIT_NOTED_FIELD_NUMBER: _ClassVar[int]
     PERMIT_REPORTED_FIELD_NUMBER: _ClassVar[int]
     LAYER_DROPPED_FIELD_NUMBER: _ClassVar[int]
@@ -54,11 +58,14 @@ class Event(_message.Message):
     host_attached: HostAttached
     host_detached: HostDetached
     server_started: ServerStarted
+    policy_reloaded: PolicyReloaded
+    freeze_created: FreezeCreated
+    freeze_lifted: FreezeLifted
     permit_noted: PermitNoted
     permit_reported: PermitReported
     layer_dropped: LayerDropped
     report_acknowledged: ReportAcknowledged
-    def __init__(self, at: _Optional[int] = ..., subject: _Optional[str] = ..., call_proposed: _Optional[_Union[CallProposed, _Mapping]] = ..., call_refused: _Optional[_Union[CallRefused, _Mapping]] = ..., call_decided: _Optional[_Union[CallDecided, _Mapping]] = ..., call_held: _Optional[_Union[CallHeld, _Mapping]] = ..., approval_decided: _Optional[_Union[ApprovalDecided, _Mapping]] = ..., call_permitted: _Optional[_Union[CallPermitted, _Mapping]] = ..., call_started: _Optional[_Union[CallStarted, _Mapping]] = ..., call_previewed: _Optional[_Union[CallPreviewed, _Mapping]] = ..., call_settled: _Optional[_Union[CallSettled, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., turn_recorded: _Optional[_Union[TurnRecorded, _Mapping]] = ..., run_finished: _Optional[_Union[RunFinished, _Mapping]] = ..., host_attached: _Optional[_Union[HostAttached, _Mapping]] = ..., host_detached: _Optional[_Union[HostDetached, _Mapping]] = ..., server_started: _Optional[_Union[ServerStarted, _Mapping]] = ..., permit_noted: _Optional[_Union[PermitNoted, _Mapping]] = ..., permit_reported: _Optional[_Union[PermitReported, _Mapping]] = ..., layer_dropped: _Optional[_Union[LayerDropped, _Mapping]] = ..., report_acknowledged: _Optional[_Union[ReportAcknowledged, _Mapping]] = ...) -> None: ...
+    def __init__(self, at: _Optional[int] = ..., subject: _Optional[str] = ..., call_proposed: _Optional[_Union[CallProposed, _Mapping]] = ..., call_refused: _Optional[_Union[CallRefused, _Mapping]] = ..., call_decided: _Optional[_Union[CallDecided, _Mapping]] = ..., call_held: _Optional[_Union[CallHeld, _Mapping]] = ..., approval_decided: _Optional[_Union[ApprovalDecided, _Mapping]] = ..., call_permitted: _Optional[_Union[CallPermitted, _Mapping]] = ..., call_started: _Optional[_Union[CallStarted, _Mapping]] = ..., call_previewed: _Optional[_Union[CallPreviewed, _Mapping]] = ..., call_settled: _Optional[_Union[CallSettled, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., turn_recorded: _Optional[_Union[TurnRecorded, _Mapping]] = ..., run_finished: _Optional[_Union[RunFinished, _Mapping]] = ..., host_attached: _Optional[_Union[HostAttached, _Mapping]] = ..., host_detached: _Optional[_Union[HostDetached, _Mapping]] = ..., server_started: _Optional[_Union[ServerStarted, _Mapping]] = ..., policy_reloaded: _Optional[_Union[PolicyReloaded, _Mapping]] = ..., freeze_created: _Optional[_Union[FreezeCreated, _Mapping]] = ..., freeze_lifted: _Optional[_Union[FreezeLifted, _Mapping]] = ..., permit_noted: _Optional[_Union[PermitNoted, _Mapping]] = ..., permit_reported: _Optional[_Union[PermitReported, _Mapping]] = ..., layer_dropped: _Optional[_Union[LayerDropped, _Mapping]] = ..., report_acknowledged: _Optional[_Union[ReportAcknowledged, _Mapping]] = ...) -> None: ...
 
 class CallProposed(_message.Message):
     __slots__ = ("proposal", "action_digest")
@@ -191,6 +198,30 @@ class ServerStarted(_message.Message):
     policy_version: str
     vocabulary_version: str
     def __init__(self, version: _Optional[str] = ..., policy_version: _Optional[str] = ..., vocabulary_version: _Optional[str] = ...) -> None: ...
+
+class PolicyReloaded(_message.Message):
+    __slots__ = ("policy_version", "previous_version", "files")
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    policy_version: str
+    previous_version: str
+    files: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, policy_version: _Optional[str] = ..., previous_version: _Optional[str] = ..., files: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class FreezeCreated(_message.Message):
+    __slots__ = ("freeze",)
+    FREEZE_FIELD_NUMBER: _ClassVar[int]
+    freeze: _freeze_pb2.Freeze
+    def __init__(self, freeze: _Optional[_Union[_freeze_pb2.Freeze, _Mapping]] = ...) -> None: ...
+
+class FreezeLifted(_message.Message):
+    __slots__ = ("freeze_id", "lift")
+    FREEZE_ID_FIELD_NUMBER: _ClassVar[int]
+    LIFT_FIELD_NUMBER: _ClassVar[int]
+    freeze_id: str
+    lift: _freeze_pb2.FreezeLift
+    def __init__(self, freeze_id: _Optional[str] = ..., lift: _Optional[_Union[_freeze_pb2.FreezeLift, _Mapping]] = ...) -> None: ...
 
 class PermitNoted(_message.Message):
     __slots__ = ("permit",)

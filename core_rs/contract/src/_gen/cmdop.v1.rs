@@ -688,6 +688,9 @@ pub enum Reason {
     PolicyError = 29,
     PredictionFailed = 30,
     ShadowOnly = 31,
+    Frozen = 36,
+    UnknownFreeze = 37,
+    DeniedBefore = 38,
     /// The host.
     HostUnavailable = 40,
     PreviewUnavailable = 41,
@@ -760,6 +763,9 @@ impl Reason {
             Self::PolicyError => "REASON_POLICY_ERROR",
             Self::PredictionFailed => "REASON_PREDICTION_FAILED",
             Self::ShadowOnly => "REASON_SHADOW_ONLY",
+            Self::Frozen => "REASON_FROZEN",
+            Self::UnknownFreeze => "REASON_UNKNOWN_FREEZE",
+            Self::DeniedBefore => "REASON_DENIED_BEFORE",
             Self::HostUnavailable => "REASON_HOST_UNAVAILABLE",
             Self::PreviewUnavailable => "REASON_PREVIEW_UNAVAILABLE",
             Self::PermitInvalid => "REASON_PERMIT_INVALID",
@@ -827,6 +833,9 @@ impl Reason {
             "REASON_POLICY_ERROR" => Some(Self::PolicyError),
             "REASON_PREDICTION_FAILED" => Some(Self::PredictionFailed),
             "REASON_SHADOW_ONLY" => Some(Self::ShadowOnly),
+            "REASON_FROZEN" => Some(Self::Frozen),
+            "REASON_UNKNOWN_FREEZE" => Some(Self::UnknownFreeze),
+            "REASON_DENIED_BEFORE" => Some(Self::DeniedBefore),
             "REASON_HOST_UNAVAILABLE" => Some(Self::HostUnavailable),
             "REASON_PREVIEW_UNAVAILABLE" => Some(Self::PreviewUnavailable),
             "REASON_PERMIT_INVALID" => Some(Self::PermitInvalid),
@@ -1586,6 +1595,58 @@ pub struct PolicyFile {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub text: ::prost::alloc::string::String,
+    /// Name of a pack that ships with cmdop: `workspace`, `read-only`, `production`, `ci`. Then `name` and `text` are
+    /// filled by the core.
+    #[prost(string, tag = "3")]
+    pub pack: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Names {
+    #[prost(string, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Labels {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+/// What policies speak about beside the call itself, as the operator says.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PolicyEntities {
+    /// Members by group: `UserGroup::"operators"`.
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub user_groups: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        Names,
+    >,
+    #[prost(btree_map = "string, message", tag = "2")]
+    pub agent_groups: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        Names,
+    >,
+    #[prost(btree_map = "string, message", tag = "3")]
+    pub host_groups: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        Names,
+    >,
+    /// Labels by host. They win over what a host says of itself.
+    #[prost(btree_map = "string, message", tag = "4")]
+    pub host_labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        Labels,
+    >,
+}
+/// A whole policy, as it is read from files.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PolicySet {
+    /// Policies beside the floor. Empty: the pack `workspace`.
+    #[prost(message, repeated, tag = "1")]
+    pub files: ::prost::alloc::vec::Vec<PolicyFile>,
+    #[prost(message, optional, tag = "2")]
+    pub entities: ::core::option::Option<PolicyEntities>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AutonomyConfig {
@@ -1606,7 +1667,7 @@ pub struct ServerConfig {
     /// `127.0.0.1:7717`; port 0 picks a free one. Only loopback addresses are accepted.
     #[prost(string, tag = "2")]
     pub listen: ::prost::alloc::string::String,
-    /// Policies beside the floor. Empty: the shipped default policy.
+    /// Policies beside the floor. Empty: the pack `workspace`.
     #[prost(message, repeated, tag = "3")]
     pub policies: ::prost::alloc::vec::Vec<PolicyFile>,
     #[prost(message, optional, tag = "4")]
@@ -1637,6 +1698,8 @@ pub struct ServerConfig {
     /// 10,000
     #[prost(uint64, tag = "12")]
     pub drain_ms: u64,
+    #[prost(message, optional, tag = "13")]
+    pub entities: ::core::option::Option<PolicyEntities>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HostConfig {
@@ -1684,6 +1747,95 @@ pub struct ClientConfig {
     /// 4 MiB
     #[prost(uint32, tag = "3")]
     pub max_frame_bytes: u32,
+}
+/// The hosts that a freeze is about.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeScope {
+    #[prost(oneof = "freeze_scope::Kind", tags = "1, 2, 3, 4")]
+    pub kind: ::core::option::Option<freeze_scope::Kind>,
+}
+/// Nested message and enum types in `FreezeScope`.
+pub mod freeze_scope {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        /// One host by its name.
+        #[prost(string, tag = "1")]
+        Host(::prost::alloc::string::String),
+        /// Every host of a group.
+        #[prost(string, tag = "2")]
+        Group(::prost::alloc::string::String),
+        #[prost(message, tag = "3")]
+        Label(super::HostLabel),
+        /// Every host: always true if it is set.
+        #[prost(bool, tag = "4")]
+        Everything(bool),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostLabel {
+    /// `env` is the environment.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Freeze {
+    #[prost(string, tag = "1")]
+    pub freeze_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub scope: ::core::option::Option<FreezeScope>,
+    /// 1 to 2,000 characters. Shown to whoever is refused.
+    #[prost(string, tag = "3")]
+    pub why: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub author: ::core::option::Option<Actor>,
+    /// Nanoseconds since the Unix epoch.
+    #[prost(int64, tag = "5")]
+    pub created_at: i64,
+    /// Set once it is lifted.
+    #[prost(message, optional, tag = "6")]
+    pub lift: ::core::option::Option<FreezeLift>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeLift {
+    #[prost(message, optional, tag = "1")]
+    pub by: ::core::option::Option<Actor>,
+    #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
+    #[prost(int64, tag = "3")]
+    pub lifted_at: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateFreezeRequest {
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<FreezeScope>,
+    #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub author: ::core::option::Option<Actor>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListFreezesRequest {
+    /// Lifted ones, too.
+    #[prost(bool, tag = "1")]
+    pub lifted: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListFreezesResponse {
+    /// Newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub freezes: ::prost::alloc::vec::Vec<Freeze>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LiftFreezeRequest {
+    #[prost(string, tag = "1")]
+    pub freeze_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub by: ::core::option::Option<Actor>,
+    /// At most 2,000 characters.
+    #[prost(string, tag = "3")]
+    pub why: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ToolContract {
@@ -2176,7 +2328,7 @@ pub struct Event {
     pub subject: ::prost::alloc::string::String,
     #[prost(
         oneof = "event::Kind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 30, 31, 32, 40, 41, 50, 60, 61, 62, 63"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 30, 31, 32, 40, 41, 50, 51, 55, 56, 60, 61, 62, 63"
     )]
     pub kind: ::core::option::Option<event::Kind>,
 }
@@ -2214,6 +2366,12 @@ pub mod event {
         HostDetached(super::HostDetached),
         #[prost(message, tag = "50")]
         ServerStarted(super::ServerStarted),
+        #[prost(message, tag = "51")]
+        PolicyReloaded(super::PolicyReloaded),
+        #[prost(message, tag = "55")]
+        FreezeCreated(super::FreezeCreated),
+        #[prost(message, tag = "56")]
+        FreezeLifted(super::FreezeLifted),
         /// In a host's own ledger.
         #[prost(message, tag = "60")]
         PermitNoted(super::PermitNoted),
@@ -2347,6 +2505,29 @@ pub struct ServerStarted {
     #[prost(string, tag = "3")]
     pub vocabulary_version: ::prost::alloc::string::String,
 }
+/// The server reads its policy files anew, and decides by them from here on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PolicyReloaded {
+    #[prost(string, tag = "1")]
+    pub policy_version: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub previous_version: ::prost::alloc::string::String,
+    /// Names of the files.
+    #[prost(string, repeated, tag = "3")]
+    pub files: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeCreated {
+    #[prost(message, optional, tag = "1")]
+    pub freeze: ::core::option::Option<Freeze>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeLifted {
+    #[prost(string, tag = "1")]
+    pub freeze_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub lift: ::core::option::Option<FreezeLift>,
+}
 /// Durable on the host before the tool starts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PermitNoted {
@@ -2373,6 +2554,28 @@ pub struct ReportAcknowledged {
     #[prost(string, tag = "1")]
     pub permit_id: ::prost::alloc::string::String,
 }
+/// The policy of a server now.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PolicyStatus {
+    /// SHA-256 over schema, path classes, floor, files and entities. Every decision records it.
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    /// Policies beside the floor with their text, shipped packs included.
+    #[prost(message, repeated, tag = "2")]
+    pub files: ::prost::alloc::vec::Vec<PolicyFile>,
+    #[prost(message, optional, tag = "3")]
+    pub entities: ::core::option::Option<PolicyEntities>,
+    /// Nanoseconds since the Unix epoch.
+    #[prost(int64, tag = "4")]
+    pub loaded_at: i64,
+    /// What its author may want to mend.
+    #[prost(string, repeated, tag = "5")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetPolicyRequest {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReloadPolicyRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClientHello {
     #[prost(uint32, tag = "1")]

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cmdop_contract::effect::{Class, Effect, Target, class, parse_kind};
 use cmdop_contract::score;
-use cmdop_contract::v1::{self, CallDecided, CallRefused, Decision, Prediction, Reason, Stage, event, server_to_host};
+use cmdop_contract::v1::{
+    self, CallDecided, CallRefused, CallState, Decision, Prediction, Reason, Stage, event, server_to_host,
+};
 use cmdop_contract::validate::{Validated, validate};
-use cmdop_ledger::{Clearance, Held, PermitRequest};
-use cmdop_policy::decide::{Ask, CONFINES, Decided, Facts, decide};
+use cmdop_ledger::{Clearance, Denial, Held, PermitRequest};
+use cmdop_policy::decide::{Ask, CONFINES, Decided, Denied, Facts, decide};
 
 use super::{Driver, internal};
+use crate::gate::changes;
 
 /// Stands for the home directory on a host that nobody knows: its absence is not what is wrong with the call.
 const NO_HOME: &str = "/";
@@ -45,13 +49,31 @@ impl Driver {
             }
             Decided::Ask(ask) => {
                 self.record_decision(ask.decision().clone(), authorise_time)?;
+                if let Some(frozen) = self.frozen_from_the_start()? {
+                    return self.refuse(frozen).await;
+                }
                 self.hold(ask).await
             }
             Decided::Go(grant) => {
                 self.record_decision(grant.decision().clone(), authorise_time)?;
+                if let Some(frozen) = self.frozen_from_the_start()? {
+                    return self.refuse(frozen).await;
+                }
                 self.permit(Clearance::Granted(grant)).await
             }
         }
+    }
+
+    /// Why a call that is meant to change something is not even tried, if its host is frozen.
+    fn frozen_from_the_start(&self) -> Result<Option<v1::Error>, v1::Error> {
+        let Considered { validated, prediction, .. } = self.considered()?;
+        let declared = validated.declared().iter().map(|effect| effect.kind);
+        let mut meant = declared.chain(prediction.effects.iter().map(v1::PredictedEffect::kind));
+        if !meant.any(|kind| class(kind) != Class::Look) {
+            return Ok(None);
+        }
+        let standing = self.gate.standing(&self.live.host);
+        Ok(self.gate.shared().ledger.check_frozen(&standing).err().map(|error| *error))
     }
 
     /// Validates and predicts, unless that was done already.
@@ -111,13 +133,22 @@ impl Driver {
         let considered = self.considered()?;
         let actor = considered.validated.proposal().actor.clone().unwrap_or_default();
         let shared = self.gate.shared();
+        let engine = shared.policy.engine();
+        let denied = self.denied(&actor, engine.version());
         let mut host = considered.host.clone();
         if self.call.permits.iter().any(|permit| permit.stage() == Stage::Apply) {
             // It has shown that it cannot, whatever it says of itself.
             Arc::make_mut(&mut host).capabilities.retain(|found| found.name != CONFINES);
         }
-        let facts = Facts { actor: &actor, level: shared.options.level(&actor.agent), host: &host };
-        Ok(decide(&shared.engine, &considered.validated, &considered.prediction, &facts))
+        let level = shared.options.level(&actor.agent);
+        let facts = Facts { actor: &actor, level, host: &host, denied: &denied };
+        Ok(decide(&engine, &considered.validated, &considered.prediction, &facts))
+    }
+
+    /// What was refused to the run or session before, by a person or by this policy.
+    pub(super) fn denied(&self, actor: &v1::Actor, policy_version: &str) -> Vec<Denied> {
+        let found = self.gate.shared().ledger.denials(actor, policy_version);
+        found.into_iter().filter_map(denied).collect()
     }
 
     pub(super) fn considered(&self) -> Result<&Considered, v1::Error> {
@@ -184,7 +215,10 @@ impl Driver {
             return self.settle(v1::Outcome::NotApplied, None, Some(stop)).await;
         }
         let proposal = self.call.proposal.clone().unwrap_or_default();
+        let tool = proposal.action.as_ref().map_or("", |action| &action.tool);
+        let may_change = changes(clearance.decision().stage(), tool, &clearance.decision().permitted);
         let request = PermitRequest {
+            changes: may_change.then(|| self.gate.standing(&self.live.host)),
             call_id: self.call.call_id.clone(),
             attempt: self.call.attempt.max(1),
             proposal,
@@ -193,8 +227,11 @@ impl Driver {
         let nothing_lost = self.pending.is_empty();
         let issued = match self.gate.shared().ledger.permit(clearance, request, &mut self.pending).await {
             Ok(issued) => issued,
-            // The approval does not hold any more: no permit, and that is an outcome.
-            Err(cmdop_ledger::Error::Typed(error)) if nothing_lost => {
+            Err(cmdop_ledger::Error::Typed(error)) if self.call.state() == CallState::Proposed => {
+                return self.refuse(*error).await;
+            }
+            // The approval does not hold any more, or the host is frozen: no permit, and that is an outcome.
+            Err(cmdop_ledger::Error::Typed(error)) if nothing_lost || error.reason() == Reason::Frozen => {
                 self.discard();
                 return self.settle(v1::Outcome::NotApplied, None, Some(*error)).await;
             }
@@ -228,4 +265,12 @@ impl Driver {
         let error = cmdop_contract::reason::error(Reason::ApprovalVoid, why);
         self.settle(v1::Outcome::NotApplied, None, Some(error)).await
     }
+}
+
+fn denied(denial: Denial) -> Option<Denied> {
+    let (kind, target) = denial.effect.split_once(':')?;
+    let kind = parse_kind(kind)?;
+    // What was said of a point that is no target binds nothing: policy says it again.
+    let target = Target::parse(kind, target, &Default::default()).ok()?;
+    Some(Denied { effect: Effect::new(kind, target), by_person: denial.by_person, call_id: denial.call_id })
 }

@@ -278,9 +278,12 @@ impl Driver {
         let considered = self.considered()?;
         let actor = considered.validated.proposal().actor.clone().unwrap_or_default();
         let shared = self.gate.shared();
-        let facts = Facts { actor: &actor, level: shared.options.level(&actor.agent), host: &considered.host };
+        let engine = shared.policy.engine();
+        let denied = self.denied(&actor, engine.version());
+        let level = shared.options.level(&actor.agent);
+        let facts = Facts { actor: &actor, level, host: &considered.host, denied: &denied };
         let observation = self.call.observation.as_ref().unwrap_or(&NOTHING);
-        Ok(decide_observed(&shared.engine, &considered.validated, &considered.prediction, observation, &facts))
+        Ok(decide_observed(&engine, &considered.validated, &considered.prediction, observation, &facts))
     }
 
     /// Records the outcome with its score, durably, and tells everyone.

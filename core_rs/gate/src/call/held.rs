@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cmdop_contract::reason;
 use cmdop_contract::v1::{self, Approval, ApprovalStatus, ApprovalVerdict, CallState, Outcome, Reason, server_to_host};
-use cmdop_ledger::Clearance;
+use cmdop_ledger::{CANCELLED, Clearance};
 use cmdop_policy::decide::{Ask, Decided, DiffDecided};
 
 use super::{Driver, FULL};
@@ -37,6 +37,11 @@ impl Driver {
                         if self.cancel_held(&approval, why).await? {
                             return Ok(());
                         }
+                    }
+                    // An approval is about the policy under which it was asked.
+                    Some(Input::PolicyChanged) => {
+                        self.discard();
+                        return self.void("the policy changed since this was asked; propose the call again").await;
                     }
                     Some(Input::Report(report)) => self.acknowledge_earlier(report.permit_id),
                     Some(_) => {}
@@ -112,7 +117,7 @@ impl Driver {
         let request = v1::DecideApprovalRequest {
             approval_id: approval.approval_id.clone(),
             verdict: ApprovalVerdict::Reject.into(),
-            approver: "cancelled".into(),
+            approver: CANCELLED.into(),
             comment: why.clone(),
             digest: approval.digest.clone(),
         };

@@ -91,6 +91,7 @@ fn split(effect: &str) -> (v1::EffectKind, String) {
 pub struct Setup {
     pub options: Options,
     pub policies: Vec<PolicyFile>,
+    pub entities: v1::PolicyEntities,
     pub judge: Arc<dyn Judge>,
 }
 
@@ -102,7 +103,12 @@ impl Default for Setup {
         {
             options.autonomy.agents.insert(agent.into(), level.into());
         }
-        Self { options, policies: Vec::new(), judge: Script::does(&["file.create:/srv/app/new.txt"]) }
+        Self {
+            options,
+            policies: Vec::new(),
+            entities: v1::PolicyEntities::default(),
+            judge: Script::does(&["file.create:/srv/app/new.txt"]),
+        }
     }
 }
 
@@ -131,7 +137,8 @@ impl Life {
         let mut setup = Setup::default();
         set(&mut setup);
         let ledger = Ledger::open(dir, &cmdop_ledger::Options::default()).expect("the ledger opens");
-        let engine = Engine::load(&setup.policies).expect("the policies load");
+        let policy = v1::PolicySet { files: setup.policies, entities: Some(setup.entities) };
+        let engine = Engine::load_set(&policy).expect("the policies load");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let started = Gate::start(setup.options, ledger.clone(), engine, Registry::builtin(), setup.judge);

@@ -1,13 +1,16 @@
 //! What must be decided at once: the fold of the log into keys, approvals and permits.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cmdop_contract::reason::spec;
 use cmdop_contract::v1::{
-    Approval, ApprovalDecided, ApprovalStatus, Error, Event, Outcome, RetryClass, Stage, event::Kind,
+    Approval, ApprovalDecided, ApprovalStatus, Error, Event, Freeze, FreezeLifted, Outcome, RetryClass, Stage,
+    event::Kind,
 };
 
 use super::Claim;
+use super::denials::{self, Denials, Scopes};
+use super::freezes::Standing;
 
 /// What an event says to the memory, so that the event itself need not be kept until it is durable.
 #[derive(Debug)]
@@ -18,7 +21,14 @@ pub(super) enum Note {
         place: (String, String),
         action_digest: String,
         call_id: String,
+        /// Run and session of an agent's call.
+        scopes: Scopes,
     },
+    Judged {
+        call_id: String,
+        policy_version: String,
+    },
+    RunEnded(String),
     Held(Box<Approval>),
     Decided(Box<ApprovalDecided>),
     Permitted {
@@ -27,16 +37,24 @@ pub(super) enum Note {
         stage: Stage,
         approval_id: String,
     },
+    Frozen(Box<Freeze>),
+    Lifted(Box<FreezeLifted>),
     Closed {
         call_id: String,
         /// It changed nothing and may come again.
         release_key: bool,
+        /// Effects that policy refused.
+        denied: Vec<String>,
     },
 }
 
 impl Note {
     pub(super) fn of(event: &Event) -> Self {
-        let closed = |release_key| Self::Closed { call_id: event.subject.clone(), release_key };
+        let closed = |release_key, error: Option<&Error>| Self::Closed {
+            call_id: event.subject.clone(),
+            release_key,
+            denied: error.map(denials::refused).unwrap_or_default(),
+        };
         match &event.kind {
             Some(Kind::CallProposed(proposed)) => {
                 let proposal = proposed.proposal.as_ref();
@@ -45,8 +63,14 @@ impl Note {
                     place: (tenant.to_owned(), proposal.map_or("", |it| &it.idempotency_key).to_owned()),
                     action_digest: proposed.action_digest.clone(),
                     call_id: event.subject.clone(),
+                    scopes: proposal.and_then(|it| it.actor.as_ref()).map(denials::scopes).unwrap_or_default(),
                 }
             }
+            Some(Kind::CallDecided(decided)) => Self::Judged {
+                call_id: event.subject.clone(),
+                policy_version: decided.decision.as_ref().map_or_else(String::new, |it| it.policy_version.clone()),
+            },
+            Some(Kind::RunFinished(finished)) => Self::RunEnded(finished.run_id.clone()),
             Some(Kind::CallHeld(held)) => Self::Held(Box::new(held.approval.clone().unwrap_or_default())),
             Some(Kind::ApprovalDecided(decided)) => Self::Decided(Box::new(decided.clone())),
             Some(Kind::CallPermitted(permitted)) => {
@@ -57,10 +81,14 @@ impl Note {
                     approval_id: permitted.approval_id.clone(),
                 })
             }
-            Some(Kind::CallRefused(_)) => closed(true),
+            Some(Kind::FreezeCreated(created)) => {
+                created.freeze.clone().map_or(Self::Nothing, |freeze| Self::Frozen(Box::new(freeze)))
+            }
+            Some(Kind::FreezeLifted(lifted)) => Self::Lifted(Box::new(lifted.clone())),
+            Some(Kind::CallRefused(refused)) => closed(true, refused.error.as_ref()),
             Some(Kind::CallSettled(settled)) if settled.outcome() != Outcome::Unknown => {
                 let nothing = settled.outcome() == Outcome::NotApplied;
-                closed(nothing && settled.error.as_ref().is_some_and(may_come_again))
+                closed(nothing && settled.error.as_ref().is_some_and(may_come_again), settled.error.as_ref())
             }
             _ => Self::Nothing,
         }
@@ -73,6 +101,9 @@ pub(super) struct Memory {
     keys: HashMap<(String, String), (String, String)>,
     /// The key of each open call, to release it if the call never ran.
     key_of: HashMap<String, (String, String)>,
+    pub(super) denials: Denials,
+    /// Every freeze by its id, lifted ones too: there are few.
+    pub(super) freezes: BTreeMap<String, Freeze>,
     /// Approvals of open calls.
     pub(super) approvals: HashMap<String, Approval>,
     /// Which of them each call asked for.
@@ -95,6 +126,11 @@ impl Memory {
         }
     }
 
+    /// A freeze that is in force on a host.
+    pub(super) fn frozen(&self, standing: &Standing) -> Option<&Freeze> {
+        self.freezes.values().find(|freeze| freeze.lift.is_none() && standing.is_in(freeze))
+    }
+
     /// Takes the one permit of an attempt's stage. False if it was taken.
     pub(super) fn take_permit(&mut self, call_id: &str, attempt: u32, stage: Stage) -> bool {
         self.permitted.entry(call_id.to_owned()).or_default().insert((attempt, stage.into()))
@@ -111,10 +147,13 @@ impl Memory {
     pub(super) fn take_in(&mut self, note: Note) {
         match note {
             Note::Nothing => {}
-            Note::Proposed { place, action_digest, call_id } => {
+            Note::Proposed { place, action_digest, call_id, scopes } => {
+                self.denials.proposed(&call_id, scopes);
                 self.keys.insert(place.clone(), (action_digest, call_id.clone()));
                 self.key_of.insert(call_id, place);
             }
+            Note::Judged { call_id, policy_version } => self.denials.decided(&call_id, &policy_version),
+            Note::RunEnded(run_id) => self.denials.end_run(&run_id),
             Note::Held(approval) => {
                 self.asked.entry(approval.call_id.clone()).or_default().push(approval.approval_id.clone());
                 self.approvals.entry(approval.approval_id.clone()).or_insert(*approval);
@@ -127,6 +166,10 @@ impl Memory {
                 {
                     approval.status = decided.status;
                     approval.decision = decided.decision;
+                    if approval.status() == ApprovalStatus::Rejected {
+                        let effects = denials::rejected(approval, approval.decision.as_ref());
+                        self.denials.denied(&approval.call_id, &effects, true);
+                    }
                 }
             }
             Note::Permitted { call_id, attempt, stage, approval_id } => {
@@ -135,7 +178,18 @@ impl Memory {
                     approval.status = ApprovalStatus::Used.into();
                 }
             }
-            Note::Closed { call_id, release_key } => self.close(&call_id, release_key),
+            Note::Frozen(freeze) => {
+                self.freezes.entry(freeze.freeze_id.clone()).or_insert(*freeze);
+            }
+            Note::Lifted(lifted) => {
+                if let Some(freeze) = self.freezes.get_mut(&lifted.freeze_id) {
+                    freeze.lift = lifted.lift;
+                }
+            }
+            Note::Closed { call_id, release_key, denied } => {
+                self.denials.denied(&call_id, &denied, false);
+                self.close(&call_id, release_key);
+            }
         }
     }
 
@@ -143,6 +197,7 @@ impl Memory {
     /// free again; any other stays spent for ever.
     pub(super) fn close(&mut self, call_id: &str, release_key: bool) {
         self.permitted.remove(call_id);
+        self.denials.close(call_id);
         for approval_id in self.asked.remove(call_id).unwrap_or_default() {
             self.approvals.remove(&approval_id);
         }

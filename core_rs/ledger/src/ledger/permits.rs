@@ -8,6 +8,7 @@ use cmdop_contract::v1::{
 use cmdop_policy::decide::{Ask, Grant};
 use prost::Message;
 
+use super::freezes::{Standing, frozen};
 use super::{Entry, Ledger};
 use crate::{Error, now};
 
@@ -30,6 +31,8 @@ pub struct PermitRequest {
     pub proposal: Proposal,
     /// How long the permit may take to reach its host.
     pub ttl: Duration,
+    /// The host, if the permit lets anything change: no freeze may then be in force there.
+    pub changes: Option<Standing>,
 }
 
 /// A permit, and the event that records it.
@@ -42,7 +45,9 @@ pub struct Issued {
 }
 
 impl Clearance {
-    fn decision(&self) -> &Decision {
+    /// What policy decided.
+    #[must_use]
+    pub fn decision(&self) -> &Decision {
         match self {
             Self::Granted(grant) => grant.decision(),
             Self::Approved(ask, _) => ask.decision(),
@@ -76,7 +81,7 @@ impl Ledger {
     /// batch, consumes the approval with it, and only then signs.
     ///
     /// # Errors
-    /// APPROVAL_VOID or APPROVAL_NOT_PENDING if the approval does not answer this question now;
+    /// FROZEN if nothing may change there now; APPROVAL_VOID or APPROVAL_NOT_PENDING if the approval does not answer this question now;
     /// [`Error::Poisoned`]. No permit exists then.
     pub async fn permit(
         &self,
@@ -84,8 +89,9 @@ impl Ledger {
         request: PermitRequest,
         entries: &mut Vec<Entry>,
     ) -> Result<Issued, Error> {
+        let changes = request.changes.clone();
         let permit = content(&clearance, request)?;
-        self.take(&clearance, &permit)?;
+        self.take(&clearance, &permit, changes.as_ref())?;
         let (at, subject) = (permit.issued_at, permit.call_id.clone());
         let encoded = permit.encode_to_vec();
         let intent = CallPermitted { permit: Some(permit), approval_id: clearance.approval_id().into() };
@@ -103,8 +109,13 @@ impl Ledger {
     /// Consumes the approval and the attempt's stage, under one lock: of two callers one gets them.
     /// If recording fails afterwards nothing runs, and both stay consumed unless it is certain that
     /// nothing was recorded.
-    fn take(&self, clearance: &Clearance, permit: &Permit) -> Result<(), Error> {
+    fn take(&self, clearance: &Clearance, permit: &Permit, changes: Option<&Standing>) -> Result<(), Error> {
         let mut memory = self.inner.memory.lock();
+        if let Some(standing) = changes
+            && let Some(freeze) = memory.frozen(standing)
+        {
+            return Err(Error::Typed(Box::new(frozen(freeze, standing))));
+        }
         if let Clearance::Approved(ask, approval_id) = clearance {
             let unknown = || Error::typed(Reason::ApprovalNotPending, "the approval is not one of an open call");
             let approval = memory.approvals.get_mut(approval_id).ok_or_else(unknown)?;

@@ -46,6 +46,20 @@ pub(super) fn scan(
     Ok(scanned)
 }
 
+/// Verifies the log in a directory that another process may have open, and changes nothing: what is
+/// not whole yet at its end is left out.
+pub(super) fn read(dir: &Path, mut visit: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+    let segments = segments(dir)?;
+    let mut head = Head::default();
+    for (index, path) in segments.iter().enumerate() {
+        let bytes = fs::read(path).map_err(Error::io(format!("read {}", path.display())))?;
+        let mut segment = Segment { path, bytes: &bytes, is_last: index + 1 == segments.len(), head };
+        segment.read(&mut |_, _, payload| visit(payload))?;
+        head = segment.head;
+    }
+    Ok(())
+}
+
 fn segments(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let read = || Error::io(format!("read {}", dir.display()));
     let mut paths = Vec::new();

@@ -4,6 +4,7 @@ use cmdop_contract::effect::{Class as EffectClass, Effect, Target, class, is_hel
 use cmdop_contract::v1::{EffectKind, PermittedEffect, PolicyRef, Prediction};
 use cmdop_contract::validate::Validated;
 
+use super::bound::bind;
 use super::{Facts, masks};
 use crate::classes::{Class as PathClass, Classes};
 use crate::engine::{Engine, Inquiry, Verdict, effect_text};
@@ -173,6 +174,7 @@ impl<'a> Assessment<'a> {
             judged
         });
         let Draft { kind, target, origin, certain, containable, recoverable, max_count } = draft;
+        let verdict = bind(verdict, &Effect::new(kind, target.clone()), self.inquiry.facts());
         self.findings.push(Finding {
             kind,
             target,
@@ -188,25 +190,7 @@ impl<'a> Assessment<'a> {
     }
 
     fn authorise(&self, engine: &Engine, draft: &Draft) -> (Verdict, Option<Verdict>) {
-        let beneath = carries_subtree(draft.kind);
-        let points = points(draft.kind, &draft.target, beneath, engine.anchors(), &self.classes);
-        let ask = |point: &Point| self.inquiry.ask(draft.kind, point, draft.max_count.map(u64::from), false);
-        let (certain, uncertain): (Vec<_>, Vec<_>) = points.list.iter().partition(|point| point.certain);
-        let verdict = ask_all(certain.into_iter(), ask, Verdict::is_settled);
-        let mut verdict = verdict.unwrap_or_else(|| Verdict::Failed("the target has no point to ask about".to_owned()));
-        if !points.complete {
-            verdict = verdict.worst(Verdict::NotPermitted);
-        }
-        // What may be in a region makes no difference to a look: a private copy does not hide it, and
-        // the host shows no secrets that were not named. One doubt is enough for everything else.
-        if class(draft.kind) == EffectClass::Look || matches!(verdict, Verdict::Forbidden(_) | Verdict::Failed(_)) {
-            return (verdict, None);
-        }
-        let uncertain = ask_all(uncertain.into_iter(), ask, |verdict| !verdict.is_allowed());
-        match uncertain {
-            Some(Verdict::Failed(why)) => (Verdict::Failed(why), None),
-            uncertain => (verdict, uncertain),
-        }
+        authorise(engine, &self.inquiry, &self.classes, draft.kind, &draft.target, draft.max_count)
     }
 
     /// `>` either creates or modifies: neither is certain, yet one of them is.
@@ -240,6 +224,35 @@ struct Draft {
     containable: bool,
     recoverable: bool,
     max_count: Option<u32>,
+}
+
+/// What policy says about the points that an effect surely has, and about those that it may have.
+pub(crate) fn authorise(
+    engine: &Engine,
+    inquiry: &Inquiry<'_>,
+    classes: &Classes,
+    kind: EffectKind,
+    target: &Target,
+    max_count: Option<u32>,
+) -> (Verdict, Option<Verdict>) {
+    let points = points(kind, target, carries_subtree(kind), engine.anchors(), classes);
+    let ask = |point: &Point| inquiry.ask(kind, point, max_count.map(u64::from), false);
+    let (certain, uncertain): (Vec<_>, Vec<_>) = points.list.iter().partition(|point| point.certain);
+    let verdict = ask_all(certain.into_iter(), ask, Verdict::is_settled);
+    let mut verdict = verdict.unwrap_or_else(|| Verdict::Failed("the target has no point to ask about".to_owned()));
+    if !points.complete {
+        verdict = verdict.worst(Verdict::NotPermitted);
+    }
+    // What may be in a region makes no difference to a look: a private copy does not hide it, and
+    // the host shows no secrets that were not named. One doubt is enough for everything else.
+    if class(kind) == EffectClass::Look || matches!(verdict, Verdict::Forbidden(_) | Verdict::Failed(_)) {
+        return (verdict, None);
+    }
+    let uncertain = ask_all(uncertain.into_iter(), ask, |verdict| !verdict.is_allowed());
+    match uncertain {
+        Some(Verdict::Failed(why)) => (Verdict::Failed(why), None),
+        uncertain => (verdict, uncertain),
+    }
 }
 
 /// The worst answer, asked until it cannot matter any more.

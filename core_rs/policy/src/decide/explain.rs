@@ -6,6 +6,7 @@ use cmdop_contract::v1::{Error, ExpectedEffect, PolicyRef, Prediction, Reason, S
 
 use super::Facts;
 use super::assess::{Finding, policies};
+use super::bound::is_bound;
 use crate::engine::{Subject, Verdict, is_floor};
 
 /// More examples than this are counted, not named.
@@ -37,10 +38,24 @@ pub(super) fn rule(policy: &PolicyRef, verb: &str) -> String {
 
 pub(super) fn forbidden(findings: &[&Finding], facts: &Facts<'_>, nearest: Option<&str>) -> Error {
     let policies = policies(findings.iter().map(|finding| &finding.verdict));
-    let reason = if policies.iter().any(is_floor) { Reason::FloorDenied } else { Reason::PolicyDenied };
+    let reason = denied(&policies);
     let said = policies.first().map_or_else(|| texts(findings), |policy| rule(policy, "forbids"));
+    if is_bound(&policies) {
+        return reason::error(reason, said).policies(policies);
+    }
     let message = format!("{said}{}", workspaces(findings, facts));
     narrow(reason::error(reason, message).policies(policies), nearest)
+}
+
+/// Why what these policies forbid is refused.
+pub(super) fn denied(policies: &[PolicyRef]) -> Reason {
+    if policies.iter().any(is_floor) {
+        Reason::FloorDenied
+    } else if is_bound(policies) {
+        Reason::DeniedBefore
+    } else {
+        Reason::PolicyDenied
+    }
 }
 
 pub(super) fn not_permitted(findings: &[&Finding], facts: &Facts<'_>, nearest: Option<&str>) -> Error {

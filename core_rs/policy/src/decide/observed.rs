@@ -1,7 +1,7 @@
 //! The decision on a preview's diff; its rows stand in `super::decide_observed`.
 
 use cmdop_contract::digest::observation_digest;
-use cmdop_contract::effect::{Class as EffectClass, Target, class, is_held_back};
+use cmdop_contract::effect::{Class as EffectClass, Effect, Target, class, is_held_back};
 use cmdop_contract::v1::{
     AutonomyLevel, Decision, EffectKind, FileType, Observation, ObservedEffect, PermittedEffect, PolicyEffect,
     Prediction, Reason, SideEffect, Stage,
@@ -10,10 +10,11 @@ use cmdop_contract::validate::Validated;
 use cmdop_contract::{reason, score};
 
 use super::assess::{Assessment, ask_all, policies};
+use super::bound::{bind, is_bound};
 use super::verdict::{Ask, DiffDecided, Grant};
 use super::{Facts, explain, table};
 use crate::classes::LISTS_NOTABLE;
-use crate::engine::{Engine, Verdict, effect_text, is_floor};
+use crate::engine::{Engine, Verdict, effect_text};
 use crate::points::{Point, points};
 
 pub(super) fn decide(
@@ -132,6 +133,7 @@ impl<'a> Seen<'a> {
         if !points.complete {
             verdict = verdict.worst(Verdict::NotPermitted);
         }
+        let verdict = bind(verdict, &Effect::new(kind, target), facts);
         let doubt = if lists_notable(facts) {
             None
         } else {
@@ -174,10 +176,13 @@ fn refused(seen: &[Seen<'_>]) -> Option<cmdop_contract::v1::Error> {
     let forbidden: Vec<&Seen<'_>> = seen.iter().filter(|seen| matches!(seen.verdict, Verdict::Forbidden(_))).collect();
     if let Some(first) = forbidden.first() {
         let policies = policies(forbidden.iter().map(|seen| &seen.verdict));
-        let reason = if policies.iter().any(is_floor) { Reason::FloorDenied } else { Reason::PolicyDenied };
+        let reason = explain::denied(&policies);
         let said = policies.first().map_or_else(String::new, |policy| explain::rule(policy, "forbids"));
         let message =
             format!("the preview showed an effect that nobody can approve; {}: {said}", nothing_applied(first));
+        if is_bound(&policies) {
+            return Some(reason::error(reason, message).policies(policies));
+        }
         return Some(reason::error(reason, message).policies(policies).narrow_effect(&first.text(), ""));
     }
     let loose = seen.iter().find(|seen| matches!(seen.verdict, Verdict::NotPermitted))?;

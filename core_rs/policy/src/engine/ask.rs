@@ -1,7 +1,7 @@
 //! One question to Cedar, and every answer that is not a clear yes told apart.
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy::{Context, Decision, Entities, Entity, EntityUid, Request, Response, RestrictedExpression};
@@ -107,7 +107,9 @@ impl Prepared {
         let facts = &inquiry.facts;
         let user = uid("User", &facts.actor.user);
         let host = uid("Host", &facts.host.name);
-        let mut principals = vec![Principal { uid: user.clone(), groups: vec![Group::Users.uid()] }];
+        let known = &inquiry.engine.known;
+        let groups = known.groups_of(&user).chain([Group::Users.uid()]).collect();
+        let mut principals = vec![Principal { uid: user.clone(), groups }];
         let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
         let tenant = if facts.actor.tenant.is_empty() { "local" } else { &facts.actor.tenant };
         let effects = i64::try_from(inquiry.effects).unwrap_or(i64::MAX);
@@ -122,10 +124,15 @@ impl Prepared {
         if !facts.actor.agent.is_empty() {
             let agent = uid("Agent", &facts.actor.agent);
             pairs.push(("agent".to_owned(), RestrictedExpression::new_entity_uid(agent.clone())));
-            principals.push(Principal { uid: agent, groups: vec![Group::Agents.uid()] });
+            let groups = known.groups_of(&agent).chain([Group::Agents.uid()]).collect();
+            principals.push(Principal { uid: agent, groups });
         }
-        let labels = facts.host.labels.iter().map(|(key, value)| (key.clone(), text(value)));
-        let host = Entity::new_with_tags(host, [], [], labels).map_err(|error| error.to_string())?;
+        let mut labels: BTreeMap<&str, &str> =
+            facts.host.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        labels.extend(known.labels(&facts.host.name));
+        let labels = labels.into_iter().map(|(name, value)| (name.to_owned(), text(value)));
+        let groups: Vec<EntityUid> = known.groups_of(&host).collect();
+        let host = Entity::new_with_tags(host, [], groups, labels).map_err(|error| error.to_string())?;
         let people = principals
             .iter()
             .map(|principal| Entity::new_no_attrs(principal.uid.clone(), principal.groups.iter().cloned().collect()));
@@ -139,6 +146,10 @@ impl<'a> Inquiry<'a> {
     pub(crate) fn new(engine: &'a Engine, facts: &Facts<'a>, tool: &str, effects: usize) -> Self {
         let answers = engine.memory.answers(facts, level_name(facts.effective_level()), tool, effects);
         Self { engine, facts: *facts, tool: tool.to_owned(), effects, answers, prepared: OnceCell::new() }
+    }
+
+    pub(crate) fn facts(&self) -> &Facts<'a> {
+        &self.facts
     }
 
     /// What calls like this one were told about a whole effect before.

@@ -3,8 +3,9 @@
 use cedar_policy::{ActionConstraint, Effect, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 use cmdop_contract::effect::Target;
 
+use super::known::Known;
 use super::load::Source;
-use super::{Error, FLOOR_PREFIX, Group, Rule, Subject};
+use super::{Error, FLOOR_PREFIX, Rule, Subject};
 use crate::classes::Class;
 use crate::points::Anchors;
 
@@ -21,6 +22,7 @@ pub(super) fn check(
     source: &Source<'_>,
     offset: usize,
     policy: &Policy,
+    known: &Known,
     anchors: &mut Anchors,
 ) -> Result<Checked, Error> {
     let error = |problem: String, mend: &str| source.error(offset, problem, mend);
@@ -57,7 +59,7 @@ pub(super) fn check(
         return Err(error(problem, "put @decision(\"require_approval\") on a forbid, beside a permit"));
     }
     for mentioned in policy.entity_literals() {
-        mention(&mentioned, anchors)
+        mention(&mentioned, known, anchors)
             .map_err(|(problem, mend)| error(format!("policy `{id}` names {mentioned}: {problem}"), &mend))?;
     }
     let rule =
@@ -72,7 +74,7 @@ fn is_unscoped(policy: &Policy) -> bool {
 }
 
 /// Takes note of an entity that a policy names, or says why it would never match.
-fn mention(entity: &EntityUid, anchors: &mut Anchors) -> Result<(), (String, String)> {
+fn mention(entity: &EntityUid, known: &Known, anchors: &mut Anchors) -> Result<(), (String, String)> {
     let id: &str = entity.id().unescaped();
     let type_name = entity.type_name().to_string();
     match type_name.as_str() {
@@ -84,10 +86,10 @@ fn mention(entity: &EntityUid, anchors: &mut Anchors) -> Result<(), (String, Str
             Some(class) => anchors.mention_class(class),
             None => return Err(("no such class of paths".to_owned(), one_of(Class::ALL.map(Class::name)))),
         },
-        "UserGroup" | "AgentGroup" => {
-            if !Group::ALL.into_iter().any(|group| group.uid() == *entity) {
-                let groups = Group::ALL.map(|group| group.uid().to_string());
-                return Err(("no such group has members".to_owned(), one_of(groups)));
+        "UserGroup" | "AgentGroup" | "HostGroup" => {
+            if !known.has_group(entity) {
+                let groups = known.groups().collect::<Vec<_>>().join(", ");
+                return Err(("no such group has members".to_owned(), format!("use one of {groups}, or add it")));
             }
         }
         _ => {

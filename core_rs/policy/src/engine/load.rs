@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cedar_policy::{Authorizer, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
-use cmdop_contract::v1::PolicyFile;
+use cmdop_contract::v1::{self, PolicyFile};
 use miette::Diagnostic;
 use sha2::{Digest, Sha256};
 
 use super::check::{Checked, check};
+use super::known::Known;
 use super::memory::Memory;
 use super::slice::Slices;
-use super::{DEFAULT_POLICY, Engine, Error, FLOOR, FLOOR_PREFIX, SCHEMA};
+use super::{DEFAULT_PACK, Engine, Error, FLOOR, FLOOR_PREFIX, PACKS, SCHEMA, pack};
 use crate::classes;
 use crate::decide::hex;
 use crate::points::Anchors;
@@ -39,22 +40,23 @@ struct Placed {
     offset: usize,
 }
 
-pub(super) fn load(files: &[PolicyFile]) -> Result<Engine, Error> {
+pub(super) fn load(set: &v1::PolicySet) -> Result<Engine, Error> {
     let (schema, _) = Schema::from_cedarschema_str(SCHEMA).expect("the shipped schema is valid: a test loads it");
+    let entities = set.entities.clone().unwrap_or_default();
+    let known = Known::of(&entities)?;
+    let files = unpacked(&set.files)?;
     let mut sources = vec![Source { name: "floor.cedar", text: FLOOR, is_floor: true }];
     sources.extend(files.iter().map(|file| Source { name: &file.name, text: &file.text, is_floor: false }));
-    if files.is_empty() {
-        sources.push(Source { name: "workspace.cedar", text: DEFAULT_POLICY, is_floor: false });
-    }
     let mut anchors = Anchors::shipped();
-    let mut rules = BTreeMap::new();
+    let (mut rules, mut places) = (BTreeMap::new(), BTreeMap::new());
     let mut placed = Vec::new();
     let mut warnings = Vec::new();
     for (index, source) in sources.iter().enumerate() {
         for (offset, policy) in parse(source)? {
-            let Checked { id, rule, unscoped } = check(source, offset, &policy, &mut anchors)?;
+            let Checked { id, rule, unscoped } = check(source, offset, &policy, &known, &mut anchors)?;
+            let place = source.error(offset, "", "");
+            places.insert(id.clone(), (place.file.clone(), place.line));
             if unscoped {
-                let place = source.error(offset, "", "");
                 warnings.push(format!(
                     "{}:{}: policy `{id}` has no scope and is asked for every effect; name a principal, action or resource",
                     place.file, place.line
@@ -71,8 +73,39 @@ pub(super) fn load(files: &[PolicyFile]) -> Result<Engine, Error> {
     let actions = schema.action_entities().expect("the shipped schema's actions form no cycle: a test loads it");
     let memory = Memory::of(placed.iter().map(|placed| &placed.policy));
     let slices = Slices::new(placed.into_iter().map(|placed| placed.policy).collect(), &actions);
-    let version = version(&sources);
-    Ok(Engine { schema, authorizer: Authorizer::new(), actions, slices, memory, rules, anchors, version, warnings })
+    let version = version(&sources, &known);
+    Ok(Engine {
+        schema,
+        authorizer: Authorizer::new(),
+        actions,
+        slices,
+        memory,
+        rules,
+        places,
+        anchors,
+        known,
+        entities,
+        files,
+        version,
+        warnings,
+    })
+}
+
+/// Files with packs in their place; the default pack if there are none.
+fn unpacked(files: &[PolicyFile]) -> Result<Vec<PolicyFile>, Error> {
+    let whole = |name: &str| {
+        let found = pack(name).ok_or_else(|| Error {
+            file: name.to_owned(),
+            line: 1,
+            problem: format!("there is no policy pack `{name}`"),
+            mend: format!("use one of {}, or the path of a file", PACKS.map(|pack| pack.name).join(", ")),
+        })?;
+        Ok(PolicyFile { name: format!("{name}.cedar"), text: found.text.to_owned(), pack: name.to_owned() })
+    };
+    if files.is_empty() {
+        return Ok(vec![whole(DEFAULT_PACK)?]);
+    }
+    files.iter().map(|file| if file.pack.is_empty() { Ok(file.clone()) } else { whole(&file.pack) }).collect()
 }
 
 /// The policies of a file with their offsets, in order.
@@ -129,11 +162,11 @@ fn validate(schema: &Schema, sources: &[Source<'_>], placed: &[Placed]) -> Resul
     Err(source.error(offset, problem, "compare it with cmdop.cedarschema"))
 }
 
-fn version(sources: &[Source<'_>]) -> String {
+fn version(sources: &[Source<'_>], known: &Known) -> String {
     let mut hash = Sha256::new();
-    let classes = classes::canonical_text();
+    let (classes, known) = (classes::canonical_text(), known.canonical_text());
     let names = sources.iter().flat_map(|source| [source.name, source.text]);
-    for part in [SCHEMA, &classes, FLOOR_PREFIX].into_iter().chain(names) {
+    for part in [SCHEMA, &classes, FLOOR_PREFIX, &known].into_iter().chain(names) {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }

@@ -70,7 +70,7 @@ impl Subject {
     }
 }
 
-/// Groups that everybody of a kind is in. Others have no members yet, so mentioning one is refused.
+/// Groups that everybody of a kind is in. Others are the operator's: see `known.rs`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Group {
     Users,
@@ -78,8 +78,6 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 2] = [Self::Users, Self::Agents];
-
     pub(crate) fn uid(self) -> EntityUid {
         match self {
             Self::Users => uid("UserGroup", "users"),
@@ -105,6 +103,7 @@ static TYPES: LazyLock<Types> = LazyLock::new(|| {
         "Agent",
         "AgentGroup",
         "Host",
+        "HostGroup",
         "Action",
     ];
     Types(

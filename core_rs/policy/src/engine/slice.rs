@@ -88,6 +88,11 @@ impl Slices {
         Self { policies, scoped, action_groups, known: RwLock::default() }
     }
 
+    /// All of them, as they stand in the files.
+    pub(super) fn policies(&self) -> &[Policy] {
+        &self.policies
+    }
+
     /// The policies whose scope holds for the request.
     ///
     /// Exact: a policy is left out only if its scope is false. Places that no scope mentions cannot

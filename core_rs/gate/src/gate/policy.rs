@@ -1,0 +1,107 @@
+//! The policy that calls are decided by, and how another takes its place while calls go on.
+
+use std::sync::{Arc, OnceLock};
+
+use cmdop_contract::reason;
+use cmdop_contract::v1::{self, PolicyReloaded, PolicySet, PolicyStatus, Reason, Stop, event, remedy};
+use cmdop_policy::engine::Engine;
+use parking_lot::RwLock;
+
+use super::{Gate, now};
+use crate::judge::BoxFuture;
+use crate::live::Input;
+
+/// Whoever reads the files of a policy.
+pub trait PolicySource: Send + Sync + 'static {
+    /// The policy as its files are now.
+    fn read(&self) -> BoxFuture<Result<PolicySet, v1::Error>>;
+}
+
+/// One whole policy at any moment. Who decides takes it once, and decides everything by that.
+pub(crate) struct Policy {
+    current: RwLock<Current>,
+    source: OnceLock<Arc<dyn PolicySource>>,
+    /// Held while another is loaded: of two reloads the later one counts.
+    reloading: tokio::sync::Mutex<()>,
+}
+
+struct Current {
+    engine: Arc<Engine>,
+    loaded_at: i64,
+}
+
+impl Policy {
+    pub(super) fn new(engine: Engine) -> Self {
+        let current = Current { engine: Arc::new(engine), loaded_at: now() };
+        Self { current: RwLock::new(current), source: OnceLock::new(), reloading: tokio::sync::Mutex::default() }
+    }
+
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        self.current.read().engine.clone()
+    }
+}
+
+impl Gate {
+    /// Says who reads the policy's files when they are to be read anew. Once; a second is ignored.
+    pub fn read_policy_from(&self, source: Arc<dyn PolicySource>) {
+        let _first_stays = self.shared.policy.source.set(source);
+    }
+
+    /// The policy that calls are decided by now.
+    #[must_use]
+    pub fn policy(&self) -> PolicyStatus {
+        let current = self.shared.policy.current.read();
+        PolicyStatus {
+            version: current.engine.version().to_owned(),
+            files: current.engine.files().to_vec(),
+            entities: Some(current.engine.entities().clone()),
+            loaded_at: current.loaded_at,
+            warnings: current.engine.warnings().to_vec(),
+        }
+    }
+
+    /// Reads the policy's files anew, and decides by them from now on.
+    ///
+    /// # Errors
+    /// INVALID_CONFIGURATION with file and line if they are broken, or if nobody reads files for this
+    /// server; what the ledger says. The policy then goes on as it was.
+    pub async fn reload_policy(&self) -> Result<PolicyStatus, v1::Error> {
+        let source = self.shared.policy.source.get().cloned();
+        let source = source.ok_or_else(|| broken("this server was given its policy and reads no files".to_owned()))?;
+        let _one_at_a_time = self.shared.policy.reloading.lock().await;
+        let set = source.read().await?;
+        self.replace_policy(&set).await
+    }
+
+    /// The same with a policy that was read already.
+    ///
+    /// What was decided stays: a permit that is out holds. Whatever is decided next is decided by the
+    /// new policy, what a preview showed, too. A question that waits for a person is void: the answer
+    /// would be about another policy.
+    async fn replace_policy(&self, set: &PolicySet) -> Result<PolicyStatus, v1::Error> {
+        let engine = Engine::load_set(set).map_err(|error| broken(error.to_string()))?;
+        let previous = self.shared.policy.engine().version().to_owned();
+        if engine.version() == previous {
+            return Ok(self.policy());
+        }
+        let reloaded = PolicyReloaded {
+            policy_version: engine.version().to_owned(),
+            previous_version: previous.clone(),
+            files: engine.files().iter().map(|file| file.name.clone()).collect(),
+        };
+        // Recorded before anything is decided by it.
+        self.append("server".to_owned(), event::Kind::PolicyReloaded(reloaded)).await?;
+        tracing::info!(version = engine.version(), previous, "decides by another policy from now on");
+        let current = Current { engine: Arc::new(engine), loaded_at: now() };
+        *self.shared.policy.current.write() = current;
+        for live in self.shared.live.lock().values() {
+            // One that does not listen now decides anew before it goes on.
+            let _ = live.inputs.try_send(Input::PolicyChanged);
+        }
+        Ok(self.policy())
+    }
+}
+
+fn broken(message: String) -> v1::Error {
+    reason::error(Reason::InvalidConfiguration, message).with(remedy::Kind::Stop(Stop {}))
+}

@@ -1,0 +1,96 @@
+//! Freezes: while one is in force, no permit is made that changes anything on its hosts.
+
+use std::collections::BTreeMap;
+
+use cmdop_contract::reason;
+use cmdop_contract::v1::{
+    Error as Typed, Event, Freeze, FreezeCreated, FreezeLift, FreezeLifted, Reason, event::Kind, freeze_scope,
+};
+
+use super::{Entry, Ledger};
+use crate::{Error, now};
+
+/// A host as freezes see it.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// Its name.
+    pub host: String,
+    /// Its labels, those of the operator over its own.
+    pub labels: BTreeMap<String, String>,
+    /// Groups that it is in.
+    pub groups: Vec<String>,
+}
+
+impl Standing {
+    /// Is this host one that the freeze is about?
+    #[must_use]
+    pub fn is_in(&self, freeze: &Freeze) -> bool {
+        use freeze_scope::Kind as Scope;
+        match freeze.scope.as_ref().and_then(|scope| scope.kind.as_ref()) {
+            Some(Scope::Host(host)) => *host == self.host,
+            Some(Scope::Group(group)) => self.groups.contains(group),
+            Some(Scope::Label(label)) => self.labels.get(&label.name) == Some(&label.value),
+            // A scope that cannot be read is of everything.
+            Some(Scope::Everything(_)) | None => true,
+        }
+    }
+}
+
+impl Ledger {
+    /// Puts a freeze in force, then records it.
+    ///
+    /// # Errors
+    /// What keeps it from being recorded. It is in force all the same, until this process ends.
+    pub async fn freeze(&self, freeze: Freeze) -> Result<Freeze, Error> {
+        self.inner.memory.lock().freezes.insert(freeze.freeze_id.clone(), freeze.clone());
+        let created = Kind::FreezeCreated(FreezeCreated { freeze: Some(freeze.clone()) });
+        let event = Event { at: now(), subject: freeze.freeze_id.clone(), kind: Some(created) };
+        self.append(&mut vec![Entry::from(&event)]).await?;
+        Ok(freeze)
+    }
+
+    /// Records that a freeze is lifted, then lifts it.
+    ///
+    /// # Errors
+    /// UNKNOWN_FREEZE if none of that id is in force; what keeps it from being recorded, and then it
+    /// stays in force.
+    pub async fn lift(&self, freeze_id: &str, lift: FreezeLift) -> Result<Freeze, Error> {
+        let known = self.inner.memory.lock().freezes.get(freeze_id).cloned();
+        let freeze = known.filter(|freeze| freeze.lift.is_none()).ok_or_else(|| {
+            Error::typed(Reason::UnknownFreeze, format!("no freeze `{freeze_id}` is in force; see `cmdop freeze list`"))
+        })?;
+        let lifted = Kind::FreezeLifted(FreezeLifted { freeze_id: freeze_id.to_owned(), lift: Some(lift.clone()) });
+        let event = Event { at: now(), subject: freeze_id.to_owned(), kind: Some(lifted) };
+        self.append(&mut vec![Entry::from(&event)]).await?;
+        Ok(Freeze { lift: Some(lift), ..freeze })
+    }
+
+    /// Freezes in force, newest first; with those that were lifted if asked for.
+    #[must_use]
+    pub fn freezes(&self, lifted: bool) -> Vec<Freeze> {
+        let memory = self.inner.memory.lock();
+        // Their ids begin with the time.
+        memory.freezes.values().rev().filter(|freeze| lifted || freeze.lift.is_none()).cloned().collect()
+    }
+
+    /// Why nothing may change on a host now, if a freeze says so.
+    ///
+    /// # Errors
+    /// FROZEN, naming the freeze.
+    pub fn check_frozen(&self, standing: &Standing) -> Result<(), Box<Typed>> {
+        self.inner.memory.lock().frozen(standing).map_or(Ok(()), |freeze| Err(Box::new(frozen(freeze, standing))))
+    }
+}
+
+/// What whoever wanted to change something is told.
+pub(super) fn frozen(freeze: &Freeze, standing: &Standing) -> Typed {
+    let author = freeze.author.as_ref().map_or("", |author| &author.user);
+    let message = format!(
+        "host `{}` is frozen by {author}: {}; nothing changes on it until a person lifts that with \
+         `cmdop freeze lift {}`",
+        standing.host,
+        freeze.why.trim_end_matches('.'),
+        freeze.freeze_id
+    );
+    reason::error(Reason::Frozen, message)
+}
