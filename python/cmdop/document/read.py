@@ -100,7 +100,8 @@ def action_from_document(document: object) -> v1.Action:
         place = first.pointer or "the whole text"
         proto = v1.Error(
             reason=v1.Reason.REASON_MALFORMED_JSON,
-            message=f"the call has not the expected shape: {place}: found {first.found}, expected {first.expected}{more}",
+            message=f"the call has not the expected shape: {place}: found {first.found}, "
+            f"expected {first.expected}{more}",
             remedy=first.remedy,
             violations=faults,
         )
