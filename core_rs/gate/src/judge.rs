@@ -14,6 +14,7 @@ use cmdop_policy::predict::{Predictor, Step};
 use lru::LruCache;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// A future without a name.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -60,15 +61,17 @@ impl Foresight {
     /// # Errors
     /// MALFORMED_COMMAND from the gates; PREDICTION_FAILED if the judge does not answer in time.
     pub(crate) async fn predict(&self, validated: &Validated, home: &str) -> Result<Prediction, v1::Error> {
-        let step = Predictor::start(validated, home);
-        let key = match &step {
-            Step::Judge(..) => digest(validated, home, &self.vocabulary_version),
-            Step::Done(prediction) => return Ok(prediction.clone()),
-            Step::Malformed(error) => return Err(error.clone()),
-        };
+        // What a native tool does follows from its arguments; nothing is worth remembering.
+        if validated.tool().name() != "terminal.exec"
+            && let Step::Done(prediction) = Predictor::start(validated, home)
+        {
+            return Ok(prediction);
+        }
+        let key = digest(validated, home, &self.vocabulary_version);
         if let Some(prediction) = self.remembered.lock().get(&key) {
             return Ok(prediction.clone());
         }
+        let step = aside(|| Predictor::start(validated, home));
         let (prediction, complete) = tokio::time::timeout(self.deadline, self.converse(step, home))
             .await
             .unwrap_or_else(|_| Err(unanswered("no answer came in time")))?;
@@ -96,8 +99,16 @@ impl Foresight {
             let request = JudgementRequest { id, invocations, home: home.to_owned() };
             let reply = self.judge.judge(request).await.ok_or_else(|| unanswered("it is not running"))?;
             complete &= reply.judgements.len() >= asked;
-            step = predictor.answer(reply.judgements);
+            step = aside(|| predictor.answer(reply.judgements));
         }
+    }
+}
+
+/// Reading a command is bounded work, but a hostile one may need a good part of a second: nobody else waits.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

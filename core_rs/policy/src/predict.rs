@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use cmdop_contract::v1::{Error, Invocation, Judgement, NestedScript, Prediction};
 use cmdop_contract::validate::Validated;
 
-use crate::shell::{Resolution, ShellContext, resolve};
+use crate::shell::{Fuel, Resolution, ShellContext, resolve_with};
 use collect::Collected;
 
 /// Deepest chain of programs that run programs: `sudo env xargs sh -c …`.
@@ -41,6 +41,8 @@ pub struct Predictor {
     collected: Collected,
     asked: Vec<Asked>,
     invocations: usize,
+    /// What its scripts may still cost, all together.
+    fuel: Fuel,
 }
 
 /// An invocation that awaits its judgement, and how many programs stand above it.
@@ -59,7 +61,8 @@ impl Predictor {
         }
         let env = environment(validated);
         let ctx = ShellContext { cwd: validated.cwd().unwrap_or_default(), home, env: &env };
-        let mut resolution = match resolve(&line(validated), &ctx) {
+        let fuel = Fuel::full();
+        let mut resolution = match resolve_with(&line(validated), &ctx, &fuel) {
             Ok(resolution) => resolution,
             Err(malformed) => return Step::Malformed(malformed.into()),
         };
@@ -67,7 +70,7 @@ impl Predictor {
             feed(&mut resolution.invocations, stdin);
         }
         let mut predictor =
-            Self { home: home.to_owned(), collected: Collected::default(), asked: Vec::new(), invocations: 0 };
+            Self { home: home.to_owned(), collected: Collected::default(), asked: Vec::new(), invocations: 0, fuel };
         predictor.absorb(resolution, 0, true);
         predictor.next()
     }
@@ -119,7 +122,7 @@ impl Predictor {
         }
         let env = script.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let ctx = ShellContext { cwd: &script.cwd, home: &self.home, env: &env };
-        match resolve(&script.command, &ctx) {
+        match resolve_with(&script.command, &ctx, &self.fuel) {
             Ok(mut resolution) => {
                 for nested in &mut resolution.invocations {
                     *nested = inherit(std::mem::take(nested), invocation);

@@ -4,30 +4,26 @@
 //! |---|---|
 //! | `reading` | guards, then two parsers that must agree; the tree and the pieces of its words |
 //! | `walk` | the tree in bash's order: what is known on every path, what every command does |
-//! | `worker` | a known stack and bounded time |
+//! | `fuel` | bounded work, counted: no clock decides what a command does |
+//! | `stack` | room for what recurses |
 //!
 //! The rule of all of them: what is not known is said to be `unanalysable`, never assumed harmless.
 //! Whatever is listed besides is then a lower bound. The executor must be bash: none of this is true
 //! of other shells.
 
+mod fuel;
 mod reading;
+mod stack;
 mod walk;
-mod worker;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use cmdop_contract::reason;
 use cmdop_contract::v1::{self, Invocation, PredictedEffect, Reason};
 
+pub(crate) use fuel::Fuel;
 use reading::Refusal;
 use walk::Walker;
-
-/// How long a command may be analysed.
-const PATIENCE: Duration = Duration::from_millis(500);
-
-/// When the analysis stops by itself, so that its worker is not abandoned.
-const DEADLINE: Duration = Duration::from_millis(350);
 
 /// Where a command line starts.
 #[derive(Debug, Clone, Copy)]
@@ -69,26 +65,32 @@ impl From<Malformed> for v1::Error {
 
 /// Resolves a command line as bash would run it.
 ///
-/// Takes at most half a second, whatever the text. An `Err` never means that bash would run nothing:
+/// Does a bounded amount of work, whatever the text, and the same for the same text. An `Err` never means that bash would run nothing:
 /// bash executes complete commands before it meets a later syntax error.
 ///
 /// # Errors
 /// [`Malformed`] if the text has to be written differently.
 pub fn resolve(command: &str, ctx: &ShellContext<'_>) -> Result<Resolution, Malformed> {
+    resolve_with(command, ctx, &Fuel::full())
+}
+
+/// Resolves with the fuel that is left.
+///
+/// # Errors
+/// [`Malformed`] if the text has to be written differently.
+pub(crate) fn resolve_with(command: &str, ctx: &ShellContext<'_>, fuel: &Fuel) -> Result<Resolution, Malformed> {
     reading::guard::check(command).map_err(|why| Malformed { why })?;
-    let (command, cwd, home, env) = (command.to_owned(), ctx.cwd.to_owned(), ctx.home.to_owned(), ctx.env.clone());
-    let resolved = worker::run(PATIENCE, move || {
-        let deadline = Instant::now() + DEADLINE;
-        let script = reading::read(&command, deadline)?;
-        let mut walker = Walker::new(ShellContext { cwd: &cwd, home: &home, env: &env }, deadline);
+    let resolved = stack::with_room(|| {
+        let script = reading::read(command, fuel)?;
+        let mut walker = Walker::new(*ctx, fuel);
         walker.script(&script);
         Ok(walker.found)
     });
     match resolved {
-        Ok(Ok(resolution)) => Ok(resolution),
-        Ok(Err(Refusal::Malformed(why))) => Err(Malformed { why }),
-        Ok(Err(Refusal::Unanalysable(why))) => Ok(unanalysable(&why)),
-        Err(failure) => Ok(unanalysable(failure.why())),
+        Some(Ok(resolution)) => Ok(resolution),
+        Some(Err(Refusal::Malformed(why))) => Err(Malformed { why }),
+        Some(Err(Refusal::Unanalysable(why))) => Ok(unanalysable(&why)),
+        None => Ok(unanalysable("the analysis failed on it")),
     }
 }
 

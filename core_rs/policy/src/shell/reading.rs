@@ -1,5 +1,6 @@
 //! From text to a tree that can be trusted: guards, then two parsers that must agree.
 
+mod effort;
 mod grammar;
 pub(super) mod guard;
 mod lower;
@@ -11,14 +12,18 @@ mod word;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Instant;
 
 use grammar::{Grammar, Seen};
 use lower::Refused;
 use syntax::Script;
 
+use super::fuel::Fuel;
+
 /// Longest text that only one of the parsers accepts and that the other is still asked about.
 const MAX_DISPUTED: usize = 4 * 1024;
+
+/// Said when there is no fuel left.
+const TOO_COSTLY: &str = "it takes too much work to parse";
 
 /// Why there is no tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,19 +49,19 @@ thread_local! {
 
 /// # Errors
 /// Why the text is refused.
-pub(super) fn read(text: &str, deadline: Instant) -> Result<Rc<Script>, Refusal> {
+pub(super) fn read(text: &str, fuel: &Fuel) -> Result<Rc<Script>, Refusal> {
     guard::check(text).map_err(Refusal::Malformed)?;
     if let Some(why) = guard::hazard(text) {
         return Err(Refusal::Unanalysable(why.to_owned()));
     }
-    let seen = GRAMMAR.with_borrow_mut(|grammar| grammar.read(text, deadline));
+    let seen = GRAMMAR.with_borrow_mut(|grammar| grammar.read(text, fuel));
     let mut names = match seen {
         Seen::Clean(names) => names,
-        Seen::Slow => return Err(Refusal::Unanalysable("it takes too long to parse".to_owned())),
+        Seen::Costly => return Err(Refusal::Unanalysable(TOO_COSTLY.to_owned())),
         Seen::Deep => return Err(Refusal::Malformed("it is nested too deep".to_owned())),
-        Seen::Unclean => return Err(dispute(text, deadline)),
+        Seen::Unclean => return Err(dispute(text, fuel)),
     };
-    let lowered = match lower::lower(text, deadline) {
+    let lowered = match lower::lower(text, fuel) {
         Ok(lowered) => lowered,
         Err(Refused::Syntax(why) | Refused::Unsupported(why)) => return Err(Refusal::Unanalysable(why)),
     };
@@ -76,15 +81,15 @@ pub(super) fn read(text: &str, deadline: Instant) -> Result<Rc<Script>, Refusal>
 ///
 /// The guards' estimate of the nesting can be misled by quotes in comments and documents. Only what
 /// is shallow however it is read, or was measured by the other parser, passes.
-pub(super) fn is_measured(text: &str, deadline: Instant) -> bool {
+pub(super) fn is_measured(text: &str, fuel: &Fuel) -> bool {
     guard::is_surely_shallow(text)
-        || matches!(GRAMMAR.with_borrow_mut(|grammar| grammar.read(text, deadline)), Seen::Clean(_))
+        || matches!(GRAMMAR.with_borrow_mut(|grammar| grammar.read(text, fuel)), Seen::Clean(_))
 }
 
 /// One parser found no bash in it. Only if the other finds none either is it malformed.
-fn dispute(text: &str, deadline: Instant) -> Refusal {
+fn dispute(text: &str, fuel: &Fuel) -> Refusal {
     let harmless = text.len() <= MAX_DISPUTED && !guard::has_here_document(text) && guard::is_surely_shallow(text);
-    let accepted = harmless && lower::lower(text, deadline).is_ok();
+    let accepted = harmless && lower::lower(text, fuel).is_ok();
     if accepted {
         Refusal::Unanalysable("only one of two parsers understands it".to_owned())
     } else {

@@ -13,8 +13,7 @@ mod simple;
 mod state;
 mod values;
 
-use std::time::Instant;
-
+use super::fuel::Fuel;
 use super::reading::syntax::{
     Arm, Command, Compound, Connector, List, Pipeline, Redirect, RedirectKind, Script, Test, Word,
 };
@@ -27,6 +26,12 @@ pub(super) const MAX_INVOCATIONS: usize = 2_000;
 
 /// Most commands that are walked over, repetitions included.
 const MAX_STEPS: usize = 20_000;
+
+/// Said when there are too many, or no fuel is left for more.
+pub(super) const TOO_MANY: &str = "the script runs too many commands to follow";
+
+/// Fuel for walking over one command, besides what it expands to.
+const STEP_COST: u64 = 4;
 
 /// Most functions and `eval`s within one another.
 pub(super) const MAX_CALLS: usize = 16;
@@ -54,12 +59,12 @@ pub(super) struct Walker<'a> {
     leaving: Vec<loops::Frame>,
     /// Values that `local` hides, by function.
     pub(super) locals: Vec<Vec<(String, Option<Variable>)>>,
-    pub(super) deadline: Instant,
+    pub(super) fuel: &'a Fuel,
     steps: usize,
 }
 
 impl<'a> Walker<'a> {
-    pub(super) fn new(ctx: ShellContext<'a>, deadline: Instant) -> Self {
+    pub(super) fn new(ctx: ShellContext<'a>, fuel: &'a Fuel) -> Self {
         let mut walker = Self {
             state: State::new(ctx.cwd),
             ctx,
@@ -70,7 +75,7 @@ impl<'a> Walker<'a> {
             calls: 0,
             leaving: Vec::new(),
             locals: Vec::new(),
-            deadline,
+            fuel,
             steps: 0,
         };
         for (name, value) in ctx.env {
@@ -96,9 +101,10 @@ impl<'a> Walker<'a> {
     fn may_go_on(&mut self) -> bool {
         self.steps += 1;
         let exhausted = self.steps > MAX_STEPS || self.found.invocations.len() > MAX_INVOCATIONS;
-        if exhausted || (self.steps.is_multiple_of(64) && Instant::now() > self.deadline) {
+        // A step may copy all that is known.
+        if exhausted || !self.fuel.spend(STEP_COST) || !self.fuel.spend_bytes(self.state.weight()) {
             self.steps = MAX_STEPS + 1;
-            self.unanalysable("the script runs too many commands to follow");
+            self.unanalysable(TOO_MANY);
             return false;
         }
         true

@@ -1,9 +1,11 @@
 //! The first parser, tree-sitter-bash: is it clean bash, and which commands does it name?
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
-use std::time::Instant;
 
 use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree};
+
+use crate::shell::fuel::Fuel;
 
 /// What the first parser found.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,8 +16,8 @@ pub(in crate::shell) enum Seen {
     Unclean,
     /// Nested deeper than the other parser, which recurses, should follow.
     Deep,
-    /// No answer in time.
-    Slow,
+    /// No answer for the fuel that was left.
+    Costly,
 }
 
 /// Constructs within one another. The guards' estimate is lower, but can be misled.
@@ -23,6 +25,13 @@ const MAX_NESTING: usize = 20;
 
 /// Nodes within one another, long chains of operators in `[[` and `$((` included.
 const MAX_DEPTH: usize = 128;
+
+/// Fuel for a hundred operations of the parser.
+const OPERATIONS_COST: u64 = 20;
+
+/// How much text the parser gets at a time, and the fuel for it.
+const PIECE_BYTES: usize = 512;
+const PIECE_COST: u64 = 6;
 
 /// A parser that is kept between calls.
 pub(in crate::shell) struct Grammar {
@@ -38,10 +47,10 @@ impl Grammar {
         Self { parser }
     }
 
-    pub(in crate::shell) fn read(&mut self, command: &str, deadline: Instant) -> Seen {
-        let Some(tree) = self.parse(command.as_bytes(), deadline) else {
+    pub(in crate::shell) fn read(&mut self, command: &str, fuel: &Fuel) -> Seen {
+        let Some(tree) = self.parse(command.as_bytes(), fuel) else {
             self.parser.reset();
-            return Seen::Slow;
+            return Seen::Costly;
         };
         if tree.root_node().has_error() {
             return Seen::Unclean;
@@ -49,12 +58,27 @@ impl Grammar {
         names(&tree, command).map_or(Seen::Deep, Seen::Clean)
     }
 
-    fn parse(&mut self, text: &[u8], deadline: Instant) -> Option<Tree> {
+    /// `None` if the fuel ended before the parser did.
+    ///
+    /// The parser reports every hundredth operation, but one operation may look ahead to the end of the text.
+    /// So it gets the text in pieces, and pays for each.
+    fn parse(&mut self, text: &[u8], fuel: &Fuel) -> Option<Tree> {
+        let paid = Cell::new(true);
+        let pay = |units| {
+            paid.set(paid.get() && fuel.spend(units));
+            paid.get()
+        };
         let mut watch = |_: &ParseState| {
-            if Instant::now() < deadline { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if pay(OPERATIONS_COST) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let mut piece = |at: usize, _| {
+            let end = text.len().min(at.saturating_add(PIECE_BYTES));
+            // Without fuel the text ends here, so that the operation under way ends, too.
+            if pay(PIECE_COST) { text.get(at..end).unwrap_or_default() } else { &[] }
         };
         let options = ParseOptions::new().progress_callback(&mut watch);
-        self.parser.parse_with_options(&mut |at, _| text.get(at..).unwrap_or_default(), None, Some(options))
+        let tree = self.parser.parse_with_options(&mut piece, None, Some(options));
+        tree.filter(|_| paid.get())
     }
 }
 

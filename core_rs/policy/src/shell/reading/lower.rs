@@ -1,24 +1,27 @@
 //! The second parser, brush: its tree turned into ours, every word read once.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use brush_parser::ast;
-use brush_parser::{Parser, ParserOptions};
+use brush_parser::{ParserOptions, parse_tokens, uncached_tokenize_str};
 
 use super::guard::has_here_document;
-use super::is_measured;
 use super::syntax::{
     Argument, Arithmetic, Arm, Assignment, Command, Compound, Connector, List, Piece, PieceKind, Pipeline, Redirect,
     RedirectKind, Script, Simple, Test, Value, Word,
 };
 use super::word::{Quoting, Scripts, read_arithmetic, read_word};
+use super::{TOO_COSTLY, effort, is_measured};
+use crate::shell::fuel::Fuel;
 
 /// Substitutions nest no deeper than the guards let parentheses nest.
 const MAX_SUBSTITUTIONS: usize = 12;
 
 /// Longest source text that is kept for messages, in characters.
 const MAX_SOURCE: usize = 200;
+
+/// Fuel for starting to parse, besides the text.
+const PARSE_COST: u64 = 50;
 
 /// A script and the names of all its commands, substitutions included, as they are written.
 pub(in crate::shell) struct Lowered {
@@ -37,39 +40,43 @@ pub(in crate::shell) enum Refused {
 
 /// # Errors
 /// Why the text could not be turned into a tree.
-pub(in crate::shell) fn lower(text: &str, deadline: Instant) -> Result<Lowered, Refused> {
-    let program = parse(text).map_err(Refused::Syntax)?;
-    let mut lowering = Lowering { names: Vec::new(), depth: 0, deadline };
+pub(in crate::shell) fn lower(text: &str, fuel: &Fuel) -> Result<Lowered, Refused> {
+    let program = parse(text, fuel).map_err(Refused::Syntax)?;
+    let mut lowering = Lowering { names: Vec::new(), depth: 0, fuel };
     let script = lowering.program(&program).map_err(Refused::Unsupported)?;
     Ok(Lowered { script, names: lowering.names })
 }
 
-fn parse(text: &str) -> Result<ast::Program, String> {
+fn parse(text: &str, fuel: &Fuel) -> Result<ast::Program, String> {
     // `bash -c` starts with extglob off: there, `!(a)` runs `a`.
     let options = ParserOptions { enable_extended_globbing: false, ..ParserOptions::default() };
-    Parser::new(text.as_bytes(), &options).parse_program().map_err(|error| error.to_string())
+    if !fuel.spend(PARSE_COST + text.len() as u64 / 4) {
+        return Err(TOO_COSTLY.to_owned());
+    }
+    let tokens = uncached_tokenize_str(text, &options.tokenizer_options()).map_err(|error| error.to_string())?;
+    if !fuel.spend(effort::of(&tokens)) {
+        return Err(TOO_COSTLY.to_owned());
+    }
+    parse_tokens(&tokens, &options).map_err(|error| error.to_string())
 }
 
-struct Lowering {
+struct Lowering<'a> {
     names: Vec<String>,
     depth: usize,
-    deadline: Instant,
+    fuel: &'a Fuel,
 }
 
 type Result<T, E = String> = std::result::Result<T, E>;
 
-impl Scripts for Lowering {
+impl Scripts for Lowering<'_> {
     fn script(&mut self, text: &str) -> Result<Rc<Script>> {
         if self.depth >= MAX_SUBSTITUTIONS {
             return Err("substitutions are nested too deep".to_owned());
         }
-        if Instant::now() > self.deadline {
-            return Err("it takes too long to parse".to_owned());
-        }
-        if !is_measured(text, self.deadline) {
+        if !is_measured(text, self.fuel) {
             return Err("a substitution cannot be parsed by itself".to_owned());
         }
-        let program = parse(text).map_err(|error| format!("a substitution cannot be parsed: {error}"))?;
+        let program = parse(text, self.fuel).map_err(|error| format!("a substitution cannot be parsed: {error}"))?;
         self.depth += 1;
         let script = self.program(&program);
         self.depth -= 1;
@@ -77,7 +84,7 @@ impl Scripts for Lowering {
     }
 }
 
-impl Lowering {
+impl Lowering<'_> {
     fn program(&mut self, program: &ast::Program) -> Result<Script> {
         let mut lists = Vec::new();
         for complete in &program.complete_commands {

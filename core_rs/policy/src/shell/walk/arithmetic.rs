@@ -52,7 +52,7 @@ impl Walker<'_> {
 
     /// Text that bash would evaluate as arithmetic.
     pub(in crate::shell) fn evaluate(&mut self, text: &str, references: usize) {
-        if references > MAX_REFERENCES {
+        if references > MAX_REFERENCES || !self.fuel.spend_bytes(text.len()) {
             self.uncertain_arithmetic();
             return;
         }
@@ -86,6 +86,10 @@ impl Walker<'_> {
     }
 
     fn reference(&mut self, name: &str, before: &str, after: &str, text: &str, references: usize) {
+        if !self.fuel.spend_bytes(text.len()) {
+            self.uncertain_arithmetic();
+            return;
+        }
         let after = skip_subscript(after.trim_start()).trim_start();
         let assigned = after.starts_with('=') && !after.starts_with("==")
             || after.starts_with("++")

@@ -10,6 +10,10 @@ const MAX_WORDS: usize = 256;
 /// Longest sequence that is written out; a longer one of numbers becomes "some number".
 const MAX_SEQUENCE: usize = 64;
 
+/// Longest word whose braces are expanded, in characters, and most braces that it may open.
+const MAX_UNITS: usize = 4 * 1024;
+const MAX_OPEN: usize = 64;
+
 #[derive(Clone)]
 enum Unit {
     /// An unquoted character.
@@ -34,6 +38,9 @@ pub(in crate::shell) fn expand(word: &Word) -> Result<Vec<Word>, String> {
             PieceKind::Text(text) if !piece.quoted => units.extend(text.chars().map(Unit::Bare)),
             _ => units.push(Unit::Fixed(piece.clone())),
         }
+    }
+    if units.len() > MAX_UNITS || units.iter().filter(|unit| matches!(unit, Unit::Bare('{'))).count() > MAX_OPEN {
+        return Err(format!("a word with braces has more than {MAX_UNITS} characters or opens more than {MAX_OPEN}"));
     }
     Ok(alternatives(&units)?.into_iter().map(assemble).collect())
 }
@@ -213,6 +220,8 @@ mod tests {
     fn gives_up_before_it_becomes_expensive() {
         let word = |text: String| Word { pieces: vec![Piece { quoted: false, kind: PieceKind::Text(text) }] };
         assert!(expand(&word("{a,b}".repeat(20))).is_err());
+        assert!(expand(&word("{a,b}".repeat(12_000))).is_err());
+        assert!(expand(&word("{,".repeat(32_000))).is_err());
         assert_eq!(expand(&word("{a,".repeat(16))).map(|words| words.len()), Ok(1));
     }
 }

@@ -56,7 +56,7 @@ impl Walker<'_> {
             self.unanalysable("`eval` is nested too deep");
             return Flow::same(self.state.clone());
         }
-        match crate::shell::reading::read(&text, self.deadline) {
+        match crate::shell::reading::read(&text, self.fuel) {
             Ok(script) => {
                 self.calls += 1;
                 let flow = self.script(&script);

@@ -13,6 +13,9 @@ const MAX_FIELDS: usize = 4_096;
 /// Longest field in bytes. Repeated assignments could double a value until memory ends.
 const MAX_FIELD_BYTES: usize = 128 * 1024;
 
+/// Longest field with wildcards, in characters.
+const MAX_PATTERN: usize = 4 * 1024;
+
 /// How a word is expanded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::shell) enum Expansion {
@@ -81,6 +84,9 @@ impl Walker<'_> {
     }
 
     fn expand(&mut self, word: &Word, expansion: Expansion) -> Vec<Field> {
+        if self.fuel.is_spent() {
+            return self.too_much();
+        }
         let mut builder = Builder {
             globs: matches!(expansion, Expansion::Argument | Expansion::Target),
             open: matches!(expansion, Expansion::Assignment | Expansion::Single),
@@ -98,6 +104,9 @@ impl Walker<'_> {
                 }
                 PieceKind::Parameter(parameter) => {
                     let values = self.parameter(parameter, piece.quoted);
+                    if !self.fuel.spend_bytes(values.iter().map(Value::weight).sum()) {
+                        return self.too_much();
+                    }
                     let whole = piece.quoted || !splits;
                     builder.values(values, whole, whole && !parameter.name.is_several());
                 }
@@ -122,7 +131,17 @@ impl Walker<'_> {
                 }
             }
         }
-        builder.finish()
+        let fields = builder.finish();
+        for field in &fields {
+            self.fuel.spend_bytes(field.text.len());
+        }
+        fields
+    }
+
+    /// Stands for words that would cost more than is left.
+    fn too_much(&mut self) -> Vec<Field> {
+        self.unanalysable("the words of the script become too much to follow");
+        vec![Field::unknown(FieldKind::Many)]
     }
 
     /// Unquoted text as it was written: the place of tildes.
@@ -292,6 +311,9 @@ fn glob(parts: &[Part], globs: bool) -> Field {
     let mut out = String::new();
     let mut wild = false;
     let units = units(parts, globs);
+    if units.len() > MAX_PATTERN {
+        return Field::unknown(FieldKind::Unknown);
+    }
     let mut at = 0;
     while let Some(unit) = units.get(at) {
         match unit {

@@ -6,8 +6,8 @@ use cmdop_contract::v1;
 
 use super::expand::Expansion;
 use super::hazard;
-use super::state::{Field, FieldKind, Flow, Value, Variable};
-use super::{MAX_INVOCATIONS, Stdin, Walker, may_fail};
+use super::state::{ENTRY_BYTES, Field, FieldKind, Flow, Value, Variable};
+use super::{MAX_INVOCATIONS, Stdin, TOO_MANY, Walker, may_fail};
 use crate::shell::reading::syntax::{self, Argument, Assignment, Simple};
 
 /// Longest value of a variable that is kept.
@@ -156,9 +156,12 @@ impl Walker<'_> {
             several => several.to_vec(),
         };
         let env = self.environment();
+        let texts = words.iter().map(|field| field.text.len()).chain(env.values().map(String::len));
+        let stdin = if let Stdin::Known(text) = &self.stdin { text.len() } else { 0 };
+        let weight = texts.map(|length| length + ENTRY_BYTES).sum::<usize>() + stdin;
         for (index, cwd) in directories.into_iter().enumerate() {
-            if self.found.invocations.len() > MAX_INVOCATIONS {
-                return;
+            if self.found.invocations.len() > MAX_INVOCATIONS || !self.fuel.spend_bytes(weight) {
+                return self.unanalysable(TOO_MANY);
             }
             let invocation = v1::Invocation {
                 argv: words.iter().map(|field| field.text.clone()).collect(),

@@ -8,6 +8,9 @@ use crate::shell::reading::syntax::Command;
 /// More working directories than this count as unknown.
 const MAX_DIRECTORIES: usize = 4;
 
+/// What an entry of a map or list costs to copy, besides its text, in bytes.
+pub(in crate::shell) const ENTRY_BYTES: usize = 64;
+
 /// One word after expansion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::shell) struct Field {
@@ -74,6 +77,15 @@ impl Value {
         }
     }
 
+    /// What it costs to copy, in bytes.
+    pub(in crate::shell) fn weight(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Pattern(text) => text.len(),
+            Self::List(fields) => fields.iter().map(|field| field.text.len() + ENTRY_BYTES).sum(),
+            Self::Number | Self::Unset | Self::Unknown => 0,
+        }
+    }
+
     fn is_number(&self) -> bool {
         match self {
             Self::Number => true,
@@ -107,6 +119,12 @@ pub(in crate::shell) struct Function {
     pub(in crate::shell) may_be_missing: bool,
 }
 
+impl Variable {
+    fn weight(&self, name: &str) -> usize {
+        name.len() + self.value.weight() + ENTRY_BYTES
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(in crate::shell) struct State {
     /// False after `exit`: nothing here runs.
@@ -116,6 +134,8 @@ pub(in crate::shell) struct State {
     /// What `popd` returns to.
     pub(in crate::shell) stack: Vec<Option<String>>,
     variables: Rc<BTreeMap<String, Variable>>,
+    /// Of all variables, so that nobody has to add it up at each step.
+    variables_weight: usize,
     functions: Rc<BTreeMap<String, Function>>,
     /// `$1` and so on, if they are known.
     pub(in crate::shell) arguments: Option<Rc<Vec<Field>>>,
@@ -132,6 +152,7 @@ impl State {
             directories: if directory.is_empty() { Vec::new() } else { vec![directory.to_owned()] },
             stack: Vec::new(),
             variables: Rc::default(),
+            variables_weight: 0,
             functions: Rc::default(),
             arguments: None,
             exits_on_error: false,
@@ -163,11 +184,21 @@ impl State {
     }
 
     pub(in crate::shell) fn set_variable(&mut self, name: &str, variable: Variable) {
-        Rc::make_mut(&mut self.variables).insert(name.to_owned(), variable);
+        self.variables_weight += variable.weight(name);
+        let replaced = Rc::make_mut(&mut self.variables).insert(name.to_owned(), variable);
+        self.variables_weight -= replaced.map_or(0, |replaced| replaced.weight(name));
     }
 
     pub(in crate::shell) fn remove_variable(&mut self, name: &str) {
-        Rc::make_mut(&mut self.variables).remove(name);
+        let removed = Rc::make_mut(&mut self.variables).remove(name);
+        self.variables_weight -= removed.map_or(0, |removed| removed.weight(name));
+    }
+
+    /// What it may cost to copy this state, or to join it with another, in bytes.
+    pub(in crate::shell) fn weight(&self) -> usize {
+        let directories = self.directories.iter().chain(self.stack.iter().flatten()).map(String::len).sum::<usize>();
+        let entries = self.functions.len() + self.stack.len();
+        self.variables_weight + directories + entries * ENTRY_BYTES
     }
 
     pub(in crate::shell) fn exported(&self) -> impl Iterator<Item = (&str, &Value)> {
@@ -248,6 +279,7 @@ impl State {
         for (name, theirs) in other.variables.iter() {
             mine.entry(name.clone()).or_insert_with(|| Variable { value: Value::Unknown, ..theirs.clone() });
         }
+        self.variables_weight = mine.iter().map(|(name, variable)| variable.weight(name)).sum();
     }
 
     fn join_functions(&mut self, other: &Self) {

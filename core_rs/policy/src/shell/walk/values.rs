@@ -186,8 +186,14 @@ fn is_given(value: &Value, not_empty: bool) -> Option<bool> {
     }
 }
 
+/// Longest value that is trimmed here: each of its places may be where it is cut.
+const MAX_TRIMMED: usize = 4 * 1024;
+
 fn trimmed(value: &Value, pattern: &Field, suffix: bool, longest: bool) -> Value {
     let (Value::Text(text), Some(pattern)) = (value, plain_pattern(pattern)) else { return Value::Unknown };
+    if text.len() > MAX_TRIMMED {
+        return Value::Unknown;
+    }
     let mut cuts: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
     // The shortest match first.
     if suffix != longest {
