@@ -45,6 +45,57 @@
 //! }
 //! ```
 //!
+//! What an earlier life left is brought to rest only by what [`Keys`] found in the ledger, and only at a start:
+//!
+//! ```
+//! # use cmdop_host::{admit::{Interrupted, Start}, journal::Journals};
+//! fn rest(journals: &Journals, interrupted: &Interrupted, start: &Start) {
+//!     let _became = journals.recover(interrupted);
+//!     let _became = journals.recover_undo("call", interrupted);
+//!     journals.settle_all(start);
+//! }
+//! ```
+//!
+//! ```compile_fail,E0308
+//! # use cmdop_host::journal::Journals;
+//! fn rest(journals: &Journals, permit: &cmdop_contract::v1::Permit) {
+//!     let _became = journals.recover(permit);
+//! }
+//! ```
+//!
+//! ```compile_fail,E0308
+//! # use cmdop_host::journal::Journals;
+//! fn rest(journals: &Journals, permit: &cmdop_contract::v1::Permit) {
+//!     let _became = journals.recover_undo("call", permit);
+//! }
+//! ```
+//!
+//! ```compile_fail,E0061
+//! # use cmdop_host::journal::Journals;
+//! fn rest(journals: &Journals) {
+//!     journals.settle_all();
+//! }
+//! ```
+//!
+//! ```compile_fail,E0423
+//! fn start() -> cmdop_host::admit::Start {
+//!     cmdop_host::admit::Start(())
+//! }
+//! ```
+//!
+//! ```compile_fail,E0451
+//! fn interrupted(permit: cmdop_contract::v1::Permit) -> cmdop_host::admit::Interrupted {
+//!     cmdop_host::admit::Interrupted { permit, noted_at: 0 }
+//! }
+//! ```
+//!
+//! ```compile_fail,E0624
+//! # use cmdop_contract::v1::PermittedEffect;
+//! async fn contact(effects: &[PermittedEffect]) {
+//!     let _network = cmdop_host::network::Network::open("call", effects).await;
+//! }
+//! ```
+//!
 //! Reading what was admitted is free, and making one outside is impossible:
 //!
 //! ```
@@ -79,6 +130,7 @@ mod refusal;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cmdop_contract::v1::{
@@ -148,6 +200,12 @@ impl Interrupted {
     }
 }
 
+/// The start of a host, when nothing is at work yet: good for bringing to rest what an earlier life left.
+///
+/// Each opening of the host's own ledger, which no other process can have open, gives one and no second.
+#[derive(Debug)]
+pub struct Start(());
+
 /// What became of a permit that came.
 #[derive(Debug)]
 pub enum Admission {
@@ -184,6 +242,8 @@ struct Inner {
     key: [u8; 32],
     log: Log,
     memory: Mutex<Memory>,
+    /// True once [`Keys::start`] gave what it gives.
+    is_started: AtomicBool,
 }
 
 impl Keys {
@@ -204,7 +264,8 @@ impl Keys {
             tracing::warn!(bytes = recovery.cut_bytes, "cut what an earlier life did not finish writing");
         }
         memory.forget_before(cmdop_ledger::now());
-        Ok(Self { inner: Arc::new(Inner { host: host.to_owned(), key, log, memory: Mutex::new(memory) }) })
+        let (host, memory) = (host.to_owned(), Mutex::new(memory));
+        Ok(Self { inner: Arc::new(Inner { host, key, log, memory, is_started: AtomicBool::new(false) }) })
     }
 
     /// Checks a permit and notes it durably.
@@ -303,6 +364,12 @@ impl Keys {
     pub fn interrupted(&self) -> Vec<Interrupted> {
         let interrupted = self.inner.memory.lock().interrupted();
         interrupted.into_iter().map(|(permit, noted_at)| Interrupted { permit, noted_at }).collect()
+    }
+
+    /// The start of this host, the first time and no other.
+    #[must_use]
+    pub fn start(&self) -> Option<Start> {
+        (!self.inner.is_started.swap(true, Ordering::AcqRel)).then_some(Start(()))
     }
 
     /// Calls whose preview is held, by id.

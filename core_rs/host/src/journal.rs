@@ -38,6 +38,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
+use crate::admit::{Interrupted, Start};
 use crate::native::beneath::{Root, Spot};
 use crate::native::walk::{Remover, walk};
 pub(crate) use draft::{Draft, Slot};
@@ -129,10 +130,11 @@ impl Journals {
         Draft::new(self, call_id, dir)
     }
 
-    /// What became of a call's commit, after it was finished or taken back if a crash cut it short.
-    /// `None` if it can be neither.
+    /// What became of the commit that an earlier life was permitted, after it was finished or taken back if a crash
+    /// cut it short. `None` if it can be neither.
     #[must_use]
-    pub fn recover(&self, call_id: &str) -> Option<Outcome> {
+    pub fn recover(&self, interrupted: &Interrupted) -> Option<Outcome> {
+        let call_id = &interrupted.permit().call_id;
         let dir = self.path(call_id);
         match self.settle(&dir).and_then(|()| is_in(&dir, &[DONE, UNDONE, DROPPED])) {
             Ok(true) => Some(Outcome::Applied),
@@ -144,11 +146,14 @@ impl Journals {
         }
     }
 
-    /// What became of the call `by` that was to undo another.
+    /// What became of the call of an earlier life that was to undo `call_id`.
     #[must_use]
-    pub fn recover_undo(&self, call_id: &str, by: &str) -> Option<Outcome> {
+    pub fn recover_undo(&self, call_id: &str, by: &Interrupted) -> Option<Outcome> {
         let dir = self.path(call_id);
-        match self.settle(&dir).and_then(|()| Ok(is_in(&dir, &[UNDONE])? && noted_by(&dir)?.as_deref() == Some(by))) {
+        match self
+            .settle(&dir)
+            .and_then(|()| Ok(is_in(&dir, &[UNDONE])? && noted_by(&dir)?.as_ref() == Some(&by.permit().call_id)))
+        {
             Ok(true) => Some(Outcome::Applied),
             Ok(false) => Some(Outcome::NotApplied),
             Err(error) => {
@@ -225,8 +230,9 @@ impl Journals {
         Ok(())
     }
 
-    /// Brings everything to rest that no permit asks about, and sweeps what nobody owns.
-    pub fn settle_all(&self) {
+    /// Brings everything to rest that no permit asks about, and sweeps what nobody owns. Only a start may: what is at
+    /// work now looks the same.
+    pub fn settle_all(&self, _start: &Start) {
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             if let Err(error) = self.settle(&entry.path()) {
                 tracing::error!(%error, journal = %entry.path().display(), "a journal does not come to rest");

@@ -79,7 +79,7 @@ impl Network {
     ///
     /// # Errors
     /// INVALID_EFFECT or HOST_ERROR; nobody was contacted but the machine's resolver.
-    pub async fn open(call: &str, effects: &[PermittedEffect]) -> Result<Self, Error> {
+    pub(crate) async fn open(call: &str, effects: &[PermittedEffect]) -> Result<Self, Error> {
         let rules = Rules::of(effects).await?;
         let log = Mutex::new(Log::new(rules.room()));
         Ok(Self { inner: Arc::new(Inner { call: call.to_owned(), rules, log }) })

@@ -192,7 +192,9 @@ impl Shared {
             commit.or_else(|| self.native.reconcile(interrupted))
         };
         self.keys.settle_interrupted(became).await?;
-        self.journals.settle_all();
+        if let Some(start) = self.keys.start() {
+            self.journals.settle_all(&start);
+        }
         let on_disk: HashSet<_> = self.layers.scan().into_iter().map(|found| found.meta.call_id).collect();
         for call in self.keys.held().into_iter().filter(|call| !on_disk.contains(call)) {
             self.keys.layer_dropped(&call, "lost with its directory").await?;

@@ -94,7 +94,7 @@ impl Terminal {
     pub(super) fn recover(&self, interrupted: &Interrupted) -> Option<Outcome> {
         let permit = interrupted.permit();
         let is_command = permit.action.as_ref().is_some_and(|action| action.tool == TOOL);
-        if is_command && permit.stage() == Stage::Commit { self.journals.recover(&permit.call_id) } else { None }
+        if is_command && permit.stage() == Stage::Commit { self.journals.recover(interrupted) } else { None }
     }
 
     /// Does what the permit says.

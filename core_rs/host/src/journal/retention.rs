@@ -34,7 +34,7 @@ impl Journals {
     ///
     /// # Errors
     /// If a journal cannot be dropped.
-    pub fn enforce_retention(&self) -> Result<(), Error> {
+    pub(crate) fn enforce_retention(&self) -> Result<(), Error> {
         let now = SystemTime::now();
         let is_older = |made: SystemTime, age: Duration| now.duration_since(made).is_ok_and(|found| found > age);
         let mut kept = Vec::new();

@@ -25,10 +25,10 @@ impl Native {
         }
         let action = permit.action.as_ref()?;
         let settled = match action.tool.as_str() {
-            "files.write" | "files.edit" | "files.delete" => Ok(self.journals.recover(&permit.call_id)),
+            "files.write" | "files.edit" | "files.delete" => Ok(self.journals.recover(interrupted)),
             "files.undo" => {
                 let arguments = Arguments::of(action).ok()?;
-                Ok(self.journals.recover_undo(arguments.required("call").ok()?, &permit.call_id))
+                Ok(self.journals.recover_undo(arguments.required("call").ok()?, interrupted))
             }
             "files.mkdir" => self.reconcile_mkdir(interrupted, &Arguments::of(action).ok()?),
             "files.chmod" => self.reconcile_chmod(interrupted, &Arguments::of(action).ok()?),

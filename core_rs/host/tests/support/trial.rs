@@ -334,11 +334,17 @@ fn commit_and_undo(directory: &Path) {
 
 /// The next life: settles, and says what became of both.
 fn settle(directory: &Path) {
+    let ledger = directory.join("state/ledger");
+    let keys = Keys::open(&ledger, HOST, &Server::new(1).verifying_key()).expect("open");
+    // Both were noted before anything moved, and nobody reported them.
+    let interrupted = keys.interrupted();
+    let of = |call: &str| interrupted.iter().find(|found| found.permit().call_id == call).expect("it was noted");
+    let start = keys.start().expect("nobody started");
     supervised::begin();
     let journals = match Journals::open(directory.join("state/undo")) {
         Ok(journals) => journals,
         Err(error) => return println!("{:?} {error}", error.reason()),
     };
-    journals.settle_all();
-    println!("{:?} {:?}", journals.recover("call"), journals.recover_undo("call", "undo"));
+    journals.settle_all(&start);
+    println!("{:?} {:?}", journals.recover(of("call")), journals.recover_undo("call", of("undo")));
 }
