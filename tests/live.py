@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 READY_S = 60.0
 """How long `cmdop up` may take to be ready on a busy machine."""
@@ -59,11 +59,14 @@ class Up:
         return status
 
 
-def start_up(data: Path, fixture: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Up:
+def start_up(
+    data: Path, fixture: Path, *arguments: str, env: Mapping[str, str] | None = None, stderr: IO[str] | None = None
+) -> Up:
     """Starts `cmdop up` on a free port, and waits until it is ready."""
     command = [sys.executable, "-m", "cmdop", "up", "--data", str(data), "--listen", "127.0.0.1:0"]
     command += ["--fixture", str(fixture), "--workspace", "/srv/app", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | dict(env or {}))
+    environment = os.environ | dict(env or {})
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment)
     line = _first_line(process)
     if not line.startswith("cmdop ready on "):
         process.kill()
