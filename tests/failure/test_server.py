@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.live import Up, make_fixture, start_up
+from tests.live import Up, frames, make_fixture, start_up
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.skipif(os.geteuid() != 0, reason="commands need root to preview")]
 
@@ -71,10 +72,15 @@ SLOW = (
 )  # fmt: skip
 
 
-def test_a_server_killed_between_intent_and_result_goes_on_and_runs_nothing_twice(tmp_path: Path) -> None:
+def test_a_command_that_dies_with_its_server_and_host_is_not_applied_and_starts_no_second_time(tmp_path: Path) -> None:
     fixture = make_fixture(tmp_path / "fixture")
     up = start_up(tmp_path / "data", fixture)
-    client = started(up, *SLOW)
+    # It waits for as long as a file is not there, so that it is running whenever it is killed.
+    script = "while [ ! -e /srv/app/go ]; do sleep 0.2; done; rm -f logs/app.log"
+    place = ("--arg", "cwd=/srv/app", "--expect", "file.delete:/srv/app/logs/app.log", "--key", "slow")
+    call = ("call", "terminal.exec", "--host", "local", "--arg", f"command={script}", *place)
+    client = started(up, *call)
+    until(lambda: is_running(script))
     call_id = running_call(up)
     up.stop(signal.SIGKILL)
     client.kill()
@@ -83,14 +89,27 @@ def test_a_server_killed_between_intent_and_result_goes_on_and_runs_nothing_twic
     try:
         until(lambda: up.call("calls", "show", call_id)[1]["outcome"] is not None)
         _, settled = up.call("calls", "show", call_id)
-        is_there = (fixture / "srv/app/logs/app.log").exists()
-        assert (settled["outcome"], is_there) in (("applied", False), ("not_applied", True)), settled
-        assert kinds(up, call_id).count("call_permitted") <= 2, "one permit for the preview, one for the commit"
-        # The same key never starts it again: it answers with the call that has it.
-        _, again = up.call(*SLOW)
-        assert again["call_id"] == call_id
+        assert (settled["outcome"], (fixture / "srv/app/logs/app.log").exists()) == ("not_applied", True), settled
+        assert kinds(up, call_id).count("call_permitted") == 1, "nothing was started again by itself"
+        (fixture / "srv/app/go").touch()
+        # The same key never starts it again: it answers with the call that has it. Another key does.
+        _, again = up.call(*call)
+        assert (again["call_id"], again["outcome"]) == (call_id, "not_applied")
+        code, anew = up.call(*call[:-1], "anew")
+        assert (code, anew["outcome"]) == (0, "applied"), anew
+        assert not (fixture / "srv/app/logs/app.log").exists()
     finally:
         up.stop()
+
+
+def is_running(script: str) -> bool:
+    """Is there a shell that was given this script?"""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"bash" in words[0] and script.encode() in words:
+                return True
+    return False
 
 
 def test_what_is_held_survives_a_kill_and_can_still_be_approved(tmp_path: Path) -> None:
@@ -124,6 +143,11 @@ def segment(data: Path) -> Path:
     """The only segment of a young ledger."""
     (only,) = (data / "server/log").glob("*.log")
     return only
+
+
+def plain(line: str) -> str:
+    """A line without the colours of a terminal."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", line)
 
 
 def refused(data: Path, fixture: Path) -> subprocess.CompletedProcess[str]:
@@ -196,12 +220,21 @@ def test_a_torn_tail_is_cut_and_an_index_that_is_gone_is_made_anew(tmp_path: Pat
     _, call = up.call(*READ)
     up.stop()
     # What a process leaves that dies while it appends: half a record that nobody was told about.
-    with segment(tmp_path / "data").open("ab") as log:
-        log.write(b"\x40\x00\x00\x00half")
+    torn = b"\x40\x00\x00\x00half"
+    path = segment(tmp_path / "data")
+    with path.open("ab") as log:
+        log.write(torn)
+    kept = sum(1 for _ in frames(path.read_bytes()))
     for file in (tmp_path / "data/server").glob("index.db*"):
         file.unlink()
-    up = start_up(tmp_path / "data", fixture)
+    with (tmp_path / "said").open("w+") as said:
+        up = start_up(tmp_path / "data", fixture, stderr=said)
+        said.seek(0)
+        lines = [plain(line) for line in said if "torn" in line]
     try:
+        # Which file, how much of it, and what the last record is that stays.
+        (line,) = lines
+        assert f"segment={path} bytes={len(torn)} last_kept={kept}" in line, line
         code, found = up.call("calls", "show", call["call_id"])
         assert (code, found["outcome"]) == (0, "applied")
         with sqlite3.connect(tmp_path / "data/server/index.db") as index:
