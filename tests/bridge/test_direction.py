@@ -1,26 +1,30 @@
-"""Rust never calls Python: it puts items on a queue, and an event loop takes them."""
+"""Rust never calls Python, and never waits for it: it puts items on a queue, and an event loop takes them.
+
+That nothing in the sources could call Python is read by `core_rs/contract/tests/direction.rs`.
+"""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+import sys
+import time
 
-RUST = Path(__file__).parents[2] / "core_rs"
-CALLS = re.compile(
-    r"\.call0\(|\.call1\(|\.call\(\(|call_method|PyModule::import|py\.import|\.getattr\(|py\.run\(|py\.eval\("
-)
+from cmdop import _core
 
-
-def test_no_crate_but_the_bridge_knows_python() -> None:
-    manifests = {path.parent.name: path.read_text() for path in RUST.glob("*/Cargo.toml")}
-    assert [name for name, text in manifests.items() if "pyo3" in text] == ["py"]
+# As many as the core sends before Python takes one.
+ITEMS = 60
 
 
-def test_the_bridge_calls_nothing_of_python() -> None:
-    calls = {
-        f"{path.name}:{number}: {line.strip()}"
-        for path in (RUST / "py/src").rglob("*.rs")
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if CALLS.search(line)
-    }
-    assert calls == set()
+def test_the_core_works_while_python_keeps_the_interpreter_to_itself() -> None:
+    runtime = _core.Runtime(threads=2)
+    interval = sys.getswitchinterval()
+    # Whoever asks for the interpreter waits for a switch: within this test there is none.
+    sys.setswitchinterval(1000)
+    try:
+        assert runtime.echo(b"item", ITEMS) is not None
+        end = time.monotonic() + 30
+        while runtime.statistics().pushed <= ITEMS and time.monotonic() < end:
+            pass
+        assert runtime.statistics().pushed == ITEMS + 1, "all items and the end, and Python gave up nothing meanwhile"
+    finally:
+        sys.setswitchinterval(interval)
+        runtime.close(1.0)
