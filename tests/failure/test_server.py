@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -126,6 +127,23 @@ def segment(data: Path) -> Path:
     return only
 
 
+def frames(content: bytes) -> Iterator[bytes]:
+    """The whole records of a segment, by the layout that `core_rs/ledger/src/log.rs` describes."""
+    header, frame = 8 + 8 + 32 + 4, 4 + 4 + 32
+    at = header
+    while len(content) >= at + frame:
+        end = at + frame + int.from_bytes(content[at : at + 4], "little")
+        if end > len(content):
+            return
+        yield content[at + frame : end]
+        at = end
+
+
+def plain(line: str) -> str:
+    """A line without the colours of a terminal."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", line)
+
+
 def refused(data: Path, fixture: Path) -> subprocess.CompletedProcess[str]:
     """A start that must fail."""
     command = [sys.executable, "-m", "cmdop", "up", "--data", str(data), "--listen", "127.0.0.1:0"]
@@ -196,12 +214,21 @@ def test_a_torn_tail_is_cut_and_an_index_that_is_gone_is_made_anew(tmp_path: Pat
     _, call = up.call(*READ)
     up.stop()
     # What a process leaves that dies while it appends: half a record that nobody was told about.
-    with segment(tmp_path / "data").open("ab") as log:
-        log.write(b"\x40\x00\x00\x00half")
+    torn = b"\x40\x00\x00\x00half"
+    path = segment(tmp_path / "data")
+    with path.open("ab") as log:
+        log.write(torn)
+    kept = sum(1 for _ in frames(path.read_bytes()))
     for file in (tmp_path / "data/server").glob("index.db*"):
         file.unlink()
-    up = start_up(tmp_path / "data", fixture)
+    with (tmp_path / "said").open("w+") as said:
+        up = start_up(tmp_path / "data", fixture, stderr=said)
+        said.seek(0)
+        lines = [plain(line) for line in said if "torn" in line]
     try:
+        # Which file, how much of it, and what the last record is that stays.
+        (line,) = lines
+        assert f"segment={path} bytes={len(torn)} last_kept={kept}" in line, line
         code, found = up.call("calls", "show", call["call_id"])
         assert (code, found["outcome"]) == (0, "applied")
         with sqlite3.connect(tmp_path / "data/server/index.db") as index:

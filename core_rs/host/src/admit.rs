@@ -254,15 +254,12 @@ impl Keys {
     pub fn open(dir: &Path, host: &str, key: &[u8]) -> Result<Self, Error> {
         let key = key.try_into().map_err(|_| refusal::bad_key(key.len()))?;
         let mut memory = Memory::default();
-        let (log, recovery) = Log::open(dir, |_, record| {
+        let (log, _) = Log::open(dir, |_, record| {
             // What is not understood was written by a newer host: forgetting it could run it twice.
             let event = Event::decode(record).map_err(|error| refusal::unreadable(&error))?;
             memory.take(event);
             Ok(())
         })?;
-        if recovery.cut_bytes > 0 {
-            tracing::warn!(bytes = recovery.cut_bytes, "cut what an earlier life did not finish writing");
-        }
         memory.forget_before(cmdop_ledger::now());
         let (host, memory) = (host.to_owned(), Mutex::new(memory));
         Ok(Self { inner: Arc::new(Inner { host, key, log, memory, is_started: AtomicBool::new(false) }) })

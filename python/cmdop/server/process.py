@@ -14,7 +14,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from cmdop._bridge import CoreServer
+from cmdop._bridge import CoreServer, start_logging
 from cmdop.drain import drain_on_signal
 from cmdop.errors import CmdopError, InvalidConfigurationError, StorageFullError
 from cmdop.policy import judge, vocabulary_version
@@ -89,6 +89,8 @@ async def serve(data: Path, listen: str, policy: Sequence[str] = ()) -> AsyncGen
             "a directory, or a path where one can be made",
         ) from None
     config = read_config(data, listen, vocabulary_version=vocabulary_version(), policy=policy)
+    # What a start finds and mends, and what goes wrong later, is told on standard error.
+    start_logging("warn")
     async with CoreServer.serve(config, judge, lambda: read_policy(data, policy)) as core:
         leave_key(data / PERMIT_KEY, core.permit_key)
         async with exporting(core.address) as flush, anyio.create_task_group() as tasks:

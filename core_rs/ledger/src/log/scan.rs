@@ -41,6 +41,13 @@ pub(super) fn scan(
         if end < bytes.len() {
             scanned.cut_bytes = (bytes.len() - end) as u64;
             cut(path, end as u64)?;
+            // Nobody was told that it was durable; still, whoever starts the process is told that it is gone.
+            tracing::warn!(
+                segment = %path.display(),
+                bytes = scanned.cut_bytes,
+                last_kept = scanned.head.position,
+                "the ledger's torn tail was cut: what an earlier life did not finish writing"
+            );
         }
     }
     Ok(scanned)
