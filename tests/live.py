@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from cmdop import v1
 
 READY_S = 60.0
 """How long `cmdop up` may take to be ready on a busy machine."""
@@ -86,6 +88,24 @@ def _first_line(process: subprocess.Popen[str]) -> str:
                 process.wait()
                 return "nothing in time"
     return process.stdout.readline()
+
+
+def frames(content: bytes) -> Iterator[bytes]:
+    """The whole records of a segment, by the layout that `core_rs/ledger/src/log.rs` describes."""
+    header, frame = 8 + 8 + 32 + 4, 4 + 4 + 32
+    at = header
+    while len(content) >= at + frame:
+        end = at + frame + int.from_bytes(content[at : at + 4], "little")
+        if end > len(content):
+            return
+        yield content[at + frame : end]
+        at = end
+
+
+def recorded(ledger: Path) -> list[v1.Event]:
+    """Every event that is in a ledger's files now. Nobody is asked, so nobody need be awake."""
+    segments = sorted(ledger.glob("*.log"))
+    return [v1.Event.FromString(payload) for path in segments for payload in frames(path.read_bytes())]
 
 
 def make_fixture(root: Path) -> Path:

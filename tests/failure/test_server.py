@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.live import Up, make_fixture, start_up
+from tests.live import Up, frames, make_fixture, start_up
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.skipif(os.geteuid() != 0, reason="commands need root to preview")]
 
@@ -72,10 +72,15 @@ SLOW = (
 )  # fmt: skip
 
 
-def test_a_server_killed_between_intent_and_result_goes_on_and_runs_nothing_twice(tmp_path: Path) -> None:
+def test_a_command_that_dies_with_its_server_and_host_is_not_applied_and_starts_no_second_time(tmp_path: Path) -> None:
     fixture = make_fixture(tmp_path / "fixture")
     up = start_up(tmp_path / "data", fixture)
-    client = started(up, *SLOW)
+    # It waits for as long as a file is not there, so that it is running whenever it is killed.
+    script = "while [ ! -e /srv/app/go ]; do sleep 0.2; done; rm -f logs/app.log"
+    place = ("--arg", "cwd=/srv/app", "--expect", "file.delete:/srv/app/logs/app.log", "--key", "slow")
+    call = ("call", "terminal.exec", "--host", "local", "--arg", f"command={script}", *place)
+    client = started(up, *call)
+    until(lambda: is_running(script))
     call_id = running_call(up)
     up.stop(signal.SIGKILL)
     client.kill()
@@ -84,14 +89,27 @@ def test_a_server_killed_between_intent_and_result_goes_on_and_runs_nothing_twic
     try:
         until(lambda: up.call("calls", "show", call_id)[1]["outcome"] is not None)
         _, settled = up.call("calls", "show", call_id)
-        is_there = (fixture / "srv/app/logs/app.log").exists()
-        assert (settled["outcome"], is_there) in (("applied", False), ("not_applied", True)), settled
-        assert kinds(up, call_id).count("call_permitted") <= 2, "one permit for the preview, one for the commit"
-        # The same key never starts it again: it answers with the call that has it.
-        _, again = up.call(*SLOW)
-        assert again["call_id"] == call_id
+        assert (settled["outcome"], (fixture / "srv/app/logs/app.log").exists()) == ("not_applied", True), settled
+        assert kinds(up, call_id).count("call_permitted") == 1, "nothing was started again by itself"
+        (fixture / "srv/app/go").touch()
+        # The same key never starts it again: it answers with the call that has it. Another key does.
+        _, again = up.call(*call)
+        assert (again["call_id"], again["outcome"]) == (call_id, "not_applied")
+        code, anew = up.call(*call[:-1], "anew")
+        assert (code, anew["outcome"]) == (0, "applied"), anew
+        assert not (fixture / "srv/app/logs/app.log").exists()
     finally:
         up.stop()
+
+
+def is_running(script: str) -> bool:
+    """Is there a shell that was given this script?"""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"bash" in words[0] and script.encode() in words:
+                return True
+    return False
 
 
 def test_what_is_held_survives_a_kill_and_can_still_be_approved(tmp_path: Path) -> None:
@@ -125,18 +143,6 @@ def segment(data: Path) -> Path:
     """The only segment of a young ledger."""
     (only,) = (data / "server/log").glob("*.log")
     return only
-
-
-def frames(content: bytes) -> Iterator[bytes]:
-    """The whole records of a segment, by the layout that `core_rs/ledger/src/log.rs` describes."""
-    header, frame = 8 + 8 + 32 + 4, 4 + 4 + 32
-    at = header
-    while len(content) >= at + frame:
-        end = at + frame + int.from_bytes(content[at : at + 4], "little")
-        if end > len(content):
-            return
-        yield content[at + frame : end]
-        at = end
 
 
 def plain(line: str) -> str:

@@ -1,0 +1,180 @@
+"""A server that dies between intent and result: what was permitted happened once or not at all, and each is told.
+
+The moment is held by stopping processes, never by their speed: while the host is stopped, a permit that left
+the server lies unread in its socket; while the server is stopped, a report does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.live import READY_S, make_fixture, recorded
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.skipif(os.geteuid() != 0, reason="fixtures need root here")]
+
+WRITE = (
+    "call", "files.write", "--host", "local", "--arg", "path=/srv/app/new.txt", "--arg", "content=by the call",
+    "--expect", "file.create:/srv/app/new.txt", "--key", "once",
+)  # fmt: skip
+
+PERMIT_BYTES = 256
+"""Fewer than any permit has, more than the heartbeats of a test."""
+
+
+def until(holds: Callable[[], bool], deadline_s: float = 60) -> None:
+    """Waits until something that must happen soon has happened."""
+    end = time.monotonic() + deadline_s
+    while not holds():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+class Pair:
+    """A server and a host that live and die apart."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.fixture = make_fixture(directory / "fixture")
+        self.target = self.fixture / "srv/app/new.txt"
+        self.ledger = directory / "host/ledger"
+        self.listen = "127.0.0.1:0"
+        self.server = self.start_server()
+        self.host = self.start_host()
+
+    def start_server(self) -> subprocess.Popen[str]:
+        """Starts the server; after the first time where it was before, so that its host finds it."""
+        server = self._start("server", "--data", str(self.directory / "data"), "--listen", self.listen)
+        self.listen = said(server, "ready on ").split("ready on ")[1].split()[0]
+        return server
+
+    def start_host(self) -> subprocess.Popen[str]:
+        """Starts the host, and waits until it is attached."""
+        key = self.directory / "data/server/permit.pub"
+        place = ("--fixture", str(self.fixture), "--workspace", "/srv/app", "--state", str(self.directory / "host"))
+        host = self._start("host", "join", "--server", self.listen, "--permit-key", str(key), "--name", "local", *place)
+        said(host, " attached to ")
+        return host
+
+    def call(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        """Runs a command with `--json`: its exit code and what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cmdop", *arguments, "--json", "--server", self.listen],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.stdout, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    def propose(self) -> str:
+        """Proposes the write, and waits until its permit is durable, and lies unread before the stopped host.
+
+        Returns the call's id.
+        """
+        before = self.unread()
+        command = [sys.executable, "-m", "cmdop", *WRITE, "--json", "--server", self.listen]
+        self.client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        log = self.directory / "data/server/log"
+        until(lambda: any(event.HasField("call_permitted") for event in recorded(log)))
+        until(lambda: self.unread() >= before + PERMIT_BYTES)
+        (permitted,) = (event for event in recorded(log) if event.HasField("call_permitted"))
+        return permitted.subject
+
+    def unread(self) -> int:
+        """Bytes that the server sent to the host, and the host did not read (proc(5), `/proc/net/tcp`)."""
+        port = f":{int(self.listen.rsplit(':')[-1]):04X}"
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(int(row[4].split(":")[1], 16) for row in rows if row[2].endswith(port))
+
+    def kinds(self, call_id: str) -> list[str]:
+        """What was recorded about a call, in order."""
+        code, trace = self.call("trace", "show", call_id)
+        assert code == 0
+        return [event["kind"] for event in trace["events"]]
+
+    def settled(self, call_id: str) -> dict[str, Any]:
+        """The call, once it is settled."""
+        until(lambda: self.call("calls", "show", call_id)[1]["outcome"] is not None)
+        return self.call("calls", "show", call_id)[1]
+
+    def end(self) -> None:
+        """Kills what is left."""
+        for process in (self.server, self.host, getattr(self, "client", None)):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait()
+            if process is not None and process.stdout is not None:
+                process.stdout.close()
+
+    def _start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([sys.executable, "-m", "cmdop", *arguments], stdout=subprocess.PIPE, text=True)
+
+
+def said(process: subprocess.Popen[str], wanted: str) -> str:
+    """The first line with these words."""
+    assert process.stdout is not None
+    end = time.monotonic() + READY_S
+    for line in process.stdout:
+        if wanted in line:
+            return line
+        assert time.monotonic() < end
+    raise AssertionError(f"it ended without saying {wanted!r}")
+
+
+def killed(process: subprocess.Popen[str]) -> None:
+    """Kills it, stopped or not, and waits until it is gone."""
+    process.kill()
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    """A server and its host."""
+    running = Pair(tmp_path)
+    yield running
+    running.end()
+
+
+def test_what_the_host_did_while_the_server_was_dying_is_applied_once(pair: Pair) -> None:
+    pair.host.send_signal(signal.SIGSTOP)
+    call_id = pair.propose()
+    pair.server.send_signal(signal.SIGSTOP)
+    pair.host.send_signal(signal.SIGCONT)
+    # The host does it and notes what became of it; nobody reads its report.
+    until(lambda: any(event.HasField("permit_reported") for event in recorded(pair.ledger)))
+    assert pair.target.read_text() == "by the call"
+    killed(pair.server)
+    pair.server = pair.start_server()
+    call = pair.settled(call_id)
+    assert call["outcome"] == "applied", call
+    assert pair.kinds(call_id).count("call_permitted") == 1
+    # The same key is answered with that call: a file that came since stays.
+    pair.target.write_text("came since")
+    code, again = pair.call(*WRITE)
+    assert (code, again["call_id"], again["outcome"]) == (0, call_id, "applied")
+    assert pair.target.read_text() == "came since"
+
+
+def test_what_never_reached_the_host_is_not_applied_and_the_same_key_may_come_again(pair: Pair) -> None:
+    pair.host.send_signal(signal.SIGSTOP)
+    call_id = pair.propose()
+    # The permit is durable and signed; the host dies without having read it, and the server with it.
+    killed(pair.host)
+    killed(pair.server)
+    pair.server = pair.start_server()
+    pair.host = pair.start_host()
+    call = pair.settled(call_id)
+    assert (call["outcome"], pair.target.exists()) == ("not_applied", False), call
+    assert pair.kinds(call_id).count("call_permitted") == 1
+    code, again = pair.call(*WRITE)
+    assert (code, again["outcome"]) == (0, "applied"), again
+    assert pair.target.read_text() == "by the call"
