@@ -126,21 +126,33 @@ impl Gate {
         let entry = Entry::from(&event);
         let mut call = Call::default();
         fold::apply(&mut call, event).map_err(|error| internal(&error.to_string()))?;
-        let earlier = {
-            // One lock over claim and driver: whoever finds the key taken finds its call, too.
-            let mut live = self.shared.live.lock();
-            if live.len() >= self.shared.options.max_open_calls {
-                return Err(
-                    reason::error(Reason::LoadShed, "too many calls are open; try again later").retry_after(500)
-                );
+        let mut another = None;
+        loop {
+            let mut claim = {
+                // One lock over claim and driver: whoever finds the key taken finds its call, too.
+                let mut live = self.shared.live.lock();
+                if live.len() >= self.shared.options.max_open_calls {
+                    return Err(
+                        reason::error(Reason::LoadShed, "too many calls are open; try again later").retry_after(500)
+                    );
+                }
+                let claim = self.shared.ledger.claim((&tenant, &key), &action_digest, &call_id, another);
+                if claim == Claim::New {
+                    return Ok(self.drive(&mut live, call, Some(Fresh { entry, oversized })));
+                }
+                claim
+            };
+            if let Claim::Spent(position) = claim {
+                let spender = self.shared.ledger.spender((&tenant, &key), &action_digest, position).await?;
+                another = Some(position);
+                claim = spender.unwrap_or(claim);
             }
-            match self.shared.ledger.claim(&tenant, &key, &action_digest, &call_id) {
-                Claim::New => return Ok(self.drive(&mut live, call, Some(Fresh { entry, oversized }))),
-                Claim::Same(earlier) => earlier,
+            match claim {
+                Claim::Same(earlier) => return self.follow(&earlier).await,
                 Claim::Conflict(earlier) => return Err(conflict(&key, &earlier)),
+                Claim::New | Claim::Spent(_) => {}
             }
-        };
-        self.follow(&earlier).await
+        }
     }
 
     /// Proposes and waits: until the call is settled or held, or with `for_decision` only until it

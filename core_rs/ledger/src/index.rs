@@ -386,6 +386,11 @@ impl Index {
         self.ask(after, move |reader| query::call(reader, &call_id)).await
     }
 
+    /// The call that was proposed at a position of the log.
+    pub(crate) async fn call_at(&self, after: u64, position: u64) -> Result<Option<Call>, Error> {
+        self.ask(after, move |reader| query::call_at(reader, position)).await
+    }
+
     pub(crate) async fn calls(&self, after: u64, request: v1::ListCallsRequest) -> Result<Vec<Call>, Error> {
         self.ask(after, move |reader| query::calls(reader, &request)).await
     }

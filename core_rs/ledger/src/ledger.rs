@@ -8,6 +8,7 @@ mod denials;
 mod freezes;
 mod memory;
 mod permits;
+mod spent;
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -43,6 +44,14 @@ pub enum Claim {
     Same(String),
     /// An earlier call with another action has it.
     Conflict(String),
+    /// A call that is over probably has it: the one proposed at this position. [`Ledger::spender`] knows.
+    Spent(u64),
+}
+
+impl Claim {
+    fn of(held_digest: &str, holder: &str, action_digest: &str) -> Self {
+        if held_digest == action_digest { Self::Same(holder.to_owned()) } else { Self::Conflict(holder.to_owned()) }
+    }
 }
 
 /// An event on its way into the ledger, encoded already.
@@ -94,7 +103,7 @@ impl Ledger {
         let mut indexed_hash_seen = indexed.position == 0;
         let visit = |head: Head, place: Place, payload: &[u8]| {
             if let Ok(event) = Event::decode(payload) {
-                memory.take_in(Note::of(&event));
+                memory.take_in(Note::of(&event), head.position);
             }
             if head.position == indexed.position {
                 indexed_hash_seen = head.hash == indexed.hash;
@@ -151,7 +160,7 @@ impl Ledger {
     /// after a failed fsync.
     pub async fn append(&self, entries: &mut Vec<Entry>) -> Result<u64, Error> {
         let position = self.inner.log.append(payloads(entries)).await?;
-        self.note(entries);
+        self.note(entries, position);
         Ok(position)
     }
 
@@ -161,19 +170,40 @@ impl Ledger {
     /// As [`Ledger::append`].
     pub async fn append_sparing(&self, entries: &mut Vec<Entry>) -> Result<u64, Error> {
         let position = self.inner.log.append_sparing(payloads(entries)).await?;
-        self.note(entries);
+        self.note(entries, position);
         Ok(position)
     }
 
-    fn note(&self, entries: &mut Vec<Entry>) {
+    /// Takes in what is durable now; entries that were appended together stand in a row.
+    fn note(&self, entries: &mut Vec<Entry>, last: u64) {
         let mut memory = self.inner.memory.lock();
-        entries.drain(..).for_each(|entry| memory.take_in(entry.note));
+        let first = (last + 1).saturating_sub(entries.len() as u64);
+        entries.drain(..).zip(first..).for_each(|(entry, position)| memory.take_in(entry.note, position));
     }
 
-    /// Claims an idempotency key for a call that is about to be proposed.
+    /// Claims an idempotency key of a tenant for a call that is about to be proposed. `another` is a position
+    /// of which [`Ledger::spender`] said that another key was spent there.
     #[must_use]
-    pub fn claim(&self, tenant: &str, key: &str, action_digest: &str, call_id: &str) -> Claim {
-        self.inner.memory.lock().claim(tenant, key, action_digest, call_id)
+    pub fn claim(&self, key: (&str, &str), action_digest: &str, call_id: &str, another: Option<u64>) -> Claim {
+        self.inner.memory.lock().claim(key, action_digest, call_id, another)
+    }
+
+    /// Whose a key of a tenant is, if it was spent at a position; `None` if another was.
+    ///
+    /// # Errors
+    /// If the index cannot answer, or has no call there: then nobody can say that the key is new.
+    pub async fn spender(
+        &self,
+        (tenant, key): (&str, &str),
+        action_digest: &str,
+        position: u64,
+    ) -> Result<Option<Claim>, Error> {
+        let Some(call) = self.inner.index.call_at(self.inner.log.durable(), position).await? else {
+            return Err(Error::io("find the call that spent a key")(std::io::ErrorKind::NotFound.into()));
+        };
+        let proposal = call.proposal.unwrap_or_default();
+        let is_it = proposal.idempotency_key == key && proposal.actor.unwrap_or_default().tenant == tenant;
+        Ok(is_it.then(|| Claim::of(&call.action_digest, &call.call_id, action_digest)))
     }
 
     /// Gives up the key of a call of which nothing could be recorded.

@@ -20,6 +20,12 @@ pub(super) fn call(reader: &mut Reader, call_id: &str) -> Result<Option<Call>, E
     trail.map(|trail| folded(&mut reader.log, &trail)).transpose()
 }
 
+pub(super) fn call_at(reader: &mut Reader, position: u64) -> Result<Option<Call>, Error> {
+    let mut question = reader.db.prepare_cached("SELECT trail FROM call WHERE position = ?1")?;
+    let trail: Option<Vec<u8>> = question.query_row([position], |row| row.get(0)).optional()?;
+    trail.map(|trail| folded(&mut reader.log, &trail)).transpose()
+}
+
 pub(super) fn calls(reader: &mut Reader, request: &ListCallsRequest) -> Result<Vec<Call>, Error> {
     let mut filter = Filter::default();
     if !request.run.is_empty() {

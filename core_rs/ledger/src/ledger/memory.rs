@@ -11,6 +11,7 @@ use cmdop_contract::v1::{
 use super::Claim;
 use super::denials::{self, Denials, Scopes};
 use super::freezes::Standing;
+use super::spent::Spent;
 
 /// What an event says to the memory, so that the event itself need not be kept until it is durable.
 #[derive(Debug)]
@@ -95,10 +96,20 @@ impl Note {
     }
 }
 
+/// Who has a key.
+struct Holder {
+    action_digest: String,
+    call_id: String,
+    /// Where its proposal stands in the log, once it is durable.
+    position: Option<u64>,
+}
+
 #[derive(Default)]
 pub(super) struct Memory {
-    /// By tenant and key: the action's digest and the call.
-    keys: HashMap<(String, String), (String, String)>,
+    /// Keys of open calls, by tenant and key.
+    keys: HashMap<(String, String), Holder>,
+    /// Keys of calls that are over.
+    spent: Spent,
     /// The key of each open call, to release it if the call never ran.
     key_of: HashMap<String, (String, String)>,
     pub(super) denials: Denials,
@@ -113,17 +124,25 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn claim(&mut self, tenant: &str, key: &str, action_digest: &str, call_id: &str) -> Claim {
+    /// `another` is a position at which another key was found to be spent.
+    pub(super) fn claim(
+        &mut self,
+        (tenant, key): (&str, &str),
+        action_digest: &str,
+        call_id: &str,
+        another: Option<u64>,
+    ) -> Claim {
         let place = (tenant.to_owned(), key.to_owned());
-        match self.keys.get(&place) {
-            Some((digest, earlier)) if digest == action_digest => Claim::Same(earlier.clone()),
-            Some((_, earlier)) => Claim::Conflict(earlier.clone()),
-            None => {
-                self.keys.insert(place.clone(), (action_digest.to_owned(), call_id.to_owned()));
-                self.key_of.insert(call_id.to_owned(), place);
-                Claim::New
-            }
+        if let Some(holder) = self.keys.get(&place) {
+            return Claim::of(&holder.action_digest, &holder.call_id, action_digest);
         }
+        if let Some(position) = self.spent.position(tenant, key).filter(|position| Some(*position) != another) {
+            return Claim::Spent(position);
+        }
+        let holder = Holder { action_digest: action_digest.to_owned(), call_id: call_id.to_owned(), position: None };
+        self.keys.insert(place.clone(), holder);
+        self.key_of.insert(call_id.to_owned(), place);
+        Claim::New
     }
 
     /// A freeze that is in force on a host.
@@ -144,12 +163,13 @@ impl Memory {
     }
 
     /// Folds in what a durable event says. Taking in again what was decided here changes nothing.
-    pub(super) fn take_in(&mut self, note: Note) {
+    pub(super) fn take_in(&mut self, note: Note, position: u64) {
         match note {
             Note::Nothing => {}
             Note::Proposed { place, action_digest, call_id, scopes } => {
                 self.denials.proposed(&call_id, scopes);
-                self.keys.insert(place.clone(), (action_digest, call_id.clone()));
+                let holder = Holder { action_digest, call_id: call_id.clone(), position: Some(position) };
+                self.keys.insert(place.clone(), holder);
                 self.key_of.insert(call_id, place);
             }
             Note::Judged { call_id, policy_version } => self.denials.decided(&call_id, &policy_version),
@@ -194,17 +214,17 @@ impl Memory {
     }
 
     /// Forgets what only an open call needs. A key whose call changed nothing and may come again is
-    /// free again; any other stays spent for ever.
+    /// free again; any other stays spent for ever, and the log says by whom.
     pub(super) fn close(&mut self, call_id: &str, release_key: bool) {
         self.permitted.remove(call_id);
         self.denials.close(call_id);
         for approval_id in self.asked.remove(call_id).unwrap_or_default() {
             self.approvals.remove(&approval_id);
         }
-        let place = self.key_of.remove(call_id);
-        if let Some(place) = place.filter(|_| release_key)
-            && self.keys.get(&place).is_some_and(|(_, holder)| holder == call_id)
-        {
+        let Some(place) = self.key_of.remove(call_id) else { return };
+        let Some(holder) = self.keys.get(&place).filter(|holder| holder.call_id == call_id) else { return };
+        // One that shares its fingerprint with another stays as it is.
+        if release_key || holder.position.is_some_and(|position| self.spent.note(&place.0, &place.1, position)) {
             self.keys.remove(&place);
         }
     }
@@ -212,4 +232,51 @@ impl Memory {
 
 fn may_come_again(error: &Error) -> bool {
     matches!(spec(error.reason()).retry, RetryClass::SameKey | RetryClass::AfterDelay)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: (&str, &str) = ("tenant", "key");
+
+    fn proposed(call_id: &str, position: u64, memory: &mut Memory) {
+        let place = (KEY.0.to_owned(), KEY.1.to_owned());
+        memory.take_in(Note::Proposed { place, action_digest: "one".into(), call_id: call_id.into(), scopes: Scopes::default() }, position);
+    }
+
+    #[test]
+    fn a_key_is_held_while_its_call_is_open_and_only_marked_when_it_is_over() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.claim(KEY, "one", "first", None), Claim::New);
+        assert_eq!(memory.claim(KEY, "one", "second", None), Claim::Same("first".into()));
+        assert_eq!(memory.claim(KEY, "another", "second", None), Claim::Conflict("first".into()));
+        proposed("first", 7, &mut memory);
+        memory.close("first", false);
+        assert!(memory.keys.is_empty() && memory.key_of.is_empty());
+        assert_eq!(memory.claim(KEY, "one", "second", None), Claim::Spent(7));
+        assert_eq!(memory.claim(("another", "key"), "one", "second", None), Claim::New);
+    }
+
+    #[test]
+    fn a_key_that_is_given_up_leaves_no_mark() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.claim(KEY, "one", "first", None), Claim::New);
+        proposed("first", 7, &mut memory);
+        memory.close("first", true);
+        assert_eq!(memory.claim(KEY, "one", "second", None), Claim::New);
+    }
+
+    #[test]
+    fn a_key_with_the_fingerprint_of_another_is_kept_whole() {
+        let mut memory = Memory::default();
+        // As if another key had this one's fingerprint.
+        assert!(memory.spent.note(KEY.0, KEY.1, 3));
+        assert_eq!(memory.claim(KEY, "one", "first", None), Claim::Spent(3));
+        assert_eq!(memory.claim(KEY, "one", "first", Some(3)), Claim::New);
+        proposed("first", 7, &mut memory);
+        memory.close("first", false);
+        assert_eq!(memory.claim(KEY, "one", "second", Some(3)), Claim::Same("first".into()));
+        assert_eq!(memory.claim(KEY, "one", "second", None), Claim::Same("first".into()));
+    }
 }
