@@ -242,7 +242,10 @@ mod tests {
 
     fn proposed(call_id: &str, position: u64, memory: &mut Memory) {
         let place = (KEY.0.to_owned(), KEY.1.to_owned());
-        memory.take_in(Note::Proposed { place, action_digest: "one".into(), call_id: call_id.into(), scopes: Scopes::default() }, position);
+        memory.take_in(
+            Note::Proposed { place, action_digest: "one".into(), call_id: call_id.into(), scopes: Scopes::default() },
+            position,
+        );
     }
 
     #[test]
