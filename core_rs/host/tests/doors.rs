@@ -43,6 +43,7 @@ const FREE: [(&str, &[&str]); 7] = [
             "Layer::is_direct",
             "Layer::openings",
             "Layer::masked",
+            "LeftRunning::effects",
             "Native::in_fixture",
             "Native::open",
             "Native::tools",
