@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{TokenStream, TokenTree};
 
 /// Every name of the bindings that the bridge may use.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "Py",
     "PyBytes",
     "PyErr",
@@ -22,20 +22,20 @@ const NAMES: [&str; 13] = [
     "Python",
     // Our own.
     "PythonJudge",
+    "PythonPolicy",
     "PYTHON",
     "PyRef",
     "Bound",
 ];
 
 /// What attaches a thread, calls an object, asks one, or goes around the bindings.
-const CALLS: [&str; 28] = [
+const CALLS: [&str; 27] = [
     "attach_unchecked",
     "try_attach",
     "assume_attached",
     "with_gil",
     "prepare_freethreaded_python",
     "initialize",
-    "call",
     "call0",
     "call1",
     "call_method",
@@ -96,6 +96,7 @@ fn what_would_call_python_is_found_wherever_it_stands() {
         "fn f(object: Bound<'_, PyBytes>) { object.getattr(\"x\"); }",
         "fn f(py: Python<'_>) { py.import(\"os\"); }",
         "fn f(py: Python<'_>) { py.run(c\"1\", None, None); }",
+        "fn f(object: Bound<'_, PyBytes>) { object.call((), None) }",
         "some_macro! { deep [ in { object.call1(()) } ] }",
         "fn f() { unsafe { pyo3::ffi::Py_IncRef(x) } }",
         "fn f(callback: Py<PyFunction>) {}",
@@ -122,8 +123,8 @@ fn wrong(tokens: TokenStream) -> Vec<String> {
                     |wanted| at > 0 && matches!(&trees[at - 1], TokenTree::Punct(found) if found.as_char() == wanted);
                 let makes_token = name == "Python" && !(follows(':') && after.starts_with('<'));
                 let runs_text = name == "py" && after == ".run";
-                // An attribute of Rust is called so, too.
-                let asks = name == "repr" && follows('.');
+                // An attribute of Rust and many a variable are called so, too.
+                let asks = ["repr", "call"].contains(&&*name) && follows('.') && after.starts_with('(');
                 if asks
                     || (is_python && !NAMES.contains(&&*name))
                     || CALLS.contains(&&*name)

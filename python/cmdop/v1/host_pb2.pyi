@@ -2,7 +2,6 @@ from cmdop.v1 import call_pb2 as _call_pb2
 from cmdop.v1 import effect_pb2 as _effect_pb2
 from cmdop.v1 import error_pb2 as _error_pb2
 from cmdop.v1 import permit_pb2 as _permit_pb2
-from cmdop.v1 import tool_pb2 as _tool_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message

@@ -1837,111 +1837,6 @@ pub struct LiftFreezeRequest {
     #[prost(string, tag = "3")]
     pub why: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ToolContract {
-    /// Dotted name: `terminal.exec`.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub description: ::prost::alloc::string::String,
-    /// JSON Schema 2020-12 of the arguments object, as text. No remote references, and only
-    /// regular expressions that match in linear time.
-    #[prost(string, tag = "3")]
-    pub arguments_schema: ::prost::alloc::string::String,
-    /// JSON Schema 2020-12 of the result object, as text.
-    #[prost(string, tag = "4")]
-    pub result_schema: ::prost::alloc::string::String,
-    #[prost(enumeration = "EffectSource", tag = "5")]
-    pub effect_source: i32,
-    #[prost(enumeration = "Idempotency", tag = "6")]
-    pub idempotency: i32,
-    /// Reasons with which it may fail beyond those of every call.
-    #[prost(enumeration = "Reason", repeated, tag = "7")]
-    pub reasons: ::prost::alloc::vec::Vec<i32>,
-    /// SHA-256 of the contract's canonical form, lower-case hex.
-    #[prost(string, tag = "8")]
-    pub version: ::prost::alloc::string::String,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListToolsRequest {}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListToolsResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub tools: ::prost::alloc::vec::Vec<ToolContract>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DescribeToolRequest {
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-}
-/// How often a tool may run for one intention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum Idempotency {
-    Unspecified = 0,
-    /// Changes nothing: may run any number of times.
-    Pure = 1,
-    /// Running it again leaves the same state.
-    Idempotent = 2,
-    /// Must not run twice. Never retried from an unknown outcome without reconciliation.
-    Once = 3,
-}
-impl Idempotency {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "IDEMPOTENCY_UNSPECIFIED",
-            Self::Pure => "IDEMPOTENCY_PURE",
-            Self::Idempotent => "IDEMPOTENCY_IDEMPOTENT",
-            Self::Once => "IDEMPOTENCY_ONCE",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "IDEMPOTENCY_UNSPECIFIED" => Some(Self::Unspecified),
-            "IDEMPOTENCY_PURE" => Some(Self::Pure),
-            "IDEMPOTENCY_IDEMPOTENT" => Some(Self::Idempotent),
-            "IDEMPOTENCY_ONCE" => Some(Self::Once),
-            _ => None,
-        }
-    }
-}
-/// Who states the expected effects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum EffectSource {
-    Unspecified = 0,
-    /// They follow exactly from the arguments; a caller may leave `expect` out.
-    Template = 1,
-    /// Only the caller can say.
-    Declared = 2,
-}
-impl EffectSource {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "EFFECT_SOURCE_UNSPECIFIED",
-            Self::Template => "EFFECT_SOURCE_TEMPLATE",
-            Self::Declared => "EFFECT_SOURCE_DECLARED",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "EFFECT_SOURCE_UNSPECIFIED" => Some(Self::Unspecified),
-            "EFFECT_SOURCE_TEMPLATE" => Some(Self::Template),
-            "EFFECT_SOURCE_DECLARED" => Some(Self::Declared),
-            _ => None,
-        }
-    }
-}
 /// One thing a host can or cannot do. Probed at start, never claimed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Capability {
@@ -2715,6 +2610,111 @@ pub mod server_frame {
         Closed(super::SessionClosed),
         #[prost(message, tag = "7")]
         Pong(super::Pong),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ToolContract {
+    /// Dotted name: `terminal.exec`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub description: ::prost::alloc::string::String,
+    /// JSON Schema 2020-12 of the arguments object, as text. No remote references, and only
+    /// regular expressions that match in linear time.
+    #[prost(string, tag = "3")]
+    pub arguments_schema: ::prost::alloc::string::String,
+    /// JSON Schema 2020-12 of the result object, as text.
+    #[prost(string, tag = "4")]
+    pub result_schema: ::prost::alloc::string::String,
+    #[prost(enumeration = "EffectSource", tag = "5")]
+    pub effect_source: i32,
+    #[prost(enumeration = "Idempotency", tag = "6")]
+    pub idempotency: i32,
+    /// Reasons with which it may fail beyond those of every call.
+    #[prost(enumeration = "Reason", repeated, tag = "7")]
+    pub reasons: ::prost::alloc::vec::Vec<i32>,
+    /// SHA-256 of the contract's canonical form, lower-case hex.
+    #[prost(string, tag = "8")]
+    pub version: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListToolsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListToolsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub tools: ::prost::alloc::vec::Vec<ToolContract>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DescribeToolRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// How often a tool may run for one intention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Idempotency {
+    Unspecified = 0,
+    /// Changes nothing: may run any number of times.
+    Pure = 1,
+    /// Running it again leaves the same state.
+    Idempotent = 2,
+    /// Must not run twice. Never retried from an unknown outcome without reconciliation.
+    Once = 3,
+}
+impl Idempotency {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "IDEMPOTENCY_UNSPECIFIED",
+            Self::Pure => "IDEMPOTENCY_PURE",
+            Self::Idempotent => "IDEMPOTENCY_IDEMPOTENT",
+            Self::Once => "IDEMPOTENCY_ONCE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "IDEMPOTENCY_UNSPECIFIED" => Some(Self::Unspecified),
+            "IDEMPOTENCY_PURE" => Some(Self::Pure),
+            "IDEMPOTENCY_IDEMPOTENT" => Some(Self::Idempotent),
+            "IDEMPOTENCY_ONCE" => Some(Self::Once),
+            _ => None,
+        }
+    }
+}
+/// Who states the expected effects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum EffectSource {
+    Unspecified = 0,
+    /// They follow exactly from the arguments; a caller may leave `expect` out.
+    Template = 1,
+    /// Only the caller can say.
+    Declared = 2,
+}
+impl EffectSource {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "EFFECT_SOURCE_UNSPECIFIED",
+            Self::Template => "EFFECT_SOURCE_TEMPLATE",
+            Self::Declared => "EFFECT_SOURCE_DECLARED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "EFFECT_SOURCE_UNSPECIFIED" => Some(Self::Unspecified),
+            "EFFECT_SOURCE_TEMPLATE" => Some(Self::Template),
+            "EFFECT_SOURCE_DECLARED" => Some(Self::Declared),
+            _ => None,
+        }
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
