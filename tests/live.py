@@ -40,7 +40,7 @@ class Up:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout_s,
             env=environment,
             check=False,
         )
@@ -69,14 +69,15 @@ def start_up(
     command += ["--fixture", str(fixture), "--workspace", "/srv/app", *arguments]
     environment = os.environ | dict(env or {})
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment)
-    line = _first_line(process)
+    line = first_line(process)
     if not line.startswith("cmdop ready on "):
         process.kill()
         raise AssertionError(f"cmdop up was not ready: {line!r}, status {process.wait()}")
     return Up(process, line.split()[3], data, fixture, line.rstrip("\n"))
 
 
-def _first_line(process: subprocess.Popen[str]) -> str:
+def first_line(process: subprocess.Popen[str]) -> str:
+    """The first line of a starting server, which says that it is ready."""
     assert process.stdout is not None
     deadline = time.monotonic() + READY_S
     with selectors.DefaultSelector() as selector:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, cast
 
 from cmdop import v1
+from cmdop.v1.error_pb2 import reason_spec
 
 Retry: TypeAlias = Literal["unspecified", "never", "after_fix", "after_delay", "same_key", "reconcile"]
 
@@ -37,7 +38,7 @@ class CmdopError(Exception):
         super().__init__(message)
         self.message = message
         """What is wrong, for a person."""
-        self.proto = proto if proto is not None else v1.Error(reason=_reason_number(self.reason), message=message)
+        self.proto = proto if proto is not None else _made(self.reason, message)
         """The error as a message of `cmdop.v1`."""
 
     @classmethod
@@ -102,6 +103,22 @@ def reason_name(reason: int) -> str:
     """Text form of a `Reason`: `POLICY_DENIED`. Numbers of a newer server stay numbers."""
     value = v1.Reason.DESCRIPTOR.values_by_number.get(reason)
     return str(reason) if value is None else value.name.removeprefix("REASON_")
+
+
+def _made(name: str, message: str) -> v1.Error:
+    """An error with the remedy that usually comes with its reason, as far as it needs no details."""
+    number = _reason_number(name)
+    spec = v1.Reason.DESCRIPTOR.values_by_number[number].GetOptions().Extensions[reason_spec]
+    match spec.remedy:
+        case "retry_after":
+            remedy = v1.Remedy(retry_after=v1.RetryAfter(ms=1000))
+        case "request_approval":
+            remedy = v1.Remedy(request_approval=v1.RequestApproval())
+        case "stop" | "reconcile":
+            remedy = v1.Remedy(stop=v1.Stop(why=spec.mend))
+        case _:
+            remedy = v1.Remedy(fix_arguments=v1.FixArguments(expected=spec.mend))
+    return v1.Error(reason=number, message=message, remedy=remedy)
 
 
 def _reason_number(name: str) -> v1.Reason:

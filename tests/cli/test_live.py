@@ -248,6 +248,16 @@ def test_a_kind_of_effect_that_is_none_is_told_with_those_that_are(up: Up) -> No
     assert "found `file.remove`, expected a kind of effect" in call["error"]["message"]
 
 
+def test_an_agent_must_say_why_and_is_told_so(up: Up) -> None:
+    look = ("call", "files.read", "--host", "local", "--arg", "path=/logs/system.log")
+    code, call = up.call(*look, "--agent", "cleaner")
+    assert (code, call["error"]["reason"]) == (2, "INVALID_ACTION"), call
+    assert call["error"]["remedy"]["path"] == "/intent"
+    assert "/intent: found nothing, expected why this is done" in call["error"]["message"]
+    assert up.call(*look)[0] == 0
+    assert "An agent (--agent) must say it" in " ".join(up.cmdop("call", "--help").stdout.replace("│", " ").split())
+
+
 def test_a_rejected_call_changes_nothing(up: Up) -> None:
     path = new_file(up)
     arguments = ("call", "files.delete", "--host", "local", "--agent", "cleaner", "--intent", "x")

@@ -63,6 +63,12 @@ def test_a_secret_of_an_application_outside_of_the_workspaces_is_hidden_too(up: 
     assert code == 5, call
     assert path in call["masked"]["paths"]
     assert "hunter2" not in json.dumps(call)
+    assert f"names {path}, which is masked" in call["error"]["message"], call
+    remedy = call["error"]["remedy"]
+    assert (remedy["kind"], [(it["kind"], it["target"]) for it in remedy["effects"]]) == (
+        "declare_effect",
+        [("file.read", path)],
+    )
 
 
 def test_a_person_may_read_what_policy_lets_people_read(up: Up, place: Path) -> None:

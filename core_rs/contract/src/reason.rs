@@ -22,6 +22,8 @@ pub struct Spec {
     pub remedy: &'static str,
     /// One sentence for documentation.
     pub summary: &'static str,
+    /// What to do in words, if the error says nothing better.
+    pub mend: &'static str,
 }
 
 static TABLE: &[Spec] = include!("_gen/reasons.rs");
@@ -38,20 +40,43 @@ pub fn spec(reason: Reason) -> &'static Spec {
     TABLE.iter().find(|spec| spec.reason == reason).unwrap_or(&TABLE[0])
 }
 
-/// A typed error with the remedy that usually comes with its reason, as far as it needs no details.
+/// A typed error with the remedy that usually comes with its reason. Who knows the details replaces it; without them
+/// it says in words what to do, so that no remedy is empty.
 #[must_use]
 pub fn error(reason: Reason, message: impl Into<String>) -> Error {
-    let remedy = match spec(reason).remedy {
-        "retry_after" => remedy::Kind::RetryAfter(RetryAfter { ms: 1_000 }),
+    let row = spec(reason);
+    let fix = |path: &str| remedy::Kind::FixArguments(FixArguments { path: path.into(), expected: row.mend.into() });
+    let remedy = match row.remedy {
+        "retry_after" => remedy::Kind::RetryAfter(RetryAfter { ms: 1_000, ..RetryAfter::default() }),
         "request_approval" => remedy::Kind::RequestApproval(RequestApproval::default()),
-        "fix_arguments" => remedy::Kind::FixArguments(FixArguments::default()),
-        "narrow_effect" => remedy::Kind::NarrowEffect(NarrowEffect::default()),
-        "declare_effect" => remedy::Kind::DeclareEffect(DeclareEffect::default()),
-        "use_tool" => remedy::Kind::UseTool(UseTool::default()),
-        "reconcile" => remedy::Kind::Reconcile(Reconcile::default()),
-        _ => remedy::Kind::Stop(Stop {}),
+        // Which effects, which tool: without them it is said in words.
+        "fix_arguments" | "use_tool" | "narrow_effect" => fix(""),
+        "declare_effect" => fix("/expect"),
+        _ => stop(row.mend),
     };
     Error { reason: reason.into(), message: message.into(), ..Error::default() }.with(remedy)
+}
+
+/// The remedy that there is none, and why.
+#[must_use]
+pub fn stop(why: &str) -> remedy::Kind {
+    remedy::Kind::Stop(Stop { why: why.into() })
+}
+
+/// Can a machine follow this remedy? It names what to mend, to use or to wait for, or why there is nothing.
+#[must_use]
+pub fn is_followable(remedy: &remedy::Kind) -> bool {
+    match remedy {
+        remedy::Kind::FixArguments(fix) => !fix.expected.is_empty(),
+        remedy::Kind::NarrowEffect(narrow) => !narrow.predicted.is_empty(),
+        remedy::Kind::DeclareEffect(declare) => !declare.effects.is_empty(),
+        remedy::Kind::UseTool(tool) => !tool.name.is_empty(),
+        remedy::Kind::RetryAfter(retry) => retry.ms > 0,
+        remedy::Kind::Reconcile(reconcile) => !reconcile.call_id.is_empty(),
+        // Without an approval there is one to be asked for.
+        remedy::Kind::RequestApproval(_) => true,
+        remedy::Kind::Stop(stop) => !stop.why.is_empty(),
+    }
 }
 
 impl Error {
@@ -95,7 +120,7 @@ impl Error {
     /// Try again after so many milliseconds.
     #[must_use]
     pub fn retry_after(self, ms: u64) -> Self {
-        self.with(remedy::Kind::RetryAfter(RetryAfter { ms }))
+        self.with(remedy::Kind::RetryAfter(RetryAfter { ms, ..RetryAfter::default() }))
     }
 
     /// Find out what became of this call first.
@@ -116,6 +141,25 @@ impl Error {
     pub fn policies(mut self, policies: Vec<PolicyRef>) -> Self {
         self.policies = policies;
         self
+    }
+
+    /// Nothing that the caller can do helps; says why.
+    #[must_use]
+    pub fn stop(self, why: &str) -> Self {
+        self.with(stop(why))
+    }
+
+    /// As the end of a call: it names the call, whose key is spent with it.
+    #[must_use]
+    pub fn ends(mut self, call_id: &str) -> Self {
+        match self.remedy.as_mut().and_then(|remedy| remedy.kind.as_mut()) {
+            Some(remedy::Kind::RetryAfter(retry)) => retry.new_key = true,
+            Some(remedy::Kind::Reconcile(reconcile)) if reconcile.call_id.is_empty() => {
+                call_id.clone_into(&mut reconcile.call_id);
+            }
+            _ => {}
+        }
+        self.call_id(call_id)
     }
 
     /// Names the call it is about.
@@ -140,16 +184,29 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_row_with_a_known_remedy() {
+        let mut rows = 0;
         for number in 0..200 {
             if let Ok(reason) = Reason::try_from(number) {
                 let row = spec(reason);
                 assert_eq!(row.reason, reason);
                 assert!(row.grpc_code > 0 && row.grpc_code <= 16, "{}", row.name);
                 assert!(row.summary.ends_with('.'), "{}", row.name);
+                assert!(row.mend.ends_with('.'), "{}", row.name);
                 let made = error(reason, "x").remedy.expect("a remedy").kind.expect("a kind");
+                assert!(is_followable(&made), "{}: {made:?}", row.name);
                 let stops = matches!(made, remedy::Kind::Stop(_));
-                assert_eq!(stops, row.remedy == "stop", "{}", row.name);
+                assert_eq!(stops, matches!(row.remedy, "stop" | "reconcile"), "{}", row.name);
+                rows += 1;
             }
         }
+        assert_eq!(rows, table().len());
+    }
+
+    #[test]
+    fn the_end_of_a_call_says_that_its_key_is_spent() {
+        let lost = error(Reason::PreviewLost, "gone").ends("c");
+        let again = RetryAfter { ms: 1_000, new_key: true };
+        assert_eq!(lost.remedy.and_then(|it| it.kind), Some(remedy::Kind::RetryAfter(again)));
+        assert_eq!(lost.call_id, "c");
     }
 }

@@ -60,8 +60,8 @@ fn reason_table(pool: &DescriptorPool) -> String {
         let retry = retries.get_value(number(spec, "retry")).expect("retry class exists");
         writeln!(
             out,
-            "    Spec {{ reason: Reason::{}, name: \"{}\", grpc_code: {}, retry: RetryClass::{}, remedy: \"{}\", summary: {:?} }},",
-            camel(value.name()), value.name().trim_start_matches("REASON_"), number(spec, "grpc_code"), camel(retry.name()), text(spec, "remedy"), text(spec, "summary"),
+            "    Spec {{ reason: Reason::{}, name: \"{}\", grpc_code: {}, retry: RetryClass::{}, remedy: \"{}\", summary: {:?}, mend: {:?} }},",
+            camel(value.name()), value.name().trim_start_matches("REASON_"), number(spec, "grpc_code"), camel(retry.name()), text(spec, "remedy"), text(spec, "summary"), text(spec, "mend"),
         )
         .expect("write to a string");
     }

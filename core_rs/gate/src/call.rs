@@ -297,7 +297,8 @@ impl Driver {
             error = reason::error(
                 Reason::OutcomeUnknown,
                 format!("the host was told to act, but its answer could not be recorded: {}", error.message),
-            );
+            )
+            .reconcile(&self.call.call_id);
         }
         error.call_id.clone_from(&self.call.call_id);
         error

@@ -43,7 +43,12 @@ pub fn save(dir: &Path, difference: &Difference) -> Result<(), Error> {
 /// PREVIEW_LOST, UNSUPPORTED_CHANGE, EFFECT_NOT_PERMITTED, COMMIT_CONFLICT: nothing was changed.
 /// OUTCOME_UNKNOWN: it could be neither finished nor taken back.
 pub fn commit(admitted: &Admitted, dir: &Path, journals: &Journals) -> Result<Observation, Error> {
-    let lost = || Error::later(Reason::PreviewLost, "the preview is gone; nothing was applied; propose the call again");
+    let lost = || {
+        Error::later(
+            Reason::PreviewLost,
+            "the preview is gone; nothing was applied: propose it again under a new key, this one is spent",
+        )
+    };
     let bytes = fs::read(dir.join(DIFFERENCE)).map_err(|_| lost())?;
     let difference = Difference::decode(&*bytes).map_err(|_| lost())?;
     let observation = difference.observation.clone().unwrap_or_default();

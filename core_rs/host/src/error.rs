@@ -2,7 +2,8 @@
 
 use std::io;
 
-use cmdop_contract::v1::{self, FixArguments, Reason, Remedy, RetryAfter, Stop, UseTool, remedy};
+use cmdop_contract::reason;
+use cmdop_contract::v1::{self, FixArguments, Reason, Remedy, RetryAfter, UseTool, remedy};
 use cmdop_ledger::error::is_full;
 
 /// Why the host did not do something, or failed while it did.
@@ -35,7 +36,7 @@ impl Error {
     /// A typed error after which the same call may be proposed again later.
     #[must_use]
     pub fn later(reason: Reason, message: impl Into<String>) -> Self {
-        Self::with(reason, message, remedy::Kind::RetryAfter(RetryAfter { ms: 1_000 }))
+        Self::with(reason, message, remedy::Kind::RetryAfter(RetryAfter { ms: 1_000, ..RetryAfter::default() }))
     }
 
     /// A typed error whose remedy is another tool.
@@ -44,10 +45,10 @@ impl Error {
         Self::with(reason, message, remedy::Kind::UseTool(UseTool { name: tool.to_owned() }))
     }
 
-    /// A typed error that no mended call gets around.
+    /// A typed error that no mended call gets around; why not is what the table of reasons says.
     #[must_use]
     pub fn stop(reason: Reason, message: impl Into<String>) -> Self {
-        Self::with(reason, message, remedy::Kind::Stop(Stop {}))
+        Self::with(reason, message, reason::stop(reason::spec(reason).mend))
     }
 
     /// A typed error with a remedy of its own.
@@ -86,10 +87,7 @@ impl From<Error> for v1::Error {
         match error {
             Error::Typed(typed) => *typed,
             Error::Ledger(error) if reason != Reason::HostStorageFull => error.into(),
-            other => {
-                let remedy = Some(Remedy { kind: Some(remedy::Kind::RetryAfter(RetryAfter { ms: 1_000 })) });
-                Self { reason: reason.into(), message: other.to_string(), remedy, ..Self::default() }
-            }
+            other => reason::error(reason, other.to_string()).retry_after(1_000),
         }
     }
 }

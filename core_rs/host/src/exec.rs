@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use cmdop_contract::reason;
 use cmdop_contract::v1::{ObservedEffect, OutputStream, PermittedEffect, Reason};
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
+use crate::missing::Missing;
 use crate::network::Network;
 use crate::sandbox::{Answer, Kind, Layer, Size, Told};
 use crate::spawned::Processes;
@@ -375,10 +377,12 @@ fn limited(signal: i32, group: &cgroup::Group) -> Option<Limit> {
 
 /// Why no command runs on this host.
 pub(crate) fn unavailable(why: &str) -> Error {
+    let missing = Missing::of(why);
     let message = format!(
-        "this host cannot run commands on a private layer ({why}), and never runs them unconfined; `cmdop doctor` says what is missing"
+        "this host cannot run commands on a private layer, and never runs them unconfined: {}; `cmdop doctor` says more, and native tools such as files.write need no layer",
+        missing.sentence()
     );
-    Error::use_tool(Reason::PreviewUnavailable, message, "files.read")
+    Error::with(Reason::PreviewUnavailable, message, reason::stop(&missing.remedy))
 }
 
 fn usage(told: &Told) -> Usage {

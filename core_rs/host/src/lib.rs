@@ -9,6 +9,7 @@ pub mod exec;
 pub mod fixture;
 pub mod journal;
 pub mod masks;
+mod missing;
 pub mod native;
 pub mod network;
 mod notable;

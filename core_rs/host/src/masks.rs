@@ -5,6 +5,7 @@
 //! applications and data are kept, in the host's workspaces and around the command's directory. What
 //! lies elsewhere or deeper is not found, and a look that had to stop says so.
 
+mod named;
 mod search;
 
 use std::ffi::OsStr;

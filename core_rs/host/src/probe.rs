@@ -7,6 +7,7 @@ use cmdop_policy::classes::LISTS_NOTABLE;
 
 use crate::exec;
 use crate::fixture::mounts;
+use crate::missing::Missing;
 use crate::network;
 use crate::sandbox::mount_within;
 use crate::spawned::{self, Programs};
@@ -96,12 +97,14 @@ fn describe(found: &Found) -> Vec<Capability> {
     let preview = match confinement {
         Ok(held) if is_root => format!("as root: {held}"),
         Ok(held) => format!("as an ordinary user, who can change only its own directories: {held}"),
-        Err(why) => format!("{why}; {}", remedy(why, is_root)),
+        Err(why) => Missing::of(why).sentence(),
     };
     let limits = held.find("cgroup ").map_or("", |at| &held[at..]);
     let has_limit = |name: &str| limits.split(", ").any(|part| part.starts_with("cgroup ") && part.contains(name));
     let unread: Vec<_> = held.split(", ").filter_map(|part| part.strip_prefix("read-only ")).collect();
-    let covered = if unread.is_empty() {
+    let covered = if confinement.is_err() {
+        "needs `preview.overlay`".to_owned()
+    } else if unread.is_empty() {
         "everything that can be changed is covered by an overlay".to_owned()
     } else {
         let mounted = mounts::places().unwrap_or_default();
@@ -112,7 +115,10 @@ fn describe(found: &Found) -> Vec<Capability> {
         let unread: Vec<_> = unread.iter().map(why).collect();
         format!("commands can only read {}", unread.join("; "))
     };
+    // What needs a preview says no more than that: one cause has one sentence.
+    let needs_preview = "needs `preview.overlay`".to_owned();
     let directly = match direct {
+        Err(_) if confinement.is_err() => needs_preview.clone(),
         Ok(held) => format!("a command changes only what its permit names: {held}"),
         Err(why) if why.contains("Landlock") => {
             format!("{why}; use a kernel with Landlock ABI 3 (Linux 6.2) and `landlock` in its `lsm=` list")
@@ -120,12 +126,14 @@ fn describe(found: &Found) -> Vec<Capability> {
         Err(why) => why.clone(),
     };
     let opened = match network {
+        Err(_) if confinement.is_err() => needs_preview.clone(),
         Ok(()) => "connections to what a permit names, by seccomp user notification".to_owned(),
         Err(why) => {
             format!("no command may have a network here: {why}; Linux 5.9 and a loopback that is up are needed")
         }
     };
     let seen = match processes {
+        Err(_) if confinement.is_err() => needs_preview.clone(),
         Ok(_) => "every program that a command starts is seen, with file, arguments and digest".to_owned(),
         Err(why) => format!(
             "nobody sees what a command starts: {why}; Linux 5.19 and a ptrace that is allowed \
@@ -169,22 +177,6 @@ fn describe(found: &Found) -> Vec<Capability> {
             "units in /etc/cmdop/services, kept by the host daemon where systemd is not",
         ),
     ]
-}
-
-/// What most likely helps.
-fn remedy(why: &str, is_root: bool) -> &'static str {
-    let has_overlay = std::fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("\toverlay"));
-    if !has_overlay {
-        "load the overlay module: `modprobe overlay`"
-    } else if !Path::new("/bin/bash").exists() {
-        "install bash at /bin/bash: commands are analysed as bash and run by it"
-    } else if why.contains("private layer") {
-        "put the state directory on ext4, xfs, btrfs or tmpfs: an overlay cannot be the upper layer of another"
-    } else if why.contains("namespace") && !is_root {
-        "allow user namespaces (`sysctl kernel.unprivileged_userns_clone user.max_user_namespaces`) or run the host as root"
-    } else {
-        "run the host as root with CAP_SYS_ADMIN, or outside of a container that masks /proc"
-    }
 }
 
 fn capability(name: &str, available: bool, detail: &str) -> Capability {

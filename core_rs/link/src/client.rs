@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cmdop_contract::v1::{self, ClientConfig};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use prost::Message as _;
 use tonic::Request;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -17,6 +18,9 @@ use crate::error::{Error, deepest};
 use crate::{address, status};
 
 pub use session::{Session, SessionClient, Update};
+
+/// Sending it twice under one key is safe, and not knowing whether it arrived is not nothing.
+const PROPOSE: &str = "/cmdop.v1.Calls/Propose";
 
 /// A connection to a server. A cheap handle; it dials when it is used and again when it broke.
 #[derive(Debug, Clone)]
@@ -52,12 +56,16 @@ impl Client {
     /// Has no deadline of its own. Dropping it cancels the RPC; a call proposed by it goes on.
     ///
     /// # Errors
-    /// What the server says; UNREACHABLE if there is none, FRAME_TOO_LARGE for either direction.
+    /// What the server says; UNREACHABLE if there is none, FRAME_TOO_LARGE for either direction. OUTCOME_UNKNOWN if a
+    /// proposal was sent and the connection ended before its answer.
     pub async fn unary(&self, method: &str, request: Bytes) -> Result<Bytes, v1::Error> {
         let path = self.check(method, &request)?;
         let mut grpc = self.ready().await?;
-        let response = grpc.unary(Request::new(request), path, RawCodec).await;
-        response.map(tonic::Response::into_inner).map_err(|status| status::to_error(&status))
+        let response = grpc.unary(Request::new(request.clone()), path, RawCodec).await;
+        response.map(tonic::Response::into_inner).map_err(|status| match status::to_lost(&status) {
+            Some(cause) if method == PROPOSE => Error::Lost { key: key_of(&request), cause }.into(),
+            _ => status::to_error(&status),
+        })
     }
 
     /// Calls a method that answers with a stream. An error is its last item.
@@ -99,4 +107,10 @@ impl Client {
         grpc.ready().await.map_err(|error| Error::Unreachable(deepest(&error)))?;
         Ok(grpc)
     }
+}
+
+/// The idempotency key of a proposal that was sent.
+fn key_of(request: &Bytes) -> String {
+    let proposal = v1::ProposeRequest::decode(request.clone()).ok().and_then(|request| request.proposal);
+    proposal.map(|proposal| proposal.idempotency_key).unwrap_or_default()
 }

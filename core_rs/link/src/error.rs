@@ -31,6 +31,14 @@ pub enum Error {
     /// Nobody answers, or the connection broke.
     #[error("cannot reach the server: {0}; check that it runs and that CMDOP_ADDRESS names it")]
     Unreachable(String),
+    /// The connection broke after a proposal was sent.
+    #[error("{}", lost(key, cause))]
+    Lost {
+        /// The proposal's idempotency key; empty if it has none.
+        key: String,
+        /// What the system said.
+        cause: String,
+    },
     /// A method that the other side does not have.
     #[error("the server does not know `{0}`; update the older side")]
     UnknownMethod(String),
@@ -86,6 +94,7 @@ impl Error {
             Self::NotLoopback(_) | Self::BadAddress(_) | Self::Bind { .. } => Reason::InvalidConfiguration,
             Self::Serve(_) | Self::Untyped { .. } => Reason::Internal,
             Self::Unreachable(_) | Self::Silent(_) => Reason::Unreachable,
+            Self::Lost { .. } => Reason::OutcomeUnknown,
             Self::UnknownMethod(_) => Reason::UnsupportedProtocol,
             Self::FrameTooLarge { .. } => Reason::FrameTooLarge,
             Self::Undecodable(_) | Self::Violation(_) => Reason::ProtocolViolation,
@@ -101,13 +110,27 @@ impl From<Error> for v1::Error {
         let built = reason::error(error.reason(), error.to_string());
         match error {
             Error::NotLoopback(_) | Error::BadAddress(_) => built.fix_arguments("/listen", "127.0.0.1:7717"),
+            Error::FrameTooLarge { limit, .. } => {
+                built.fix_arguments("", &format!("a message of at most {limit} bytes; send large content in parts"))
+            }
             Error::Bind { .. } => built.fix_arguments("/listen", "a free port; 0 picks one"),
             Error::SlowConsumer(_) | Error::OutboxFull(_) | Error::Missed(_) | Error::TooMany(_) => {
                 built.retry_after(500)
             }
+            // There is no call id to ask about; the key does as well.
+            Error::Lost { key, .. } if !key.is_empty() => built.retry_after(1_000),
             _ => built,
         }
     }
+}
+
+fn lost(key: &str, cause: &str) -> String {
+    let again = if key.is_empty() {
+        "it had no idempotency key, so look among the calls whether it is there".to_owned()
+    } else {
+        format!("propose it again with the same key `{key}`, which runs it at most once")
+    };
+    format!("the server went away, and nobody knows whether it took the call; {again}: {cause}")
 }
 
 /// The last cause of an error: what a person wants to read of a failed connection.

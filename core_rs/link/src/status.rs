@@ -63,6 +63,21 @@ pub fn to_error(status: &Status) -> v1::Error {
     }
 }
 
+/// Why the connection ended, if the request may have been sent by then: it was made, and the status is not the
+/// server's own.
+pub(crate) fn to_lost(status: &Status) -> Option<String> {
+    let broken = status.source().filter(|_| carried(status).is_none())?;
+    let mut cause = Some(broken);
+    while let Some(error) = cause {
+        // What never was connected carried nothing.
+        if error.is::<tonic::ConnectError>() {
+            return None;
+        }
+        cause = error.source();
+    }
+    Some(deepest(broken))
+}
+
 /// Gives a status of tonic's own a reason, if it is one of those that need it.
 pub(crate) fn typed(status: Status) -> Status {
     too_large(&status).map_or(status, |error| from_error(&error.into()))
@@ -201,7 +216,7 @@ mod tests {
             found: "\"x\"".into(),
             remedy: None,
         };
-        let delay = remedy::Kind::RetryAfter(v1::RetryAfter { ms: 1_500 });
+        let delay = remedy::Kind::RetryAfter(v1::RetryAfter { ms: 1_500, ..v1::RetryAfter::default() });
         let mut sent = error(Reason::InvalidArguments);
         sent.violations.push(violation);
         sent.remedy = Some(v1::Remedy { kind: Some(delay) });

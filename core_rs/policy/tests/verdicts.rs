@@ -22,7 +22,7 @@ fn a_refusal_names_policy_reason_remedy_and_effect() {
     let Some(remedy::Kind::NarrowEffect(narrow)) = error.remedy.as_ref().and_then(|remedy| remedy.kind.clone()) else {
         panic!("another remedy: {:?}", error.remedy)
     };
-    assert_eq!((narrow.predicted.as_str(), narrow.declared.as_str()), ("", "file.delete:/srv/app/*"));
+    assert_eq!((narrow.predicted.as_str(), narrow.declared.as_str()), ("file.delete:/logs", "file.delete:/srv/app/*"));
     assert_eq!(decision.effect(), PolicyEffect::Deny);
     assert_eq!(decision.stage(), Stage::Unspecified);
     assert!(decision.permitted.is_empty());

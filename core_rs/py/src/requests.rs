@@ -151,10 +151,5 @@ impl Requests {
 }
 
 fn defect(reason: Reason, message: &str) -> v1::Error {
-    v1::Error {
-        reason: reason.into(),
-        message: message.into(),
-        remedy: Some(v1::Remedy { kind: Some(v1::remedy::Kind::Stop(v1::Stop {})) }),
-        ..v1::Error::default()
-    }
+    cmdop_contract::reason::error(reason, message)
 }

@@ -132,10 +132,5 @@ impl Inner {
 
 /// What a broken file is told as.
 pub(crate) fn configuration(message: String) -> v1::Error {
-    v1::Error {
-        reason: Reason::InvalidConfiguration.into(),
-        message,
-        remedy: Some(v1::Remedy { kind: Some(v1::remedy::Kind::Stop(v1::Stop {})) }),
-        ..v1::Error::default()
-    }
+    cmdop_contract::reason::error(Reason::InvalidConfiguration, message)
 }

@@ -127,7 +127,11 @@ class Offer:
         # Answered here: a server that knows the tool would run what this agent was not given.
         message = f"`{name[:100]}` is not a function that you have; you have {', '.join(sorted(self._tools))}"
         near = difflib.get_close_matches(name, self._tools, n=1)
-        remedy = v1.Remedy(use_tool=v1.UseTool(name=near[0])) if near else v1.Remedy(stop=v1.Stop())
+        remedy = (
+            v1.Remedy(use_tool=v1.UseTool(name=near[0]))
+            if near
+            else v1.Remedy(stop=v1.Stop(why="You have no function for it."))
+        )
         proto = v1.Error(reason=v1.Reason.REASON_UNKNOWN_TOOL, message=message, remedy=remedy)
         return UnknownToolError(message, proto=proto)
 

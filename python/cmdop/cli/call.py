@@ -49,7 +49,7 @@ def call(
         host: Name of a host; see `cmdop hosts`.
         arg: An argument of the tool, as NAME=VALUE. The tool's schema says what type VALUE has.
         expect: A change or contact that the call will have, as KIND:TARGET.
-        intent: Why; shown to whoever approves it.
+        intent: Why; shown to whoever approves it. An agent (--agent) must say it, a person need not.
         key: Idempotency key: the same key runs at most once.
         agent: Act as this agent: its autonomy level applies.
         from_: Read the call from a JSON file; `-` is standard input.
@@ -70,9 +70,7 @@ def call(
             )
 
         async def act(client: Client) -> int:
-            # Whether the server is there shows before the call is on its way.
-            types = await _argument_types(client, tool or "" if proposal is None else proposal.action.tool)
-            ready = proposal or _from_flags(types, tool or "", arg or [], expect or [])
+            ready = proposal or await _from_flags(client, tool or "", arg or [], expect or [])
             ready.action.host = host or ready.action.host
             ready.action.intent = intent or ready.action.intent or _default_intent(ready, client.user, agent)
             # Minted here, so that a call whose answer is lost can be asked about.
@@ -172,7 +170,8 @@ def _malformed(message: str, expected: str) -> MalformedJsonError:
     return MalformedJsonError.fix(message, expected)
 
 
-def _from_flags(types: dict[str, Any], tool: str, args: Sequence[str], expect: Sequence[str]) -> v1.Proposal:
+async def _from_flags(client: Client, tool: str, args: Sequence[str], expect: Sequence[str]) -> v1.Proposal:
+    types = await _argument_types(client, tool)
     arguments: dict[str, Any] = {}
     for pair in args:
         name, separator, text = pair.partition("=")

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from cmdop import v1
 
 EXIT_CODES: Final = """\
-Exit codes: 0 done; 2 usage or malformed call; 3 denied, rejected or expired; 4 held for approval; \
+Exit codes: 0 done; 2 usage or malformed call; 3 denied, rejected, expired or not to be confined; 4 held for approval; \
 5 ran and failed; 6 outcome unknown; 7 cannot reach the server."""
 
 
@@ -21,11 +21,11 @@ class ExitCode(IntEnum):
     USAGE = 2
     """The command line or the call is malformed."""
     DENIED = 3
-    """Policy denied it, a person rejected it, or nobody decided in time."""
+    """Policy denied it, a person rejected it, nobody decided in time, or the host cannot confine it."""
     HELD = 4
     """It waits for a person."""
     FAILED = 5
-    """It ran and failed, or the host could not run it."""
+    """It ran and failed, or the host failed before it ran."""
     UNKNOWN = 6
     """Nobody can tell whether it happened."""
     UNREACHABLE = 7
@@ -64,6 +64,9 @@ _SPECIAL: Final = {
     "APPROVAL_NOT_PENDING": ExitCode.USAGE,
     "PERMIT_INVALID": ExitCode.DENIED,
     "EFFECT_NOT_PERMITTED": ExitCode.DENIED,
+    # It was not run, because nothing here could hold it to what is permitted.
+    "PREVIEW_UNAVAILABLE": ExitCode.DENIED,
+    "DIRECT_UNAVAILABLE": ExitCode.DENIED,
     "OUTCOME_UNKNOWN": ExitCode.UNKNOWN,
     "FRAME_TOO_LARGE": ExitCode.USAGE,
     "INVALID_CONFIGURATION": ExitCode.USAGE,

@@ -169,7 +169,10 @@ def _error(grid: Table, error: Mapping[str, Any] | None) -> None:
 def _remedy_text(remedy: Mapping[str, Any]) -> str:
     fields: list[str] = []
     for name, value in remedy.items():
-        if name == "kind" or value in ("", []):
+        if name == "kind" or value in ("", [], False):
+            continue
+        if value is True:
+            fields.append(name.replace("_", " "))
             continue
         if isinstance(value, list):
             effects = cast("list[Document]", value)

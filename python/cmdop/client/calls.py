@@ -68,6 +68,8 @@ class Calls:
         Raises:
             MalformedCallError: It could not be taken; every fault is in `violations`.
             ServiceError: The server cannot be reached or takes no calls.
+            OutcomeUnknownError: The server went away after the call was sent; `message` has the key with
+                which proposing it again is safe.
         """
         actor = self._connection.actor
         if not intent and not actor.agent:
@@ -102,16 +104,21 @@ class Calls:
         """Sends it again, with jittered pauses, while the server is away. Its key makes that safe."""
         pause_s = 0.1
         give_up_at: float | None = None
+        lost: OutcomeUnknownError | None = None
         while True:
             try:
                 return await self._connection.unary("Calls/Propose", request, v1.Call)
-            except UnreachableError as error:
+            except (UnreachableError, OutcomeUnknownError) as error:
+                if isinstance(error, OutcomeUnknownError):
+                    if error.call_id:
+                        # The server's own word on a call that it has.
+                        raise
+                    # It was sent, and may have arrived: no later attempt takes that back.
+                    lost = error
                 now = anyio.current_time()
                 give_up_at = now + RECONNECT_S if give_up_at is None else give_up_at
                 if now + pause_s > give_up_at:
-                    if self._connection.was_answered:
-                        raise _lost(request.proposal.idempotency_key, error) from error
-                    raise
+                    raise (lost or error) from error
             await anyio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(pause_s * 2, 2.0)
 
@@ -257,15 +264,3 @@ def result_of(call: v1.Call) -> dict[str, Any]:
     """The tool's result as an object, of a call that did what it said. See `raise_for_outcome`."""
     result: dict[str, Any] = json.loads(raise_for_outcome(call).result.result_json or "{}")
     return result
-
-
-def _lost(key: str, error: UnreachableError) -> OutcomeUnknownError:
-    """The connection ended after the server could have taken the call. Its key makes asking again safe."""
-    message = (
-        f"the server went away, and nobody knows whether it took the call; propose it again with the same key "
-        f"`{key}`, which runs it at most once: {error.message}"
-    )
-    remedy = v1.Remedy(retry_after=v1.RetryAfter(ms=1000))
-    unknown = OutcomeUnknownError(message)
-    unknown.proto.remedy.CopyFrom(remedy)
-    return unknown

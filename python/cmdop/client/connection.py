@@ -22,14 +22,10 @@ class Connection:
         self.actor = actor
         """Who acts, unless a proposal says otherwise."""
         self.core: CoreClient | None = None
-        self.was_answered = False
-        """The server has answered once: what is sent from then on may have reached it, whatever is heard."""
 
     async def unary(self, method: str, request: Message, answer: type[M]) -> M:
         """Calls a unary method of `cmdop.v1`, such as `Calls/Get`."""
-        answered = await self._opened().unary(f"/cmdop.v1.{method}", request, answer)
-        self.was_answered = True
-        return answered
+        return await self._opened().unary(f"/cmdop.v1.{method}", request, answer)
 
     @asynccontextmanager
     async def stream(self, method: str, request: Message, item: type[M]) -> AsyncGenerator[Stream[M], None]:

@@ -29,13 +29,9 @@ class Previews:
             return await self._approvals.get(call.approval.approval_id)
         state = v1.CallState.Name(call.state).removeprefix("CALL_STATE_").replace("_", " ").lower()
         message = f"call {call_id} holds no preview: it is {state}; see `cmdop calls show {call_id}`"
-        proto = v1.Error(
-            reason=v1.Reason.REASON_APPROVAL_NOT_PENDING,
-            message=message,
-            remedy=v1.Remedy(stop=v1.Stop()),
-            call_id=call_id,
-        )
-        raise ApprovalNotPendingError(message, proto=proto)
+        error = ApprovalNotPendingError(message)
+        error.proto.call_id = call_id
+        raise error
 
     async def commit(self, call_id: str, *, digest: str = "", comment: str = "") -> v1.Call:
         """Approves exactly the diff of a call's preview, waits until it is applied, and returns the call.

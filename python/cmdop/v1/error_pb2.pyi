@@ -160,16 +160,18 @@ REASON_SPEC_FIELD_NUMBER: _ClassVar[int]
 reason_spec: _descriptor.FieldDescriptor
 
 class ReasonSpec(_message.Message):
-    __slots__ = ("grpc_code", "retry", "summary", "remedy")
+    __slots__ = ("grpc_code", "retry", "summary", "remedy", "mend")
     GRPC_CODE_FIELD_NUMBER: _ClassVar[int]
     RETRY_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     REMEDY_FIELD_NUMBER: _ClassVar[int]
+    MEND_FIELD_NUMBER: _ClassVar[int]
     grpc_code: int
     retry: RetryClass
     summary: str
     remedy: str
-    def __init__(self, grpc_code: _Optional[int] = ..., retry: _Optional[_Union[RetryClass, str]] = ..., summary: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
+    mend: str
+    def __init__(self, grpc_code: _Optional[int] = ..., retry: _Optional[_Union[RetryClass, str]] = ..., summary: _Optional[str] = ..., remedy: _Optional[str] = ..., mend: _Optional[str] = ...) -> None: ...
 
 class Remedy(_message.Message):
     __slots__ = ("fix_arguments", "narrow_effect", "declare_effect", "request_approval", "use_tool", "retry_after", "reconcile", "stop")
@@ -226,10 +228,12 @@ class UseTool(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class RetryAfter(_message.Message):
-    __slots__ = ("ms",)
+    __slots__ = ("ms", "new_key")
     MS_FIELD_NUMBER: _ClassVar[int]
+    NEW_KEY_FIELD_NUMBER: _ClassVar[int]
     ms: int
-    def __init__(self, ms: _Optional[int] = ...) -> None: ...
+    new_key: bool
+    def __init__(self, ms: _Optional[int] = ..., new_key: _Optional[bool] = ...) -> None: ...
 
 class Reconcile(_message.Message):
     __slots__ = ("call_id",)
@@ -238,8 +242,10 @@ class Reconcile(_message.Message):
     def __init__(self, call_id: _Optional[str] = ...) -> None: ...
 
 class Stop(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("why",)
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    why: str
+    def __init__(self, why: _Optional[str] = ...) -> None: ...
 
 class Violation(_message.Message):
     __slots__ = ("reason", "pointer", "expected", "found", "remedy")

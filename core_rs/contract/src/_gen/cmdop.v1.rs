@@ -485,6 +485,10 @@ pub struct ReasonSpec {
     /// Kind of remedy that usually comes with it, by its field name in Remedy.
     #[prost(string, tag = "4")]
     pub remedy: ::prost::alloc::string::String,
+    /// What to do in words, for remedies that say nothing better: what `fix_arguments` expects, and why there
+    /// is nothing to do where the remedy is `stop`.
+    #[prost(string, tag = "5")]
+    pub mend: ::prost::alloc::string::String,
 }
 /// What to do about an error, in a form that a machine can follow.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -525,10 +529,10 @@ pub struct FixArguments {
 /// Aim at less: an effect reaches what is forbidden.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NarrowEffect {
-    /// What was predicted and reaches too far, if the message does not name it.
+    /// What was predicted or observed and reaches too far.
     #[prost(string, tag = "1")]
     pub predicted: ::prost::alloc::string::String,
-    /// What may be declared instead: policy allows it. Empty if the host cannot say.
+    /// What may be declared instead: policy allows it. Empty if nothing near is known to be allowed.
     #[prost(string, tag = "2")]
     pub declared: ::prost::alloc::string::String,
 }
@@ -553,14 +557,21 @@ pub struct UseTool {
 pub struct RetryAfter {
     #[prost(uint64, tag = "1")]
     pub ms: u64,
+    /// The call is settled and its idempotency key spent: propose the action again under a new one.
+    #[prost(bool, tag = "2")]
+    pub new_key: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Reconcile {
     #[prost(string, tag = "1")]
     pub call_id: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Stop {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Stop {
+    /// Why nothing that the caller can do helps.
+    #[prost(string, tag = "1")]
+    pub why: ::prost::alloc::string::String,
+}
 /// One thing that is wrong with an action.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Violation {
@@ -623,7 +634,8 @@ pub enum RetryClass {
     AfterFix = 2,
     /// Propose the same call again later.
     AfterDelay = 3,
-    /// Propose again with the same idempotency key: it executes at most once.
+    /// Propose again with the same idempotency key: it executes at most once. A call that is settled
+    /// keeps its end under its key; then the remedy says `new_key`.
     SameKey = 4,
     /// Nobody knows whether it happened: find out before anything else.
     Reconcile = 5,

@@ -52,8 +52,9 @@ impl Violations {
 fn check_intent(intent: &str, limits: &Limits, found: &mut Violations) {
     let is_long = is_longer(intent, limits.intent_chars);
     if is_long || intent.trim().is_empty() {
-        let expected = format!("why this is done, in 1 to {} characters", limits.intent_chars);
-        let shown = if is_long { abridge::stand_in(intent) } else { String::new() };
+        let expected =
+            format!("why this is done, in 1 to {} characters; whoever approves it reads that", limits.intent_chars);
+        let shown = if is_long { abridge::stand_in(intent) } else { "nothing".to_owned() };
         found.add(Reason::InvalidAction, "/intent", &expected, &shown);
     }
 }

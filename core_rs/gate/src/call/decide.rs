@@ -170,8 +170,8 @@ impl Driver {
     }
 
     /// Ends a call that never got a permit. An undecided one fails its proposal, too.
-    async fn refuse(&mut self, mut error: v1::Error) -> Result<(), v1::Error> {
-        error.call_id.clone_from(&self.call.call_id);
+    async fn refuse(&mut self, error: v1::Error) -> Result<(), v1::Error> {
+        let error = error.ends(&self.call.call_id);
         let valid = !score::is_malformed(error.reason());
         let score = score::refused(valid);
         self.record(event::Kind::CallRefused(CallRefused { error: Some(error.clone()), score: Some(score) }))?;

@@ -305,10 +305,7 @@ impl Driver {
             side_effects: &side_effects,
             observation: observation.unwrap_or(&NOTHING),
         });
-        let mut error = error;
-        if let Some(error) = &mut error {
-            error.call_id.clone_from(&self.call.call_id);
-        }
+        let error = error.map(|error| error.ends(&self.call.call_id));
         let settled = CallSettled { outcome: outcome.into(), report, side_effects, score: Some(score), error };
         self.record(event::Kind::CallSettled(settled))?;
         self.flush().await

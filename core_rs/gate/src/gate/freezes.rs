@@ -66,8 +66,7 @@ impl Gate {
         found.into_result()?;
         if !by.agent.is_empty() {
             let message = format!("a person lifts a freeze; the agent `{}` does not", by.agent);
-            let stop = v1::remedy::Kind::Stop(v1::Stop {});
-            return Err(reason::error(Reason::NotPermitted, message).with(stop));
+            return Err(reason::error(Reason::NotPermitted, message).stop("only a person lifts a freeze"));
         }
         if by.user.is_empty() {
             return Err(missing("/by/user", "who lifts it"));

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use cmdop_contract::reason;
-use cmdop_contract::v1::{self, PolicyReloaded, PolicySet, PolicyStatus, Reason, Stop, event, remedy};
+use cmdop_contract::v1::{self, PolicyReloaded, PolicySet, PolicyStatus, Reason, event};
 use cmdop_policy::engine::Engine;
 use parking_lot::RwLock;
 
@@ -103,5 +103,5 @@ impl Gate {
 }
 
 fn broken(message: String) -> v1::Error {
-    reason::error(Reason::InvalidConfiguration, message).with(remedy::Kind::Stop(Stop {}))
+    reason::error(Reason::InvalidConfiguration, message).stop("the policy files must be mended by who keeps them")
 }

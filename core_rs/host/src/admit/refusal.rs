@@ -26,7 +26,10 @@ pub(super) fn not_valid(why: &str) -> Error {
 }
 
 pub(super) fn preview_lost(why: &str) -> Error {
-    Error::later(Reason::PreviewLost, format!("{why}; nothing was applied, so propose the call again"))
+    Error::later(
+        Reason::PreviewLost,
+        format!("{why}; nothing was applied: propose it again under a new key, this one is spent"),
+    )
 }
 
 pub(super) fn bad_key(length: usize) -> Error {

@@ -71,7 +71,7 @@ impl Terminal {
             // Its guard is gone, and nobody knows whether it ran.
             Err(error) => return Ok((broken(admitted, &error.to_string()), false)),
         };
-        let result = result(&finished);
+        let result = result(&finished, &masked);
         // Nothing changes meanwhile: who may stay is stopped.
         let mut observation = blocking(move || before.compare()).await.unwrap_or_else(|error| unseen(&error));
         let is_unchanged = observation.effects.is_empty() && observation.unobserved.is_empty();

@@ -92,8 +92,14 @@ impl Layers {
     /// # Errors
     /// `PREVIEW_LOST`.
     pub(super) fn meta(&self, call_id: &str) -> Result<Meta, Error> {
-        let lost =
-            |why: String| Error::later(Reason::PreviewLost, format!("the preview is gone: {why}; nothing was applied"));
+        let lost = |why: String| {
+            Error::later(
+                Reason::PreviewLost,
+                format!(
+                    "the preview is gone: {why}; nothing was applied: propose it again under a new key, this one is spent"
+                ),
+            )
+        };
         let bytes = fs::read(self.path(call_id).join("meta")).map_err(|error| lost(error.to_string()))?;
         let meta = Meta::decode(bytes.as_slice()).map_err(|error| lost(error.to_string()))?;
         if meta.call_id == call_id { Ok(meta) } else { Err(lost("it belongs to another call".to_owned())) }

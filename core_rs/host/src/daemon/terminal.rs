@@ -233,7 +233,7 @@ async fn hold(
     masked: Arc<Masked>,
     beside: Beside,
 ) -> Result<Report, Error> {
-    let result = result(finished);
+    let result = result(finished, &masked);
     let is_ok = result.ok;
     if let Some(ended) = would_leave(admitted, finished).filter(|_| is_ok) {
         return Err(ended);
@@ -323,7 +323,7 @@ async fn measured<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
 }
 
 /// The tool's result by how the command ended.
-pub(super) fn result(finished: &Finished) -> ToolResult {
+pub(super) fn result(finished: &Finished, masked: &Masked) -> ToolResult {
     let (exit_code, signal, limit) = match finished.end {
         End::Exited(code) => (Some(code), None, None),
         End::Signalled(signal) => (None, Some(signal), None),
@@ -347,7 +347,10 @@ pub(super) fn result(finished: &Finished) -> ToolResult {
         "timed_out": finished.end == End::Limited(Limit::Time),
         "usage": usage,
     });
-    let error = why_failed(finished);
+    let error = why_failed(finished).map(|error| match error.reason() {
+        Reason::CommandFailed => masked.explain(error, &[&finished.stderr.text(), &finished.stdout.text()]),
+        _ => error,
+    });
     ToolResult {
         ok: error.is_none(),
         result_json: told.to_string(),
@@ -384,7 +387,14 @@ fn why_failed(finished: &Finished) -> Option<v1::Error> {
         }
         End::Cancelled => (Reason::Cancelled, "the command was cancelled and killed with its descendants".to_owned()),
     };
-    Some(reason::error(reason, message))
+    let error = reason::error(reason, message);
+    Some(match reason {
+        Reason::CommandFailed => error.fix_arguments(
+            "/arguments",
+            "a command that ends with exit code 0 here; `result` has what this one printed",
+        ),
+        _ => error,
+    })
 }
 
 /// A limit in the words of the result.

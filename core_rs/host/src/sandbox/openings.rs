@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use cmdop_contract::effect::Effect;
 use cmdop_contract::path::{PathPattern, escape, is_beneath};
+use cmdop_contract::reason;
 use cmdop_contract::target::Target;
 use cmdop_contract::v1::{EffectKind, PermittedEffect, Reason};
 use rustix::fs::OFlags;
@@ -244,7 +245,7 @@ fn through_link(place: &[u8]) -> Error {
 /// `DIRECT_UNAVAILABLE`: nothing ran, and a preview can do what direct mode cannot.
 pub(crate) fn unavailable(why: &str) -> Error {
     let message = format!("the command cannot run confined to its permit: {why}; nothing ran");
-    Error::use_tool(Reason::DirectUnavailable, message, "terminal.exec")
+    Error::Typed(Box::new(reason::error(Reason::DirectUnavailable, message)))
 }
 
 fn too_many(directory: &[u8]) -> Error {

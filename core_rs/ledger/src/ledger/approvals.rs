@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cmdop_contract::reason;
 use cmdop_contract::v1::{
     Approval, ApprovalDecided, ApprovalDecision, ApprovalStatus, ApprovalSubject, ApprovalVerdict, CallHeld,
     DecideApprovalRequest, Event, Observation, Proposal, Reason, event::Kind,
@@ -128,7 +129,8 @@ impl Ledger {
                 "you decided on the digest `{}`, but it is `{}`: look at it again",
                 request.digest, approval.digest
             );
-            return Err(Error::typed(Reason::ApprovalVoid, message));
+            let error = reason::error(Reason::ApprovalVoid, message).fix_arguments("/digest", &approval.digest);
+            return Err(Error::Typed(Box::new(error)));
         }
         let requester = approval.requester.clone().unwrap_or_default();
         if !requester.agent.is_empty() && requester.agent == request.approver {

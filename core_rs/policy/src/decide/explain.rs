@@ -2,7 +2,7 @@
 
 use cmdop_contract::effect::{Class as EffectClass, class, kind_name};
 use cmdop_contract::reason;
-use cmdop_contract::v1::{Error, ExpectedEffect, PolicyRef, Prediction, Reason, Stage, Stop, remedy};
+use cmdop_contract::v1::{Error, ExpectedEffect, PolicyRef, Prediction, Reason, Stage};
 
 use super::Facts;
 use super::assess::{Finding, policies};
@@ -44,7 +44,7 @@ pub(super) fn forbidden(findings: &[&Finding], facts: &Facts<'_>, nearest: Optio
         return reason::error(reason, said).policies(policies);
     }
     let message = format!("{said}{}", workspaces(findings, facts));
-    narrow(reason::error(reason, message).policies(policies), nearest)
+    narrow(reason::error(reason, message).policies(policies), findings, nearest)
 }
 
 /// Why what these policies forbid is refused.
@@ -64,7 +64,7 @@ pub(super) fn not_permitted(findings: &[&Finding], facts: &Facts<'_>, nearest: O
         texts(findings),
         workspaces(findings, facts)
     );
-    narrow(reason::error(Reason::NotPermitted, message), nearest)
+    narrow(reason::error(Reason::NotPermitted, message), findings, nearest)
 }
 
 /// Where changes are possible, said with every refused change of a file.
@@ -79,11 +79,11 @@ fn workspaces(findings: &[&Finding], facts: &Facts<'_>) -> String {
     }
 }
 
-/// What would be allowed instead; nothing is near if nothing would.
-fn narrow(error: Error, nearest: Option<&str>) -> Error {
+/// What reaches too far and what would be allowed instead; nothing is near if nothing would.
+fn narrow(error: Error, findings: &[&Finding], nearest: Option<&str>) -> Error {
     match nearest {
-        Some(nearest) => error.narrow_effect("", nearest),
-        None => error.with(remedy::Kind::Stop(Stop {})),
+        Some(nearest) => error.narrow_effect(&texts(findings), nearest),
+        None => error.stop(&format!("policy allows nothing near {}", texts(findings))),
     }
 }
 

@@ -33,7 +33,10 @@ pub(super) fn decide(
     if observation.truncated {
         let message =
             "the preview showed more effects than can be listed, so nobody can decide on them; do it in smaller steps";
-        return refuse(reason::error(Reason::UnsupportedChange, message).narrow_effect("", ""));
+        return refuse(
+            reason::error(Reason::UnsupportedChange, message)
+                .fix_arguments("/arguments", "an action that changes less at once"),
+        );
     }
     let found = match Assessment::of(engine, validated, prediction, observation.effects.len(), facts) {
         Ok(found) => found,
