@@ -2,8 +2,9 @@
 //!
 //! Cost grows with what changed. A file that was touched but is as before is no effect.
 
+mod aliases;
+mod attributes;
 mod handle;
-mod orphan;
 mod pairs;
 mod upper;
 
@@ -21,15 +22,13 @@ use cmdop_contract::v1::{EffectKind, FileChange, FileState, Observation, Observe
 use crate::Error;
 use crate::journal::MAX_BYTES;
 use crate::journal::attributes::Attributes;
-use crate::journal::look;
 use crate::journal::stamp::{Extent, Standing};
 use crate::native::beneath::Root;
-use crate::native::measure::Stamp;
 use crate::notable;
 use crate::sandbox::{Layer, is_mask};
-use handle::{Handle, origin};
+use handle::{Handle, handle_of, origin};
 use pairs::Names;
-use upper::{difference, foreign_attributes, is_opaque, looked, redirect, shallow, state};
+use upper::{difference, is_opaque, looked, redirect, shallow, state};
 
 /// Effects that are listed; a layer with more is never committed.
 const MAX_EFFECTS: usize = 100_000;
@@ -97,6 +96,7 @@ pub struct Difference {
 /// If something cannot be read: then nothing is known, and nothing is committed.
 pub fn measure(layer: &Layer) -> Result<Difference, Error> {
     let mut walk = Walk::new(layer)?;
+    let mut orphans = Vec::new();
     for cover in layer.covers().iter().filter(|cover| !cover.upper.is_empty()) {
         let upper = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.upper));
         let lower = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.path));
@@ -111,15 +111,17 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
         }
         let is_there = top.is_some();
         walk.top.clone_from(&lower);
+        walk.layer.clone_from(&upper);
+        let work = Path::new(std::ffi::OsStr::from_bytes(&cover.work));
+        walk.has_index = aliases::index(work).is_dir();
+        walk.is_unindexed |= !walk.has_index;
         walk.find_moved(&upper, &lower, &lower)?;
         walk.directory(&upper, &lower, is_there.then_some(&*lower), false)?;
         if is_there {
             walk.times(&upper, &lower, &lower)?;
         }
-        if orphan::count(Path::new(std::ffi::OsStr::from_bytes(&cover.work)))? > 0 {
-            let place = lower.display();
-            walk.unsupported
-                .push(format!("{place}: a file changed by one of its names that is gone since (hard links)"));
+        if walk.has_index {
+            orphans.extend(aliases::orphans(work, &upper, &lower)?);
         }
         // The top itself: its mode may change, too.
         if !cover.is_foreign {
@@ -131,6 +133,7 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
             )?;
         }
     }
+    walk.alias(orphans)?;
     walk.pair()?;
     walk.link()?;
     if walk.begun_ns.is_none() {
@@ -145,8 +148,13 @@ struct Walk {
     masked: BTreeSet<PathBuf>,
     /// When the layer was laid out.
     begun_ns: Option<i64>,
-    /// The mount that is measured.
+    /// The mount that is measured, and the layer over it.
     top: PathBuf,
+    layer: PathBuf,
+    /// The overlay kept names of one file together.
+    has_index: bool,
+    /// Some layer did not.
+    is_unindexed: bool,
     /// What changed on the machine since then.
     conflicts: RefCell<BTreeSet<Vec<u8>>>,
     effects: Vec<ObservedEffect>,
@@ -164,6 +172,8 @@ struct Walk {
     moved_here: BTreeMap<PathBuf, PathBuf>,
     /// What is no longer where it was.
     gone: Vec<PathBuf>,
+    /// Names of the machine, of files with several, at which the layer has something.
+    copied: Vec<PathBuf>,
     /// New files that were copied up from the machine: place, layer's own, and which file it was.
     arrived: Vec<(PathBuf, PathBuf, Handle)>,
 }
@@ -176,6 +186,9 @@ impl Walk {
             masked: layer.masked().iter().map(place).collect(),
             begun_ns: layer.begun_ns(),
             top: PathBuf::new(),
+            layer: PathBuf::new(),
+            has_index: false,
+            is_unindexed: false,
             conflicts: RefCell::default(),
             effects: Vec::new(),
             changes: Vec::new(),
@@ -187,6 +200,7 @@ impl Walk {
             moved: BTreeSet::new(),
             moved_here: BTreeMap::new(),
             gone: Vec::new(),
+            copied: Vec::new(),
             arrived: Vec::new(),
         })
     }
@@ -248,20 +262,30 @@ impl Walk {
         }
         // What is elsewhere now is not what stands here.
         let found = found.filter(|(was, _)| !self.moved.contains(*was));
-        let before = found.as_ref().map(|(_, before)| before);
         if after.file_type().is_char_device() || after.file_type().is_block_device() {
             self.unsupported.push(format!("{}: a device node", place.display()));
         }
-        let is_linked = before.is_some_and(|before| !before.is_dir() && before.nlink() > 1);
-        if !after.is_dir() && is_linked {
-            self.unsupported.push(format!("{}: a file with several names (hard links)", place.display()));
-        } else if !after.is_dir() && after.nlink() > 1 {
+        let linked = found.as_ref().filter(|(_, before)| !after.is_dir() && !before.is_dir() && before.nlink() > 1);
+        // One that replaced a name of several is no change of that file: it goes from there, and another comes.
+        let mut is_another = false;
+        if let Some((was, _)) = linked {
+            if self.has_index {
+                is_another = origin(upper)?.is_none_or(|of| handle_of(was).is_none_or(|there| there != of));
+                self.copied.push(was.to_path_buf());
+            } else {
+                self.unsupported.push(format!("{}: a file with several names (hard links)", place.display()));
+            }
+        }
+        if !after.is_dir() && after.nlink() > 1 && (linked.is_none() || self.has_index) {
             let names = self.links.entry((after.dev(), after.ino())).or_default();
             names.nlink = after.nlink();
-            names.places.push((place.to_owned(), found.as_ref().map(|(was, _)| was.to_path_buf())));
+            names.upper = upper.to_owned();
+            (names.layer, names.top) = (self.layer.clone(), self.top.clone());
+            let was = found.as_ref().filter(|_| !is_another).map(|(was, _)| was.to_path_buf());
+            names.places.push((place.to_owned(), was));
         }
         match &found {
-            Some((was, before)) if before.file_type() == after.file_type() => {
+            Some((was, before)) if before.file_type() == after.file_type() && !is_another => {
                 // One that came back to where it was shows what it is.
                 let is_instead = is_instead && redirect(upper)?.is_none();
                 return self.changed(upper, after, place, was, before, is_instead);
@@ -374,65 +398,6 @@ impl Walk {
             self.conflicts.borrow_mut().insert(place.as_os_str().as_bytes().to_vec());
         }
         Ok(standing)
-    }
-
-    /// The times of a directory before and after.
-    fn times(&mut self, upper: &Path, place: &Path, was: &Path) -> Result<(), Error> {
-        let path = place.as_os_str().as_bytes().to_vec();
-        let path_before = was.as_os_str().as_bytes().to_vec();
-        let held = self.root.open(&path_before, rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY)?;
-        self.changes.push(Change {
-            path_before,
-            path,
-            from: upper.as_os_str().as_bytes().to_vec(),
-            kind: Kind::Times.into(),
-            before: Some(Attributes::times_of(&Stamp::of(held)?)),
-            ..Change::default()
-        });
-        Ok(())
-    }
-
-    /// Mode and owner of what is otherwise as before.
-    fn attributes(&mut self, upper: &Path, after: &fs::Metadata, place: &Path, was: &Path) -> Result<(), Error> {
-        let Some(before) = looked(was)? else { return Ok(()) };
-        // The top of a layer is the root itself only if nothing has a name for it.
-        if self.attribute_effects(upper, after, place, was, &before, false)? {
-            if place == Path::new("/") {
-                self.unsupported.push("/: mode or owner of the root itself".to_owned());
-                return Ok(());
-            }
-            self.step(Kind::Attributes, place, Some(was), upper)?;
-        }
-        Ok(())
-    }
-
-    /// True if there are any. Of what is modified anyhow that is not said again.
-    fn attribute_effects(
-        &mut self,
-        upper: &Path,
-        after: &fs::Metadata,
-        place: &Path,
-        was: &Path,
-        before: &fs::Metadata,
-        is_modified: bool,
-    ) -> Result<bool, Error> {
-        let state = |path: &Path, metadata: &fs::Metadata| -> Result<FileState, Error> {
-            Ok(FileState { xattrs: foreign_attributes(path)?, ..shallow(metadata) })
-        };
-        let (old, new) = (state(was, before)?, state(upper, after)?);
-        let access = look::access_xattrs(&old) != look::access_xattrs(&new);
-        let content = look::other_xattrs(&old) != look::other_xattrs(&new) && !is_modified;
-        let mode = old.mode != new.mode && !after.is_symlink();
-        let owner = (old.uid, old.gid) != (new.uid, new.gid);
-        let change = || FileChange { before: Some(old.clone()), after: Some(new.clone()), ..FileChange::default() };
-        for (kind, is_met) in
-            [(EffectKind::FileModify, content), (EffectKind::FileChmod, mode || access), (EffectKind::FileChown, owner)]
-        {
-            if is_met {
-                self.note(kind, place, 1, 0, change());
-            }
-        }
-        Ok(mode || owner || access || content)
     }
 
     fn note(&mut self, kind: EffectKind, place: &Path, count: u64, bytes: u64, change: FileChange) {

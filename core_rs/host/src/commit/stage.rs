@@ -22,7 +22,7 @@ const BULK: usize = 16;
 
 /// Stages one layer.
 pub(super) struct Stager {
-    /// What is staged of an inode with several names, by the layer's device and inode.
+    /// What is staged of each inode of the layer, by its device and inode: other names of it are further names.
     links: HashMap<(u64, u64), PathBuf>,
     /// Directories, parents first, whose times move until everything is in them. They are held open,
     /// because their own mode may keep them from being opened again.
@@ -60,7 +60,7 @@ impl Stager {
         }
         let metadata = from.symlink_metadata().map_err(doing())?;
         let inode = (metadata.dev(), metadata.ino());
-        if !metadata.is_dir() && metadata.nlink() > 1 {
+        if !metadata.is_dir() {
             if let Some(first) = self.links.get(&inode) {
                 return fs::hard_link(first, to).map_err(doing());
             }

@@ -18,8 +18,13 @@ use crate::journal::stamp::Extent;
 #[derive(Default)]
 pub(super) struct Names {
     pub(super) nlink: u64,
-    /// Each with where on the machine that was before; none of what is new.
+    /// Each with what of the machine is there.
     pub(super) places: Vec<(PathBuf, Option<PathBuf>)>,
+    /// One of them as it lies in the layer.
+    pub(super) upper: PathBuf,
+    /// The layer, and the mount that it covers.
+    pub(super) layer: PathBuf,
+    pub(super) top: PathBuf,
 }
 
 impl Walk {
@@ -94,12 +99,10 @@ impl Walk {
                 continue;
             }
             gone.retain(|path| *path != from);
-            let target = escape(place.as_os_str().as_bytes());
-            // What stood there before may have gone elsewhere, which is said of the same path.
-            self.effects.retain(|effect| effect.target != target || effect.kind() != EffectKind::FileCreate);
-            self.changes.retain(|change| change.path != place.as_os_str().as_bytes() || change.kind() != Kind::Place);
-            self.note_rename(&place, &from, &old, &new, 1);
-            self.push_rename(&place, &from)?;
+            self.renamed_file(&place, &from, &old, &new)?;
+        }
+        if self.is_unindexed {
+            self.doubt_gone(&gone)?;
         }
         let renamed: Vec<PathBuf> = self.changes.iter().filter(|it| it.kind() == Kind::Rename).map(from_of).collect();
         for path in gone {
@@ -110,6 +113,22 @@ impl Walk {
             self.deleted(&path)?;
         }
         Ok(())
+    }
+
+    /// What came to a place is what was at another.
+    pub(super) fn renamed_file(
+        &mut self,
+        place: &Path,
+        from: &Path,
+        old: &FileState,
+        new: &FileState,
+    ) -> Result<(), Error> {
+        let target = escape(place.as_os_str().as_bytes());
+        // What stood there before may have gone elsewhere, which is said of the same path.
+        self.effects.retain(|effect| effect.target != target || effect.kind() != EffectKind::FileCreate);
+        self.changes.retain(|change| change.path != place.as_os_str().as_bytes() || change.kind() != Kind::Place);
+        self.note_rename(place, from, old, new, 1);
+        self.push_rename(place, from)
     }
 
     /// Gives new names of one file one inode again, or refuses what cannot be told for certain.

@@ -70,25 +70,33 @@ pub fn plant(tree: &Path, seed: u64) {
             _ => Ok(()),
         };
     }
+    for _ in 0..if seed.is_multiple_of(LINKED_SHARE) { 8 } else { 0 } {
+        let _ = fs::hard_link(tree.join(there(random, tree)), tree.join(path(random)));
+    }
 }
+
+/// Of so many programs one is mostly about files with several names.
+const LINKED_SHARE: u64 = 3;
 
 /// Everything that a program says.
 pub fn run(seed: u64) -> String {
     let random = &mut Random(seed);
+    let is_linked = seed.is_multiple_of(LINKED_SHARE);
     let mut said = String::new();
     for _ in 0..1 + random.below(20) {
-        writeln!(said, "{}", operate(random)).expect("text");
+        writeln!(said, "{}", operate(random, is_linked)).expect("text");
     }
     said
 }
 
 /// One operation in the working directory.
-fn operate(random: &mut Random) -> String {
+fn operate(random: &mut Random, is_linked: bool) -> String {
     let mut place = || if random.below(3) == 0 { path(random) } else { there(random, Path::new("")) };
     let (one, two) = (place(), place());
     // A name that is free is as often wanted as one that is taken.
     let two = if random.below(2) == 0 { two.with_file_name(name(random)) } else { two };
     let (what, done) = match random.below(32) {
+        0..=5 if is_linked => ("link", quiet(fs::hard_link(&one, &two))),
         0..=8 => contents(random, &one),
         9..=17 => names(random, &one, &two),
         18..=22 => goings(random, &one, &two),

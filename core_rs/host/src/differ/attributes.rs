@@ -1,0 +1,81 @@
+//! Times, mode, owner and extended attributes of what is otherwise as before.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use cmdop_contract::v1::{EffectKind, FileChange, FileState};
+
+use super::upper::{foreign_attributes, looked, shallow};
+use super::{Change, Kind, Walk};
+use crate::Error;
+use crate::journal::attributes::Attributes;
+use crate::journal::look;
+use crate::native::measure::Stamp;
+
+impl Walk {
+    /// The times of a directory before and after.
+    pub(super) fn times(&mut self, upper: &Path, place: &Path, was: &Path) -> Result<(), Error> {
+        let path = place.as_os_str().as_bytes().to_vec();
+        let path_before = was.as_os_str().as_bytes().to_vec();
+        let held = self.root.open(&path_before, rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY)?;
+        self.changes.push(Change {
+            path_before,
+            path,
+            from: upper.as_os_str().as_bytes().to_vec(),
+            kind: Kind::Times.into(),
+            before: Some(Attributes::times_of(&Stamp::of(held)?)),
+            ..Change::default()
+        });
+        Ok(())
+    }
+
+    /// Mode and owner of what is otherwise as before.
+    pub(super) fn attributes(
+        &mut self,
+        upper: &Path,
+        after: &fs::Metadata,
+        place: &Path,
+        was: &Path,
+    ) -> Result<(), Error> {
+        let Some(before) = looked(was)? else { return Ok(()) };
+        // The top of a layer is the root itself only if nothing has a name for it.
+        if self.attribute_effects(upper, after, place, was, &before, false)? {
+            if place == Path::new("/") {
+                self.unsupported.push("/: mode or owner of the root itself".to_owned());
+                return Ok(());
+            }
+            self.step(Kind::Attributes, place, Some(was), upper)?;
+        }
+        Ok(())
+    }
+
+    /// True if there are any. Of what is modified anyhow that is not said again.
+    pub(super) fn attribute_effects(
+        &mut self,
+        upper: &Path,
+        after: &fs::Metadata,
+        place: &Path,
+        was: &Path,
+        before: &fs::Metadata,
+        is_modified: bool,
+    ) -> Result<bool, Error> {
+        let state = |path: &Path, metadata: &fs::Metadata| -> Result<FileState, Error> {
+            Ok(FileState { xattrs: foreign_attributes(path)?, ..shallow(metadata) })
+        };
+        let (old, new) = (state(was, before)?, state(upper, after)?);
+        let access = look::access_xattrs(&old) != look::access_xattrs(&new);
+        let content = look::other_xattrs(&old) != look::other_xattrs(&new) && !is_modified;
+        let mode = old.mode != new.mode && !after.is_symlink();
+        let owner = (old.uid, old.gid) != (new.uid, new.gid);
+        let change = || FileChange { before: Some(old.clone()), after: Some(new.clone()), ..FileChange::default() };
+        for (kind, is_met) in
+            [(EffectKind::FileModify, content), (EffectKind::FileChmod, mode || access), (EffectKind::FileChown, owner)]
+        {
+            if is_met {
+                self.note(kind, place, 1, 0, change());
+            }
+        }
+        Ok(mode || owner || access || content)
+    }
+}
