@@ -148,7 +148,7 @@ fn losses_of(kind: &Kind, maker: &str, directory: &Path, losses: u64, seed: u64)
     fs::File::create(&blank).and_then(|file| file.set_len(kind.disk_mb << 20)).expect("a disk");
     run(Command::new(maker).arg("-q").args((kind.name == "ext4").then_some("-F")).arg(&blank));
     let random = &mut Random(seed);
-    let (mut calls, mut ends) = (None, BTreeMap::<Ended, u64>::new());
+    let (mut calls, mut ends) = (None::<u64>, BTreeMap::<Ended, u64>::new());
     for round in 0..=losses {
         let file = directory.join(format!("{}-{round}", kind.name));
         let disk = Disk { kind, file, place: directory.join("place") };
