@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 ROOMS := agent client document errors policy testing trace
 LIBDIR = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
 
-.PHONY: build demo bench bench-starts format lint types test test-rust test-python docs programs kills faults regenerate clean
+.PHONY: build demo bench bench-starts bench-diff format lint types test test-rust test-python docs programs kills faults regenerate clean
 
 $(VENV)/made: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -78,6 +78,11 @@ bench: build
 bench-starts: build
 	cargo build --release -p cmdop-bench
 	$(BIN)/python bench/starts.py $(ARGUMENTS)
+
+# What it costs to measure, commit and undo what a command changed.
+bench-diff: build
+	cargo build --release -p cmdop-bench
+	$(BIN)/python bench/diff.py $(ARGUMENTS)
 
 # Writes everything that derives from proto/.
 regenerate: $(VENV)/made

@@ -15,7 +15,7 @@ use cmdop_host::sandbox::Layer;
 use cmdop_host::{Admitted, Spawner};
 use ed25519_dalek::{Signer, SigningKey};
 use prost::Message;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
@@ -52,17 +52,18 @@ pub(crate) fn run(kind: &str, dir: &str, seconds: f64) -> Fallible<()> {
     Ok(())
 }
 
-struct Bench {
-    dir: PathBuf,
+/// A host's ledger, and a tree to change.
+pub(crate) struct Bench {
+    pub(crate) dir: PathBuf,
     /// Where the command may change everything.
-    tree: PathBuf,
+    pub(crate) tree: PathBuf,
     spawner: Spawner,
-    keys: Keys,
+    pub(crate) keys: Keys,
     key: SigningKey,
 }
 
 impl Bench {
-    fn lay_out(dir: &Path, spawner: Spawner) -> Fallible<Self> {
+    pub(crate) fn lay_out(dir: &Path, spawner: Spawner) -> Fallible<Self> {
         let dir = tempfile::Builder::new().prefix("exec-").tempdir_in(dir)?.keep();
         let tree = dir.join("tree");
         fs::create_dir(&tree)?;
@@ -143,7 +144,7 @@ impl Bench {
     }
 
     /// An empty directory for a view.
-    fn fresh(&self) -> Fallible<PathBuf> {
+    pub(crate) fn fresh(&self) -> Fallible<PathBuf> {
         let dir = self.dir.join("view");
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
@@ -152,7 +153,7 @@ impl Bench {
         Ok(dir)
     }
 
-    fn fill(&self, files: usize) -> Fallible<()> {
+    pub(crate) fn fill(&self, files: usize) -> Fallible<()> {
         for at in 0..files {
             let place = self.tree.join((at / 100).to_string());
             if at % 100 == 0 && !place.exists() {
@@ -171,13 +172,18 @@ impl Bench {
     }
 
     async fn admit(&self, stage: Stage) -> Fallible<Admitted> {
-        let action = Action { tool: "terminal.exec".into(), host: HOST.into(), ..Action::default() };
-        let action = Action { arguments_json: json!({"command": LINE}).to_string(), ..action };
+        self.admitted(&self.permit("terminal.exec", &json!({"command": LINE}), stage)).await
+    }
+
+    /// A permit for changes anywhere in the tree.
+    pub(crate) fn permit(&self, tool: &str, arguments: &Value, stage: Stage) -> Permit {
+        let action = Action { tool: tool.into(), host: HOST.into(), ..Action::default() };
+        let action = Action { arguments_json: arguments.to_string(), ..action };
         let now = cmdop_ledger::now();
         let target = format!("{}/**", self.tree.display());
         let effect = |kind: EffectKind| PermittedEffect { kind: kind.into(), target: target.clone(), max_count: None };
         let id = now.to_string();
-        let permit = Permit {
+        Permit {
             permit_id: id.clone(),
             call_id: id.clone(),
             attempt: 1,
@@ -191,7 +197,10 @@ impl Bench {
             expires_at: now + 60_000_000_000,
             effects: [EffectKind::FileCreate, EffectKind::FileModify].map(effect).into(),
             ..Permit::default()
-        };
+        }
+    }
+
+    pub(crate) async fn admitted(&self, permit: &Permit) -> Fallible<Admitted> {
         let permit = permit.encode_to_vec();
         let signature = self.key.sign(&[b"cmdop.permit.v1\0", &permit[..]].concat()).to_bytes().to_vec();
         let key_id = Sha256::digest(self.key.verifying_key().to_bytes())[..8].to_vec();

@@ -3,6 +3,7 @@
 //! `bench/run.py` starts them, each in a process of its own, and compares them. Every command prints
 //! one line of JSON when it is done, or its address when it serves.
 
+mod change;
 mod contracts;
 mod exec;
 mod floor;
@@ -23,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub(crate) type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const USAGE: &str = "cmdop-bench serve DIR | host ADDRESS | echo | load KIND ADDRESS SESSIONS SECONDS \
-                     | fdatasync DIR SECONDS | exec KIND DIR SECONDS | log DIR PRODUCERS SECONDS | micro SECONDS";
+                     | fdatasync DIR SECONDS | exec KIND DIR SECONDS | change DIR FILES CHANGED | log DIR PRODUCERS SECONDS | micro SECONDS";
 
 fn main() -> Fallible<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -37,6 +38,7 @@ fn main() -> Fallible<()> {
             client()?.block_on(load.run(kind))
         }
         ["exec", kind, dir, seconds] => exec::run(kind, dir, seconds.parse()?),
+        ["change", dir, files, changed] => change::run(dir, files.parse()?, changed.parse()?),
         ["fdatasync", dir, seconds] => floor::fdatasync(dir, seconds.parse()?),
         ["log", dir, producers, seconds] => server()?.block_on(floor::log(dir, producers.parse()?, seconds.parse()?)),
         ["micro", seconds] => micro::run(seconds.parse()?),

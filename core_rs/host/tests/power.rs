@@ -107,38 +107,68 @@ fn is_in_order(trial: &Trial, mut process: Supervised) {
 }
 
 /// Nothing but what is asked for reaches the disk: the file system writes nothing by itself so soon.
-const LATE: &str = "loop,commit=600";
-const DISK_BYTES: u64 = 24 << 20;
+struct Kind {
+    name: &'static str,
+    /// The least that it can be made on.
+    disk_mb: u64,
+    options: &'static str,
+}
+
+const KINDS: &[Kind] = &[
+    Kind { name: "ext4", disk_mb: 24, options: "loop,commit=600" },
+    Kind { name: "xfs", disk_mb: 320, options: "loop,nouuid" },
+    Kind { name: "btrfs", disk_mb: 128, options: "loop,commit=600" },
+];
 
 /// A file system with the file that is its disk.
-struct Disk {
+struct Disk<'a> {
+    kind: &'a Kind,
     file: PathBuf,
     place: PathBuf,
 }
 
 fn power_goes(directory: &Path) {
-    let (losses, seed) = (setting("CMDOP_LOSSES", 24), setting("CMDOP_SEED", u64::from(std::process::id())));
+    let (losses, seed) = (setting("CMDOP_LOSSES", 12), setting("CMDOP_SEED", u64::from(std::process::id())));
     println!("CMDOP_SEED={seed}");
     cases::in_memory(directory);
-    let blank = directory.join("blank");
-    fs::File::create(&blank).and_then(|file| file.set_len(DISK_BYTES)).expect("a disk");
-    run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&blank));
+    for kind in KINDS {
+        let maker = format!("mkfs.{}", kind.name);
+        let is_installed = Command::new("which").arg(&maker).output().is_ok_and(|found| found.status.success());
+        // The file system that every Linux has must be there.
+        if is_installed || kind.name == "ext4" {
+            losses_of(kind, &maker, directory, losses, seed);
+        } else {
+            println!("{} is left out: {maker} is not installed", kind.name);
+        }
+    }
+}
+
+fn losses_of(kind: &Kind, maker: &str, directory: &Path, losses: u64, seed: u64) {
+    let blank = directory.join(kind.name);
+    fs::File::create(&blank).and_then(|file| file.set_len(kind.disk_mb << 20)).expect("a disk");
+    run(Command::new(maker).arg("-q").args((kind.name == "ext4").then_some("-F")).arg(&blank));
     let random = &mut Random(seed);
-    let (mut calls, mut ends) = (None, BTreeMap::<Ended, u64>::new());
+    let (mut calls, mut ends) = (None::<u64>, BTreeMap::<Ended, u64>::new());
     for round in 0..=losses {
-        let disk = Disk { file: directory.join(format!("disk{round}")), place: directory.join("place") };
-        fs::copy(&blank, &disk.file).expect("copy");
-        // The first is not cut short, but its power goes, too.
-        let at = calls.map_or(u64::MAX, |calls| random.below(calls));
-        let (made, end) = loss(&disk, at, &format!("CMDOP_SEED={seed}, round {round}, before call {at}"));
+        let file = directory.join(format!("{}-{round}", kind.name));
+        let disk = Disk { kind, file, place: directory.join("place") };
+        copy(&blank, &disk.file);
+        // The first is not cut short, but its power goes, too; the others are cut one after the other.
+        let at = calls.map_or(u64::MAX, |calls| {
+            let from = calls * (round - 1) / losses;
+            from + random.below((calls / losses).max(1))
+        });
+        let context = format!("CMDOP_SEED={seed}, {}, round {round}, before call {at}", kind.name);
+        let (made, end) = loss(&disk, at, &context);
         calls = calls.or(Some(made));
         *ends.entry(end).or_default() += 1;
     }
-    println!("{losses} losses of power in {calls:?} calls ended {ends:?}");
+    println!("{losses} losses of power on {} in {calls:?} calls ended {ends:?}", kind.name);
     assert_eq!(ends.len(), 3, "each end was met, or the test has shown nothing");
+    fs::remove_file(&blank).expect("remove");
 }
 
-fn loss(disk: &Disk, at: u64, context: &str) -> (u64, Ended) {
+fn loss(disk: &Disk<'_>, at: u64, context: &str) -> (u64, Ended) {
     disk.mount();
     let trial = Trial::new(disk.place.join("host"), disk.place.join("srv"));
     let before = seen(&trial.tree);
@@ -153,7 +183,7 @@ fn loss(disk: &Disk, at: u64, context: &str) -> (u64, Ended) {
         process.allow(&call);
     }
     let left = disk.file.with_extension("left");
-    fs::copy(&disk.file, &left).expect("copy");
+    copy(&disk.file, &left);
     let said = process.kill();
     disk.unmount();
     fs::rename(&left, &disk.file).expect("rename");
@@ -176,15 +206,21 @@ fn loss(disk: &Disk, at: u64, context: &str) -> (u64, Ended) {
     (calls, end)
 }
 
-impl Disk {
+impl Disk<'_> {
     fn mount(&self) {
         fs::create_dir_all(&self.place).expect("directory");
-        run(Command::new("mount").args(["-t", "ext4", "-o", LATE]).arg(&self.file).arg(&self.place));
+        let Kind { name, options, .. } = self.kind;
+        run(Command::new("mount").args(["-t", name, "-o", options]).arg(&self.file).arg(&self.place));
     }
 
     fn unmount(&self) {
         rustix::mount::unmount(&self.place, UnmountFlags::DETACH).expect("unmount");
     }
+}
+
+/// What a disk holds is little.
+fn copy(from: &Path, to: &Path) {
+    run(Command::new("cp").arg("--sparse=always").args([from, to]));
 }
 
 fn run(command: &mut Command) {
