@@ -111,6 +111,8 @@ impl Memory {
     pub(super) fn take_in(&mut self, note: Note) {
         match note {
             Note::Nothing => {}
+            // Of this life: it was claimed before it was recorded.
+            Note::Proposed { call_id, .. } if self.key_of.contains_key(&call_id) => {}
             Note::Proposed { place, action_digest, call_id } => {
                 self.keys.insert(place.clone(), (action_digest, call_id.clone()));
                 self.key_of.insert(call_id, place);
