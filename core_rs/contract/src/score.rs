@@ -90,17 +90,24 @@ pub fn weight(severity: Severity) -> f64 {
 /// Observed changes and contacts that no permitted effect covers, or that exceed its count.
 #[must_use]
 pub fn side_effects(permitted: &[PermittedEffect], observation: &Observation) -> Vec<SideEffect> {
+    let mut changes = observation.effects.iter().filter(|it| class(it.kind()) != Class::Look).peekable();
+    if changes.peek().is_none() {
+        return Vec::new();
+    }
     // A permit that does not parse permits nothing.
     let mut permitted: Vec<_> = permitted.iter().filter_map(|it| Effect::try_from(it).ok()).collect();
-    // Where regions overlap, the narrow one is used up first: the wide one may be needed elsewhere.
-    let held_by = |effect: &Effect| permitted.iter().filter(|wide| wide.covers(effect.kind, effect.reach())).count();
-    let widths: Vec<usize> = permitted.iter().map(held_by).collect();
-    let mut order: Vec<usize> = (0..permitted.len()).collect();
-    order.sort_by_key(|at| std::cmp::Reverse(widths[*at]));
-    permitted = order.into_iter().map(|at| permitted[at].clone()).collect();
+    if permitted.len() > 1 {
+        // Where regions overlap, the narrow one is used up first: the wide one may be needed elsewhere.
+        let held_by =
+            |effect: &Effect| permitted.iter().filter(|wide| wide.covers(effect.kind, effect.reach())).count();
+        let widths: Vec<usize> = permitted.iter().map(held_by).collect();
+        let mut order: Vec<usize> = (0..permitted.len()).collect();
+        order.sort_by_key(|at| std::cmp::Reverse(widths[*at]));
+        permitted = order.into_iter().map(|at| permitted[at].clone()).collect();
+    }
     let mut room: Vec<Option<u64>> = permitted.iter().map(|it| it.max_count.map(u64::from)).collect();
     let mut beyond = Vec::new();
-    for observed in observation.effects.iter().filter(|it| class(it.kind()) != Class::Look) {
+    for observed in changes {
         let places: Vec<usize> = (0..permitted.len()).filter(|at| permitted[*at].covers_observed(observed)).collect();
         let why = match places.last() {
             None => "nothing permitted covers it".to_owned(),

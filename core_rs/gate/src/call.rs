@@ -28,15 +28,17 @@ const FULL: Duration = Duration::from_millis(500);
 pub struct Ticket {
     progress: watch::Receiver<Progress>,
     live: Option<Arc<Live>>,
+    /// The call as it was recorded, for as long as its driver has shown nobody how far it is.
+    recorded: Option<Arc<Call>>,
 }
 
 impl Ticket {
     /// A ticket for whoever waits for an end.
     pub(crate) fn wait(live: Arc<Live>) -> Self {
-        Self { progress: live.progress.clone(), live: Some(live) }
+        Self { progress: live.progress.clone(), live: Some(live), recorded: None }
     }
 
-    /// A ticket for whoever wants every step.
+    /// A ticket for whoever wants every step from now on.
     pub(crate) fn follow(live: Arc<Live>) -> Self {
         live.watch();
         Self::wait(live)
@@ -44,8 +46,18 @@ impl Ticket {
 
     /// A ticket for a call that is settled already.
     pub(crate) fn settled(call: Call) -> Self {
-        let (_, progress) = watch::channel(Progress { call: Arc::new(call), running: false, failure: None });
-        Self { progress, live: None }
+        let (_, progress) = watch::channel(Progress::of(Arc::new(call)));
+        Self { progress, live: None, recorded: None }
+    }
+
+    /// Has the call taken steps that were shown to nobody, because nobody watched?
+    pub(crate) fn lags(&self) -> bool {
+        self.progress.borrow().lags
+    }
+
+    /// With what the ledger says of it, which a watcher must be shown first.
+    pub(crate) fn caught_up(self, call: Call) -> Self {
+        Self { recorded: Some(Arc::new(call)), ..self }
     }
 
     /// Id of the call.
@@ -54,10 +66,14 @@ impl Ticket {
         self.progress.borrow().call.call_id.clone()
     }
 
-    /// The call as it is now.
+    /// The call as it is now. Whoever only waits for its end sees how far it is, and the rest of it at the end.
     #[must_use]
     pub fn now(&self) -> Arc<Call> {
-        self.progress.borrow().document()
+        let seen = self.progress.borrow();
+        match &self.recorded {
+            Some(recorded) if seen.lags => seen.document_from(recorded),
+            _ => seen.document(),
+        }
     }
 
     /// Its output from a sequence number on; `None` once the call is settled.
@@ -90,17 +106,13 @@ impl Ticket {
     }
 
     async fn until(&mut self, reached: impl Fn(CallState) -> bool) -> Result<Arc<Call>, v1::Error> {
-        let waited = self.progress.wait_for(|seen| seen.failure.is_some() || reached(seen.state())).await;
-        let seen = match waited {
-            Ok(seen) => Progress::clone(&seen),
+        // An end is always shown whole.
+        let waited = self.progress.wait_for(|seen| seen.failure.is_some() || reached(seen.state)).await;
+        match waited.as_deref() {
+            Ok(Progress { failure: Some(failure), .. }) => Err(failure.clone()),
+            Ok(seen) => Ok(seen.call.clone()),
             // The driver is gone without a final word: the server stops.
-            Err(_) => {
-                return Err(reason::error(Reason::Draining, "the server is stopping; ask again with the same key"));
-            }
-        };
-        match seen.failure {
-            Some(failure) => Err(failure),
-            None => Ok(seen.document()),
+            Err(_) => Err(reason::error(Reason::Draining, "the server is stopping; ask again with the same key")),
         }
     }
 }
@@ -276,13 +288,22 @@ impl Driver {
         }
     }
 
+    /// Shows how far the call is to those who wait. The document itself is shown to who watches it, and
+    /// at an end.
     fn publish(&self, failure: Option<v1::Error>) {
-        let progress = Progress { call: self.call.clone(), running: self.begun.is_some(), failure };
+        let state = match self.call.state() {
+            CallState::Permitted if self.begun.is_some() => CallState::Running,
+            state => state,
+        };
         self.reins.progress.send_if_modified(|seen| {
-            *seen = progress;
-            // Nobody is woken for a step that none of them waits for.
-            let waited_for = seen.failure.is_some() || is_over(seen.state()) || is_held(seen.state());
-            waited_for || self.live.is_watched()
+            // Under the lock: whoever begins to watch after this finds that the document lags.
+            let is_shown = failure.is_some() || is_over(state) || is_held(state) || self.live.is_watched();
+            seen.state = state;
+            seen.lags |= self.is_recorded;
+            if is_shown {
+                *seen = Progress { failure, ..Progress { state, ..Progress::of(self.call.clone()) } };
+            }
+            is_shown
         });
     }
 

@@ -148,7 +148,7 @@ impl Gate {
                 claim = spender.unwrap_or(claim);
             }
             match claim {
-                Claim::Same(earlier) => return self.follow(&earlier).await,
+                Claim::Same(earlier) => return self.join(&earlier).await,
                 Claim::Conflict(earlier) => return Err(conflict(&key, &earlier)),
                 Claim::New | Claim::Spent(_) => {}
             }
@@ -170,10 +170,17 @@ impl Gate {
     /// # Errors
     /// UNKNOWN_CALL.
     pub async fn follow(&self, call_id: &str) -> Result<Ticket, v1::Error> {
-        if let Some(live) = self.live(call_id) {
-            return Ok(Ticket::follow(live));
+        let Some(live) = self.live(call_id) else { return self.join(call_id).await };
+        let ticket = Ticket::follow(live);
+        if ticket.lags() { Ok(ticket.caught_up(self.stored(call_id).await?)) } else { Ok(ticket) }
+    }
+
+    /// A ticket for the end of a call that exists.
+    async fn join(&self, call_id: &str) -> Result<Ticket, v1::Error> {
+        match self.live(call_id) {
+            Some(live) => Ok(Ticket::wait(live)),
+            None => Ok(Ticket::settled(self.stored(call_id).await?)),
         }
-        Ok(Ticket::settled(self.stored(call_id).await?))
     }
 
     /// A call as it is now.
@@ -201,7 +208,7 @@ impl Gate {
         found.check_length("/why", why, self.shared.limits.intent_chars);
         found.into_result()?;
         self.notify(call_id, Input::Cancel { why: why.to_owned() }).await;
-        self.follow(call_id).await?.settled_or_unknown().await
+        self.join(call_id).await?.settled_or_unknown().await
     }
 
     /// Attaches a host; frames for it go into `frames`.
@@ -324,7 +331,8 @@ impl Gate {
         let driver = Driver::new(self.clone(), live.clone(), reins, call, fresh);
         let mut drivers = self.shared.drivers.lock();
         while drivers.try_join_next().is_some() {}
-        drivers.spawn(driver.run());
+        // In a box of its own: as part of its task it would be copied about, and aligned like one.
+        drivers.spawn(Box::pin(driver.run()));
         Ticket::wait(live)
     }
 

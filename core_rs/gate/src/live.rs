@@ -35,10 +35,13 @@ pub(crate) enum Input {
 /// How far a call has come, as those who wait for it see it.
 #[derive(Clone)]
 pub(crate) struct Progress {
+    /// The call's document. While nobody watches it stays as it was at first: most calls are over before
+    /// anyone looks, and what is shown must be copied to be changed.
     pub(crate) call: Arc<Call>,
-    /// The host started since. This changes nothing of a call but its state, and most calls are over
-    /// before anyone looks: the document is not made anew for it.
-    pub(crate) running: bool,
+    /// The state now.
+    pub(crate) state: CallState,
+    /// The document is not that of the last durable step.
+    pub(crate) lags: bool,
     /// Set if the call could not be taken, or could not be recorded.
     pub(crate) failure: Option<v1::Error>,
 }
@@ -63,7 +66,7 @@ pub(crate) struct Reins {
 impl Live {
     pub(crate) fn new(call: Arc<Call>) -> (Arc<Self>, Reins) {
         let (input_tx, input_rx) = mpsc::channel(INPUT_QUEUE);
-        let (progress_tx, progress_rx) = watch::channel(Progress { call: call.clone(), running: false, failure: None });
+        let (progress_tx, progress_rx) = watch::channel(Progress::of(call.clone()));
         let host =
             call.proposal.as_ref().and_then(|proposal| proposal.action.as_ref()).map(|action| action.host.clone());
         let live = Self {
@@ -88,19 +91,24 @@ impl Live {
 }
 
 impl Progress {
-    pub(crate) fn state(&self) -> CallState {
-        match self.call.state() {
-            CallState::Permitted if self.running => CallState::Running,
-            state => state,
-        }
+    /// How far a call is of which this is all.
+    pub(crate) fn of(call: Arc<Call>) -> Self {
+        Self { state: call.state(), call, lags: false, failure: None }
     }
 
-    /// The call's document as of now.
+    /// The call's document in the state that it has now.
     pub(crate) fn document(&self) -> Arc<Call> {
-        let state = self.state();
-        if state == self.call.state() {
-            return self.call.clone();
-        }
-        Arc::new(Call { state: state.into(), ..Call::clone(&self.call) })
+        in_state(&self.call, self.state)
     }
+
+    /// The same, of what was recorded while the document here lagged behind.
+    pub(crate) fn document_from(&self, recorded: &Arc<Call>) -> Arc<Call> {
+        // That the host started is recorded later; any other step is recorded before it is told.
+        let begun = self.state == CallState::Running && recorded.state() == CallState::Permitted;
+        if begun { in_state(recorded, self.state) } else { recorded.clone() }
+    }
+}
+
+fn in_state(call: &Arc<Call>, state: CallState) -> Arc<Call> {
+    if call.state() == state { call.clone() } else { Arc::new(Call { state: state.into(), ..Call::clone(call) }) }
 }

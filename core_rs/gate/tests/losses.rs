@@ -269,6 +269,31 @@ fn a_drain_takes_nothing_new_lets_what_works_end_and_leaves_what_is_held() {
 }
 
 #[test]
+fn whoever_looks_at_a_call_that_nobody_watched_sees_it_as_it_is() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let mut ticket = life.gate.submit(write("", "k")).await.expect("taken");
+        let look = async || within(life.gate.call(&ticket.call_id())).await.expect("there");
+        let permit = host.execute().await;
+        let call = look().await;
+        assert_eq!((call.state(), &call.permits[..]), (CallState::Permitted, std::slice::from_ref(&permit)));
+        assert!(call.decision.is_some() && call.prediction.is_some());
+        host.started(&permit).await;
+        until(async || look().await.state() == CallState::Running).await;
+        assert_eq!(look().await.permits.len(), 1);
+        let mut watching = within(life.gate.follow(&ticket.call_id())).await.expect("followed");
+        assert_eq!((watching.now().state(), watching.now().permits.len()), (CallState::Running, 1));
+        host.report_created(&permit).await;
+        let call = life.settled(&mut ticket).await;
+        assert_eq!(call.state(), CallState::Applied);
+        assert_eq!(*within(watching.changed()).await.expect("the end"), call);
+        assert_eq!(*watching.now(), call);
+    });
+}
+
+#[test]
 fn a_watcher_that_lags_sees_the_last_state_and_the_end() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let life = Life::begin(&dir);

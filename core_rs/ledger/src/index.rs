@@ -22,6 +22,7 @@ use crate::error::is_index_full;
 use crate::log::{self, Head, Place, Record};
 
 mod approvals;
+mod outline;
 mod query;
 mod spare;
 mod trail;
@@ -223,7 +224,7 @@ fn fill(writer: &mut Connection, records: &[Record]) -> Result<(), Error> {
     let mut touched = Touched::default();
     for record in records {
         // What cannot be read is still counted: the log holds it, and nothing can be said about it.
-        if let Ok(event) = Event::decode(&*record.payload) {
+        if let Ok(event) = outline::read(&record.payload) {
             add(&transaction, record, event, &mut touched)?;
         }
     }

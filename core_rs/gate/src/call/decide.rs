@@ -131,17 +131,18 @@ impl Driver {
     /// Asks policy about the considered call.
     pub(super) fn judge(&self) -> Result<Decided, v1::Error> {
         let considered = self.considered()?;
-        let actor = considered.validated.proposal().actor.clone().unwrap_or_default();
         let shared = self.gate.shared();
+        let nobody = v1::Actor::default();
+        let actor = considered.validated.proposal().actor.as_ref().unwrap_or(&nobody);
         let engine = shared.policy.engine();
-        let denied = self.denied(&actor, engine.version());
+        let denied = self.denied(actor, engine.version());
         let mut host = considered.host.clone();
         if self.call.permits.iter().any(|permit| permit.stage() == Stage::Apply) {
             // It has shown that it cannot, whatever it says of itself.
             Arc::make_mut(&mut host).capabilities.retain(|found| found.name != CONFINES);
         }
         let level = shared.options.level(&actor.agent);
-        let facts = Facts { actor: &actor, level, host: &host, denied: &denied };
+        let facts = Facts { actor, level, host: &host, denied: &denied };
         Ok(decide(&engine, &considered.validated, &considered.prediction, &facts))
     }
 

@@ -276,12 +276,13 @@ impl Driver {
     /// Asks policy about the observation of the preview.
     pub(super) fn judge_observed(&self) -> Result<DiffDecided, v1::Error> {
         let considered = self.considered()?;
-        let actor = considered.validated.proposal().actor.clone().unwrap_or_default();
         let shared = self.gate.shared();
+        let nobody = v1::Actor::default();
+        let actor = considered.validated.proposal().actor.as_ref().unwrap_or(&nobody);
         let engine = shared.policy.engine();
-        let denied = self.denied(&actor, engine.version());
+        let denied = self.denied(actor, engine.version());
         let level = shared.options.level(&actor.agent);
-        let facts = Facts { actor: &actor, level, host: &considered.host, denied: &denied };
+        let facts = Facts { actor, level, host: &considered.host, denied: &denied };
         let observation = self.call.observation.as_ref().unwrap_or(&NOTHING);
         Ok(decide_observed(&engine, &considered.validated, &considered.prediction, observation, &facts))
     }
@@ -323,9 +324,17 @@ impl Driver {
     }
 
     fn unmet_expectation(&self, result: Option<&ToolResult>, observation: Option<&Observation>) -> Option<v1::Error> {
-        let declared = self.declared().ok()?;
+        // While it is considered its declaration is parsed already.
+        let parsed;
+        let declared = match &self.considered {
+            Some(considered) => considered.validated.declared(),
+            None => {
+                parsed = self.declared().ok()?;
+                &parsed
+            }
+        };
         let none = ToolResult::default();
-        score::check_success(&declared, observation.unwrap_or(&NOTHING), result.unwrap_or(&none)).err()
+        score::check_success(declared, observation.unwrap_or(&NOTHING), result.unwrap_or(&none)).err()
     }
 
     fn declared(&self) -> Result<Vec<Effect>, v1::Error> {
