@@ -28,6 +28,7 @@ pub(crate) use attempt::{attempt_direct, attempt_preview, attempt_trapped, attem
 pub use kept::Kept;
 pub use leftovers::LeftRunning;
 pub(crate) use leftovers::{Leftovers, namespace_of};
+pub(crate) use start::usual_bounds;
 use start::{Control, Started, start};
 pub(crate) use survey::{remove, survey};
 

@@ -134,6 +134,11 @@ pub(super) fn bounds(limits: &Limits) -> sandbox::Limits {
     }
 }
 
+/// Those of a command that asks for no others.
+pub(crate) fn usual_bounds() -> sandbox::Limits {
+    bounds(&super::DEFAULT_LIMITS)
+}
+
 fn hand_over(spawner: &Spawner, job: &Job, descriptors: &[OwnedFd; JOB_DESCRIPTORS]) -> Result<(), Error> {
     if prost::Message::encoded_len(job) > MAX_JOB_BYTES {
         return Err(too_large());
