@@ -132,7 +132,7 @@ def connect(address):
     with socket.socket(socket.AF_UNIX) as one: one.connect(address)
 file, held = out + "/file", inside + "/held"
 os.symlink(file, inside + "/way")
-for prefix, place in (("", file), ("root-", "/proc/self/root" + file), ("init-", "/proc/1/root" + file)):
+for prefix, place in (("", file), ("root-", "/proc/self/root" + file), ("init-", "/proc/1/root" + file), ("old-", "/../../old" + file)):
     attempt(prefix + "write", lambda: open(place, "w"))
     attempt(prefix + "append", lambda: open(place, "a"))
     attempt(prefix + "truncate", lambda: os.truncate(place, 0))
