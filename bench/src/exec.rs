@@ -12,6 +12,7 @@ use cmdop_host::admit::{Admission, Keys};
 use cmdop_host::exec::{self, Command, End, Program};
 use cmdop_host::observe::Before;
 use cmdop_host::sandbox::Layer;
+use cmdop_host::spawned::{Processes, Programs};
 use cmdop_host::{Admitted, Spawner};
 use ed25519_dalek::{Signer, SigningKey};
 use prost::Message;
@@ -26,6 +27,9 @@ const HOST: &str = "bench";
 const LINE: &str = ":";
 /// Between two starts.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Starts, or looks at a whole tree, that are measured at least.
+const MIN_STARTS: usize = 5;
+const MIN_SCANS: usize = 2;
 /// As large as a daemon may get.
 const BALLAST_BYTES: usize = 500 << 20;
 
@@ -34,11 +38,17 @@ pub(crate) fn run(kind: &str, dir: &str, seconds: f64) -> Fallible<()> {
     let spawner = Spawner::start()?;
     let bench = Bench::lay_out(Path::new(dir), spawner)?;
     let mut took_us = Vec::new();
+    let files = kind.strip_prefix("scan-").map(str::parse).transpose()?;
+    let bench = match files {
+        Some(files) => bench.with_files(Path::new(dir), files)?,
+        None => bench,
+    };
+    let least = if files.is_some() { MIN_SCANS } else { MIN_STARTS };
     let ends = Instant::now() + Duration::from_secs_f64(seconds);
     let ballast = kind.ends_with("-large").then(|| vec![1_u8; BALLAST_BYTES]);
     let runtime = client()?;
     runtime.block_on(async {
-        while took_us.len() < 5 || Instant::now() < ends {
+        while took_us.len() < least || Instant::now() < ends {
             took_us.push(bench.once(kind).await?.as_secs_f64() * 1e6);
             // Calls of a daemon come one by one; what a start leaves to be done is done in between.
             tokio::time::sleep(PAUSE).await;
@@ -60,6 +70,7 @@ pub(crate) struct Bench {
     spawner: Spawner,
     pub(crate) keys: Keys,
     key: SigningKey,
+    programs: Programs,
 }
 
 impl Bench {
@@ -69,27 +80,29 @@ impl Bench {
         fs::create_dir(&tree)?;
         let key = SigningKey::from_bytes(&[7; 32]);
         let keys = Keys::open(&dir.join("ledger"), HOST, &key.verifying_key().to_bytes())?;
-        Ok(Self { dir, tree, spawner, keys, key })
+        Ok(Self { dir, tree, spawner, keys, key, programs: Programs::default() })
     }
 
     /// One measured start, with whatever it needs prepared beforehand.
     async fn once(&self, kind: &str) -> Fallible<Duration> {
-        match kind.trim_end_matches("-large") {
+        let watched = kind.ends_with("-watched").then(|| Processes::new(&self.programs));
+        match kind.trim_end_matches("-large").trim_end_matches("-watched") {
             "plain" => Self::spawned("/bin/bash", &["--noprofile", "--norc", "-c", LINE]),
-            "bwrap" => {
-                let shared = ["--unshare-all", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"];
+            "bwrap" | "bwrap-net" => {
+                let unshared = if kind == "bwrap" { "--unshare-net" } else { "--share-net" };
+                let shared = ["--unshare-all", unshared, "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"];
                 let shell = ["/bin/bash", "--noprofile", "--norc", "-c", LINE];
                 Self::spawned("bwrap", &[&shared[..], &shell].concat())
             }
             "preview" => {
                 let admitted = self.admit(Stage::Preview).await?;
                 let layer = Layer::create(&self.fresh()?)?;
-                self.confined(&admitted, &layer).await
+                self.confined(&admitted, &layer, watched).await
             }
             "direct" => {
                 let admitted = self.admit(Stage::Apply).await?;
                 let layer = Layer::direct(&self.fresh()?, &admitted.effects, &[])?;
-                self.confined(&admitted, &layer).await
+                self.confined(&admitted, &layer, watched).await
             }
             "direct-whole" => {
                 let admitted = self.admit(Stage::Apply).await?;
@@ -97,19 +110,18 @@ impl Bench {
                 let started = Instant::now();
                 let layer = Layer::direct(&dir, &admitted.effects, &[])?;
                 let before = Before::look(layer.openings(), &admitted.effects)?;
-                self.confined(&admitted, &layer).await?;
+                self.confined(&admitted, &layer, watched).await?;
                 before.compare()?;
                 Ok(started.elapsed())
             }
-            scan => {
-                let files = scan.strip_prefix("scan-").ok_or("unknown kind")?.parse()?;
-                self.fill(files)?;
+            scan if scan.starts_with("scan-") => {
                 let admitted = self.admit(Stage::Apply).await?;
                 let layer = Layer::direct(&self.fresh()?, &admitted.effects, &[])?;
                 let started = Instant::now();
                 Before::look(layer.openings(), &admitted.effects)?.compare()?;
                 Ok(started.elapsed())
             }
+            unknown => Err(format!("unknown kind: {unknown}").into()),
         }
     }
 
@@ -120,7 +132,7 @@ impl Bench {
         if done.status.success() { Ok(took) } else { Err(format!("{program}: {:?}", done.stderr).into()) }
     }
 
-    async fn confined(&self, admitted: &Admitted, layer: &Layer) -> Fallible<Duration> {
+    async fn confined(&self, admitted: &Admitted, layer: &Layer, processes: Option<Processes>) -> Fallible<Duration> {
         let command = Command {
             program: Program::Line(LINE.into()),
             cwd: self.tree.to_string_lossy().into_owned(),
@@ -133,7 +145,7 @@ impl Bench {
             home: "/".into(),
             user: "root".into(),
             network: None,
-            processes: None,
+            processes,
             leaves: Vec::new(),
         };
         let started = Instant::now();
@@ -153,18 +165,22 @@ impl Bench {
         Ok(dir)
     }
 
+    /// A tree of that many files, made once for all rounds.
+    fn with_files(mut self, dir: &Path, files: usize) -> Fallible<Self> {
+        self.tree = dir.join(format!("files-{files}"));
+        if !self.tree.exists() {
+            self.fill(files)?;
+        }
+        Ok(self)
+    }
+
     pub(crate) fn fill(&self, files: usize) -> Fallible<()> {
         for at in 0..files {
             let place = self.tree.join((at / 100).to_string());
-            if at % 100 == 0 && !place.exists() {
-                fs::create_dir(&place)?;
+            if at % 100 == 0 {
+                fs::create_dir_all(&place)?;
             }
-            let file = place.join(at.to_string());
-            if !file.exists() {
-                fs::write(file, "content\n")?;
-            } else if at == 0 {
-                return Ok(());
-            }
+            fs::write(place.join(at.to_string()), "content\n")?;
         }
         // A file that has just changed is hashed, which is another cost than the one measured here.
         std::thread::sleep(Duration::from_millis(100));

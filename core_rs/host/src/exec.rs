@@ -30,7 +30,8 @@ pub(crate) use attempt::{attempt_direct, attempt_preview, attempt_trapped, attem
 pub use kept::Kept;
 pub use leftovers::LeftRunning;
 pub(crate) use leftovers::{Leftovers, namespace_of};
-use start::{Control, Started, start};
+pub(crate) use start::usual_bounds;
+use start::{Control, Started};
 pub(crate) use survey::{remove, survey};
 
 /// Largest piece of output that is passed on at once.
@@ -188,11 +189,14 @@ pub async fn run(
     output: impl FnMut(OutputStream, &[u8]),
 ) -> Result<Finished, Error> {
     let begun = Instant::now();
-    let room = survey::Room::of(layer, command.limits.disk).await?;
+    let counting = survey::Room::of(layer, command.limits.disk);
+    let prepared = start::prepare(layer, command)?;
+    // What a command that changes the machine finds there is counted before it runs.
+    let room = counting.await?;
     if !layer.is_direct() {
         layer.settle().await;
     }
-    let mut started = start(spawner, layer, command)?;
+    let mut started = prepared.start(spawner)?;
     let groups = started.groups.clone();
     let watch = survey::watch(room, command.limits, &groups);
     let (forced, heard, [stdout, stderr]) = follow(&mut started, command, cancel, watch, output).await;

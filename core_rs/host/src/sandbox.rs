@@ -1,9 +1,10 @@
 //! The private view of the machine in which a command runs.
 //!
-//! Three processes: the *worker* makes the namespaces and mounts and waits for a word to stop; *init*
-//! is pid 1 of the new pid namespace, reaps everybody and kills who is left; the *command* gives up
-//! what it does not need and becomes bash. Init reports only when all others are dead, or stopped where
-//! something may stay, so nothing changes any more when the report is read.
+//! Three processes, which stand by before there is a job: the *worker* makes the namespaces and waits
+//! for a word to stop; *init* is pid 1 of the new pid namespace, reaps everybody and kills who is left;
+//! the *command* makes its view, gives up what it does not need and becomes the program. Init reports
+//! only when all others are dead, or stopped where something may stay, so nothing changes any more when the
+//! report is read.
 
 #![allow(unsafe_code)]
 
@@ -17,17 +18,18 @@ mod mask;
 mod moment;
 mod openings;
 mod plan;
+mod stage;
 mod told;
 mod trap;
 mod view;
 
-use std::io::Write;
+use std::io::{PipeReader, PipeWriter, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use prost::Message;
 
-use crate::spawner::{JOB_DESCRIPTORS, die_with_parent, leave};
+use crate::spawner::{LEAVES, die_with_parent, leave, receive};
 
 pub(crate) use mask::is_mask;
 pub use openings::Opening;
@@ -37,7 +39,7 @@ pub(crate) use plan::{mount_within, plan};
 pub(crate) use told::{Answer, Failure, Held, Kind, Left, Told};
 pub(crate) use view::path;
 
-/// Everything that a worker must know. It crosses a socket, so it is a message.
+/// Everything that a command must know. It crosses a socket, so it is a message.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Job {
     /// Program and arguments.
@@ -48,9 +50,9 @@ pub(crate) struct Job {
     pub(crate) env: Vec<Vec<u8>>,
     #[prost(bytes = "vec", tag = "3")]
     pub(crate) cwd: Vec<u8>,
-    /// Empty directory on which the new root is built.
+    /// Directory of its layer.
     #[prost(bytes = "vec", tag = "4")]
-    pub(crate) root: Vec<u8>,
+    pub(crate) layer: Vec<u8>,
     /// Parents before children; the first is `/`.
     #[prost(message, repeated, tag = "5")]
     pub(crate) covers: Vec<Cover>,
@@ -133,16 +135,23 @@ pub struct Size {
 /// How long init may take to kill what runs and to report before it is killed itself.
 const GRACE_MS: libc::c_int = 2_000;
 
-/// What a worker can do before it knows its job: it stands by with everything that does not depend on it.
-pub(crate) struct Ready {
-    filters: confine::Filters,
-    /// Why it could not; the job that comes hears of it.
-    isolated: Result<(), Failure>,
+/// Writes a command's limits into the worker's groups: what they hold, and what is left to limit per process.
+pub(crate) type Bind<'a> = &'a dyn Fn(&Limits) -> (Held, Limits);
+
+/// Where the three processes that stand by hear of a job.
+pub(crate) struct Ways {
+    /// The control socket comes to the worker. It stays open for as long as that lives: by that its
+    /// groups are known to be used.
+    pub(crate) worker: OwnedFd,
+    /// The same and the way to the supervisor come to init.
+    pub(crate) init: OwnedFd,
+    /// The job itself comes to the command, with the control socket and its streams.
+    pub(crate) command: OwnedFd,
 }
 
-/// Prepares a worker that is in its control groups, if it could enter them. Mounts are left out: those
-/// of the machine must be the ones of the job's time.
-pub(crate) fn stand_by(entered: std::io::Result<()>) -> Ready {
+/// Becomes a worker that is in its control groups, if it could enter them: makes whatever does not depend
+/// on the job, and waits for that. Never returns.
+pub(crate) fn stand_by(entered: std::io::Result<()>, ways: Ways, bind: Bind<'_>) -> ! {
     die_with_parent();
     // SAFETY: a single-threaded process gives its signals back their defaults.
     unsafe {
@@ -150,67 +159,87 @@ pub(crate) fn stand_by(entered: std::io::Result<()>) -> Ready {
             libc::signal(signal, libc::SIG_DFL);
         }
     }
-    let identity = plan::identity();
-    let filters = confine::Filters::build(confine::Sockets::of(identity.is_some(), false));
     let entered = entered.map_err(|error| Failure::new("enter a control group", error));
-    let isolated = entered.and_then(|()| confine::isolate(identity));
+    let isolated = entered.and_then(|()| confine::isolate(plan::identity())).and_then(|()| stage::lay());
     // A change of credentials may have cleared it (prctl(2)).
     die_with_parent();
-    match filters {
-        Ok(filters) => Ready { filters, isolated },
-        Err(failure) => Ready { filters: confine::Filters::default(), isolated: isolated.and(Err(failure)) },
+    let Ways { worker, init, command } = ways;
+    // What could not be made is told to whoever comes; until then the other ways stay open.
+    let (begun, others) = match isolated {
+        Ok(()) => (begin(&worker, init, command, bind), None),
+        Err(failure) => (Err(failure), Some((init, command))),
+    };
+    let mut traits = [0];
+    let Some((_, [control])) = receive(&worker, &mut traits) else { leave(0) };
+    let mut control = UnixStream::from(control);
+    match begun {
+        Ok(Begun { init, running, told }) => {
+            if traits[0] & LEAVES != 0 {
+                tell(&mut control, &Told { init, ..Told::default() });
+            }
+            drop(told);
+            see_to(&control, init, &running)
+        }
+        Err(failure) => {
+            tell(&mut control, &failure.into());
+            drop(others);
+            leave(1)
+        }
     }
 }
 
-/// The worker: never returns. What its control groups hold is told at once, the rest at the end.
-pub(crate) fn work(ready: Ready, held: Held, job: &Job, descriptors: [OwnedFd; JOB_DESCRIPTORS]) -> ! {
-    let Ready { filters, isolated } = ready;
-    let [control, stdin, stdout, stderr, network] = descriptors;
-    let mut control = UnixStream::from(control);
-    tell(&mut control, &Told { held: Some(held), ..Told::default() });
-    let prepared = isolated.and_then(|()| prepare(job, filters)).and_then(|view| {
-        let streams = match job.terminal {
-            Some(size) => view::terminal(job, size, &stdout)?,
-            None => [stdin, stdout, stderr],
-        };
-        Ok((view, streams))
-    });
-    let (view, streams) = match prepared {
-        Ok(ready) => ready,
-        Err(failure) => {
-            tell(&mut control, &failure.into());
-            leave(1);
-        }
-    };
-    // Two who speak at the same time would not be understood: init begins when the worker has spoken.
-    let begin = match job.may_leave.then(UnixStream::pair).transpose() {
-        Ok(pair) => pair,
-        Err(error) => {
-            tell(&mut control, &Failure::new("make a socket", error).into());
-            leave(1);
-        }
-    };
+/// Init, and what it and the worker hear of each other.
+struct Begun {
+    init: libc::pid_t,
+    /// Closes once the command runs.
+    running: PipeReader,
+    /// To be closed when the worker has said who init is.
+    told: PipeWriter,
+}
+
+/// Forks init.
+fn begin(worker: &OwnedFd, errands: OwnedFd, jobs: OwnedFd, bind: Bind<'_>) -> Result<Begun, Failure> {
+    let failed = |error: std::io::Error| Failure::new("fork", error);
+    let (running_rx, running) = std::io::pipe().map_err(failed)?;
+    let (told, told_tx) = std::io::pipe().map_err(failed)?;
     // SAFETY: this process has a single thread.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        // Init must not outlive the worker, which kills it when it is told to.
-        die_with_parent();
-        if let Some((hear, speak)) = begin {
-            drop(speak);
-            wait(&mut [watched(hear.as_raw_fd())], -1);
+    match unsafe { libc::fork() } {
+        -1 => Err(failed(std::io::Error::last_os_error())),
+        0 => {
+            drop((running_rx, told_tx));
+            // SAFETY: nothing in this process uses it any more, and its owner is never dropped.
+            unsafe { libc::close(worker.as_raw_fd()) };
+            init::stand_by(init::Ways { errands, jobs, running: running.into(), told: told.into() }, bind)
         }
-        init::run(job, &view, control, streams, &network);
+        init => Ok(Begun { init, running: running_rx, told: told_tx }),
     }
-    drop((streams, network));
-    if job.may_leave && child > 0 {
-        tell(&mut control, &Told { init: child, ..Told::default() });
+}
+
+/// Waits for init's end; a closed control socket means that nobody waits for the command any more.
+fn see_to(control: &UnixStream, init: libc::pid_t, running: &PipeReader) -> ! {
+    // SAFETY: pidfd_open with a pid of our own, not yet reaped child.
+    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, init, 0) } as libc::c_int;
+    let kill = || {
+        // Killing pid 1 of a namespace kills all of it (pid_namespaces(7)).
+        // SAFETY: init is our child and not yet reaped, so its pid is still its own.
+        unsafe { libc::kill(init, libc::SIGKILL) };
+    };
+    let ends = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
+    let mut all = [ends, watched(control.as_raw_fd()), watched(running.as_raw_fd())];
+    wait(&mut all, -1);
+    if all.iter().all(|one| one.revents == 0 || one.fd == running.as_raw_fd()) {
+        // Whoever cannot be kept from the machine's root for good does not go on, and nobody says how it ended.
+        if stage::let_go().is_err() {
+            kill();
+        }
+        wait(&mut all[..2], -1);
     }
-    drop(begin);
-    if child < 0 {
-        tell(&mut control, &Failure::new("fork", std::io::Error::last_os_error()).into());
-        leave(1);
+    // Init hears of the closed socket, too, and kills and reports by itself, unless it is stuck.
+    if all[0].revents == 0 && !wait(&mut all[..1], GRACE_MS) {
+        kill();
     }
-    wait_or_kill(&control, child);
+    // SAFETY: as above; waits until the whole namespace is gone.
+    unsafe { libc::waitpid(init, std::ptr::null_mut(), 0) };
     // Nobody speaks any more; where init was killed, nobody said the end.
     let _ = control.shutdown(std::net::Shutdown::Write);
     // The groups go with the worker, and their counters are read until the other side lets go.
@@ -218,33 +247,7 @@ pub(crate) fn work(ready: Ready, held: Held, job: &Job, descriptors: [OwnedFd; J
     leave(0)
 }
 
-fn prepare(job: &Job, filters: confine::Filters) -> Result<view::View, Failure> {
-    confine::unshare_mounts()?;
-    let mut view = match &job.direct {
-        Some(direct) => direct::mount_all(job, direct)?,
-        None => view::mount_all(job)?,
-    };
-    view.filters = filters.fit(confine::Sockets::of(view.no_unix, job.is_trapped))?;
-    Ok(view)
-}
-
-/// Waits for init's end; a closed control socket means that nobody waits for the command any more.
-fn wait_or_kill(control: &UnixStream, init: libc::pid_t) {
-    // SAFETY: pidfd_open with a pid of our own, not yet reaped child.
-    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, init, 0) } as libc::c_int;
-    let ends = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
-    let mut both = [ends, watched(control.as_raw_fd())];
-    // Init hears of the closed socket, too, and kills and reports by itself, unless it is stuck.
-    if !wait(&mut both, -1) && !wait(&mut both[..1], GRACE_MS) {
-        // Killing pid 1 of a namespace kills all of it (pid_namespaces(7)).
-        // SAFETY: init is our child and not yet reaped, so its pid is still its own.
-        unsafe { libc::kill(init, libc::SIGKILL) };
-    }
-    // SAFETY: as above; waits until the whole namespace is gone.
-    unsafe { libc::waitpid(init, std::ptr::null_mut(), 0) };
-}
-
-/// A socket whose other side lets go, whatever it says before.
+/// A socket or pipe whose other side lets go, whatever it says before.
 fn watched(fd: libc::c_int) -> libc::pollfd {
     libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 }
 }

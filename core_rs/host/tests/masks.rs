@@ -105,7 +105,7 @@ for file in (".env", ".ssh/id_rsa", "deep/er/server.key", "linked", "way"):
     place = app + "/" + file
     for name, way in (("", place), ("root", "/proc/self/root" + place), ("init", "/proc/1/root" + place),
                       ("cwd", "/proc/self/cwd/app/" + file), ("dots", app + "/../app/deep/../" + file),
-                      ("thread", here + "/task/%d/root" % os.getpid() + place)):
+                      ("old", "/../../old" + place), ("thread", here + "/task/%d/root" % os.getpid() + place)):
         attempt("open " + name + " " + file, lambda: read(way))
     attempt("held " + file, lambda: held(place, os.O_PATH))
     attempt("update " + file, lambda: open(place, "r+b").read())

@@ -56,7 +56,21 @@ impl Control {
     }
 }
 
-pub(super) fn start(spawner: &Spawner, layer: &Layer, command: &Command) -> Result<Started, Error> {
+/// A command that only has to be handed over.
+pub(super) struct Prepared {
+    job: Job,
+    descriptors: [OwnedFd; JOB_DESCRIPTORS],
+    started: Started,
+}
+
+impl Prepared {
+    pub(super) fn start(self, spawner: &Spawner) -> Result<Started, Error> {
+        hand_over(spawner, &self.job, &self.descriptors)?;
+        Ok(self.started)
+    }
+}
+
+pub(super) fn prepare(layer: &Layer, command: &Command) -> Result<Prepared, Error> {
     let doing = || Error::io("connect to the command");
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(doing())?;
     ours.set_nonblocking(true).map_err(doing())?;
@@ -79,16 +93,17 @@ pub(super) fn start(spawner: &Spawner, layer: &Layer, command: &Command) -> Resu
     if command.terminal.is_some() {
         let (ours, socket) = tokio::net::UnixStream::pair().map_err(doing())?;
         let socket = OwnedFd::from(socket.into_std().map_err(doing())?);
-        hand_over(spawner, &job, &[theirs.into(), unused()?, socket, unused()?, network])?;
+        let descriptors = [theirs.into(), unused()?, socket, unused()?, network];
         let stdout = Box::new(terminal::Terminal::new(ours, command.stdin.clone()));
-        return Ok(Started { control, stdout, stderr: Box::new(tokio::io::empty()), supervision, groups });
+        let started = Started { control, stdout, stderr: Box::new(tokio::io::empty()), supervision, groups };
+        return Ok(Prepared { job, descriptors, started });
     }
     let (stdout, stdout_tx) = std::io::pipe().map_err(doing())?;
     let (stderr, stderr_tx) = std::io::pipe().map_err(doing())?;
-    hand_over(spawner, &job, &[theirs.into(), input(&command.stdin)?, stdout_tx.into(), stderr_tx.into(), network])?;
+    let descriptors = [theirs.into(), input(&command.stdin)?, stdout_tx.into(), stderr_tx.into(), network];
     let receiver = |fd: OwnedFd| pipe::Receiver::from_owned_fd(fd).map_err(doing());
     let (stdout, stderr) = (Box::new(receiver(stdout.into())?), Box::new(receiver(stderr.into())?));
-    Ok(Started { control, stdout, stderr, supervision, groups })
+    Ok(Prepared { job, descriptors, started: Started { control, stdout, stderr, supervision, groups } })
 }
 
 fn unused() -> Result<OwnedFd, Error> {
@@ -132,6 +147,11 @@ pub(super) fn bounds(limits: &Limits) -> sandbox::Limits {
         processes: limits.processes,
         file_bytes: limits.file,
     }
+}
+
+/// Those of a command that asks for no others.
+pub(crate) fn usual_bounds() -> sandbox::Limits {
+    bounds(&super::DEFAULT_LIMITS)
 }
 
 fn hand_over(spawner: &Spawner, job: &Job, descriptors: &[OwnedFd; JOB_DESCRIPTORS]) -> Result<(), Error> {

@@ -55,13 +55,17 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) async fn of(layer: &Layer, most: u64) -> Result<Self, Error> {
+    /// The counting begins with the call.
+    pub(super) fn of(layer: &Layer, most: u64) -> impl Future<Output = Result<Self, Error>> {
         let room = Self { layer: layer.clone(), before: 0, most };
-        if !layer.is_direct() {
-            return Ok(room);
+        let count = |room: Self| move || Self { before: room.taken(u64::MAX), ..room };
+        let counting = layer.is_direct().then(|| tokio::task::spawn_blocking(count(room.clone())));
+        async {
+            match counting {
+                Some(counting) => counting.await.map_err(|error| Error::io("count what is opened")(error.into())),
+                None => Ok(room),
+            }
         }
-        let counted = tokio::task::spawn_blocking(move || Self { before: room.taken(u64::MAX), ..room }).await;
-        counted.map_err(|error| Error::io("count what is opened")(error.into()))
     }
 
     /// What vanishes while it is counted is counted at the next look.

@@ -19,9 +19,11 @@ const MAX_EFFECTS: usize = 100_000;
 
 /// Everything that is different between two looks.
 pub(super) fn compare(before: &Scan, after: &Scan) -> Result<Observation, Error> {
-    let came_from = moved(before, after);
+    let (were, are, untold) = apart(before, after);
+    let came_from = moved(before, after, &were, &are);
     let moved_to = came_from.iter().map(|(new, old)| (*old, *new)).collect();
-    let mut difference = Difference { before, after, came_from, moved_to, observation: Observation::default() };
+    let observation = Observation::default();
+    let mut difference = Difference { before, after, were, are, untold, came_from, moved_to, observation };
     difference.gone();
     difference.present()?;
     let mut observation = difference.observation;
@@ -30,9 +32,17 @@ pub(super) fn compare(before: &Scan, after: &Scan) -> Result<Observation, Error>
     Ok(observation)
 }
 
+/// Entries of a look by path, in order.
+type Entries<'a> = Vec<(&'a [u8], &'a Entry)>;
+
 struct Difference<'a> {
     before: &'a Scan,
     after: &'a Scan,
+    /// Those of `before` that are not the same in `after`, and the other way round.
+    were: Entries<'a>,
+    are: Entries<'a>,
+    /// Of how many that look the same nobody can tell whether they are.
+    untold: u64,
     /// Old path of what has a new one, by its new path.
     came_from: HashMap<&'a [u8], &'a [u8]>,
     /// The other way round.
@@ -40,24 +50,42 @@ struct Difference<'a> {
     observation: Observation,
 }
 
+/// Leaves out what is the same in both, which is nearly everything: side by side, as both are in order.
+fn apart<'a>(before: &'a Scan, after: &'a Scan) -> (Entries<'a>, Entries<'a>, u64) {
+    let (mut were, mut are, mut untold) = (Vec::new(), Vec::new(), 0);
+    let mut now = after.entries.iter().map(|(place, entry)| (place.as_slice(), entry)).peekable();
+    for (place, entry) in before.entries.iter().map(|(place, entry)| (place.as_slice(), entry)) {
+        while let Some(new) = now.next_if(|(other, _)| *other < place) {
+            are.push(new);
+        }
+        match now.next_if(|(other, _)| *other == place) {
+            Some((_, same)) if same == entry => untold += u64::from(!entry.is_told),
+            Some(changed) => {
+                were.push((place, entry));
+                are.push(changed);
+            }
+            None => were.push((place, entry)),
+        }
+    }
+    are.extend(now);
+    (were, are, untold)
+}
+
 /// What has another path than before, by device, inode and time of birth.
-fn moved<'a>(before: &'a Scan, after: &'a Scan) -> HashMap<&'a [u8], &'a [u8]> {
+fn moved<'a>(before: &'a Scan, after: &'a Scan, were: &Entries<'a>, are: &Entries<'a>) -> HashMap<&'a [u8], &'a [u8]> {
     let is_gone =
         |place: &[u8], entry: &Entry| after.entries.get(place).is_none_or(|now| now.identity != entry.identity);
-    let gone: HashMap<_, &[u8]> = before
-        .entries
+    let gone: HashMap<_, &[u8]> = were
         .iter()
         .filter(|(place, entry)| is_gone(place, entry))
-        .map(|(place, entry)| (entry.identity, place.as_slice()))
+        .map(|(place, entry)| (entry.identity, *place))
         .collect();
     let is_new =
         |place: &[u8], entry: &Entry| before.entries.get(place).is_none_or(|was| was.identity != entry.identity);
     // Without a time of birth a reused inode number would look like a rename.
-    after
-        .entries
-        .iter()
+    are.iter()
         .filter(|(place, entry)| entry.identity.2 != 0 && is_new(place, entry))
-        .filter_map(|(place, entry)| Some((place.as_slice(), *gone.get(&entry.identity)?)))
+        .filter_map(|(place, entry)| Some((*place, *gone.get(&entry.identity)?)))
         .filter(|(new, old)| after.entries[*new].file_type() == before.entries[*old].file_type())
         .collect()
 }
@@ -67,11 +95,11 @@ impl Difference<'_> {
     fn gone(&mut self) {
         let mut deleted: BTreeMap<&[u8], &Entry> = BTreeMap::new();
         let mut found = Vec::new();
-        for (place, entry) in &self.before.entries {
-            if self.moved_to.contains_key(place.as_slice()) {
+        for &(place, entry) in &self.were {
+            if self.moved_to.contains_key(place) {
                 // What moved along with its directory is part of that.
                 if !self.moved_along(place) {
-                    found.push((EffectKind::FileRename, place.as_slice(), 1, 0));
+                    found.push((EffectKind::FileRename, place, 1, 0));
                 }
             } else if self.after.entries.get(place).is_none_or(|now| now.file_type() != entry.file_type()) {
                 deleted.insert(place, entry);
@@ -106,10 +134,9 @@ impl Difference<'_> {
 
     /// What is there now: new, changed or as before.
     fn present(&mut self) -> Result<(), Error> {
-        let after = self.after;
-        let mut untold = 0_u64;
-        for (place, now) in &after.entries {
-            let came_from = self.came_from.get(place.as_slice()).copied();
+        let mut untold = self.untold;
+        for (place, now) in std::mem::take(&mut self.are) {
+            let came_from = self.came_from.get(place).copied();
             let was_here = self.before.entries.get(place).filter(|was| was.file_type() == now.file_type());
             if came_from.is_none() && was_here.is_none() {
                 self.created(place, now)?;

@@ -1,10 +1,14 @@
 //! One look at all openings: every entry with what a change would move.
 
+#![allow(unsafe_code)]
+
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use cmdop_contract::effect::Effect;
 use cmdop_contract::path::{PathPattern, escape};
@@ -21,6 +25,9 @@ use crate::sandbox::{Opening, child, unavailable};
 
 /// Entries that are looked at; more would take longer than a preview.
 const MAX_ENTRIES: usize = 1_000_000;
+/// Threads that look, and directories that are waiting before there is more than one.
+const MAX_THREADS: usize = 4;
+const SHARED_FROM: usize = 32;
 /// Bytes that one look hashes.
 const MAX_HASHED_BYTES: u64 = 512 << 20;
 /// A file changed so shortly before the look may change again within the same tick of its clock.
@@ -54,7 +61,6 @@ pub(super) struct Entry {
 #[derive(Debug, Default)]
 pub struct Scan {
     pub(super) entries: BTreeMap<Vec<u8>, Entry>,
-    hashed_bytes: u64,
 }
 
 /// Paths whose content a permit lets change in ways that times alone would not tell.
@@ -106,87 +112,24 @@ impl Entry {
 
 impl Scan {
     /// Looks at everything that is open; `wanted` says whose content is hashed in any case.
-    pub(super) fn take(openings: &[Opening], wanted: impl Fn(&[u8]) -> bool) -> Result<Self, Error> {
-        let now = now_ns();
-        let mut scan = Self::default();
+    pub(super) fn take(openings: &[Opening], wanted: impl Fn(&[u8]) -> bool + Sync) -> Result<Self, Error> {
+        let (now, spent) = (now_ns(), Spent::default());
+        let mut entries = Vec::new();
         for opening in openings.iter().filter(|opening| opening.bound) {
             let place = &opening.path;
-            let found = match see(CWD, place) {
+            let found = match see(CWD, path(place)) {
                 Err(Errno::NOENT) => continue,
                 found => found.map_err(|errno| measuring(place, errno))?,
             };
             let is_timed = statfs(path(place)).is_ok_and(|found| TIMED.contains(&(found.f_type as u64)));
             let hashes = |place: &[u8], entry: &Entry| !is_timed || now - entry.ctime_ns < RACY_NS || wanted(place);
-            scan.tree(place.clone(), &found, openings, &hashes)?;
+            let mut walk = Walk { openings, hashes: &hashes, spent: &spent, entries, waiting: Vec::new() };
+            walk.entry(place.clone(), &found, attributes(path(place)))?;
+            entries = walk.all()?;
         }
-        Ok(scan)
-    }
-
-    fn tree(
-        &mut self,
-        top: Vec<u8>,
-        found: &Statx,
-        openings: &[Opening],
-        hashes: &impl Fn(&[u8], &Entry) -> bool,
-    ) -> Result<(), Error> {
-        let mut waiting = Vec::new();
-        self.entry(top, found, hashes, &mut waiting)?;
-        while let Some(directory) = waiting.pop() {
-            let seals = openings.iter().find(|opening| opening.path == directory).map(|opening| &opening.seals);
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let opened = match openat(CWD, path(&directory), flags, Mode::empty()) {
-                // Somebody else removed it in between.
-                Err(Errno::NOENT) => continue,
-                opened => opened.map_err(|errno| measuring(&directory, errno))?,
-            };
-            for name in Dir::read_from(&opened).map_err(|errno| measuring(&directory, errno))? {
-                let name = name.map_err(|errno| measuring(&directory, errno))?;
-                let name = name.file_name().to_bytes();
-                if matches!(name, b"." | b"..") || seals.is_some_and(|seals| seals.iter().any(|seal| seal == name)) {
-                    continue;
-                }
-                let place = child(&directory, name);
-                match see(&opened, name) {
-                    Err(Errno::NOENT) => {}
-                    found => {
-                        let found = found.map_err(|errno| measuring(&place, errno))?;
-                        self.entry(place, &found, hashes, &mut waiting)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn entry(
-        &mut self,
-        place: Vec<u8>,
-        found: &Statx,
-        hashes: &impl Fn(&[u8], &Entry) -> bool,
-        waiting: &mut Vec<Vec<u8>>,
-    ) -> Result<(), Error> {
-        if self.entries.len() >= MAX_ENTRIES {
-            return Err(unavailable("the permit opens more than a million entries"));
-        }
-        let mut entry = Entry::of(found);
-        entry.xattrs = attributes(path(&place));
-        match entry.file_type() {
-            FileType::Directory => waiting.push(place.clone()),
-            FileType::Symlink => {
-                let target = rustix::fs::readlink(path(&place), Vec::new());
-                entry.link_target = Some(target.map_err(|errno| measuring(&place, errno))?.into_bytes());
-            }
-            FileType::Regular if hashes(&place, &entry) => {
-                self.hashed_bytes = self.hashed_bytes.saturating_add(entry.size);
-                if self.hashed_bytes <= MAX_HASHED_BYTES {
-                    entry.sha256 = hash(&place)?;
-                }
-                entry.is_told = entry.sha256.is_some();
-            }
-            _ => {}
-        }
-        self.entries.insert(place, entry);
-        Ok(())
+        // In order they are put together at once.
+        entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(Self { entries: entries.into_iter().collect() })
     }
 
     pub(super) fn is_hashed(&self, place: &[u8]) -> bool {
@@ -203,6 +146,118 @@ impl Scan {
             };
             return Err(unavailable(&format!("{} {why}", escape(place))));
         }
+        Ok(())
+    }
+}
+
+/// What all threads of a look have used of its bounds.
+#[derive(Default)]
+struct Spent {
+    entries: AtomicUsize,
+    hashed_bytes: AtomicU64,
+}
+
+/// Goes through trees.
+struct Walk<'a, H> {
+    openings: &'a [Opening],
+    hashes: &'a H,
+    spent: &'a Spent,
+    entries: Vec<(Vec<u8>, Entry)>,
+    /// Directories that were not looked into yet.
+    waiting: Vec<Vec<u8>>,
+}
+
+impl<H: Fn(&[u8], &Entry) -> bool + Sync> Walk<'_, H> {
+    /// Everything, by several threads where there is much.
+    fn all(mut self) -> Result<Vec<(Vec<u8>, Entry)>, Error> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        let most = if threads > 1 { SHARED_FROM } else { usize::MAX };
+        self.some(most)?;
+        if self.waiting.is_empty() {
+            return Ok(self.entries);
+        }
+        let mut parts: Vec<Vec<Vec<u8>>> = vec![Vec::new(); threads];
+        for (number, directory) in self.waiting.drain(..).enumerate() {
+            parts[number % threads].push(directory);
+        }
+        let (openings, hashes, spent) = (self.openings, self.hashes, self.spent);
+        let part = |waiting| Walk { openings, hashes, spent, entries: Vec::new(), waiting };
+        let looked: Vec<_> = std::thread::scope(|scope| {
+            let look = |waiting| {
+                scope.spawn(move || {
+                    let mut walk = part(waiting);
+                    walk.some(usize::MAX).map(|()| walk.entries)
+                })
+            };
+            let begun: Vec<_> = parts.into_iter().map(look).collect();
+            begun.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+        });
+        for found in looked {
+            self.entries.append(&mut found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(self.entries)
+    }
+
+    /// Until nothing waits, or so much that others can help.
+    fn some(&mut self, most: usize) -> Result<(), Error> {
+        while self.waiting.len() < most
+            && let Some(directory) = self.waiting.pop()
+        {
+            self.directory(&directory)?;
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, directory: &[u8]) -> Result<(), Error> {
+        let seals = self.openings.iter().find(|opening| opening.path == directory).map(|opening| &opening.seals);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = match openat(CWD, path(directory), flags, Mode::empty()) {
+            // Somebody else removed it in between.
+            Err(Errno::NOENT) => return Ok(()),
+            opened => opened.map_err(|errno| measuring(directory, errno))?,
+        };
+        for name in Dir::read_from(&opened).map_err(|errno| measuring(directory, errno))? {
+            let name = name.map_err(|errno| measuring(directory, errno))?;
+            let name = name.file_name();
+            let bytes = name.to_bytes();
+            if matches!(bytes, b"." | b"..") || seals.is_some_and(|seals| seals.iter().any(|seal| seal == bytes)) {
+                continue;
+            }
+            let place = child(directory, bytes);
+            match see(&opened, name) {
+                Err(Errno::NOENT) => {}
+                found => {
+                    let found = found.map_err(|errno| measuring(&place, errno))?;
+                    let attributes = attributes_at(&opened, name, &place);
+                    self.entry(place, &found, attributes)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, place: Vec<u8>, found: &Statx, xattrs: Vec<FileAttribute>) -> Result<(), Error> {
+        if self.spent.entries.fetch_add(1, Ordering::Relaxed) >= MAX_ENTRIES {
+            return Err(unavailable("the permit opens more than a million entries"));
+        }
+        let mut entry = Entry { xattrs, ..Entry::of(found) };
+        match entry.file_type() {
+            FileType::Directory => self.waiting.push(place.clone()),
+            FileType::Symlink => {
+                let target = rustix::fs::readlink(path(&place), Vec::new());
+                entry.link_target = Some(target.map_err(|errno| measuring(&place, errno))?.into_bytes());
+            }
+            FileType::Regular if (self.hashes)(&place, &entry) => {
+                let add = |bytes: u64| Some(bytes.saturating_add(entry.size));
+                let before = self.spent.hashed_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+                if before.is_ok_and(|before| before.saturating_add(entry.size) <= MAX_HASHED_BYTES) {
+                    entry.sha256 = hash(&place)?;
+                }
+                entry.is_told = entry.sha256.is_some();
+            }
+            _ => {}
+        }
+        self.entries.push((place, entry));
         Ok(())
     }
 }
@@ -228,9 +283,9 @@ impl Entry {
     }
 }
 
-fn see(at: impl std::os::fd::AsFd, name: &[u8]) -> Result<Statx, Errno> {
+fn see(at: impl std::os::fd::AsFd, name: impl rustix::path::Arg) -> Result<Statx, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    statx(at, path(name), flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME)
+    statx(at, name, flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME)
 }
 
 /// SHA-256 of a file, or none if somebody else removed it in between.
@@ -243,6 +298,20 @@ pub(super) fn hash(place: &[u8]) -> Result<Option<String>, Error> {
             measure::sha256(&mut file).map(Some)
         }
     }
+}
+
+/// Extended attributes of an entry. Most have none, and the kernel says so without walking down the whole
+/// path again (listxattrat(2), Linux 6.13).
+fn attributes_at(directory: &OwnedFd, name: &CStr, place: &[u8]) -> Vec<FileAttribute> {
+    /// The same on all architectures; the C library does not know it yet.
+    const SYS_LISTXATTRAT: libc::c_long = 465;
+    let (directory, flags) = (directory.as_raw_fd(), libc::AT_SYMLINK_NOFOLLOW);
+    // SAFETY: a descriptor of ours, a name that lives until the call returns, and no buffer to write to.
+    let length = unsafe {
+        let nowhere = std::ptr::null_mut::<libc::c_char>();
+        libc::syscall(SYS_LISTXATTRAT, directory, name.as_ptr(), flags, nowhere, 0_usize)
+    };
+    if length == 0 { Vec::new() } else { attributes(path(place)) }
 }
 
 /// Extended attributes by name.

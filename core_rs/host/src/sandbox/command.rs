@@ -1,12 +1,16 @@
 //! The command itself: gives up what it does not need and becomes the program.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use prost::Message;
+
+use super::confine::Sockets;
+use super::stage::Stage;
 use super::view::{self, View};
-use super::{Failure, Job, Kind, confine, landlock, tell, trap};
-use crate::spawner::leave;
+use super::{Bind, Failure, Job, Kind, Told, confine, direct, landlock, plan, tell, trap};
+use crate::spawner::{MAX_JOB_BYTES, leave, receive};
 
 /// What `exec` is given.
 struct Program {
@@ -16,27 +20,100 @@ struct Program {
     env: Vec<CString>,
 }
 
-/// Never returns; `failed` closes when the program runs, else it says why it does not.
-pub(super) fn become_command(
-    job: &Job,
-    view: &View,
-    streams: [OwnedFd; 3],
-    mut failed: UnixStream,
-    outside: UnixStream,
-) -> ! {
-    let failure = match prepare(job, view, &streams, outside) {
-        Ok(program) => execute(&program),
-        Err(failure) => failure,
+/// The way to those around it.
+pub(super) struct Ways {
+    /// Its job comes here.
+    pub(super) jobs: OwnedFd,
+    /// Closes when the program runs; else why it does not is said here.
+    pub(super) failed: UnixStream,
+    /// To init, which hands a listener over.
+    pub(super) outside: UnixStream,
+}
+
+/// Waits for a job and becomes its program. Never returns.
+pub(super) fn stand_by(stage: &Stage, ways: Ways, bind: Bind<'_>) -> ! {
+    let Ways { jobs, mut failed, outside } = ways;
+    let is_user = plan::identity().is_some();
+    let prepared = begin().and_then(|()| confine::give_up_early(is_user));
+    let mut buffer = vec![0; MAX_JOB_BYTES];
+    let Some((bytes, [control, stdin, stdout, stderr])) = receive(&jobs, &mut buffer) else { leave(0) };
+    let failure = match Job::decode(&buffer[..bytes]) {
+        Ok(job) => {
+            let streams = [stdin, stdout, stderr];
+            let run = prepared.and_then(|()| prepare(&job, stage, control.into(), streams, outside, bind));
+            run.map_or_else(|failure| failure, |program| execute(&program))
+        }
+        Err(error) => Failure::new("read the job", error),
     };
     tell(&mut failed, &failure.into());
     leave(127)
 }
 
-fn prepare(job: &Job, view: &View, streams: &[OwnedFd; 3], outside: UnixStream) -> Result<Program, Failure> {
+/// What needs no job. Ignored and blocked signals would outlive `exec`; the runtime of the daemon ignores
+/// SIGPIPE.
+fn begin() -> Result<(), Failure> {
+    // SAFETY: plain system calls of a process that has a single thread; the set is initialised by
+    // sigemptyset.
+    unsafe {
+        if libc::setsid() < 0 {
+            return Err(Failure::new("begin a session", std::io::Error::last_os_error()));
+        }
+        for signal in 1..=libc::SIGRTMAX() {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::umask(0o022);
+    }
+    Ok(())
+}
+
+fn prepare(
+    job: &Job,
+    stage: &Stage,
+    mut control: UnixStream,
+    streams: [OwnedFd; 3],
+    outside: UnixStream,
+    bind: Bind<'_>,
+) -> Result<Program, Failure> {
     let program = program(job)?;
     let cwd = CString::new(job.cwd.clone()).map_err(|error| Failure::new("the working directory", error))?;
-    // SAFETY: plain system calls on descriptors and strings that live until they return; the process
-    // has a single thread.
+    let (held, limits) = bind(&job.limits.unwrap_or_default());
+    let (view, top) = match &job.direct {
+        Some(direct) => direct::mount_all(job, direct, stage)?,
+        None => view::mount_all(job, stage)?,
+    };
+    let View { read_only, no_unix, has_landlock } = &view;
+    let read_only = read_only.clone();
+    let told = Told { held: Some(held), read_only, no_unix: *no_unix, has_landlock: *has_landlock, ..Told::default() };
+    tell(&mut control, &told);
+    let streams = match job.terminal {
+        Some(size) => view::terminal(&top, size, &streams[1])?,
+        None => streams,
+    };
+    // Init's, too. Nothing else is shared with it from then on.
+    top.enter()?;
+    // SAFETY: unshare with a flag only.
+    confine::check(unsafe { libc::unshare(libc::CLONE_FS) }, "begin with directories of its own")?;
+    connect(&cwd, &streams, job.terminal.is_some())?;
+    if let Some(direct) = &job.direct {
+        landlock::restrict(direct)?;
+    } else if view.has_landlock {
+        let layers = job.covers.iter().filter(|cover| !cover.upper.is_empty() && !view.read_only.contains(&cover.path));
+        confine::write_within(layers.map(|cover| view::path(&cover.path)))?;
+    }
+    confine::limit_all(&limits)?;
+    confine::give_up_last(job.identity.is_some(), Sockets::of(view.no_unix, job.is_trapped))?;
+    if job.is_trapped || job.is_watched {
+        trap::set(job, outside)?;
+    }
+    Ok(program)
+}
+
+/// Working directory and standard streams.
+fn connect(cwd: &CStr, streams: &[OwnedFd; 3], is_terminal: bool) -> Result<(), Failure> {
+    // SAFETY: plain system calls on descriptors and a string that live until they return.
     unsafe {
         if libc::chdir(cwd.as_ptr()) != 0 {
             let error = std::io::Error::last_os_error();
@@ -47,33 +124,13 @@ fn prepare(job: &Job, view: &View, streams: &[OwnedFd; 3], outside: UnixStream) 
                 return Err(Failure::new("connect the standard streams", std::io::Error::last_os_error()));
             }
         }
-        libc::setsid();
-        if job.terminal.is_some() && libc::ioctl(0, libc::TIOCSCTTY, 0) != 0 {
+        if is_terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) != 0 {
             return Err(Failure::new("take the terminal", std::io::Error::last_os_error()));
         }
         // Whatever was forgotten elsewhere, nothing but the streams is inherited.
         libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
-        // Ignored and blocked signals would outlive `exec`; the runtime of the daemon ignores SIGPIPE.
-        for signal in 1..=libc::SIGRTMAX() {
-            libc::signal(signal, libc::SIG_DFL);
-        }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
-        libc::umask(0o022);
     }
-    if let Some(direct) = &job.direct {
-        landlock::restrict(direct)?;
-    } else if view.has_landlock {
-        let layers = job.covers.iter().filter(|cover| !cover.upper.is_empty() && !view.read_only.contains(&cover.path));
-        confine::write_within(layers.map(|cover| view::path(&cover.path)))?;
-    }
-    confine::limit_all(&job.limits.unwrap_or_default())?;
-    confine::give_up_privileges(job.identity.is_some(), &view.filters)?;
-    if job.is_trapped || job.is_watched {
-        trap::set(job, outside)?;
-    }
-    Ok(program)
+    Ok(())
 }
 
 fn program(job: &Job) -> Result<Program, Failure> {

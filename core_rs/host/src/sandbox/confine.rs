@@ -25,21 +25,25 @@ const KEPT: [u32; 8] = [
 ];
 const LAST_CAPABILITY: u32 = 63;
 
-/// System calls that reach beyond namespaces and layer, or make new ones. Refused with EPERM.
-const REFUSED: &[libc::c_long] = &[
+/// System calls by which the view is made, so that they are refused last of all.
+const REFUSED_LAST: &[libc::c_long] = &[
     libc::SYS_mount,
-    libc::SYS_umount2,
     libc::SYS_move_mount,
     libc::SYS_open_tree,
+    libc::SYS_mount_setattr,
+    libc::SYS_chroot,
+    libc::SYS_unshare,
+];
+
+/// All others that reach beyond namespaces and layer, or make new ones. Refused with EPERM.
+const REFUSED: &[libc::c_long] = &[
+    libc::SYS_umount2,
     libc::SYS_fsopen,
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
     libc::SYS_fspick,
-    libc::SYS_mount_setattr,
     libc::SYS_pivot_root,
-    libc::SYS_chroot,
     libc::SYS_setns,
-    libc::SYS_unshare,
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
@@ -120,24 +124,18 @@ const DETOURS: [(libc::c_int, libc::c_int); 8] = [
     (libc::IPPROTO_TCP, 31), // TCP_ULP
 ];
 
-/// Own pid, network, ipc, host name and control group namespaces, for an ordinary user within a user
-/// namespace. The pid namespace is its children's.
+/// Own mount, pid, network, ipc, host name and control group namespaces, for an ordinary user within a
+/// user namespace. The pid namespace is its children's.
 pub(super) fn isolate(identity: Option<Identity>) -> Result<(), Failure> {
     if let Some(identity) = identity {
         // SAFETY: unshare with flags only.
         check(unsafe { libc::unshare(libc::CLONE_NEWUSER) }, "make a user namespace")?;
         map(identity)?;
     }
-    let flags =
-        libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+    let others = libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+    let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | others;
     // SAFETY: unshare with flags only.
     check(unsafe { libc::unshare(flags) }, "make namespaces")
-}
-
-/// Own mounts, which begin as those of the machine now.
-pub(super) fn unshare_mounts() -> Result<(), Failure> {
-    // SAFETY: unshare with flags only.
-    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }, "make a mount namespace")
 }
 
 /// The user stays who it is; everybody else appears as nobody (user_namespaces(7)).
@@ -196,15 +194,35 @@ pub(super) fn limit_all(limits: &Limits) -> Result<(), Failure> {
         .try_for_each(|(resource, most, more)| limit(resource, most, more))
 }
 
-/// Capabilities, no new privileges and the filter, in the order in which each still may.
-pub(super) fn give_up_privileges(is_user: bool, filters: &Filters) -> Result<(), Failure> {
-    drop_capabilities(if is_user { &[] } else { &KEPT })?;
+/// In the command, before its job is known: gives up what the view can be made without. What takes the
+/// kernel long is here: it tries a filter on every system call.
+pub(super) fn give_up_early(is_user: bool) -> Result<(), Failure> {
+    let kept = kept(is_user);
+    for capability in (0..=LAST_CAPABILITY).filter(|capability| kept & (1 << capability) == 0) {
+        // Numbers that this kernel does not know are refused, which is as good. What the process has it
+        // keeps until it is dropped, or `exec`.
+        // SAFETY: prctl with integer arguments.
+        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+    }
     // SAFETY: prctl with integer arguments.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, "refuse new privileges")?;
-    for program in &filters.programs {
-        seccompiler::apply_filter(program).map_err(|error| Failure::new("filter system calls", error))?;
-    }
-    Ok(())
+    filters(Sockets::of(is_user, false))?.iter().try_for_each(apply)
+}
+
+/// In the command, when its view is made: the rest. Filters add up, so each further one only refuses more.
+pub(super) fn give_up_last(is_user: bool, sockets: Sockets) -> Result<(), Failure> {
+    drop_capabilities(kept(is_user))?;
+    let narrower = (sockets != Sockets::of(is_user, false)).then_some(sockets);
+    apply(&last_filter(narrower)?)
+}
+
+fn kept(is_user: bool) -> u64 {
+    let kept: &[u32] = if is_user { &[] } else { &KEPT };
+    kept.iter().fold(0, |set, capability| set | 1 << capability)
+}
+
+fn apply(program: &BpfProgram) -> Result<(), Failure> {
+    seccompiler::apply_filter(program).map_err(|error| Failure::new("filter system calls", error))
 }
 
 fn limit(resource: libc::__rlimit_resource_t, most: u64, more: u64) -> Result<(), Failure> {
@@ -221,14 +239,8 @@ fn limit(resource: libc::__rlimit_resource_t, most: u64, more: u64) -> Result<()
 }
 
 /// capset(2) by hand: the header and two words of each set.
-fn drop_capabilities(kept: &[u32]) -> Result<(), Failure> {
+fn drop_capabilities(kept: u64) -> Result<(), Failure> {
     const VERSION_3: u32 = 0x2008_0522;
-    let kept = kept.iter().fold(0_u64, |set, capability| set | 1 << capability);
-    for capability in (0..=LAST_CAPABILITY).filter(|capability| kept & (1 << capability) == 0) {
-        // Numbers that this kernel does not know are refused, which is as good.
-        // SAFETY: prctl with integer arguments.
-        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
-    }
     #[allow(clippy::cast_possible_truncation)]
     let (low, high) = (kept as u32, (kept >> 32) as u32);
     let header: [u32; 2] = [VERSION_3, 0];
@@ -238,41 +250,40 @@ fn drop_capabilities(kept: &[u32]) -> Result<(), Failure> {
     check(set as libc::c_int, "drop capabilities")
 }
 
-/// The programs that refuse system calls.
-#[derive(Debug, Default)]
-pub(super) struct Filters {
-    programs: Vec<BpfProgram>,
-    sockets: Sockets,
-}
-
-impl Filters {
-    pub(super) fn build(sockets: Sockets) -> Result<Self, Failure> {
-        Ok(Self { programs: filters(sockets)?, sockets })
-    }
-
-    /// The same, or others if the job or the view turned out to need them.
-    pub(super) fn fit(self, sockets: Sockets) -> Result<Self, Failure> {
-        if self.sockets == sockets { Ok(self) } else { Self::build(sockets) }
-    }
-}
-
+/// The programs that refuse system calls: all but the last.
 fn filters(allowed: Sockets) -> Result<Vec<BpfProgram>, Failure> {
-    let failed = |error: seccompiler::BackendError| Failure::new("build the filter", error);
-    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(failed)?;
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     refused.insert(libc::SYS_clone, vec![flag(0, libc::CLONE_NEWUSER).map_err(failed)?]);
-    refused.insert(libc::SYS_socket, sockets(allowed).map_err(failed)?);
-    if allowed == Sockets::Internet {
-        refused.insert(libc::SYS_setsockopt, detours().map_err(failed)?);
-    }
-    let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    refused.extend(socket_rules(allowed)?);
     // The flags of clone3 lie in memory that no filter sees; without it glibc falls back to clone.
     let unseen = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    let absent = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-    let made = [(refused, denied), (unseen, absent)].into_iter().map(|(rules, action)| {
-        SeccompFilter::new(rules, SeccompAction::Allow, action, arch).and_then(BpfProgram::try_from).map_err(failed)
-    });
-    made.chain([Ok(no_x32())]).collect()
+    Ok(vec![program(refused, libc::EPERM)?, program(unseen, libc::ENOSYS)?, no_x32()])
+}
+
+fn last_filter(narrower: Option<Sockets>) -> Result<BpfProgram, Failure> {
+    let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED_LAST.iter().map(|call| (*call, Vec::new())).collect();
+    if let Some(allowed) = narrower {
+        refused.extend(socket_rules(allowed)?);
+    }
+    program(refused, libc::EPERM)
+}
+
+fn program(refused: BTreeMap<i64, Vec<SeccompRule>>, errno: libc::c_int) -> Result<BpfProgram, Failure> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(failed)?;
+    let action = SeccompAction::Errno(errno.unsigned_abs());
+    SeccompFilter::new(refused, SeccompAction::Allow, action, arch).and_then(BpfProgram::try_from).map_err(failed)
+}
+
+fn failed(error: seccompiler::BackendError) -> Failure {
+    Failure::new("build the filter", error)
+}
+
+fn socket_rules(allowed: Sockets) -> Result<Vec<(i64, Vec<SeccompRule>)>, Failure> {
+    let mut rules = vec![(libc::SYS_socket, sockets(allowed).map_err(failed)?)];
+    if allowed == Sockets::Internet {
+        rules.push((libc::SYS_setsockopt, detours().map_err(failed)?));
+    }
+    Ok(rules)
 }
 
 /// Sockets that are refused: those of other families, and the internet's raw ones, which see what is

@@ -12,15 +12,13 @@ use std::path::{Path, PathBuf};
 use cmdop_contract::v1::PermittedEffect;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_change, move_mount,
-    open_tree,
-};
+use rustix::mount::{MountFlags, OpenTreeFlags, mount, mount_bind};
 
 use super::mask::{Masks, lower};
 use super::openings::{Opening, openings};
 use super::plan::{Cover, Layer, bytes, is_kernel};
-use super::view::{View, devices, hide, inside, path, tmpfs};
+use super::stage::{Stage, Top, attach, clone_of};
+use super::view::{View, hide, inside, path};
 use super::{Failure, Job};
 use crate::Error;
 use crate::fixture::mounts;
@@ -28,9 +26,6 @@ use crate::fixture::mounts;
 /// What of the machine a command may change.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Direct {
-    /// Empty directory: an overlay without an upper layer takes two lower ones.
-    #[prost(bytes = "vec", tag = "1")]
-    empty: Vec<u8>,
     #[prost(message, repeated, tag = "2")]
     pub(crate) openings: Vec<Opening>,
 }
@@ -42,13 +37,13 @@ impl Layer {
     /// `DIRECT_UNAVAILABLE` if what would be opened is too wide; what the operating system says.
     pub fn direct(dir: &Path, permitted: &[PermittedEffect], hidden: &[PathBuf]) -> Result<Self, Error> {
         let openings = openings(permitted, hidden)?;
-        let mut layer = Self::empty(dir)?;
+        let mut layer = Self::empty(dir);
         layer.covers = mounts::visible()?
             .into_iter()
             .filter(|mount| !is_kernel(&mount.path))
             .map(|mount| Cover { path: bytes(&mount.path), ..Cover::default() })
             .collect();
-        layer.direct = Some(Direct { empty: bytes(&dir.join("empty")), openings });
+        layer.direct = Some(Direct { openings });
         Ok(layer)
     }
 
@@ -65,26 +60,26 @@ impl Layer {
     }
 }
 
-/// Builds the view on the job's root directory, in the worker's own mount namespace.
-pub(super) fn mount_all(job: &Job, direct: &Direct) -> Result<View, Failure> {
-    let root = path(&job.root);
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(|error| Failure::new("keep mounts private", error))?;
+/// Builds the view of a command that changes the machine itself.
+pub(super) fn mount_all(job: &Job, direct: &Direct, stage: &Stage) -> Result<(View, Top), Failure> {
     // The machine's own directories, held before anything covers them.
     let held: Vec<(&Opening, OwnedFd)> = direct
         .openings
         .iter()
         .filter(|opening| opening.bound)
-        .map(|opening| Ok((opening, clone_of(&real(CWD, path(&opening.path))?, OpenTreeFlags::empty(), opening)?)))
+        .map(|opening| Ok((opening, tree_of(&real(CWD, path(&opening.path))?, OpenTreeFlags::empty(), opening)?)))
         .collect::<Result<_, Failure>>()?;
-    tmpfs(path(&direct.empty), MountFlags::RDONLY, c"size=4k,mode=755")?;
     let masks = Masks::lay(job)?;
-    for (number, cover) in job.covers.iter().enumerate() {
-        cover_read_only(root, path(&cover.path), masks.of(number), direct)?;
+    let mut covers = job.covers.iter().enumerate().map(|(number, cover)| (path(&cover.path), masks.of(number)));
+    let (first, mask) = covers.next().ok_or_else(|| Failure::new("cover /", "nothing is mounted there"))?;
+    cover_read_only(&stage.place(), first, mask, stage)?;
+    let top = stage.raise()?;
+    for (from, mask) in covers {
+        cover_read_only(&inside(&top.path, from), from, mask, stage)?;
     }
     // A seal shows no more than the view does, so nothing is sealed or opened before.
-    masks.ensure(root)?;
-    let view = open_view(root)?;
+    masks.ensure(&top.path)?;
+    let view = open_view(&top.path)?;
     // A seal is the view's own read-only tree, so it is taken before the opening covers that.
     let mut seals = Vec::new();
     for opening in &direct.openings {
@@ -95,7 +90,7 @@ pub(super) fn mount_all(job: &Job, direct: &Direct) -> Result<View, Failure> {
                 Err(Errno::NOENT) => continue,
                 found => found.map_err(|error| failed("seal", &place, error))?,
             };
-            seals.push((place, clone_of(&found, OpenTreeFlags::AT_RECURSIVE, opening)?));
+            seals.push((place, tree_of(&found, OpenTreeFlags::AT_RECURSIVE, opening)?));
         }
     }
     for (opening, tree) in held {
@@ -109,32 +104,31 @@ pub(super) fn mount_all(job: &Job, direct: &Direct) -> Result<View, Failure> {
             found => found.and_then(|found| attach(&tree, &found)).map_err(|error| failed("seal", &place, error))?,
         }
     }
-    hide(root, job)?;
-    devices(root)?;
+    hide(stage, &top, job)?;
+    stage.furnish(&top)?;
     // A command whose writes Landlock does not hold is not started.
-    Ok(View { has_landlock: true, ..View::default() })
+    Ok((View { has_landlock: true, ..View::default() }, top))
 }
 
 /// A mount of the machine as an overlay without an upper layer.
-fn cover_read_only(root: &Path, from: &Path, mask: Option<PathBuf>, direct: &Direct) -> Result<(), Failure> {
-    let place = inside(root, from);
+fn cover_read_only(place: &Path, from: &Path, mask: Option<PathBuf>, stage: &Stage) -> Result<(), Failure> {
     let is_directory = from.is_dir();
     if is_directory {
         // An overlay without an upper layer takes two lower ones.
-        let top = mask.unwrap_or_else(|| path(&direct.empty).to_owned());
+        let top = mask.unwrap_or_else(|| stage.empty());
         let lower = lower(Some(top), from.as_os_str().as_bytes());
         let options = [b"lowerdir=", &*lower, b"\0"].concat();
         let options = CString::from_vec_with_nul(options).map_err(|error| Failure::new(from.display(), error))?;
         let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
-        return mount("cmdop-direct", &place, "overlay", flags, Some(options.as_c_str()))
+        return mount("cmdop-direct", place, "overlay", flags, Some(options.as_c_str()))
             .map_err(|error| Failure::new(format!("cover {} read-only", from.display()), error));
     }
     // A file that is mounted by itself: a read-only bind would leave a socket reachable.
     let is_file = from.symlink_metadata().is_ok_and(|found| found.is_file());
     let source = if is_file { from } else { Path::new("/dev/null") };
-    mount_bind(source, &place).map_err(|error| Failure::new(format!("bind {}", from.display()), error))?;
+    mount_bind(source, place).map_err(|error| Failure::new(format!("bind {}", from.display()), error))?;
     let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
-    rustix::mount::mount_remount(&place, flags, c"")
+    rustix::mount::mount_remount(place, flags, c"")
         .map_err(|error| Failure::new(format!("make {} read-only", from.display()), error))
 }
 
@@ -163,15 +157,8 @@ pub(super) fn beneath(view: &OwnedFd, place: &[u8]) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(&parent, name, flags, Mode::empty())
 }
 
-/// A mount of its own of what is open, not attached anywhere yet.
-fn clone_of(found: &OwnedFd, depth: OpenTreeFlags, opening: &Opening) -> Result<OwnedFd, Failure> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    open_tree(found, c"", flags | depth).map_err(|error| failed("clone", &opening.path, error))
-}
-
-fn attach(tree: &OwnedFd, place: &OwnedFd) -> Result<(), Errno> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(tree, c"", place, c"", flags)
+fn tree_of(found: &OwnedFd, depth: OpenTreeFlags, opening: &Opening) -> Result<OwnedFd, Failure> {
+    clone_of(found, depth).map_err(|error| failed("clone", &opening.path, error))
 }
 
 /// No devices and no set-user-ID programs through an opening, and nothing but directories and files.

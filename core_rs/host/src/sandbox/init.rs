@@ -1,47 +1,109 @@
 //! Pid 1 of the command's namespace: starts it, reaps everybody, kills who is left and may not stay, then
 //! reports.
 
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use super::command::become_command;
-use super::left::Staying;
-use super::view::{self, View};
-use super::{Failure, Job, Kind, Told, left, tell, trap, watched};
-use crate::spawner::leave;
+use super::stage::Stage;
+use super::{Bind, Failure, Kind, Told, command, left, tell, trap, watched};
+use crate::spawner::{LEAVES, TRAPS, die_with_parent, leave, receive};
 
-pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [OwnedFd; 3], network: &OwnedFd) -> ! {
-    let pair = || UnixStream::pair().map_err(failed);
-    let started = view::enter(job).and_then(|()| Ok((children()?, pair()?, pair()?)));
-    let (children, (mut failed_rx, failed_tx), (trap_rx, trap_tx)) = match started {
-        Ok(started) => started,
+/// The way to those around it.
+pub(super) struct Ways {
+    /// Its errand comes here.
+    pub(super) errands: OwnedFd,
+    /// Where the command's job comes.
+    pub(super) jobs: OwnedFd,
+    /// Closes when the command runs.
+    pub(super) running: OwnedFd,
+    /// Closes when the worker has said who init is.
+    pub(super) told: OwnedFd,
+}
+
+/// What init has for its errand.
+struct Watch {
+    children: OwnedFd,
+    command: libc::pid_t,
+    failed: UnixStream,
+    trap: UnixStream,
+}
+
+/// Waits for its errand with the command that will be run, and sees to it. Never returns.
+pub(super) fn stand_by(ways: Ways, bind: Bind<'_>) -> ! {
+    // It must not outlive the worker, which kills it when it is told to.
+    die_with_parent();
+    let Ways { errands, jobs, running, told } = ways;
+    // What could not be prepared is told to whoever comes; until then the job's way stays open.
+    let prepared = Stage::set().and_then(|stage| begin(stage, &jobs, [&errands, &jobs, &running, &told], bind));
+    let jobs = prepared.is_err().then_some(jobs);
+    let mut traits = [0];
+    let Some((_, [control, network])) = receive(&errands, &mut traits) else { leave(0) };
+    let mut control = UnixStream::from(control);
+    match prepared {
+        Ok(watch) => {
+            let supervisor = (traits[0] & TRAPS != 0).then_some(&network);
+            let told = (traits[0] & LEAVES != 0).then(|| File::from(told));
+            run(control, watch, supervisor, running, told)
+        }
         Err(failure) => {
             tell(&mut control, &failure.into());
-            leave(1);
+            drop(jobs);
+            leave(1)
         }
-    };
-    // SAFETY: this process has a single thread.
-    let command = unsafe { libc::fork() };
-    if command == 0 {
-        drop((control, failed_rx, trap_rx));
-        become_command(job, view, streams, failed_tx, trap_tx);
     }
-    drop((streams, failed_tx, trap_tx));
-    if job.is_trapped || job.is_watched {
+}
+
+/// Makes the command's process. It shares init's directories, so that its view becomes init's, too.
+fn begin(stage: Stage, jobs: &OwnedFd, own: [&OwnedFd; 4], bind: Bind<'_>) -> Result<Watch, Failure> {
+    let children = children()?;
+    let pair = || UnixStream::pair().map_err(failed);
+    let ((failed_rx, failed_tx), (trap_rx, trap_tx)) = (pair()?, pair()?);
+    let jobs = jobs.try_clone().map_err(failed)?;
+    // SAFETY: a fork (clone(2) without a stack) of a process that has a single thread.
+    let command = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_FS | libc::SIGCHLD, 0, 0, 0, 0) };
+    match libc::pid_t::try_from(command) {
+        Ok(0) => {
+            drop((children, failed_rx, trap_rx));
+            own.into_iter().for_each(close);
+            command::stand_by(&stage, command::Ways { jobs, failed: failed_tx, outside: trap_tx }, bind)
+        }
+        Ok(command) if command > 0 => Ok(Watch { children, command, failed: failed_rx, trap: trap_rx }),
+        _ => Err(failed(std::io::Error::last_os_error())),
+    }
+}
+
+/// In the command, where what init owns is never dropped.
+fn close(descriptor: &OwnedFd) {
+    // SAFETY: nothing in this process uses it any more, and its owner is never dropped.
+    unsafe { libc::close(descriptor.as_raw_fd()) };
+}
+
+/// With `told` something may stay, which is asked for once that is at its end.
+fn run(mut control: UnixStream, watch: Watch, supervisor: Option<&OwnedFd>, running: OwnedFd, told: Option<File>) -> ! {
+    let Watch { children, command, failed: mut failure_rx, trap } = watch;
+    if let Some(supervisor) = supervisor {
         // Without it the command does not go on, and says so.
-        let _ = trap::pass_on(command, trap_rx, network);
+        let _ = trap::pass_on(command, trap, supervisor);
     }
     // The command holds its end until `exec` closes it: silence means that it runs.
     let mut failure = Vec::new();
-    let _ = failed_rx.read_to_end(&mut failure);
+    let _ = failure_rx.read_to_end(&mut failure);
+    drop(running);
     let status = wait(&control, &children, command);
     // What nobody waits for any more was not left: it is ended in the middle.
     let is_left = status.is_some() && has_children();
     // A command that failed leaves nothing.
-    let may_leave = is_left && job.may_leave && status == Some(0);
-    let staying = if may_leave { left::ask(&mut control) } else { Staying::default() };
-    let (left, more_left) = if is_left && !may_leave { left::stop_and_look() } else { (Vec::new(), 0) };
+    let staying = match told.filter(|_| is_left && status == Some(0)) {
+        Some(mut told) => {
+            let _ = told.read(&mut [0]);
+            Some(left::ask(&mut control))
+        }
+        None => None,
+    };
+    let (left, more_left) = if is_left && staying.is_none() { left::stop_and_look() } else { (Vec::new(), 0) };
+    let staying = staying.unwrap_or_default();
     if staying.is_empty() {
         end_all();
     } else {
@@ -50,9 +112,6 @@ pub(super) fn run(job: &Job, view: &View, mut control: UnixStream, streams: [Own
     let mut told = if failure.is_empty() { ended(status) } else { Told::read(&failure) };
     use_of(&mut told);
     (told.left, told.more_left) = (left, more_left);
-    told.read_only.clone_from(&view.read_only);
-    told.no_unix = view.no_unix;
-    told.has_landlock = view.has_landlock;
     tell(&mut control, &told);
     if !staying.is_empty() {
         staying.go_on(&mut control, &children);

@@ -88,7 +88,7 @@ impl Masks {
         let failed = |error: &dyn std::fmt::Display| Failure::new("hide what the permit masks", error);
         let list = fs::read(path(&job.masked)).map_err(|error| failed(&error))?;
         let List { paths } = List::decode(&*list).map_err(|error| failed(&error))?;
-        let base = path(&job.root).with_file_name("mask");
+        let base = path(&job.layer).join("mask");
         tmpfs(&base, MountFlags::empty(), c"size=16m,mode=755")?;
         let masks = Self { paths, base };
         let is_user = job.identity.is_some();

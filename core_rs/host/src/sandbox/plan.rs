@@ -57,7 +57,7 @@ impl Layer {
     /// # Errors
     /// If the mounts cannot be listed or the directories not be made.
     pub fn create(dir: &Path) -> Result<Self, Error> {
-        let mut layer = Self::empty(dir)?;
+        let mut layer = Self::empty(dir);
         for mount in mounts::visible()? {
             if is_kernel(&mount.path) {
                 continue;
@@ -77,7 +77,7 @@ impl Layer {
     /// # Errors
     /// As [`Layer::create`].
     pub fn of_user(dir: &Path, places: &[PathBuf]) -> Result<Self, Error> {
-        let mut layer = Self::empty(dir)?;
+        let mut layer = Self::empty(dir);
         let mounted = mounts::places()?;
         let given = places.iter().filter_map(|place| fs::canonicalize(place).ok());
         let writable = mounts::visible()?.into_iter().filter(|mount| !mount.is_read_only).map(|mount| mount.path);
@@ -108,11 +108,8 @@ impl Layer {
         Ok(layer)
     }
 
-    pub(super) fn empty(dir: &Path) -> Result<Self, Error> {
-        for name in ["root", "empty"] {
-            private(&dir.join(name))?;
-        }
-        Ok(Self { dir: dir.into(), covers: Vec::new(), direct: None, masked: Vec::new(), begun: Moment::now() })
+    pub(super) fn empty(dir: &Path) -> Self {
+        Self { dir: dir.into(), covers: Vec::new(), direct: None, masked: Vec::new(), begun: Moment::now() }
     }
 
     fn cover(&mut self, path: &Path) -> Result<(), Error> {
@@ -245,7 +242,7 @@ pub(super) fn bytes(path: &Path) -> Vec<u8> {
 /// The job of a command in a layer; `hidden` directories appear empty.
 pub(crate) fn plan(layer: &Layer, hidden: &[PathBuf]) -> super::Job {
     super::Job {
-        root: bytes(&layer.dir.join("root")),
+        layer: bytes(&layer.dir),
         covers: layer.covers.clone(),
         direct: layer.direct.clone(),
         hidden: hidden.iter().filter(|path| path.is_dir()).map(|path| bytes(path)).collect(),

@@ -1,4 +1,4 @@
-//! Mounting the command's view of the machine, and making it the only one.
+//! Mounting the command's view of the machine.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,21 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
-};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 
 use super::mask::{Masks, lower};
+use super::stage::{Stage, Top};
 use super::{Cover, Failure, Job, Shown, Size};
-
-/// Devices that hold no state and reach nothing.
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
-const LINKS: [(&str, &str); 4] = [
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-];
 
 /// Sockets of an ordinary user's machine lie here; its view has an empty one.
 const RUN: &str = "/run";
@@ -38,41 +28,42 @@ pub(super) struct View {
     pub(super) no_unix: bool,
     /// Landlock keeps writes within the layers (landlock(7), from its second version on).
     pub(super) has_landlock: bool,
-    /// The system calls that are refused in it.
-    pub(super) filters: super::confine::Filters,
 }
 
-/// Builds the view on the job's root directory, in the worker's own mount namespace.
-pub(super) fn mount_all(job: &Job) -> Result<View, Failure> {
-    let root = path(&job.root);
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(|error| Failure::new("keep mounts private", error))?;
+/// Builds the view of a command that changes nothing of the machine.
+pub(super) fn mount_all(job: &Job, stage: &Stage) -> Result<(View, Top), Failure> {
     let mut view = View::default();
     let is_user = job.identity.is_some();
-    if is_user {
-        bind_machine(root)?;
+    let masks = Masks::lay(job)?;
+    let mut covers = job.covers.iter().enumerate();
+    let top = if is_user {
         view.no_unix = true;
         view.has_landlock = super::confine::landlock_version() >= 2;
+        bind_machine(stage)?
+    } else {
+        let (number, cover) = covers.next().ok_or_else(|| Failure::new("cover /", "nothing is mounted there"))?;
+        mount_cover(stage, &stage.place(), cover, masks.of(number), &mut view)?;
+        stage.raise()?
+    };
+    for (number, cover) in covers {
+        let place = inside(&top.path, path(&cover.path));
+        if is_user {
+            cover_own(&place, cover, masks.of(number), &mut view);
+        } else {
+            mount_cover(stage, &place, cover, masks.of(number), &mut view)?;
+        }
     }
-    let masks = Masks::lay(job)?;
-    for (number, cover) in job.covers.iter().enumerate() {
-        mount_cover(root, cover, masks.of(number), is_user, &mut view)?;
-    }
-    masks.ensure(root)?;
-    hide(root, job)?;
+    masks.ensure(&top.path)?;
+    hide(stage, &top, job)?;
     for shown in &job.shown {
-        show(root, shown)?;
+        show(&top.path, shown)?;
     }
-    devices(root)?;
-    Ok(view)
+    stage.furnish(&top)?;
+    Ok((view, top))
 }
 
-pub(super) fn hide(root: &Path, job: &Job) -> Result<(), Failure> {
-    for hidden in &job.hidden {
-        let place = inside(root, path(hidden));
-        tmpfs(&place, MountFlags::RDONLY, c"size=4k,mode=700")?;
-    }
-    Ok(())
+pub(super) fn hide(stage: &Stage, top: &Top, job: &Job) -> Result<(), Failure> {
+    job.hidden.iter().try_for_each(|hidden| stage.shut(&inside(&top.path, path(hidden))))
 }
 
 /// Binds a file over one of the view, wherever a link in the view leads.
@@ -96,11 +87,15 @@ fn show(root: &Path, shown: &Shown) -> Result<(), Failure> {
 
 /// An ordinary user may not lay an overlay over a root with mounts in it, so it shows everything
 /// read-only and covers what the user could change (mount_setattr(2), Linux 5.12).
-fn bind_machine(root: &Path) -> Result<(), Failure> {
-    rustix::mount::mount_bind_recursive("/", root).map_err(|error| Failure::new("bind /", error))?;
-    shut(root, libc::AT_RECURSIVE)?;
-    let run = root.join(&RUN[1..]);
-    if run.is_dir() { tmpfs(&run, MountFlags::RDONLY, c"size=4k,mode=755") } else { Ok(()) }
+fn bind_machine(stage: &Stage) -> Result<Top, Failure> {
+    rustix::mount::mount_bind_recursive("/", stage.place()).map_err(|error| Failure::new("bind /", error))?;
+    let top = stage.raise()?;
+    shut(&top.path, libc::AT_RECURSIVE)?;
+    let run = inside(&top.path, Path::new(RUN));
+    if run.is_dir() {
+        tmpfs(&run, MountFlags::RDONLY, c"size=4k,mode=755")?;
+    }
+    Ok(top)
 }
 
 /// Read-only, without devices and without set-user-id programs.
@@ -118,27 +113,16 @@ fn shut(place: &Path, flags: libc::c_int) -> Result<(), Failure> {
 }
 
 fn mount_cover(
-    root: &Path,
+    stage: &Stage,
+    place: &Path,
     cover: &Cover,
     mask: Option<PathBuf>,
-    is_user: bool,
     view: &mut View,
 ) -> Result<(), Failure> {
-    let lower = lower(mask, &cover.path);
     let from = path(&cover.path);
-    let place = inside(root, from);
+    let lower = lower(mask, &cover.path);
     if !cover.upper.is_empty() {
-        let layers =
-            [b"lowerdir=", &*lower, b",upperdir=", &escaped(&cover.upper), b",workdir=", &escaped(&cover.work)]
-                .concat();
-        // Directories can be renamed and hard links stay together, as they would without a layer; the
-        // content of what changed is whole in it. A user's overlay can do neither (overlayfs.rst, "User
-        // xattr").
-        let options: &[u8] = match is_user {
-            false => b",redirect_dir=on,metacopy=off,index=on",
-            true => b",redirect_dir=nofollow,metacopy=off,index=off",
-        };
-        match overlay(&place, layers, options, is_user) {
+        match overlay(place, above(cover, &lower), UPPER, false) {
             Ok(()) => return Ok(()),
             Err(error) if from == Path::new("/") => return Err(Failure::new("cover / with a private layer", error)),
             // What no overlay can cover is there to be read.
@@ -146,21 +130,38 @@ fn mount_cover(
         }
     }
     let Ok(found) = from.symlink_metadata() else { return Ok(()) };
-    if is_user || found.file_type().is_socket() || found.file_type().is_fifo() {
-        // Shown read-only already; what is mounted on a single name and leads outside is left out.
+    if found.file_type().is_socket() || found.file_type().is_fifo() {
+        // What is mounted on a single name and leads outside is left out.
         return Ok(());
     }
     if found.is_dir() {
-        let empty = root.with_file_name("empty");
-        let layers = [b"lowerdir=", &*lower, b":", &escaped(empty.as_os_str().as_bytes())].concat();
-        if overlay(&place, layers, b"", false).is_ok() {
+        let layers = [b"lowerdir=", &*lower, b":", &escaped(stage.empty().as_os_str().as_bytes())].concat();
+        if overlay(place, layers, b"", false).is_ok() {
             return Ok(());
         }
         view.no_unix = true;
     }
-    mount_bind(from, &place).map_err(|error| Failure::new(format!("bind {}", from.display()), error))?;
+    mount_bind(from, place).map_err(|error| Failure::new(format!("bind {}", from.display()), error))?;
     let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
-    mount_remount(&place, flags, c"").map_err(|error| Failure::new(format!("make {} read-only", from.display()), error))
+    mount_remount(place, flags, c"").map_err(|error| Failure::new(format!("make {} read-only", from.display()), error))
+}
+
+/// The same for an ordinary user, to whom everything is shown read-only already.
+fn cover_own(place: &Path, cover: &Cover, mask: Option<PathBuf>, view: &mut View) {
+    let lower = lower(mask, &cover.path);
+    if !cover.upper.is_empty() && overlay(place, above(cover, &lower), OWN_UPPER, true).is_err() {
+        view.read_only.push(cover.path.clone());
+    }
+}
+
+/// Directories can be renamed and hard links stay together, as they would without a layer; the content of
+/// what changed is whole in it.
+const UPPER: &[u8] = b",redirect_dir=on,metacopy=off,index=on";
+/// A user's overlay can do neither (overlayfs.rst, "User xattr").
+const OWN_UPPER: &[u8] = b",redirect_dir=nofollow,metacopy=off,index=off";
+
+fn above(cover: &Cover, lower: &[u8]) -> Vec<u8> {
+    [b"lowerdir=", lower, b",upperdir=", &escaped(&cover.upper), b",workdir=", &escaped(&cover.work)].concat()
 }
 
 fn overlay(place: &Path, layers: Vec<u8>, options: &[u8], is_user: bool) -> rustix::io::Result<()> {
@@ -171,9 +172,9 @@ fn overlay(place: &Path, layers: Vec<u8>, options: &[u8], is_user: bool) -> rust
 }
 
 /// Opens a terminal of the view's own, sends its other end over a socket and returns its streams.
-pub(super) fn terminal(job: &Job, size: Size, socket: &OwnedFd) -> Result<[OwnedFd; 3], Failure> {
+pub(super) fn terminal(top: &Top, size: Size, socket: &OwnedFd) -> Result<[OwnedFd; 3], Failure> {
     let failed = |error: std::io::Error| Failure::new("open a terminal", error);
-    let multiplexer = path(&job.root).join("dev/pts/ptmx");
+    let multiplexer = top.path.join("dev/pts/ptmx");
     let ours: OwnedFd = fs::OpenOptions::new().read(true).write(true).open(multiplexer).map_err(failed)?.into();
     let rows = u16::try_from(size.rows).unwrap_or(u16::MAX);
     let window = libc::winsize {
@@ -208,53 +209,11 @@ pub(super) fn terminal(job: &Job, size: Size, socket: &OwnedFd) -> Result<[Owned
     Ok(streams)
 }
 
-/// An own small `/dev`: a few devices, a private `/dev/shm` that is the command's `TMPDIR`, own terminals.
-pub(super) fn devices(root: &Path) -> Result<(), Failure> {
-    let dev = root.join("dev");
-    tmpfs(&dev, MountFlags::NOEXEC, c"size=64k,mode=755")?;
-    let failed = |what: &Path| {
-        let what = what.display().to_string();
-        move |error: std::io::Error| Failure::new(format!("make {what}"), error)
-    };
-    for name in DEVICES {
-        let place = dev.join(name);
-        fs::write(&place, "").map_err(failed(&place))?;
-        mount_bind(Path::new("/dev").join(name), &place).map_err(|error| Failure::new(place.display(), error))?;
-    }
-    for (name, target) in LINKS {
-        std::os::unix::fs::symlink(target, dev.join(name)).map_err(failed(&dev))?;
-    }
-    for name in ["shm", "pts"] {
-        fs::create_dir(dev.join(name)).map_err(failed(&dev))?;
-    }
-    tmpfs(&dev.join("shm"), MountFlags::empty(), c"size=256m,mode=1777")?;
-    let pts = dev.join("pts");
-    mount_fs("devpts", &pts, MountFlags::NOSUID | MountFlags::NOEXEC, c"newinstance,ptmxmode=0666,mode=0620")?;
-    std::os::unix::fs::symlink("pts/ptmx", dev.join("ptmx")).map_err(failed(&dev))
-}
-
-/// In init: mounts what belongs to the new namespaces and leaves the machine's root behind.
-pub(super) fn enter(job: &Job) -> Result<(), Failure> {
-    let root = path(&job.root);
-    let shut = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
-    mount_fs("proc", &root.join("proc"), shut, c"")?;
-    let sys = root.join("sys");
-    if mount_fs("sysfs", &sys, shut, c"").is_err() {
-        // A container may not show a whole one, and then none may be made (sysfs(5)).
-        tmpfs(&sys, shut, c"size=4k,mode=755")?;
-    }
-    std::env::set_current_dir(root).map_err(|error| Failure::new("enter the view", error))?;
-    // pivot_root(".", ".") stacks the old root on the new one (pivot_root(2)).
-    rustix::process::pivot_root(".", ".").map_err(|error| Failure::new("make the view the root", error))?;
-    unmount(".", UnmountFlags::DETACH).map_err(|error| Failure::new("leave the machine's root", error))?;
-    std::env::set_current_dir("/").map_err(|error| Failure::new("enter the view", error))
-}
-
 pub(super) fn tmpfs(place: &Path, flags: MountFlags, options: &std::ffi::CStr) -> Result<(), Failure> {
     mount_fs("tmpfs", place, flags | MountFlags::NOSUID | MountFlags::NODEV, options)
 }
 
-fn mount_fs(kind: &str, place: &Path, flags: MountFlags, options: &std::ffi::CStr) -> Result<(), Failure> {
+pub(super) fn mount_fs(kind: &str, place: &Path, flags: MountFlags, options: &std::ffi::CStr) -> Result<(), Failure> {
     mount(kind, place, kind, flags, Some(options))
         .map_err(|error| Failure::new(format!("mount {kind} on {}", place.display()), error))
 }
