@@ -21,6 +21,7 @@ pub(in crate::shell) fn variable(name: &str) -> Option<&'static str> {
         | "EXECIGNORE"
         | "BASH_LOADABLES_PATH"
         | "BASH_XTRACEFD" => Some("changes what the shell executes"),
+        "HISTFILE" | "HISTSIZE" | "HISTFILESIZE" | "HISTCONTROL" | "HISTIGNORE" => Some("hides what was run"),
         "IFS" | "GLOBIGNORE" => Some("changes how words are split and matched"),
         "SHELL" | "EDITOR" | "VISUAL" | "PAGER" | "MANPAGER" | "BROWSER" | "LESSOPEN" | "LESSCLOSE"
         | "SUDO_ASKPASS" | "SSH_ASKPASS" | "RSYNC_RSH" | "CVS_RSH" | "PERL5OPT" | "PERL5LIB" | "PERL5DB"
@@ -40,6 +41,46 @@ pub(in crate::shell) fn variable(name: &str) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Is it a builtin that readers of a script take for what it is?
+pub(in crate::shell) fn is_builtin(name: &str) -> bool {
+    matches!(
+        name,
+        "." | ":"
+            | "["
+            | "alias"
+            | "builtin"
+            | "cd"
+            | "command"
+            | "declare"
+            | "echo"
+            | "eval"
+            | "exec"
+            | "exit"
+            | "export"
+            | "false"
+            | "local"
+            | "popd"
+            | "printf"
+            | "pushd"
+            | "pwd"
+            | "read"
+            | "readonly"
+            | "return"
+            | "set"
+            | "shift"
+            | "shopt"
+            | "source"
+            | "test"
+            | "trap"
+            | "true"
+            | "type"
+            | "typeset"
+            | "umask"
+            | "unset"
+            | "wait"
+    )
 }
 
 /// Do unknown words, however many, leave the effects of this builtin known?
