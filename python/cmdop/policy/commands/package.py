@@ -114,7 +114,15 @@ _BY_LETTER["yay"] = _BY_LETTER["paru"] = _BY_LETTER["pacman"]
 def package(call: Invocation) -> Effects:
     """Asks about, installs or removes packages. An install script is code of whoever wrote the package."""
     texts = [word.text for word in call.words]
-    if not texts or texts in (["--version"], ["-v"], ["-V"], ["--help"], ["-h"], ["version"], ["help"]):
+    if (not texts and call.program != "yarn") or texts in (
+        ["--version"],
+        ["-v"],
+        ["-V"],
+        ["--help"],
+        ["-h"],
+        ["version"],
+        ["help"],
+    ):
         return
     if call.program in _BY_LETTER:
         kind = _kind_by_letter(_BY_LETTER[call.program], texts)
@@ -143,9 +151,9 @@ def package(call: Invocation) -> Effects:
             for name in names or ["*"]:
                 yield effect("package.remove", name)
         case "runs":
-            raise Unanalysable(f"`{call.program} {texts[0]}` runs code of the project")
+            raise Unanalysable(f"`{call.program} {' '.join(texts[:1])}` runs code of the project")
         case _:
-            raise Unanalysable(f"what `{call.program} {texts[0]}` does is not known")
+            raise Unanalysable(f"what `{call.program} {' '.join(texts[:1])}` does is not known")
 
 
 def _kind(manager: _Manager, call: Invocation) -> str:
