@@ -126,7 +126,9 @@ impl Ledger {
         filler.catch_up(&behind)?;
         let (index, following) = filler.follow(&segments, end)?;
         *feed.lock() = Some(following);
-        Ok(Self { inner: Arc::new(Inner { log, index, signer: Signer::new(key), memory: Mutex::new(memory), recovery }) })
+        Ok(Self {
+            inner: Arc::new(Inner { log, index, signer: Signer::new(key), memory: Mutex::new(memory), recovery }),
+        })
     }
 
     /// What opening found: the bytes of a torn tail that were cut.

@@ -44,7 +44,8 @@ pub(super) fn grow(leaves: Vec<Hash>) -> (Hash, Vec<Way>) {
                 way.path.extend_from_slice(beside);
             }
         }
-        level = level.chunks(2).map(|pair| if let [left, right] = pair { node(left, right) } else { pair[0] }).collect();
+        level =
+            level.chunks(2).map(|pair| if let [left, right] = pair { node(left, right) } else { pair[0] }).collect();
         above += 1;
     }
     (level[0], ways)

@@ -21,7 +21,6 @@ _CHECKERS = frozenset(
         "markdownlint",
         "markdownlint-cli2",
         "cppcheck",
-        "flake8",
         "pycodestyle",
         "pyflakes",
         "bandit",
@@ -31,11 +30,7 @@ _CHECKERS = frozenset(
         "basedpyright",
         "mdl",
         "proselint",
-        "vale",
-        "tflint",
         "tfsec",
-        "checkov",
-        "detect-secrets",
         "gitleaks",
         "jsonlint",
         "xmlwf",
@@ -95,7 +90,6 @@ def checker(call: Invocation) -> Effects:
     "terraform-fmt",
     "ruff",
     "djlint",
-    "sqlfluff",
     "autoflake",
     "pyupgrade",
     "stylua",
@@ -169,31 +163,14 @@ _COMPILERS = [
     "nasm",
     "yasm",
     "rustc",
-    "javac",
-    "kotlinc",
-    "scalac",
     "tsc",
     "protoc",
-    "ghc",
-    "ocamlc",
-    "ocamlopt",
-    "nvcc",
-    "swiftc",
     "sass",
-    "lessc",
     "esbuild",
     "pandoc",
     "dot",
-    "plantuml",
-    "asciidoctor",
     "flex",
-    "bison",
     "lex",
-    "yacc",
-    "m4",
-    "ranlib",
-    "strip",
-    "objcopy",
 ]
 
 
@@ -202,13 +179,10 @@ _MADE = {
         ["gcc", "g++", "cc", "c++", "clang", "clang++", "gfortran"], ("a.out", "*.o", "*.d", "*.gch", "*.s", "*.mod")
     ),
     **dict.fromkeys(("as", "ld", "nasm", "yasm"), ("a.out", "*.o")),
-    **dict.fromkeys(("javac", "kotlinc", "scalac"), ("**/*.class",)),
     "tsc": ("**/*.js", "**/*.js.map", "**/*.d.ts", "**/*.tsbuildinfo"),
     "sass": (),
-    "lessc": (),
     "dot": (),
     "cpp": (),
-    "m4": (),
 }
 """What stands in the directory after a compilation that does not say where to."""
 
@@ -220,26 +194,30 @@ def compiler(call: Invocation) -> Effects:
     if texts in (["--version"], ["-v"], ["-V"], ["--help"], ["-version"]):
         return
     for text in texts:
-        if text.startswith(
-            (
-                "-fplugin",
-                "-specs",
-                "--specs",
-                "-wrapper",
-                "-Xclang",
-                "-B",
-                "@",
-                "--plugin",
-                "-processor",
-                "-J",
-                "--watch",
-                "--init",
-                "--build",
-                "--filter",
-                "--lua-filter",
-                "--pdf-engine",
-                "-dynamic-linker",
+        if (
+            text.startswith(
+                (
+                    "-fplugin",
+                    "-specs",
+                    "--specs",
+                    "-wrapper",
+                    "-Xclang",
+                    "-B",
+                    "@",
+                    "--plugin",
+                    "-processor",
+                    "-J",
+                    "--watch",
+                    "--init",
+                    "--build",
+                    "--filter",
+                    "--lua-filter",
+                    "--pdf-engine",
+                    "-dynamic-linker",
+                )
             )
+            or re.search(r"plugin|linker", text)
+            or (call.program == "rustc" and text.startswith(("-C", "--extern", "-L")))
         ):
             raise Unanalysable(f"{call.program} {text} may run programs")
     outputs: list[Word] = []
@@ -273,6 +251,25 @@ def compiler(call: Invocation) -> Effects:
 
 _RUNS_PROJECT = frozenset(
     [
+        "flake8",
+        "checkov",
+        "tflint",
+        "detect-secrets",
+        "sqlfluff",
+        "javac",
+        "kotlinc",
+        "scalac",
+        "ghc",
+        "ocamlc",
+        "ocamlopt",
+        "nvcc",
+        "swiftc",
+        "lessc",
+        "plantuml",
+        "asciidoctor",
+        "bison",
+        "yacc",
+        "m4",
         "make",
         "gmake",
         "cmake",
@@ -531,3 +528,14 @@ def environments(call: Invocation) -> Effects:
         yield create(beneath(call.path(call.words[-1])))
         return
     raise Unanalysable(f"what `{call.program} {texts[0] if texts else ''}` does is not known")
+
+
+@command("strip", "objcopy", "ranlib", "patchelf", "install_name_tool", "codesign")
+def rewritten(call: Invocation) -> Effects:
+    """Rewrites compiled files in place, or writes them elsewhere with `-o` or a second operand."""
+    for at, word in enumerate(call.words[:-1]):
+        if word.text == "-o":
+            yield from write(call.path(call.words[at + 1]))
+    for word in operands(call, frozenset(["-o", "-j", "-K", "-N", "-R", "--set-rpath", "--set-interpreter", "-s"])):
+        yield read(call.path(word))
+        yield from write(call.path(word))

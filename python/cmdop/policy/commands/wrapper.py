@@ -10,37 +10,22 @@ from cmdop.policy.invocation import Invocation, Options, Unanalysable, Word
 from cmdop.policy.vocabulary import command
 
 EXECUTION_VARIABLES = frozenset(
-    [
-        "PATH",
-        "BASH_ENV",
-        "ENV",
-        "IFS",
-        "SHELL",
-        "SHELLOPTS",
-        "BASHOPTS",
-        "PROMPT_COMMAND",
-        "PS4",
-        "PAGER",
-        "MANPAGER",
-        "EDITOR",
-        "VISUAL",
-        "BROWSER",
-        "LESSOPEN",
-        "LESSCLOSE",
-        "PERL5OPT",
-        "PERL5LIB",
-        "PERLLIB",
-        "RUBYOPT",
-        "RUBYLIB",
-        "NODE_OPTIONS",
-        "NODE_PATH",
-        "JAVA_TOOL_OPTIONS",
-        "CLASSPATH",
-        "LUA_INIT",
-        "RUSTC_WRAPPER",
-    ]
+    ["PATH", "CDPATH", "BASH_ENV", "ENV", "IFS", "SHELL", "SHELLOPTS", "BASHOPTS", "PROMPT_COMMAND", "PS4", "PAGER", "MANPAGER", "EDITOR", "VISUAL", "BROWSER", "LESSOPEN", "LESSCLOSE", "LESS", "LESSKEY", "SUDO_ASKPASS", "SSH_ASKPASS", "RSYNC_RSH", "CVS_RSH", "PERL5OPT", "PERL5LIB", "PERL5DB", "PERLLIB", "RUBYOPT", "RUBYLIB", "NODE_OPTIONS", "NODE_PATH", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "LUA_INIT", "GCONV_PATH", "TAR_OPTIONS", "TAPE", "MAKEFLAGS", "GNUMAKEFLAGS", "RUSTC", "RUSTC_WRAPPER", "RUSTFLAGS", "CC", "CXX", "CPP", "LD", "AS", "GOFLAGS", "GOROOT", "GOPATH", "GOENV", "HOME", "CURL_HOME", "WGETRC", "XDG_CONFIG_HOME", "DOCKER_HOST", "DOCKER_CONFIG", "KUBECONFIG", "RIPGREP_CONFIG_PATH", "ACK_OPTIONS", "GREP_OPTIONS", "BAT_PAGER", "BAT_CONFIG_PATH", "OPENSSL_CONF", "ANSIBLE_CONFIG", "AWS_CONFIG_FILE", "CLOUDSDK_CONFIG", "TERMINFO", "INPUTRC", "ZDOTDIR", "JQ_LIBRARY_PATH", "SQLITERC", "PSQLRC", "PGOPTIONS", "MYSQL_HOME", "GNUPGHOME", "PKEXEC_UID", "COMPILER_PATH", "GCC_EXEC_PREFIX", "HISTFILE"]
 )
-_EXECUTION_PREFIXES = ("LD_", "DYLD_", "GIT_", "PYTHON", "BASH_FUNC_")
+_EXECUTION_PREFIXES = (
+    "LD_",
+    "DYLD_",
+    "GIT_",
+    "PYTHON",
+    "BASH_FUNC_",
+    "npm_config_",
+    "NPM_CONFIG_",
+    "PIP_",
+    "CARGO_",
+    "TF_CLI_",
+    "GEM_",
+    "BUNDLE_",
+)
 
 
 def checked_variable(name: str) -> None:
