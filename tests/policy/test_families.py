@@ -7,6 +7,11 @@ from tests.policy.test_vocabulary import said
 
 # fmt: off
 KNOWN: dict[str, str] = {
+    "git branch -f main HEAD~5": "?file.create:./.git/** ?file.modify:./.git/** external:git/drop-commits file.read:./**",  # noqa: E501
+    "git branch -d old": "?file.create:./.git/** ?file.modify:./.git/** file.read:./**",
+    "kill 0": "process.signal:*",
+    "install -m 4755 a b/": "?file.create:./b/a ?file.modify:./b/a external:privilege/setuid file.read:./a",
+    "strip a": "?file.create:./a ?file.modify:./a file.read:./a",
     "git switch main": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** file.read:./**",  # noqa: E501
     "git switch -f main": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** external:git/discard",  # noqa: E501
     "git checkout main": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** file.read:./**",  # noqa: E501
@@ -167,6 +172,11 @@ KNOWN: dict[str, str] = {
     "awk '/a|b/ {print}' f": "file.read:./f",
 }
 UNKNOWN = [
+    "less +'!rm x' f",
+    "git submodule foreach rm x",
+    "gcc -Wl,-plugin=x a.c",
+    "javac X.java",
+    "python3 -c 'match 1: case object(x=y): pass'",
     "git config core.pager sh",
     "git -c core.editor=x status",
     "sed '1e id' f",

@@ -135,6 +135,37 @@ def cp(call: Invocation) -> Effects:
         yield from _lands(call, landing, source, tree=tree)
 
 
+@command("install")
+def install(call: Invocation) -> Effects:
+    """Copies with a mode; with -d it makes directories."""
+    long = (
+        "directory",
+        "mode=",
+        "owner=",
+        "group=",
+        "target-directory=",
+        "no-target-directory",
+        "verbose",
+        "compare",
+        "preserve-timestamps",
+        "backup?",
+        "suffix=",
+    )
+    parsed = call.parse(Options("bcCdDpTv", "gmoSt", long))
+    if parsed.has("s", "strip", "o", "owner", "g", "group"):
+        yield external("privilege/install")
+    if any(re.fullmatch(r"0?[2-7]\d{3}|.*[+=][^,]*s.*", word.text) for word in parsed.values("m", "mode")):
+        yield external("privilege/setuid")
+    if parsed.has("d", "directory"):
+        for word in parsed.operands:
+            yield create(call.path(word), certain=False)
+        return
+    landing = _landing(parsed)
+    for source in landing.sources:
+        yield read(call.path(source))
+        yield from _lands(call, landing, source, tree=False)
+
+
 @command("mv")
 def mv(call: Invocation) -> Effects:
     """Takes sources away; creates or overwrites the target, or what lands in it.

@@ -58,7 +58,7 @@ def kill(call: Invocation) -> Effects:
     for word in words:
         if word == "--":
             continue
-        if not word.isdigit():
+        if not word.isdigit() or int(word) == 0:
             yield signal("*")
         else:
             yield signal(f"pid:{word}")

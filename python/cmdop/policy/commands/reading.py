@@ -153,7 +153,8 @@ _PLAIN = [
 _VALUED = {"head": "nc", "tail": "ncs", "stat": "c", "cut": "bcdf", "nl": "bdfhilnsvw", "od": "AjNStw", "hexdump": "nsef", "fold": "w", "paste": "d",
            "cmp": "in", "tac": "s", "strings": "net", "jq": "", "join": "12aetjvo", "fmt": "wgp", "pr": "DehilNnoSsWw", "file": "eFfmP"}  # fmt: skip
 _WRITES = {
-    "less": ("-o", "-O", "--log-file", "--LOG-FILE", "-k", "--lesskey"),
+    "more": ("+",),
+    "less": ("+", "-o", "-O", "--log-file", "--LOG-FILE", "-k", "--lesskey"),
     "bat": ("--pager", "--generate"),
     "batcat": ("--pager", "--generate"),
     "file": ("-C", "--compile"),

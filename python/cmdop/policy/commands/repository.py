@@ -6,7 +6,7 @@ import posixpath
 import re
 
 from cmdop.policy.commands.files import beneath
-from cmdop.policy.effects import Effects, connect, create, delete, external, kept, modify, read, script, write
+from cmdop.policy.effects import Effects, connect, create, delete, external, kept, modify, read, run, script, write
 from cmdop.policy.invocation import Invocation, Options, Unanalysable, Word
 
 SAFE_SETTINGS = ("color.", "advice.", "user.", "log.", "column.", "status.", "core.quotepath", "core.abbrev", "core.autocrlf", "core.eol", "diff.renames",
@@ -140,7 +140,7 @@ def _move(call: Invocation) -> Effects:
 def _branch(call: Invocation) -> Effects:
     parsed = call.parse(Options("dDmMcCfqvtlari", "u", ("delete", "force", "move", "copy", "track?", "no-track", "set-upstream-to=", "unset-upstream", "quiet", "verbose",
                                                          "edit-description", "remotes", "all", "list", "create-reflog", "recurse-submodules")))  # fmt: skip
-    if parsed.has("D", "M", "C") or (parsed.has("f", "force") and parsed.has("d", "delete", "m", "move")):
+    if parsed.has("D", "M", "C", "f", "force"):
         yield external("git/drop-commits")
     yield from records(call)
 
@@ -214,6 +214,8 @@ def _commit(call: Invocation) -> Effects:
 
 def _rewrite(call: Invocation) -> Effects:
     """Rebase, merge and the like: they refuse on a dirty tree, and what they replace stays in the log of refs."""
+    if call.program == "bisect" and call.words[:1] and call.words[0].text == "run":
+        yield run(call.words[1:])
     for at, word in enumerate(call.words):
         if word.text in ("-x", "--exec") and at + 1 < len(call.words):
             yield script(call.words[at + 1].text)
