@@ -206,9 +206,6 @@ impl<'a> Walker<'a> {
             Command::Simple(simple) => self.simple(simple),
             Command::Compound(compound, redirects) => self.redirected(compound, redirects),
             Command::Function { name, body } => {
-                if hazard::is_builtin(name) {
-                    self.unanalysable(format!("the function `{name}` gives a builtin another meaning"));
-                }
                 if name == "command_not_found_handle" || self.state.exports_all {
                     self.unanalysable(format!("the function `{name}` is called by other names or shells"));
                 }

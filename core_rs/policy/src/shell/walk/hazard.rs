@@ -98,46 +98,6 @@ pub(in crate::shell) fn variable(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Is it a builtin that readers of a script take for what it is?
-pub(in crate::shell) fn is_builtin(name: &str) -> bool {
-    matches!(
-        name,
-        "." | ":"
-            | "["
-            | "alias"
-            | "builtin"
-            | "cd"
-            | "command"
-            | "declare"
-            | "echo"
-            | "eval"
-            | "exec"
-            | "exit"
-            | "export"
-            | "false"
-            | "local"
-            | "popd"
-            | "printf"
-            | "pushd"
-            | "pwd"
-            | "read"
-            | "readonly"
-            | "return"
-            | "set"
-            | "shift"
-            | "shopt"
-            | "source"
-            | "test"
-            | "trap"
-            | "true"
-            | "type"
-            | "typeset"
-            | "umask"
-            | "unset"
-            | "wait"
-    )
-}
-
 /// Do unknown words, however many, leave the effects of this builtin known?
 pub(in crate::shell) fn tolerates_unknown(name: &str, words: &[Field]) -> bool {
     match name {
