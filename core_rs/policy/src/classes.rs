@@ -17,8 +17,8 @@ mod lookup;
 mod patterns;
 
 use patterns::{
-    ACCOUNTS, CMDOP, CREDENTIALS, DATABASES, DEVICES, EMPTIED, PERSISTENCE, REPOSITORIES, SECRETS, SINKS, SYSTEM,
-    TREE_ROOTS,
+    ACCOUNTS, CMDOP, CREDENTIALS, DATABASES, DEVICES, EMPTIED, PERSISTENCE, REPOSITORIES, SCRATCH, SECRETS, SINKS,
+    SYSTEM, TREE_ROOTS,
 };
 
 /// A named set of paths. The text form is the entity's id.
@@ -47,6 +47,8 @@ pub enum Class {
     Database,
     /// A repository's own directory.
     Repository,
+    /// What lies in the directories for temporary files, which anybody may fill; not those directories themselves.
+    Scratch,
     /// The host's workspaces and everything in them.
     Workspace,
     /// The workspaces' directories themselves.
@@ -55,7 +57,7 @@ pub enum Class {
 
 impl Class {
     /// All classes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::TreeRoot,
         Self::RootGlob,
         Self::Device,
@@ -67,6 +69,7 @@ impl Class {
         Self::Persistence,
         Self::Database,
         Self::Repository,
+        Self::Scratch,
         Self::Workspace,
         Self::WorkspaceRoot,
     ];
@@ -85,6 +88,7 @@ impl Class {
             Self::Persistence => "persistence",
             Self::Database => "database",
             Self::Repository => "repository",
+            Self::Scratch => "scratch",
             Self::Workspace => "workspace",
             Self::WorkspaceRoot => "workspace_root",
         }
@@ -112,6 +116,7 @@ impl Class {
             Self::Persistence => PERSISTENCE.to_vec(),
             Self::Database => DATABASES.to_vec(),
             Self::Repository => REPOSITORIES.to_vec(),
+            Self::Scratch => SCRATCH.to_vec(),
             Self::RootGlob | Self::Workspace | Self::WorkspaceRoot => Vec::new(),
         }
     }

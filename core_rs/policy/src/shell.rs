@@ -23,6 +23,7 @@ use cmdop_contract::v1::{self, Invocation, PredictedEffect, Reason};
 
 pub(crate) use fuel::Fuel;
 use reading::Refusal;
+pub(crate) use walk::PRIVATE_DIRECTORY;
 use walk::Walker;
 
 /// Where a command line starts.

@@ -83,6 +83,18 @@ fn effects(prediction: &Prediction) -> Vec<String> {
 }
 
 #[test]
+fn what_a_command_does_in_its_private_directory_is_no_effect() {
+    for line in ["rm $TMPDIR/x", "rm \"${TMPDIR}\"", "echo x > $TMPDIR/a/b", "rm /dev/shm/x"] {
+        let prediction = predicted(&command(line));
+        assert!(prediction.unanalysable.is_empty() && prediction.effects.is_empty(), "{line}: {prediction:?}");
+    }
+    for line in ["rm $TMPDIR/../sda", "rm /dev/shmx", "TMPDIR=/srv; rm $TMPDIR/x", "rm /dev/*"] {
+        let prediction = predicted(&command(line));
+        assert!(!prediction.unanalysable.is_empty() || !prediction.effects.is_empty(), "{line}");
+    }
+}
+
+#[test]
 fn native_tools_are_exact_and_ask_nobody() {
     let rows = [
         ("files.read", serde_json::json!({"path": "/a/*"}), vec!["file.read:/a/\\*"]),

@@ -224,7 +224,10 @@ fn arithmetic_and_tests_that_run_text_are_held() {
     held(&[
         "echo $((a[$(rm x)]))",
         "x='a[$(rm x)]'; echo $((x))",
-        "((y))",
+        "read y; ((y))",
+        "((BASH_COMMAND))",
+        "((_))",
+        "((Y))",
         "x='a[$(rm x)]'; ((x > 1))",
         "x='a[$(rm x)]'; let x+=1",
         "[[ $y -eq 1 ]]",
@@ -245,6 +248,8 @@ fn arithmetic_and_tests_that_run_text_are_held() {
     assert!(resolved("echo ${a[$(rm x)]}").invocations.iter().any(|found| found.argv == ["rm", "x"]));
     table(&[
         ("echo $((1 + 2)) $((RANDOM % 6))", "echo {*} {*}"),
+        // The host sets five variables and no more, all in capitals.
+        ("((y)); echo $((never + 1))", "echo {*}"),
         ("n=4; ((n++)); head -n $n f", "head -n {*} f"),
         ("[ -n \"$y\" ] && [ \"$y\" = a ]", "?[ -n {**} ] | ?[ {**} = a ]"),
     ]);
@@ -290,6 +295,10 @@ fn what_cannot_be_known_is_held() {
         "set -a; ls() { rm x; }; bash -c ls",
         "x='a\\*'; rm $x",
         "a > $x",
+        "TMPDIR=/opt rm -rf $TMPDIR/x",
+        "TMPDIR=/opt rm -rf \"${TMPDIR}/x\"",
+        "unset HISTFILE",
+        "RIPGREP_CONFIG_PATH=x rg y",
         "rm {a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}",
     ]);
 }

@@ -22,9 +22,6 @@ from cmdop.policy import judge
 WORKSPACE: Final = "/workspace"
 """Where a command starts that does not say it, and the one workspace of the assumed host."""
 
-_PACKS: Final = ("workspace",)
-"""Shipped packs that `--profile` takes by name."""
-
 Commands: TypeAlias = Annotated[
     str,
     Parameter(
@@ -193,20 +190,10 @@ def host_of(file: Path | None) -> Host:
 
 
 def policies_of(profile: str) -> list[v1.PolicyFile]:
-    """The files of a profile; none means the default pack."""
-    if profile == "workspace":
-        return []
-    path = Path(profile)
-    files = sorted(path.glob("*.cedar")) if path.is_dir() else [path] if path.suffix == ".cedar" else []
-    if not files:
-        packs = ", ".join(f"`{pack}`" for pack in _PACKS)
-        raise InvalidConfigurationError.fix(
-            f"`{profile}` is no pack and no policy file", f"{packs}, a .cedar file, or a directory of them"
-        )
-    try:
-        return [v1.PolicyFile(name=str(file), text=file.read_text("utf-8")) for file in files]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfigurationError.fix(f"{profile} cannot be read: {error}", "a file of policies") from None
+    """The files of a profile: a pack by its name, a file, or a directory of files."""
+    from cmdop.policy.sources import read_sources
+
+    return read_sources([profile])
 
 
 def _opened(commands: str) -> IO[bytes]:

@@ -11,7 +11,8 @@ is taught by a function::
         for word in parsed.operands:
             yield delete(call.path(word))
 
-and made known by an entry point of the group ``cmdop.commands`` that names its module. What nobody
+and made known by an entry point of the group ``cmdop.commands`` that names its module
+(``docs/design/prediction.md`` has a worked example). What nobody
 knows is unanalysable, and so is a function that raises: a prediction never guesses in the agent's
 favour.
 """
@@ -26,6 +27,8 @@ from cmdop.policy.effects import (
     create,
     delete,
     effect,
+    external,
+    kept,
     look,
     modify,
     read,
@@ -55,7 +58,9 @@ __all__ = [
     "create",
     "delete",
     "effect",
+    "external",
     "judge",
+    "kept",
     "load_levels",
     "look",
     "modify",

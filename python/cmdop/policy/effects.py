@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cmdop import v1
 from cmdop.document.words import parse_kind
@@ -19,6 +19,8 @@ class Predicted:
     """In the grammar of `cmdop.v1.ExpectedEffect`, absolute."""
     certain: bool = True
     """True if the invocation aims at it, False if it only may have it."""
+    recoverable: bool = False
+    """True if whatever it takes away is kept elsewhere: a version control system's store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,16 @@ def connect(endpoint: str, *, certain: bool = True) -> Predicted:
 def signal(process: str, *, certain: bool = True) -> Predicted:
     """Signals a process: a program name or ``pid:1234``."""
     return effect("process.signal", process, certain=certain)
+
+
+def external(party: str, *, certain: bool = True) -> Predicted:
+    """Changes something that no private copy of this machine holds: ``kubernetes/delete``."""
+    return effect("external", party, certain=certain)
+
+
+def kept(*effects: Predicted) -> Iterator[Predicted]:
+    """The same effects of a program that refuses to take away what it could not bring back."""
+    return (replace(each, recoverable=True) for each in effects)
 
 
 def look(process: str = "*") -> Predicted:

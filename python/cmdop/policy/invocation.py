@@ -44,12 +44,14 @@ class Options:
         long: Long options without dashes; ``=`` at the end says that a value follows, ``?`` that
             one may be attached. Unambiguous abbreviations are understood, as in GNU getopt_long.
         permute: False if options end at the first operand (``sudo``, ``env``, ``xargs``).
+        lenient: True for a program of which no option does more than look: unknown ones are flags.
     """
 
     flags: str = ""
     valued: str = ""
     long: Sequence[str] = ()
     permute: bool = True
+    lenient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class _Parser:
         while self.rest:
             word = self.rest.pop(0)
             text = word.text
-            if word.globbed and (text[0] in "*?-"):
+            if word.globbed and text[0] in "*?-" and not self.spec.lenient:
                 self._unknown(f"`{text}` may expand to an option")
             if text == "--":
                 self.operands += self.rest
@@ -144,6 +146,8 @@ class _Parser:
             if letter in self.spec.flags:
                 continue
             if letter not in self.spec.valued:
+                if self.spec.lenient:
+                    continue
                 self._unknown(f"option -{letter} of {self.program} is not known")
             attached = letters[index + 1 :]
             values.append(Word(attached) if attached else self._next(f"-{letter}"))
@@ -154,6 +158,9 @@ class _Parser:
         known = {option.rstrip("=?"): option for option in self.spec.long}
         matches = [name] if name in known else [full for full in known if full.startswith(name)]
         if len(matches) != 1:
+            if self.spec.lenient:
+                self.options.setdefault(name, [])
+                return
             self._unknown(f"option --{name} of {self.program} is not known")
         full = matches[0]
         values = self.options.setdefault(full, [])

@@ -7,14 +7,33 @@ import importlib
 import importlib.metadata
 import inspect
 import logging
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from functools import cache
 
 from cmdop import v1
 from cmdop.policy.effects import Effects, Nested, Predicted
 from cmdop.policy.invocation import Invocation, Unanalysable, Word
 
-SHIPPED = ("files", "process", "git", "network")
+SHIPPED = (
+    "archive",
+    "build",
+    "container",
+    "database",
+    "edit",
+    "files",
+    "find",
+    "framework",
+    "git",
+    "infrastructure",
+    "interpreter",
+    "network",
+    "package",
+    "process",
+    "reading",
+    "system",
+    "wrapper",
+)
 """Modules of `cmdop.policy.commands`."""
 
 ENTRY_POINTS = "cmdop.commands"
@@ -23,6 +42,10 @@ ENTRY_POINTS = "cmdop.commands"
 Command = Callable[[Invocation], Effects]
 """Maps an invocation to what it does. Raises `Unanalysable` if that cannot be said."""
 
+_PATIENCE_S = 1.0
+"""Processor time that a command function may take. A server besides stops waiting at its own deadline."""
+_MOST = 2_000
+"""Most that a command function may say of one invocation."""
 _CONTAINED = frozenset({"file", "process.spawn", "process.inspect"})
 _log = logging.getLogger(__name__)
 
@@ -65,37 +88,53 @@ class Vocabulary:
         ):
             return v1.Judgement(unanalysable=f"`{call.argv[0].text}` is not the system's `{call.program}`")
         try:
-            return _judgement(command(call), call)
-        except Unanalysable as why:
-            return v1.Judgement(unanalysable=str(why))
+            return _judgement(command, call)
         except Exception as error:  # a defect of a command function must not decide anything
             _log.exception("command function for %s failed", call.program)
             return v1.Judgement(unanalysable=f"the function for `{call.program}` failed: {type(error).__name__}")
 
 
-def _judgement(effects: Iterable[Predicted | Nested], call: Invocation) -> v1.Judgement:
+def _judgement(command: Command, call: Invocation) -> v1.Judgement:
+    """What a command function says. What it said before it gave up still counts: no copy holds a contact back."""
     judgement = v1.Judgement()
-    for each in effects:
-        match each:
-            case Predicted():
-                kind = v1.EffectKind.Name(each.kind).removeprefix("EFFECT_KIND_").lower().replace("_", ".", 1)
-                containable = kind in _CONTAINED or kind.partition(".")[0] in _CONTAINED
-                judgement.effects.add(kind=each.kind, target=each.target, certain=each.certain, containable=containable)
-            case Nested(argv=argv) if argv:
-                judgement.invocations.add(
-                    argv=[word.text for word in argv],
-                    globbed=[index for index, word in enumerate(argv) if word.globbed],
-                    env=dict(call.env),
-                    cwd=call.cwd if each.cwd is None else each.cwd,
-                    stdin_unknown=True,
-                    certain=True,
-                    source=" ".join(word.text for word in argv),
-                )
-            case Nested():
-                judgement.scripts.add(
-                    command=each.command, cwd=call.cwd if each.cwd is None else each.cwd, env=dict(call.env)
-                )
+    deadline = time.thread_time() + _PATIENCE_S
+    try:
+        for count, each in enumerate(command(call)):
+            if count >= _MOST or (count % 16 == 15 and time.thread_time() > deadline):
+                raise Unanalysable(f"the function for `{call.program}` says too much or takes too long")
+            _add(judgement, each, call)
+        if time.thread_time() > deadline:
+            raise Unanalysable(f"the function for `{call.program}` takes too long")
+    except Unanalysable as why:
+        judgement.unanalysable = str(why) or f"nobody can say what `{call.program}` does"
     return judgement
+
+
+def _add(judgement: v1.Judgement, each: Predicted | Nested, call: Invocation) -> None:
+    match each:
+        case Predicted():
+            kind = v1.EffectKind.Name(each.kind).removeprefix("EFFECT_KIND_").lower().replace("_", ".", 1)
+            judgement.effects.add(
+                kind=each.kind,
+                target=each.target,
+                certain=each.certain,
+                containable=kind in _CONTAINED or kind.partition(".")[0] in _CONTAINED,
+                recoverable=each.recoverable,
+            )
+        case Nested(argv=argv) if argv:
+            judgement.invocations.add(
+                argv=[word.text for word in argv],
+                globbed=[index for index, word in enumerate(argv) if word.globbed],
+                env=dict(call.env),
+                cwd=call.cwd if each.cwd is None else each.cwd,
+                stdin_unknown=True,
+                certain=True,
+                source=" ".join(word.text for word in argv),
+            )
+        case Nested():
+            judgement.scripts.add(
+                command=each.command, cwd=call.cwd if each.cwd is None else each.cwd, env=dict(call.env)
+            )
 
 
 _teaching = Vocabulary()

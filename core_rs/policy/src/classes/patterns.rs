@@ -51,6 +51,8 @@ pub(super) const TREE_ROOTS: &[&str] = &[
 
 pub(super) const EMPTIED: &[&[u8]] = &[b"/tmp", b"/var/tmp", b"/mnt", b"/media"];
 
+pub(super) const SCRATCH: &[&str] = &["/tmp/*/**", "/var/tmp/*/**"];
+
 pub(super) const DEVICES: &[&str] = &[
     "/dev/sd*",
     "/dev/hd*",

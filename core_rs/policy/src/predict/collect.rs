@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use cmdop_contract::effect::{Base, Target, is_containable};
+use cmdop_contract::path::PathPattern;
 use cmdop_contract::v1::{EffectKind, Invocation, PredictedEffect, Prediction};
+
+use crate::shell::PRIVATE_DIRECTORY;
 
 /// Most effects of one action.
 const MAX_EFFECTS: usize = 4_096;
@@ -58,6 +61,9 @@ impl Collected {
 
     /// The same effect twice is certain if either is, and recoverable if both are.
     fn add(&mut self, effect: PredictedEffect) {
+        if is_private(&effect) {
+            return;
+        }
         let key = (effect.kind, effect.target.clone());
         if let Some(place) = self.places.get(&key) {
             let known = &mut self.effects[*place];
@@ -78,4 +84,13 @@ impl Collected {
     pub(super) fn into_prediction(self) -> Prediction {
         Prediction { effects: self.effects, unanalysable: self.unanalysable, vocabulary_version: String::new() }
     }
+}
+
+/// Is it about a file that nobody but the command itself ever sees?
+fn is_private(effect: &PredictedEffect) -> bool {
+    let Ok(target) = Target::parse(effect.kind(), &effect.target, &Base::default()) else { return false };
+    target.as_path().is_some_and(|region| {
+        let root = PathPattern::literal(PRIVATE_DIRECTORY.as_bytes());
+        root.tree().covers_pattern(region)
+    })
 }

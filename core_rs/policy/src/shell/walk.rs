@@ -13,6 +13,8 @@ mod simple;
 mod state;
 mod values;
 
+pub(crate) use values::PRIVATE_DIRECTORY;
+
 use super::fuel::Fuel;
 use super::reading::syntax::{
     Arm, Command, Compound, Connector, List, Pipeline, Redirect, RedirectKind, Script, Test, Word,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import posixpath
+import re
 
 from cmdop.policy.commands.files import beneath
-from cmdop.policy.effects import Effects, connect, create, delete, effect, modify, read, write
-from cmdop.policy.invocation import Invocation, Options, Unanalysable, Word
+from cmdop.policy.commands.repository import MAKERS, SAFE_SETTINGS, VERBS
+from cmdop.policy.commands.wrapper import checked_variable
+from cmdop.policy.effects import Effects, read
+from cmdop.policy.invocation import Invocation, Unanalysable, Word
 from cmdop.policy.vocabulary import command
 
 _LOOKS = frozenset(
@@ -16,6 +19,7 @@ _LOOKS = frozenset(
         "diff",
         "show",
         "blame",
+        "annotate",
         "shortlog",
         "describe",
         "rev-parse",
@@ -30,11 +34,30 @@ _LOOKS = frozenset(
         "count-objects",
         "check-ignore",
         "check-attr",
+        "check-ref-format",
+        "check-mailmap",
         "for-each-ref",
         "show-ref",
+        "show-branch",
         "var",
         "version",
         "help",
+        "diff-tree",
+        "diff-files",
+        "diff-index",
+        "range-diff",
+        "cherry",
+        "verify-commit",
+        "verify-tag",
+        "fsck",
+        "get-tar-commit-id",
+        "patch-id",
+        "stripspace",
+        "column",
+        "merge-tree",
+        "request-pull",
+        "column",
+        "diff-pairs",
     ]
 )
 _RUNS_CODE = (
@@ -46,169 +69,159 @@ _RUNS_CODE = (
     "--exec",
     "-O",
     "--open-files-in-pager",
+    "--show-signature",
+    "--lost-found",
 )
 """Options of harmless commands that run programs or write files."""
+_LONG_WITH_VALUE = ("--git-dir", "--work-tree", "--namespace", "--super-prefix", "--config-env", "--attr-source")
 
 
 @command("git")
 def git(call: Invocation) -> Effects:
     """Maps a git command to files of the work tree, its `.git`, and remotes."""
+    for name in call.env:
+        if name.startswith("GIT_") and name not in (
+            "GIT_AUTHOR_NAME",
+            "GIT_AUTHOR_EMAIL",
+            "GIT_COMMITTER_NAME",
+            "GIT_COMMITTER_EMAIL",
+            "GIT_PAGER_IN_USE",
+        ):
+            checked_variable(name)
     cwd, words = _global_options(call)
     if not words:
         return
     verb, rest = words[0].text, words[1:]
     texts = [word.text for word in rest]
-    for text in texts:
-        if text.startswith(_RUNS_CODE):
-            raise Unanalysable(f"git {verb} {text} may write files or run programs")
+    if "--help" in texts[: texts.index("--") if "--" in texts else None] or texts == ["-h"]:
+        return
     inside = Invocation(argv=(Word(verb), *rest), cwd=cwd, home=call.home)
-    tree, store = beneath(inside.path(".")), beneath(inside.path(".git"))
-    if verb in _MAKERS:
-        yield from _MAKERS[verb](inside)
+    if verb in MAKERS:
+        yield from MAKERS[verb](inside)
         return
     if verb in _LOOKS or _only_lists(verb, texts):
-        yield read(tree)
+        for text in texts:
+            if text == "--":
+                break
+            if text.startswith(_RUNS_CODE):
+                raise Unanalysable(f"git {verb} {text} may write files or run programs")
+        yield read(beneath(inside.path(".")))
         return
-    if verb not in _VERBS:
+    if verb not in VERBS:
         raise Unanalysable(f"what `git {verb}` does is not known")
-    yield from write(store)
-    yield from _VERBS[verb](inside, tree, texts)
+    yield from VERBS[verb](inside)
 
 
 def _global_options(call: Invocation) -> tuple[str, tuple[Word, ...]]:
     words, cwd = list(call.words), call.cwd
     while words and words[0].text.startswith("-"):
         option = words.pop(0).text
-        if option == "-C" and words:
-            directory = words.pop(0)
+        if option.startswith("-C"):
+            directory = Word(option[2:]) if option[2:] else words.pop(0) if words else Word("")
             if directory.globbed or not (cwd or directory.text.startswith("/")):
                 raise Unanalysable("the directory of -C is not known")
             # A directory and not a region: what is said about it later escapes it.
             cwd = posixpath.join(cwd, directory.text)
-        elif option not in ("--no-pager", "--no-optional-locks", "-P", "--version", "--help"):
+        elif option.startswith("-c"):
+            setting = option[2:] or (words.pop(0).text if words else "")
+            if not setting.lower().startswith(SAFE_SETTINGS):
+                raise Unanalysable(f"git -c {setting} may change what git executes")
+        elif option in ("--", "--help", "--version", "-h", "-v"):
+            if option == "--" and words and not words[0].text.startswith("-"):
+                raise Unanalysable("git -- is no command")
+            return cwd, ()
+        elif option.partition("=")[0] in _LONG_WITH_VALUE:
+            raise Unanalysable(f"git {option} says where the repository is")
+        elif option not in (
+            "--no-pager",
+            "--no-optional-locks",
+            "-P",
+            "--paginate",
+            "-p",
+            "--literal-pathspecs",
+            "--no-replace-objects",
+            "--bare",
+        ):
             raise Unanalysable(f"git {option} may change what git executes")
     return cwd, tuple(words)
 
 
+_LISTS = frozenset(
+    [
+        "-a",
+        "-r",
+        "-v",
+        "-vv",
+        "-l",
+        "--list",
+        "--all",
+        "--show-current",
+        "-n",
+        "--sort",
+        "--format",
+        "--merged",
+        "--no-merged",
+        "--contains",
+        "--no-contains",
+        "--points-at",
+        "--column",
+        "--remotes",
+        "--verbose",
+        "-i",
+        "--ignore-case",
+        "--color",
+    ]
+)
+
+
 def _only_lists(verb: str, texts: list[str]) -> bool:
+    first = texts[:1]
     match verb:
         case "branch" | "tag":
-            return all(
-                text in ("-a", "-r", "-v", "-vv", "-l", "--list", "--all", "--show-current", "-n") for text in texts
+            names = [text for text in texts if not text.startswith("-")]
+            options = [text for text in texts if text.startswith("-")]
+            lists = all(option.partition("=")[0] in _LISTS or re.fullmatch(r"-n\d+", option) for option in options)
+            return lists and (
+                not names
+                or bool({option.partition("=")[0] for option in options} - {"-v", "-vv", "-a", "-r", "--verbose"})
             )
-        case "stash" | "worktree" | "submodule" | "reflog" | "notes":
-            return texts[:1] in ([], ["list"], ["show"], ["status"]) and not (verb == "stash" and not texts)
+        case (
+            "stash"
+            | "worktree"
+            | "submodule"
+            | "reflog"
+            | "notes"
+            | "bisect"
+            | "sparse-checkout"
+            | "rerere"
+            | "bundle"
+            | "lfs"
+            | "maintenance"
+        ):
+            return first in (
+                ["list"],
+                ["show"],
+                ["status"],
+                ["log"],
+                ["summary"],
+                ["view"],
+                ["diff"],
+                ["ls-files"],
+                ["env"],
+            ) or (verb in ("worktree", "submodule", "reflog", "notes") and not texts)
         case "remote":
-            return texts in ([], ["-v"]) or texts[:1] in (["show"], ["get-url"])
+            return texts in ([], ["-v"], ["--verbose"]) or first == ["get-url"]
         case "config":
-            return any(text in ("--get", "--get-all", "--list", "-l", "--get-regexp") for text in texts)
+            return first in (["list"], ["get"]) or any(
+                text in ("--get", "--get-all", "--list", "-l", "--get-regexp", "--show-origin", "--show-scope")
+                for text in texts
+            )
+        case "symbolic-ref":
+            return len([text for text in texts if not text.startswith("-")]) == 1 and "-d" not in texts
+        case "apply":
+            return (
+                any(text in ("--check", "--stat", "--numstat", "--summary") for text in texts)
+                and "--apply" not in texts
+            )
         case _:
             return False
-
-
-def _record(call: Invocation, tree: str, texts: list[str]) -> Effects:
-    """Writes only below `.git`. Hooks run code of the repository."""
-    yield read(tree)
-    if call.program == "commit":
-        raise Unanalysable("a commit runs the hooks of the repository")
-
-
-def _overwrites(call: Invocation, tree: str, texts: list[str]) -> Effects:
-    """Discards or replaces uncommitted work in the work tree."""
-    yield modify(tree, certain=False)
-    yield create(tree, certain=False)
-    yield delete(tree, certain=False)
-
-
-def _reset(call: Invocation, tree: str, texts: list[str]) -> Effects:
-    if any(text in ("--hard", "--merge", "--keep") for text in texts):
-        yield from _overwrites(call, tree, texts)
-
-
-def _clean(call: Invocation, tree: str, texts: list[str]) -> Effects:
-    if not any(
-        text in ("-n", "--dry-run") or (text.startswith("-") and not text.startswith("--") and "n" in text)
-        for text in texts
-    ):
-        yield delete(tree, certain=False)
-
-
-def _remove(call: Invocation, tree: str, texts: list[str]) -> Effects:
-    parsed = call.parse(Options("frnq", "", ("cached", "force", "dry-run", "quiet", "ignore-unmatch")))
-    if not parsed.has("cached", "n", "dry-run"):
-        for word in parsed.operands:
-            yield delete(call.path(word))
-
-
-def _fetch(call: Invocation, tree: str, texts: list[str]) -> Effects:
-    yield connect("*:*")
-
-
-def _pull(call: Invocation, tree: str, texts: list[str]) -> Effects:
-    yield connect("*:*")
-    yield from _overwrites(call, tree, texts)
-
-
-def _push(call: Invocation, tree: str, texts: list[str]) -> Effects:
-    yield connect("*:*")
-    rewrites = any(
-        text in ("--force", "-f", "--mirror", "--delete", "-d", "--prune") or text.startswith(("--force", "+", ":"))
-        for text in texts
-    )
-    yield effect("external", "git-remote/rewrite-history" if rewrites else "git-remote/push")
-
-
-def _init(call: Invocation) -> Effects:
-    """Makes a repository in a directory, which it creates if need be."""
-    parsed = call.parse(Options("q", "b", ("quiet", "bare", "initial-branch=", "object-format=")))
-    if len(parsed.operands) > 1:
-        raise Unanalysable("git init takes one directory")
-    directory = call.path(parsed.operands[0] if parsed.operands else ".")
-    if parsed.operands:
-        yield create(directory, certain=False)
-    yield from write(beneath(directory if parsed.has("bare") else f"{directory.rstrip('/')}/.git"))
-
-
-def _clone(call: Invocation) -> Effects:
-    """Makes a repository and its work tree in a new directory, named after the remote one unless told."""
-    long = ("quiet", "verbose", "progress", "no-checkout", "bare", "mirror", "branch=", "depth=", "single-branch",
-            "no-single-branch", "no-tags", "origin=", "jobs=", "filter=", "sparse")  # fmt: skip
-    parsed = call.parse(Options("qvnls", "boj", long))
-    if not 1 <= len(parsed.operands) <= 2 or parsed.operands[0].globbed:
-        raise Unanalysable("what git clone copies, and where, is not known")
-    remote = parsed.operands[0]
-    yield connect("*:*")
-    if len(parsed.operands) == 2:
-        yield create(beneath(call.path(parsed.operands[1])))
-        return
-    name = posixpath.basename(remote.text.rstrip("/").removesuffix("/.git").rstrip("/")).rpartition(":")[2]
-    name = name.removesuffix(".git") + (".git" if parsed.has("bare", "mirror") else "")
-    if name in ("", ".", "..", ".git"):
-        raise Unanalysable("where git clone copies to is not known")
-    yield create(beneath(call.path(name)))
-
-
-_MAKERS = {"init": _init, "clone": _clone}
-"""What begins a repository, where none is yet."""
-_VERBS = {
-    "add": _record,
-    "commit": _record,
-    "branch": _record,
-    "tag": _record,
-    "checkout": _overwrites,
-    "switch": _overwrites,
-    "restore": _overwrites,
-    "merge": _overwrites,
-    "rebase": _overwrites,
-    "cherry-pick": _overwrites,
-    "revert": _overwrites,
-    "stash": _overwrites,
-    "apply": _overwrites,
-    "mv": _overwrites,
-    "reset": _reset,
-    "clean": _clean,
-    "rm": _remove,
-    "fetch": _fetch,
-    "pull": _pull,
-    "push": _push,
-}

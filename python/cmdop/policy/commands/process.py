@@ -1,23 +1,55 @@
-"""Processes, and programs that run other programs."""
+"""Processes and services: looking at them, signalling them, and changing their state."""
 
 from __future__ import annotations
 
-from cmdop.policy.effects import Effects, effect, look, read, run, script, signal
-from cmdop.policy.invocation import Invocation, Options, Unanalysable, Word
+import re
+
+from cmdop.policy.effects import Effects, effect, look, read, signal
+from cmdop.policy.invocation import Invocation, Unanalysable
+from cmdop.policy.subcommand import operands
 from cmdop.policy.vocabulary import command
 
 
-@command("ps", "pgrep", "pidof", "pstree", "top", "htop", "lsof", "w", "who", "last", "jobs")
+@command(
+    "ps",
+    "pgrep",
+    "pidof",
+    "pstree",
+    "top",
+    "htop",
+    "lsof",
+    "w",
+    "who",
+    "last",
+    "lastlog",
+    "lastb",
+    "jobs",
+    "pmap",
+    "pwdx",
+    "fuser",
+    "procs",
+    "finger",
+    "pinky",
+    "ac",
+    "prtstat",
+)
 def inspect(call: Invocation) -> Effects:
     """Looks at processes and users."""
+    if call.program == "fuser" and any(
+        re.fullmatch(r"-[a-zA-Z]*k[a-zA-Z]*|--kill|-[A-Z]{3,}", word.text) for word in call.words
+    ):
+        yield signal("*")
     yield look()
 
 
 @command("kill")
 def kill(call: Invocation) -> Effects:
-    """Signals processes by number; a negative one is a group, -1 everything."""
+    """Signals processes by number; a negative one is a group, -1 everything. Signal 0 only asks."""
     words = [word.text for word in call.words]
     if words and words[0] in ("-l", "-L", "--list", "--table"):
+        return
+    if words and words[0] in ("-0",):
+        yield look()
         return
     if words and words[0] in ("-s", "--signal", "-n"):
         words = words[2:]
@@ -26,216 +58,216 @@ def kill(call: Invocation) -> Effects:
     for word in words:
         if word == "--":
             continue
-        if not word.isdigit():
+        if not word.isdigit() or int(word) == 0:
             yield signal("*")
         else:
             yield signal(f"pid:{word}")
 
 
-@command("pkill", "killall")
+@command("pkill", "killall", "xkill", "skill", "killall5")
 def kill_by_name(call: Invocation) -> Effects:
     """Signals every process that matches."""
-    operands = [word for word in call.words if not word.text.startswith("-")]
-    if call.program == "killall" and len(operands) == len(call.words):
-        for word in operands:
+    named = [word for word in call.words if not word.text.startswith("-")]
+    if call.program == "killall" and len(named) == len(call.words):
+        for word in named:
             yield signal(word.pattern)
     else:
         yield signal("*")
 
 
-@command("systemctl", "service")
-def services(call: Invocation) -> Effects:
-    """Asks for, or changes, the state of services."""
-    words = [word for word in call.words if not word.text.startswith("-")]
-    if call.program == "service":
-        words = words[1::-1] + words[2:]
-    if not words:
-        return
-    verb, units = words[0].text, words[1:]
-    if verb in (
+@command(
+    "renice",
+    "prlimit",
+    "cpulimit",
+    "strace",
+    "ltrace",
+    "gdb",
+    "perf",
+    "bpftrace",
+    "gcore",
+    "reptyr",
+    "criu",
+    "gdbserver",
+    "lldb",
+    "rr",
+    "valgrind",
+    "tcpdump",
+    "tshark",
+    "wireshark",
+    "dtrace",
+    "sysdig",
+    "ftrace",
+)
+def attach(call: Invocation) -> Effects:
+    """Looks into, or changes, what runs."""
+    yield signal("*", certain=False)
+    raise Unanalysable(f"what {call.program} does to what runs is not known")
+
+
+_LOOKS = frozenset(
+    [
         "status",
         "show",
         "cat",
         "is-active",
         "is-enabled",
         "is-failed",
+        "is-system-running",
         "list-units",
         "list-unit-files",
         "list-timers",
         "list-dependencies",
-    ):
-        yield look()
-    elif verb in ("start", "stop", "restart", "reload"):
-        for unit in units:
-            yield effect(f"service.{verb}", unit.pattern)
-    else:
-        raise Unanalysable(f"what `{call.program} {verb}` changes is not known")
-
-
-@command("journalctl", "dmesg")
-def logs(call: Invocation) -> Effects:
-    """Reads the journal."""
-    if any(
-        word.text.startswith(
-            (
-                "--vacuum",
-                "--rotate",
-                "--flush",
-                "--sync",
-                "-C",
-                "-c",
-                "--clear",
-                "--read-clear",
-                "-D",
-                "-E",
-                "--update-catalog",
-                "--setup-keys",
-            )
-        )
-        for word in call.words
-    ):
-        raise Unanalysable("it changes the journal")
-    yield read("/var/log/**", certain=False)
-
-
-# --- programs that run other programs ---------------------------------------------------------
-
-
-def _after(call: Invocation, spec: Options) -> tuple[Word, ...]:
-    return call.parse(spec).operands
-
-
-@command("nohup", "setsid")
-def detached(call: Invocation) -> Effects:
-    """Runs a command that means to outlive its caller."""
-    words = _after(call, Options("cfw", permute=False, long=("ctty", "fork", "wait")))
-    yield effect("process.leave_running", words[0].pattern if words else "*")
-    yield run(words)
-
-
-@command("nice", "ionice", "chrt", "stdbuf", "time", "command", "exec", "builtin")
-def wrapper(call: Invocation) -> Effects:
-    """Runs a command under other conditions."""
-    specs = {
-        "nice": Options("", "n", ("adjustment=",), permute=False),
-        "ionice": Options("t", "cn", ("class=", "classdata="), permute=False),
-        "stdbuf": Options("", "ioe", ("input=", "output=", "error="), permute=False),
-        "time": Options("pv", "", permute=False),
-        "command": Options("pvV", permute=False),
-    }
-    parsed = call.parse(specs.get(call.program, Options(permute=False)))
-    if call.program == "command" and parsed.has("v", "V"):
-        return
-    yield run(parsed.operands)
-
-
-@command("timeout")
-def timeout(call: Invocation) -> Effects:
-    """Runs a command with a time limit."""
-    words = _after(
-        call, Options("v", "ks", ("preserve-status", "foreground", "kill-after=", "signal=", "verbose"), permute=False)
-    )
-    yield run(words[1:])
-
-
-@command("env")
-def env(call: Invocation) -> Effects:
-    """Runs a command with other variables; prints them without one."""
-    words = list(_after(call, Options("i0v", "u", ("ignore-environment", "unset=", "null"), permute=False)))
-    while words and "=" in words[0].text:
-        name = words.pop(0).text.partition("=")[0]
-        if name in _EXECUTION_VARIABLES or name.startswith(("LD_", "GIT_", "PYTHON")):
-            raise Unanalysable(f"{name} changes what is executed")
-    if words:
-        yield run(words)
-
-
-_EXECUTION_VARIABLES = frozenset(
-    [
-        "PATH",
-        "BASH_ENV",
-        "ENV",
-        "IFS",
-        "SHELL",
-        "PERL5OPT",
-        "PERL5LIB",
-        "RUBYOPT",
-        "RUBYLIB",
-        "NODE_OPTIONS",
-        "PAGER",
-        "EDITOR",
-        "VISUAL",
-        "MANPAGER",
-        "LESSOPEN",
-        "PROMPT_COMMAND",
-        "SHELLOPTS",
-        "BASHOPTS",
+        "list-sockets",
+        "list-jobs",
+        "list-machines",
+        "list-paths",
+        "get-default",
+        "show-environment",
+        "help",
     ]
 )
 
 
-@command("printenv")
-def printenv(call: Invocation) -> Effects:
-    """Prints variables."""
-    yield from ()
-
-
-@command("sh", "bash", "dash")
-def shell(call: Invocation) -> Effects:
-    """Runs a script given as a word or on standard input. A script in a file is not analysed."""
-    parsed = call.parse(Options("ceulxv", "o", ("norc", "noprofile", "login"), permute=False))
-    if parsed.has("c"):
-        if len(parsed.operands) != 1 or parsed.operands[0].globbed:
-            raise Unanalysable("the script of -c takes arguments or cannot be known")
-        yield script(parsed.operands[0].text)
-    elif parsed.operands:
-        raise Unanalysable(f"the script {parsed.operands[0].text} is not analysed")
-    elif call.stdin is not None and not call.stdin_unknown:
-        yield script(call.stdin)
-    else:
-        raise Unanalysable("the script comes from standard input and is not known")
-
-
-@command("xargs")
-def xargs(call: Invocation) -> Effects:
-    """Runs a command with words from standard input, which may be any words."""
-    parsed = call.parse(
-        Options(
-            "0rtpxo",
-            "adEeIiLlnPs",
-            ("null", "no-run-if-empty", "max-args=", "max-procs=", "delimiter=", "replace?", "verbose"),
-            permute=False,
-        )
+@command(
+    "systemctl",
+    "service",
+    "rc-service",
+    "initctl",
+    "launchctl",
+    "supervisorctl",
+    "sv",
+    "svc",
+    "s6-rc",
+    "monit",
+    "chkconfig",
+    "update-rc.d",
+    "rc-update",
+    "invoke-rc.d",
+)
+def services(call: Invocation) -> Effects:
+    """Asks for, or changes, the state of services."""
+    words = operands(
+        call,
+        frozenset(
+            [
+                "-u",
+                "--unit",
+                "-p",
+                "--property",
+                "-t",
+                "--type",
+                "-H",
+                "--host",
+                "-M",
+                "--machine",
+                "-n",
+                "--lines",
+                "-o",
+                "--output",
+                "--state",
+                "--job-mode",
+                "--root",
+                "-c",
+                "--configuration",
+                "-s",
+            ]
+        ),
     )
-    words = parsed.operands or (Word("echo"),)
-    if call.stdin is None or call.stdin_unknown or parsed.has("a", "I", "i", "0", "d", "replace", "null", "delimiter"):
-        if words[0].text in ("echo", "cat", "grep", "wc", "head", "tail", "ls", "file", "stat", "basename", "dirname"):
-            yield run(
-                (*words, Word("/**", globbed=True)) if words[0].text not in ("echo", "basename", "dirname") else words
-            )
+    texts = [word.text for word in call.words]
+    if call.program in ("service", "rc-service", "invoke-rc.d"):
+        words = words[1::-1] + words[2:]
+    if not words:
+        if not texts or any(
+            text in ("--version", "--help", "--status-all", "--failed", "--all", "-a", "--list") for text in texts
+        ):
+            yield look()
             return
-        raise Unanalysable("which words xargs passes on is not known")
-    if any(char in call.stdin for char in "'\"\\"):
-        raise Unanalysable("xargs would unquote its input")
-    yield run((*words, *(Word(text) for text in call.stdin.split())))
+        raise Unanalysable(f"what {call.program} changes is not known")
+    verb, units = words[0].text, words[1:]
+    if verb in _LOOKS or (
+        call.program in ("launchctl", "supervisorctl", "sv", "monit", "initctl")
+        and verb in ("list", "status", "summary", "avail", "tail", "print", "report", "blame")
+    ):
+        yield look()
+        return
+    kinds = {"start": "start", "stop": "stop", "restart": "restart", "reload": "reload", "try-restart": "restart", "reload-or-restart": "restart", "kill": "stop", "isolate": "stop",
+             "enable": "start", "disable": "stop", "mask": "stop", "unmask": "start", "daemon-reload": "reload", "daemon-reexec": "reload", "force-reload": "reload", "load": "start", "unload": "stop",
+             "bootstrap": "start", "bootout": "stop", "kickstart": "restart", "shutdown": "stop", "update": "reload", "reread": "reload", "remove": "stop", "up": "start", "down": "stop",
+             "poweroff": "stop", "reboot": "restart", "halt": "stop", "suspend": "stop", "hibernate": "stop", "rescue": "stop", "emergency": "stop", "reset-failed": "reload", "kexec": "restart", "freeze": "stop", "thaw": "start", "defaults": "start", "add": "start", "del": "stop", "delete": "stop", "monitor": "start", "unmonitor": "stop"}  # fmt: skip
+    if verb not in kinds:
+        raise Unanalysable(f"what `{call.program} {verb}` changes is not known")
+    for name in [unit.pattern for unit in units] or ["*"]:
+        yield effect(f"service.{kinds[verb]}", name)
 
 
-@command("sudo", "doas", "su", "runuser", "chroot", "unshare", "nsenter")
-def privilege(call: Invocation) -> Effects:
-    """Runs a command as somebody or somewhere else."""
-    if call.program not in ("sudo", "doas"):
-        raise Unanalysable(f"{call.program} changes who or where the command is")
-    words = _after(
-        call, Options("nEHSk", "ug", ("non-interactive", "preserve-env?", "user=", "group=", "set-home"), permute=False)
+@command("journalctl", "dmesg", "coredumpctl", "ausearch", "aureport", "auditctl", "logrotate", "lnav")
+def logs(call: Invocation) -> Effects:
+    """Reads the journal."""
+    changing = (
+        "--vacuum",
+        "--rotate",
+        "--flush",
+        "--sync",
+        "-C",
+        "-c",
+        "--clear",
+        "--read-clear",
+        "-D",
+        "-E",
+        "--update-catalog",
+        "--setup-keys",
+        "--relinquish",
+        "--console-o",
     )
-    if words and "=" in words[0].text:
-        raise Unanalysable("sudo sets variables")
-    yield run(words)
+    texts = [word.text for word in call.words]
+    if call.program == "journalctl":
+        changing = tuple(each for each in changing if each not in ("-C", "-c", "-D", "-E"))
+    if any(text.startswith(changing) for text in texts) or (
+        call.program in ("auditctl", "logrotate", "coredumpctl")
+        and texts[:1] not in (["-l"], ["-s"], ["list"], ["info"], ["--version"], ["-d"])
+    ):
+        raise Unanalysable(f"{call.program} changes what is logged")
+    yield read("/var/log/**", certain=False)
 
 
-@command("python", "python3", "perl", "ruby", "node", "php")
-def interpreter(call: Invocation) -> Effects:
-    """Runs a program in another language, unless it only says its version."""
-    if [word.text for word in call.words] in (["--version"], ["-V"], ["-v"]):
-        return iter(())
-    raise Unanalysable(f"a {call.program} program may do anything")
+@command(
+    "nginx",
+    "apachectl",
+    "apache2ctl",
+    "httpd",
+    "apache2",
+    "haproxy",
+    "caddy",
+    "sshd",
+    "named-checkconf",
+    "postfix",
+    "dovecot",
+    "php-fpm",
+    "varnishd",
+    "squid",
+    "traefik",
+)
+def servers(call: Invocation) -> Effects:
+    """Servers that say their version or check their settings; running or signalling one is not followed."""
+    texts = [word.text for word in call.words]
+    asks = {
+        "-v",
+        "-V",
+        "-t",
+        "-T",
+        "-tq",
+        "-h",
+        "--version",
+        "version",
+        "configtest",
+        "-S",
+        "-M",
+        "fullstatus",
+        "status",
+        "validate",
+        "-vv",
+        "check",
+    }
+    if not texts or not set(texts[:1]) <= asks:
+        raise Unanalysable(f"what {call.program} does is not known")
+    yield read("/etc/" + call.program + "/**", certain=False)

@@ -104,6 +104,7 @@ impl Walker<'_> {
             match self.lookup(name) {
                 Value::Number | Value::Unset => {}
                 Value::Text(value) => self.evaluate(&value, references + 1),
+                _ if self.is_nowhere_set(name) => {}
                 _ => self.unanalysable(format!("`{name}` is evaluated as arithmetic and its value is not known")),
             }
         }
@@ -111,6 +112,13 @@ impl Walker<'_> {
             let surely = !text.contains(['?', '&', '|']);
             self.assign(name, if surely { Value::Number } else { Value::Unknown });
         }
+    }
+
+    /// Has neither the script nor the call ever set it? The host sets none of this form, nor does the shell.
+    fn is_nowhere_set(&self, name: &str) -> bool {
+        self.state.variable(name).is_none()
+            && name.contains(|char: char| char.is_ascii_lowercase())
+            && !matches!(name, "histchars" | "auto_resume")
     }
 
     fn uncertain_arithmetic(&mut self) -> Value {

@@ -8,7 +8,7 @@ use super::expand::Expansion;
 use super::hazard;
 use super::state::{ENTRY_BYTES, Field, FieldKind, Flow, Value, Variable};
 use super::{MAX_INVOCATIONS, Stdin, TOO_MANY, Walker, may_fail};
-use crate::shell::reading::syntax::{self, Argument, Assignment, Simple};
+use crate::shell::reading::syntax::{self, Argument, Assignment, ParameterName, PieceKind, Simple};
 
 /// Longest value of a variable that is kept.
 const MAX_VALUE: usize = 64 * 1024;
@@ -62,6 +62,10 @@ impl Walker<'_> {
     /// Runs a command under the assignments before it, which end with it.
     fn with_assignments(&mut self, simple: &Simple, words: Vec<Expanded>) -> Flow {
         let reads = matches!(words.first(), Some(Expanded::Field(field)) if matches!(field.text.as_str(), "read" | "mapfile" | "readarray"));
+        if let Some(name) = expanded_before_it_is_set(simple).filter(|name| self.state.variable(name).is_none()) {
+            // Whoever wrote it means the new value, and bash takes the host's.
+            self.unanalysable(format!("`{name}` is set for the command and expanded before that"));
+        }
         let mut hidden = Vec::with_capacity(simple.assignments.len());
         for assignment in &simple.assignments {
             hidden.push((assignment.name.clone(), self.state.variable(&assignment.name).cloned()));
@@ -264,6 +268,22 @@ impl Walker<'_> {
         let stubborn = self.state.variable(name).is_some_and(|known| known.stubborn);
         self.state.set_variable(name, Variable { value, exported, stubborn });
     }
+}
+
+/// A variable that is assigned before a command and stands in its words, which are expanded first.
+fn expanded_before_it_is_set(simple: &Simple) -> Option<&str> {
+    let words = simple.words.iter().filter_map(|word| match word {
+        Argument::Word(word) => Some(word),
+        Argument::Assignment(_) => None,
+    });
+    let names = words.flat_map(|word| &word.pieces).filter_map(|piece| match &piece.kind {
+        PieceKind::Parameter(parameter) => match &parameter.name {
+            ParameterName::Variable(name) => Some(name.as_str()),
+            _ => None,
+        },
+        _ => None,
+    });
+    names.into_iter().find(|name| simple.assignments.iter().any(|assignment| assignment.name == *name))
 }
 
 /// `exec`, however it is written, without a program: its redirections stay.

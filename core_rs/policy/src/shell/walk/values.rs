@@ -6,6 +6,9 @@ use super::state::{Field, FieldKind, Value};
 use crate::shell::reading::parameter::is_number;
 use crate::shell::reading::syntax::{Operation, Parameter, ParameterName, PieceKind, Word};
 
+/// Where a command's own temporary files lie: seen by nobody else, and gone with it.
+pub(crate) const PRIVATE_DIRECTORY: &str = "/dev/shm";
+
 impl Walker<'_> {
     /// What is known about a variable.
     pub(in crate::shell) fn lookup(&self, name: &str) -> Value {
@@ -19,6 +22,9 @@ impl Walker<'_> {
             "HOME" if !self.ctx.home.is_empty() => Value::Text(self.ctx.home.to_owned()),
             "PWD" => self.state.directory().map_or(Value::Unknown, |directory| Value::Text(directory.to_owned())),
             "IFS" => Value::Text(" \t\n".to_owned()),
+            // As the host sets them.
+            "SHELL" => Value::Text("/bin/bash".to_owned()),
+            "TMPDIR" => Value::Text(PRIVATE_DIRECTORY.to_owned()),
             // It may come from the environment of the host.
             _ => Value::Unknown,
         }

@@ -1,0 +1,463 @@
+"""What only looks: at files, texts, trees and the machine."""
+
+from __future__ import annotations
+
+import re
+
+from cmdop.policy.commands.files import beneath
+from cmdop.policy.effects import Effects, look, read, run, write
+from cmdop.policy.invocation import Invocation, Options, Unanalysable, Word
+from cmdop.policy.vocabulary import command
+
+
+@command(*["true", "false", ":", "pwd", "echo", "printf", "whoami", "id", "groups", "uname", "arch", "nproc", "basename", "dirname", "seq", "sleep", "yes", "expr", "which", "whereis", "whatis", "apropos", "man", "info", "type", "uptime", "tty", "locale", "getconf", "[", "test", "logname", "users", "cal", "factor", "numfmt", "tput", "clear", "reset", "cowsay", "figlet", "fortune", "lolcat", "banner", "ncal"])  # fmt: skip
+def nothing(call: Invocation) -> Effects:
+    """Prints or computes; what it says of files (`test -f`) is a look at names only."""
+    if call.program == "printf" and any(word.text == "-v" for word in call.words):
+        raise Unanalysable("printf -v sets a variable")
+    if call.program == "man" and any(
+        word.text.startswith(("-P", "--pager", "-H", "--html", "-X")) for word in call.words
+    ):
+        raise Unanalysable("man runs a program of the caller's choice")
+    yield from ()
+
+
+@command(
+    "date",
+    "hostname",
+    "hostnamectl",
+    "timedatectl",
+    "localectl",
+    "loginctl",
+    "stty",
+    "ulimit",
+    "umask",
+    "lsb_release",
+    "sw_vers",
+)
+def settings(call: Invocation) -> Effects:
+    """Shows a setting; with an operand of another kind it changes it."""
+    words = [word.text for word in call.words]
+    operands = [text for text in words if not text.startswith(("-", "+"))]
+    if call.program == "date":
+        spec = Options(
+            "uRI", "dr", ("date=", "utc", "universal", "iso-8601?", "rfc-3339=", "rfc-email", "reference=", "debug")
+        )
+        parsed = call.parse(spec)
+        for word in parsed.values("r", "reference"):
+            yield read(call.path(word))
+        if any(not word.text.startswith("+") for word in parsed.operands):
+            raise Unanalysable("date sets the clock")
+    elif call.program.endswith("ctl"):
+        if operands and not operands[0].startswith(
+            ("status", "show", "list", "session-status", "user-status", "seat-status")
+        ):
+            raise Unanalysable(f"{call.program} {operands[0]} changes a setting")
+    elif call.program in ("hostname", "stty") and operands:
+        raise Unanalysable(f"{call.program} changes a setting")
+
+
+_PLAIN = [
+    "cat",
+    "tac",
+    "nl",
+    "head",
+    "tail",
+    "wc",
+    "md5sum",
+    "sha1sum",
+    "sha224sum",
+    "sha256sum",
+    "sha384sum",
+    "sha512sum",
+    "b2sum",
+    "b3sum",
+    "cksum",
+    "sum",
+    "stat",
+    "readlink",
+    "realpath",
+    "cmp",
+    "comm",
+    "cut",
+    "paste",
+    "fold",
+    "rev",
+    "od",
+    "hexdump",
+    "strings",
+    "zcat",
+    "bzcat",
+    "xzcat",
+    "zstdcat",
+    "lz4cat",
+    "zgrep",
+    "bzgrep",
+    "xzgrep",
+    "zdiff",
+    "zcmp",
+    "jq",
+    "xq",
+    "less",
+    "more",
+    "most",
+    "zless",
+    "expand",
+    "unexpand",
+    "fmt",
+    "pr",
+    "join",
+    "tsort",
+    "look",
+    "nm",
+    "objdump",
+    "readelf",
+    "size",
+    "file",
+    "lsattr",
+    "getfacl",
+    "getfattr",
+    "getcap",
+    "identify",
+    "mediainfo",
+    "exiftool",
+    "ffprobe",
+    "pdfinfo",
+    "pdftotext",
+    "xmllint",
+    "tldr",
+    "msgfmt",
+    "zipinfo",
+    "namei",
+    "hd",
+    "ccze",
+    "csvlook",
+    "csvstat",
+    "csvcut",
+    "mlr",
+    "ansi2txt",
+    "cloc",
+    "tokei",
+    "scc",
+    "sloccount",
+    "wdiff",
+    "colordiff",
+    "icdiff",
+    "pygmentize",
+    "hexyl",
+    "dust",
+    "bat",
+    "batcat",
+    "delta",
+]
+_VALUED = {"head": "nc", "tail": "ncs", "stat": "c", "cut": "bcdf", "nl": "bdfhilnsvw", "od": "AjNStw", "hexdump": "nsef", "fold": "w", "paste": "d",
+           "cmp": "in", "tac": "s", "strings": "net", "jq": "", "join": "12aetjvo", "fmt": "wgp", "pr": "DehilNnoSsWw", "file": "eFfmP"}  # fmt: skip
+_WRITES = {
+    "more": ("+",),
+    "less": ("+", "-o", "-O", "--log-file", "--LOG-FILE", "-k", "--lesskey"),
+    "bat": ("--pager", "--generate"),
+    "batcat": ("--pager", "--generate"),
+    "file": ("-C", "--compile"),
+    "xmllint": ("--output", "-o", "--c14n"),
+    "exiftool": ("-o", "-all", "-overwrite", "-w", "-tagsFromFile", "-execute", "-config", "-if"),
+    "pygmentize": ("-o", "-L", "-x"),
+    "msgfmt": ("-o", "--output"),
+    "objdump": ("--plugin",),
+    "nm": ("--plugin",),
+    "ffprobe": ("-o",),
+}
+"""Options by which these do more than look."""
+
+
+@command(*_PLAIN)
+def reader(call: Invocation) -> Effects:
+    """Reads its operands, or standard input. No option of it does more, but for those that are named."""
+    program = call.program
+    for word in call.words:
+        if word.text.startswith(_WRITES.get(program, ("\0",))) or (
+            program == "exiftool" and re.match(r"-[\w:]+=", word.text)
+        ):
+            raise Unanalysable(f"{program} {word.text} does more than look")
+    if program == "pdftotext" and [word for word in call.words if not word.text.startswith("-")][1:]:
+        raise Unanalysable("pdftotext writes its second operand")
+    parsed = call.parse(Options("", _VALUED.get(program, ""), lenient=True))
+    operands = parsed.operands
+    if program in ("jq", "xq", "mlr", "zgrep", "bzgrep", "xzgrep") and not parsed.has("f", "from-file", "e"):
+        operands = operands[1:]  # the first operand is the program or the pattern
+    for word in operands:
+        if word.text not in ("-", ""):
+            yield read(call.path(word))
+    if parsed.has("c", "check") and program.endswith(("sum", "cksum")):
+        yield read("/**", certain=False)
+
+
+_GREP = Options("EFGPivwxcLlqsoHhnbTUZzarRIu0123456789", "eABCfmdD", lenient=True,
+    long=("max-count=", "after-context=", "before-context=", "context=", "binary-files=", "include=", "exclude=", "exclude-dir=",
+          "exclude-from=", "regexp=", "file=", "recursive", "dereference-recursive", "color?", "colour?", "directories=", "devices=", "label="))  # fmt: skip
+
+
+@command("grep", "egrep", "fgrep", "zfgrep", "zegrep")
+def grep(call: Invocation) -> Effects:
+    """Reads operands, or trees with -r."""
+    parsed = call.parse(_GREP)
+    for word in parsed.values("f", "file", "exclude-from"):
+        yield read(call.path(word))
+    operands = parsed.operands if parsed.has("e", "f", "regexp", "file") else parsed.operands[1:]
+    tree = parsed.has("r", "R", "recursive", "dereference-recursive")
+    if tree and not operands:
+        operands = (Word("."),)
+    for word in operands:
+        if word.text != "-":
+            yield read(beneath(call.path(word)) if tree else call.path(word))
+
+
+_SEARCHERS_RUN = ("--pre", "--hostname-bin", "-z", "--search-zip", "-x", "--exec", "-X", "--exec-batch", "--pager")
+"""Options of `rg`, `fd` and the like that run programs."""
+
+
+@command("rg", "ag", "ack", "fd", "fdfind")
+def search(call: Invocation) -> Effects:
+    """Searches trees."""
+    finds = call.program in ("fd", "fdfind")
+    for at, word in enumerate(call.words):
+        text = word.text
+        if finds and text in ("-x", "--exec", "-X", "--exec-batch"):
+            inner = [each for each in call.words[at + 1 :] if each.text != ";"]
+            where = call.path(".")
+            yield read(beneath(where))
+            yield run([Word(beneath(where), globbed=True) if "{" in each.text else each for each in _placed(inner)])
+            return
+        cluster = not finds and re.fullmatch(r"-[a-zA-Z0-9]*z[a-zA-Z0-9]*", text)
+        if any(text == option or text.startswith(option + "=") for option in _SEARCHERS_RUN) or cluster:
+            raise Unanalysable(f"{call.program} {text} runs a program")
+    parsed = call.parse(Options("", "efgtTmABCdEjrMI" if not finds else "etdESoc", lenient=True, long=("glob=", "type=", "regexp=", "file=", "max-count=", "context=", "after-context=", "before-context=", "max-depth=", "extension=", "exclude=", "sort=", "replace=", "iglob=")))  # fmt: skip
+    operands = (
+        parsed.operands
+        if parsed.has("e", "f", "regexp", "file", "files", "type-list") and not finds
+        else parsed.operands[1:]
+    )
+    for word in operands or (Word("."),):
+        if word.text != "-":
+            yield read(beneath(call.path(word)))
+
+
+def _placed(words: list[Word]) -> list[Word]:
+    return words if any("{" in word.text for word in words) else [*words, Word("{}")]
+
+
+@command("ls", "dir", "vdir", "exa", "eza", "lsd", "du", "tree", "ncdu")
+def listing(call: Invocation) -> Effects:
+    """Lists directories and trees."""
+    if call.program == "tree" and any(word.text.startswith("-o") for word in call.words):
+        raise Unanalysable("tree -o writes a file")
+    valued = {"ls": "ITw", "du": "BdtX", "tree": "LPIH"}.get(call.program, "")
+    long = ("block-size=", "hide=", "ignore=", "indicator-style=", "sort=", "time=", "time-style=", "width=", "format=",
+            "max-depth=", "threshold=", "exclude=", "color?", "recursive", "filelimit=", "exclude-from=", "files0-from=")  # fmt: skip
+    parsed = call.parse(Options("", valued, long, lenient=True))
+    tree = call.program in ("du", "tree", "ncdu") or parsed.has("R", "recursive")
+    for word in parsed.operands or (Word("."),):
+        path = call.path(word)
+        yield read(beneath(path) if tree else path)
+
+
+@command(*["df", "free", "lsblk", "blkid", "mountpoint", "findmnt", "lscpu", "lsusb", "lspci", "lsmem", "lshw", "dmidecode", "vmstat", "iostat", "mpstat", "sar", "sensors", "nvidia-smi", "lsmod", "modinfo", "lsns", "lslocks", "lsipc", "lslogins", "ipcs", "inxi", "neofetch", "fastfetch", "hwinfo", "acpi", "upower", "numastat", "slabtop", "nmon", "dstat", "glances", "btop", "iotop", "atop", "pidstat", "runlevel", "systemd-analyze"])  # fmt: skip
+def machine(call: Invocation) -> Effects:
+    """Says how the machine is."""
+    words = [word.text for word in call.words]
+    if call.program == "nvidia-smi" and any(
+        re.match(r"-(pm|pl|r|e|c|ac|rac|lgc)$|--gpu-reset", text) for text in words
+    ):
+        raise Unanalysable("nvidia-smi changes a device")
+    if (call.program == "atop" and "-w" in words) or (call.program == "sar" and "-o" in words):
+        raise Unanalysable(f"{call.program} writes a file")
+    if call.program == "dmidecode" and any(text.startswith("--dump-bin") for text in words):
+        raise Unanalysable("dmidecode writes a file")
+    yield look()
+
+
+@command(
+    "sort",
+    "uniq",
+    "diff",
+    "shuf",
+    "iconv",
+    "xxd",
+    "base64",
+    "base32",
+    "column",
+    "tr",
+    "split",
+    "csplit",
+    "tee",
+    "yq",
+    "sponge",
+    "uuencode",
+    "diff3",
+    "sdiff",
+    "vimdiff",
+)
+def texts(call: Invocation) -> Effects:
+    """Reads operands; `-o`, a second operand or `tee` writes."""
+    yield from _TEXTS[call.program](call) if call.program in _TEXTS else _unknown(call)
+
+
+def _unknown(call: Invocation) -> Effects:
+    raise Unanalysable(f"what {call.program} writes is not known")
+    yield
+
+
+def _sort(call: Invocation) -> Effects:
+    long = ("ignore-leading-blanks", "dictionary-order", "ignore-case", "general-numeric-sort", "human-numeric-sort", "numeric-sort",
+            "reverse", "version-sort", "key=", "field-separator=", "unique", "output=", "check?", "merge", "stable", "zero-terminated",
+            "month-sort", "random-sort", "parallel=", "buffer-size=", "temporary-directory=")  # fmt: skip
+    parsed = call.parse(Options("bdfgiMhnRrVcCmsuz", "kotST", long))
+    for word in parsed.values("o", "output"):
+        yield from write(call.path(word))
+    yield from _reads(call, parsed.operands)
+
+
+def _uniq(call: Invocation) -> Effects:
+    long = (
+        "count",
+        "repeated",
+        "all-repeated?",
+        "group?",
+        "unique",
+        "ignore-case",
+        "skip-fields=",
+        "skip-chars=",
+        "check-chars=",
+        "zero-terminated",
+    )
+    parsed = call.parse(Options("cdDuiz", "fsw", long))
+    for word in parsed.operands[1:]:
+        yield from write(call.path(word))
+    yield from _reads(call, parsed.operands[:1])
+
+
+def _diff(call: Invocation) -> Effects:
+    if any(word.text.startswith("--diff-program") for word in call.words):
+        raise Unanalysable("diff runs another program")
+    parsed = call.parse(
+        Options(
+            "",
+            "CUWxXIL",
+            (
+                "exclude=",
+                "label=",
+                "context?",
+                "unified?",
+                "color?",
+                "width=",
+                "exclude-from=",
+                "ignore-matching-lines=",
+            ),
+            lenient=True,
+        )
+    )
+    if call.program == "sdiff" and parsed.has("o", "output"):
+        raise Unanalysable("sdiff writes a file")
+    tree = parsed.has("r", "recursive")
+    for word in parsed.operands:
+        if word.text != "-":
+            path = call.path(word)
+            yield read(beneath(path) if tree else path)
+
+
+def _with_output(spec: Options, *, second: bool = False):
+    def texts(call: Invocation) -> Effects:
+        parsed = call.parse(spec)
+        for word in parsed.values("o", "output"):
+            yield from write(call.path(word))
+        operands = parsed.operands
+        if second and len(operands) > 1:
+            yield from write(call.path(operands[1]))
+            operands = operands[:1]
+        yield from _reads(call, operands)
+
+    return texts
+
+
+def _reads(call: Invocation, words: tuple[Word, ...]) -> Effects:
+    for word in words:
+        if word.text not in ("-", ""):
+            yield read(call.path(word))
+
+
+def _stdin_only(call: Invocation) -> Effects:
+    yield from ()
+
+
+def _split(call: Invocation) -> Effects:
+    long = (
+        "lines=",
+        "bytes=",
+        "line-bytes=",
+        "number=",
+        "suffix-length=",
+        "numeric-suffixes?",
+        "additional-suffix=",
+        "verbose",
+        "digits=",
+        "prefix=",
+    )
+    parsed = call.parse(Options("dex", "lbCnafk", long))
+    yield from _reads(call, parsed.operands[:1])
+    prefix = parsed.operands[1] if len(parsed.operands) > 1 else (parsed.values("f", "prefix") or [Word("x")])[-1]
+    yield from write(call.path(prefix) + "*")
+
+
+def _tee(call: Invocation) -> Effects:
+    parsed = call.parse(Options("aip", "", ("append", "ignore-interrupts", "output-error?")))
+    for word in parsed.operands:
+        if not word.text.startswith("/dev/std"):
+            yield from write(call.path(word))
+
+
+def _yq(call: Invocation) -> Effects:
+    parsed = call.parse(Options("", "oIps", ("output-format=", "input-format=", "indent="), lenient=True))
+    for word in parsed.operands[1:]:
+        yield read(call.path(word))
+        if parsed.has("i", "inplace", "in-place"):
+            yield from write(call.path(word))
+    if parsed.has("s", "split-exp"):
+        raise Unanalysable("yq splits into files")
+
+
+_TEXTS = {
+    "sort": _sort,
+    "uniq": _uniq,
+    "diff": _diff,
+    "sdiff": _diff,
+    "diff3": _diff,
+    "shuf": _with_output(
+        Options(
+            "erz",
+            "no",
+            ("echo", "repeat", "zero-terminated", "head-count=", "output=", "input-range=", "random-source="),
+        )
+    ),
+    "iconv": _with_output(Options("cls", "fto", ("from-code=", "to-code=", "output=", "list", "silent"))),
+    "xxd": _with_output(
+        Options("abeEipruv", "cglnos", ("plain", "include", "bits", "cols=", "len=", "seek=")), second=True
+    ),
+    "base64": _with_output(Options("di", "w", ("decode", "ignore-garbage", "wrap="))),
+    "base32": _with_output(Options("di", "w", ("decode", "ignore-garbage", "wrap="))),
+    "column": _with_output(
+        Options(
+            "tnxeJLd", "csNHRTWE", ("table", "separator=", "output-separator=", "json", "table-columns=", "columns=")
+        )
+    ),
+    "tr": _stdin_only,
+    "split": _split,
+    "csplit": _split,
+    "tee": _tee,
+    "sponge": _tee,
+    "yq": _yq,
+}
+
+
+@command("printenv", "getent", "findfs")
+def names(call: Invocation) -> Effects:
+    """Prints variables, databases of names, open files."""
+    yield look()
