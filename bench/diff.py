@@ -44,7 +44,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     asked = parser.parse_args()
     found = measured(asked.rounds)
-    middle = {row: {step: statistics.median(it[step] for it in rounds) for step in STEPS} for row, rounds in found.items()}
+    middle = {
+        row: {step: statistics.median(it[step] for it in rounds) for step in STEPS} for row, rounds in found.items()
+    }
     if asked.json:
         rows = [{"files": files, "changed": changed, "rounds": found[files, changed]} for files, changed in ROWS]
         print(json.dumps({"facts": facts(), "rows": rows}))
