@@ -118,7 +118,7 @@ fn a_freeze_survives_a_crash() {
     life.crash();
     let life = Life::begin(&dir);
     life.run(async {
-        assert_eq!(life.gate.freezes(false), [frozen.clone()]);
+        assert_eq!(life.gate.freezes(false), std::slice::from_ref(&frozen));
         assert_eq!(life.gate.freezes(true), [over, frozen.clone()]);
         let mut host = HostEnd::attach(&life).await;
         let mut ticket = life.gate.submit(write("", "k")).await.expect("taken");
