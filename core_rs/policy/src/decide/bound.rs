@@ -21,7 +21,7 @@ pub struct Denied {
     pub call_id: String,
 }
 
-/// Ids of what is said here. No file may use them: an id begins with its file's own word.
+/// Ids of what is said here; loading refuses them in a file.
 const SAME: &str = "session.denied";
 const PART: &str = "session.rejected_part";
 
