@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, cast
 
 from cmdop import v1
-from cmdop.v1.error_pb2 import reason_spec
+from cmdop.v1.error_pb2 import ReasonSpec, reason_spec
 
 Retry: TypeAlias = Literal["unspecified", "never", "after_fix", "after_delay", "same_key", "reconcile"]
 
@@ -108,7 +108,9 @@ def reason_name(reason: int) -> str:
 def _made(name: str, message: str) -> v1.Error:
     """An error with the remedy that usually comes with its reason, as far as it needs no details."""
     number = _reason_number(name)
-    spec = v1.Reason.DESCRIPTOR.values_by_number[number].GetOptions().Extensions[reason_spec]
+    # What the stubs of protobuf know of an extension is less than what protoc writes about this one.
+    extensions: Any = v1.Reason.DESCRIPTOR.values_by_number[number].GetOptions().Extensions
+    spec = cast("ReasonSpec", extensions[reason_spec])
     match spec.remedy:
         case "retry_after":
             remedy = v1.Remedy(retry_after=v1.RetryAfter(ms=1000))

@@ -29,7 +29,7 @@ use crate::live::{Input, Live};
 use crate::options::Options;
 use policy::Policy;
 
-pub(crate) use freezes::changes;
+pub(crate) use freezes::{changes, may_change};
 pub use policy::PolicySource;
 
 /// Changes of approvals that a slow watcher may lag behind before it must list them again.

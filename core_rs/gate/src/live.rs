@@ -25,6 +25,8 @@ pub(crate) enum Input {
     /// Its host went away.
     Detached,
     Decided(Box<Approval>),
+    /// Its host is frozen.
+    Frozen,
     /// Calls are decided by another policy from now on.
     PolicyChanged,
     Cancel {

@@ -34,6 +34,9 @@ const FLOOR: &str = include_str!("cedar/floor.cedar");
 /// Ids of the floor's policies begin with this, and no other policy's may.
 const FLOOR_PREFIX: &str = "floor.";
 
+/// Ids that `decide::bound` speaks under begin with this, and no policy's may.
+const SESSION_PREFIX: &str = "session.";
+
 /// Why a set of policies was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}: {problem}; {mend}")]

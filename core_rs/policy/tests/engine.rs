@@ -37,6 +37,7 @@ fn what_would_protect_nothing_is_refused_with_its_file_line_and_mend() {
         ("\npermit (principal, action, resource);".into(), 2, "no @id"),
         ("\n@id(\"x\") permit (principal, action, resource);".into(), 2, "no @reason"),
         ("@id(\"floor.x\") @reason(\"X.\") permit (principal, action, resource);".into(), 1, "reserved"),
+        ("@id(\"session.denied\") @reason(\"X.\") permit (principal, action, resource);".into(), 1, "reserved"),
         (format!("{PERMIT_ALL}\n{PERMIT_ALL}"), 2, "taken"),
         ("@id(\"x\") @reason(\"X.\") @decision(\"ask\") forbid (principal, action, resource);".into(), 1, "@decision"),
         (

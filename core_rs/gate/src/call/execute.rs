@@ -11,6 +11,7 @@ use cmdop_policy::decide::{DiffDecided, Facts, decide_observed};
 use tokio::time::Instant;
 
 use super::{Driver, internal};
+use crate::gate::may_change;
 use crate::live::Input;
 
 /// What nobody measured.
@@ -94,6 +95,7 @@ impl Driver {
                         self.cancelled = Some(why);
                         self.cancel_host();
                     }
+                    Some(Input::Frozen) => self.stop_if_frozen(),
                     Some(_) => {}
                     None => return Err(internal("the server is stopping")),
                 },
@@ -125,6 +127,21 @@ impl Driver {
             self.publish(None);
         }
         Ok(())
+    }
+
+    /// Stops what is changing something on a frozen host. A commit is let to its end: it is one whole, and
+    /// over in moments.
+    fn stop_if_frozen(&mut self) {
+        let works = matches!(self.call.state(), CallState::Permitted | CallState::Running);
+        if !works || !self.call.permits.last().is_some_and(may_change) {
+            return;
+        }
+        // It may have been lifted since the news was sent.
+        let standing = self.gate.standing(&self.live.host);
+        if let Err(frozen) = self.gate.shared().ledger.check_frozen(&standing) {
+            self.cancelled = Some(frozen.message);
+            self.cancel_host();
+        }
     }
 
     fn cancel_host(&self) {

@@ -3,7 +3,7 @@
 use cmdop_contract::effect::{Class, class, is_held_back};
 use cmdop_contract::name::Name;
 use cmdop_contract::reason;
-use cmdop_contract::v1::{self, CallState, Freeze, FreezeLift, Permit, Reason, Stage, freeze_scope};
+use cmdop_contract::v1::{self, Freeze, FreezeLift, Permit, Reason, Stage, freeze_scope};
 use cmdop_contract::validate::{Violations, check_actor};
 use cmdop_ledger::Standing;
 
@@ -88,20 +88,14 @@ impl Gate {
         Standing { host: host.to_owned(), labels, groups: engine.host_groups(host) }
     }
 
-    /// Stops the calls that are changing something on frozen hosts. A commit is let to its end: it is
-    /// one whole, and over in moments.
+    /// Tells the calls of frozen hosts: whichever is changing something stops.
     fn stop_frozen(&self, freeze: &Freeze) {
         let open: Vec<_> = self.shared.live.lock().values().cloned().collect();
         for live in open {
-            let call = live.progress.borrow().call.clone();
-            let works = matches!(call.state(), CallState::Permitted | CallState::Running);
-            let changes = call.permits.last().is_some_and(may_change);
-            if works && changes && self.standing(&live.host).is_in(freeze) {
-                let why = format!("frozen: {}", freeze.why);
-                // No driver waits for room in another's queue; a host that floods one is cut by its link.
-                let inputs = live.inputs.clone();
+            if self.standing(&live.host).is_in(freeze) {
+                // Nobody waits for room in a driver's queue while others are to be told.
                 self.shared.drivers.lock().spawn(async move {
-                    let _ = inputs.send(Input::Cancel { why }).await;
+                    let _ = live.inputs.send(Input::Frozen).await;
                 });
             }
         }

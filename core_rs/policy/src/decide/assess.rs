@@ -174,7 +174,7 @@ impl<'a> Assessment<'a> {
             judged
         });
         let Draft { kind, target, origin, certain, containable, recoverable, max_count } = draft;
-        let verdict = bind(verdict, &Effect::new(kind, target.clone()), self.inquiry.facts());
+        let verdict = bind(verdict, kind, &target, self.inquiry.facts());
         self.findings.push(Finding {
             kind,
             target,

@@ -4,7 +4,7 @@
 //! Policy alone decides about an effect the same way whatever tool has it. This is for what policy
 //! does not see by itself: that a person said no, or that another of the same run was refused.
 
-use cmdop_contract::effect::Effect;
+use cmdop_contract::effect::{Effect, Target};
 use cmdop_contract::v1::{EffectKind, PolicyRef};
 
 use super::Facts;
@@ -21,7 +21,7 @@ pub struct Denied {
     pub call_id: String,
 }
 
-/// Ids of what is said here. No file may use them: an id begins with its file's own word.
+/// Ids of what is said here; loading refuses them in a file.
 const SAME: &str = "session.denied";
 const PART: &str = "session.rejected_part";
 
@@ -30,11 +30,12 @@ const PART: &str = "session.rejected_part";
 /// The same effect or a wider one is refused. Of what a person refused, a part is not refused
 /// (they may have meant: less), but a person looks at it again. Of what policy refused, policy
 /// decides about a part.
-pub(super) fn bind(verdict: Verdict, effect: &Effect, facts: &Facts<'_>) -> Verdict {
+pub(super) fn bind(verdict: Verdict, kind: EffectKind, target: &Target, facts: &Facts<'_>) -> Verdict {
     let is_worst = matches!(verdict, Verdict::Forbidden(_) | Verdict::Failed(_));
     if facts.denied.is_empty() || facts.actor.agent.is_empty() || is_worst {
         return verdict;
     }
+    let effect = &Effect::new(kind, target.clone());
     let alike = || facts.denied.iter().filter(|denied| family(denied.effect.kind) == family(effect.kind));
     if let Some(denied) = alike().find(|denied| effect.reach().covers(&denied.effect.target)) {
         let remedy = "Leave it; a person may do it under their own name.";

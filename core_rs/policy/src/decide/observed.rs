@@ -1,7 +1,7 @@
 //! The decision on a preview's diff; its rows stand in `super::decide_observed`.
 
 use cmdop_contract::digest::observation_digest;
-use cmdop_contract::effect::{Class as EffectClass, Effect, Target, class, is_held_back};
+use cmdop_contract::effect::{Class as EffectClass, Target, class, is_held_back};
 use cmdop_contract::v1::{
     AutonomyLevel, Decision, EffectKind, FileType, Observation, ObservedEffect, PermittedEffect, PolicyEffect,
     Prediction, Reason, SideEffect, Stage,
@@ -136,7 +136,7 @@ impl<'a> Seen<'a> {
         if !points.complete {
             verdict = verdict.worst(Verdict::NotPermitted);
         }
-        let verdict = bind(verdict, &Effect::new(kind, target), facts);
+        let verdict = bind(verdict, kind, &target, facts);
         let doubt = if lists_notable(facts) {
             None
         } else {

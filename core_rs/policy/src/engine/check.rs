@@ -5,7 +5,7 @@ use cmdop_contract::effect::Target;
 
 use super::known::Known;
 use super::load::Source;
-use super::{Error, FLOOR_PREFIX, Rule, Subject};
+use super::{Error, FLOOR_PREFIX, Rule, SESSION_PREFIX, Subject};
 use crate::classes::Class;
 use crate::points::Anchors;
 
@@ -36,6 +36,10 @@ pub(super) fn check(
             format!("the policy id `{id}` is reserved for the floor"),
             "choose an @id with another beginning",
         ));
+    }
+    if id.starts_with(SESSION_PREFIX) {
+        let problem = format!("the policy id `{id}` is reserved for what was refused before");
+        return Err(error(problem, "choose an @id with another beginning"));
     }
     let Some(reason) = annotation("reason") else {
         return Err(error(
