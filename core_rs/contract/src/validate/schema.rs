@@ -61,7 +61,9 @@ fn required(name: &str, schema: &Map<String, Value>) -> String {
 fn unknown(name: &str, schema: &Map<String, Value>) -> String {
     let known = schema.get("properties").and_then(Value::as_object);
     let known = || known.into_iter().flat_map(Map::keys).map(String::as_str);
-    let listed: Vec<String> = known().map(|name| format!("`{name}`")).collect();
+    let mut listed: Vec<String> = known().map(|name| format!("`{name}`")).collect();
+    // In one order, whatever a build lets JSON objects keep.
+    listed.sort();
     let meant = near::meant(name, known()).map_or(";".to_owned(), |name| format!("; did you mean `{name}`?"));
     match listed.as_slice() {
         [] => "no such field; there are none".to_owned(),

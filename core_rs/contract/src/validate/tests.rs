@@ -181,7 +181,7 @@ fn what_was_expected_reads_as_an_instruction() {
             "terminal.exec",
             r#"{"command":"ls","cwd":"/","colour":{"a":1}}"#,
             "colour",
-            "there are `argv`, ",
+            "; there are `argv`, `command`, `cpu_s`, ",
             r#"{"a":1}"#,
         ),
         ("terminal.exec", r#"{"cwd":"/"}"#, "command", "`command`, which is required: The command line", "nothing"),
