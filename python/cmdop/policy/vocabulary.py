@@ -31,6 +31,7 @@ SHIPPED = (
     "package",
     "process",
     "reading",
+    "runner",
     "system",
     "wrapper",
 )
