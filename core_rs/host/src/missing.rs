@@ -3,11 +3,8 @@
 use std::path::Path;
 
 /// Steps that make namespaces, with the kernel's limits on their numbers (namespaces(7)).
-const STEPS: [(&str, &[&str]); 3] = [
-    ("make a user namespace", &["user"]),
-    ("make a mount namespace", &["mnt"]),
-    ("make namespaces", &["pid", "net", "ipc", "uts", "cgroup"]),
-];
+const STEPS: [(&str, &[&str]); 2] =
+    [("make a user namespace", &["user"]), ("make namespaces", &["mnt", "pid", "net", "ipc", "uts", "cgroup"])];
 
 /// How `unshare(2)` says that a limit on namespaces is met, and that they may not be nested deeper.
 const MET: [&str; 2] = ["(os error 28)", "(os error 87)"];
@@ -73,10 +70,11 @@ mod tests {
 
     #[test]
     fn a_limit_of_the_kernel_is_named_with_what_raises_it() {
-        let missing = Missing::of("make a mount namespace: No space left on device (os error 28)");
-        assert!(missing.cause.contains("`user.max_mnt_namespaces`") && !missing.cause.contains("No space"));
-        assert!(missing.remedy.contains("sysctl user.max_mnt_namespaces="));
+        let missing = Missing::of("make a user namespace: No space left on device (os error 28)");
+        assert!(missing.cause.contains("`user.max_user_namespaces`") && !missing.cause.contains("No space"));
+        assert!(missing.remedy.contains("sysctl user.max_user_namespaces="));
         let several = Missing::of("make namespaces: No space left on device (os error 28)");
+        assert!(several.cause.contains("user.max_mnt_namespaces"), "{}", several.cause);
         assert!(several.cause.contains("user.max_net_namespaces"), "{}", several.cause);
         let full = Missing::of("write a file: No space left on device (os error 28)");
         assert_eq!(full.cause, "write a file: No space left on device (os error 28)");
