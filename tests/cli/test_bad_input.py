@@ -105,6 +105,15 @@ def test_a_limit_outside_its_range_is_a_usage_error(noun: str, limit: str, capsy
     assert "limit" in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_agent_without_a_name_is_not_its_user(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["call", "files.list", "--host", "local", "--arg", "path=/", "--agent", name]
+    assert main([*call, "--json", "--server", "127.0.0.1:1"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["reason"] == "INVALID_CONFIGURATION"
+    assert "no name" in error["message"] and error["remedy"]["kind"] == "fix_arguments"
+
+
 def test_up_on_a_file_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     done = cmdop("up", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0")

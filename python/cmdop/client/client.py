@@ -34,7 +34,8 @@ class Client:
         address: `host:port` of the server. Default: the environment's `CMDOP_ADDRESS`, else
             `127.0.0.1:7717`.
         user: Who acts or decides. Default: the environment's `CMDOP_USER`, else the login name.
-        agent: Name of the agent that acts for the user. Its autonomy level then applies.
+        agent: Name of the agent that acts for the user. Its autonomy level then applies. An empty one is an
+            error (`InvalidConfigurationError`), never the user.
         run: The agent run that calls belong to.
         session: The conversation that calls belong to.
         connect_timeout_s: How long connecting may take, seconds.
@@ -56,6 +57,12 @@ class Client:
         self.address: str = address or os.environ.get("CMDOP_ADDRESS") or DEFAULT_ADDRESS
         """Address of the server."""
         self._connect_timeout_ms = max(1, round(connect_timeout_s * 1000))
+        if agent is not None and not agent.strip():
+            # An unset variable in `--agent "$AGENT"` must not turn an agent into its user.
+            raise InvalidConfigurationError.fix(
+                "the agent has no name, and without one the call would be the user's own",
+                "the name of an agent; leave it out to act as the user",
+            )
         actor = v1.Actor(user=user or _environment_user(), agent=agent, run=run, session=session)
         self._connection = Connection(actor)
         self._exits = AsyncExitStack()
