@@ -122,8 +122,12 @@ pub fn validate(registry: &Registry, proposal: Proposal, limits: &Limits, home: 
     envelope::check(&proposal, action, limits, &mut found);
     let tool = match registry.find(&action.tool) {
         Ok(tool) => tool.clone(),
-        // Which arguments it takes nobody knows, but what is wrong around them is.
-        Err(unknown) => return Err(found.into_result().err().unwrap_or(unknown)),
+        Err(unknown) => {
+            // Which arguments it takes nobody knows, but what is wrong around them is. Where a relative target
+            // leads depends on an argument; as text it is checked all the same.
+            check_expectations(action, &Base { cwd: Some("/"), home: Some(home) }, limits, &mut found);
+            return Err(found.beside(unknown));
+        }
     };
     let arguments = check_arguments(&tool, action, limits, &mut found);
     let cwd = check_path("cwd", &arguments, &mut found);
@@ -173,6 +177,21 @@ impl Violations {
             found: shorten(found),
             remedy: Some(Remedy { kind: Some(remedy::Kind::FixArguments(fix)) }),
         });
+    }
+
+    /// An unknown tool, told with everything else that is wrong.
+    fn beside(self, unknown: Error) -> Error {
+        if self.list.iter().any(|known| known.pointer == "/tool") {
+            return self.into_result().err().unwrap_or(unknown);
+        }
+        let tool = Violation {
+            reason: unknown.reason,
+            pointer: "/tool".to_owned(),
+            expected: "the name of a tool that the server offers".to_owned(),
+            found: String::new(),
+            remedy: unknown.remedy.clone(),
+        };
+        Error { violations: std::iter::once(tool).chain(self.list).collect(), ..unknown }
     }
 
     /// Ok if there are none.

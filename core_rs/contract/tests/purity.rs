@@ -1,5 +1,6 @@
-//! The pure crates stay pure: no runtime, clock, socket, file, database or Python in what they are
-//! built from, and none used in what they say.
+//! The pure crates stay pure: no runtime, network, database or Python in what they are built from, and no
+//! clock, file, socket, process or thread in what they say themselves. Parsers that they are built from may
+//! bring more (brush-parser a temporary directory for its own tests, Cedar a calendar); nothing here calls it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

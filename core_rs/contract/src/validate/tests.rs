@@ -81,6 +81,12 @@ fn what_cannot_be_meant_is_refused() {
     let large = format!(r#"{{"path":"/x","content":"{}"}}"#, "x".repeat(2 << 20));
     assert_eq!(check(action("files.write", &large)).expect_err("large").reason(), Reason::ArgumentsTooLarge);
     assert_eq!(check(action("files.shred", "{}")).expect_err("unknown").reason(), Reason::UnknownTool);
+    let mut wrong = action("files.shred", "{}");
+    wrong.expect = vec![ExpectedEffect { unknown_kind: "file.delet".into(), ..ExpectedEffect::default() }];
+    let error = check(wrong).expect_err("unknown, and more");
+    let pointers: Vec<_> = error.violations.iter().map(|it| (it.pointer.as_str(), it.reason())).collect();
+    assert_eq!(error.reason(), Reason::UnknownTool);
+    assert_eq!(pointers[..2], [("/tool", Reason::UnknownTool), ("/expect/0/kind", Reason::InvalidEffect)]);
 }
 
 #[test]
