@@ -208,10 +208,16 @@ def test_a_ledger_that_lost_acknowledged_records_stops_the_start(tmp_path: Path)
     up.call(*READ)
     up.stop()
     path = segment(tmp_path / "data")
-    path.write_bytes(path.read_bytes()[:-100])
-    done = refused(tmp_path / "data", fixture)
-    assert done.returncode not in (0, None)
-    assert "acknowledged" in done.stderr, done.stderr
+    cut = path.read_bytes()[:-100]
+    path.write_bytes(cut)
+    for _ in range(2):
+        done = refused(tmp_path / "data", fixture)
+        assert done.returncode not in (0, None)
+        assert "acknowledged" in done.stderr and path.name in done.stderr, done.stderr
+        # What is left of it may be all that tells what was lost.
+        assert path.read_bytes() == cut
+    (place,) = re.findall(r"broken at byte (\d+)", done.stderr)[:1]
+    assert 0 < int(place) < len(cut)
 
 
 def test_a_torn_tail_is_cut_and_an_index_that_is_gone_is_made_anew(tmp_path: Path) -> None:

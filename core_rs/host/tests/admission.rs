@@ -198,7 +198,7 @@ const CRASH_DIR: &str = "CMDOP_TEST_CRASH_DIR";
 
 /// The process that is killed: it notes permits, says so, and never reports.
 #[tokio::test]
-#[ignore = "run by the test that kills it"]
+#[ignore = "no test but a process for the next one, which starts and kills it; alone it would wait for ever"]
 async fn child_that_notes_and_is_killed() {
     let Ok(dir) = std::env::var(CRASH_DIR) else { return };
     let keys = open(Path::new(&dir));

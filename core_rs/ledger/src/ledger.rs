@@ -10,6 +10,7 @@ mod memory;
 mod permits;
 mod spent;
 
+use std::cell::Cell;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use prost::Message;
 
 use crate::Error;
 use crate::index::{self, Feed, Index};
-use crate::log::{Follower, Head, Log, Place, Record, Recovery};
+use crate::log::{End, Follower, Head, Log, Place, Record, Recovery, segment_path};
 use crate::permit::Key;
 use crate::signing::Signer;
 
@@ -100,13 +101,14 @@ impl Ledger {
         let (mut filler, indexed) = index::open(dir)?;
         let mut memory = Memory::default();
         let mut behind = Vec::new();
-        let mut indexed_hash_seen = indexed.position == 0;
+        // The record that the index saw last, as it stands in the log now.
+        let seen = Cell::new(None::<(Head, Place)>);
         let visit = |head: Head, place: Place, payload: &[u8]| {
             if let Ok(event) = Event::decode(payload) {
                 memory.take_in(Note::of(&event), head.position);
             }
             if head.position == indexed.position {
-                indexed_hash_seen = head.hash == indexed.hash;
+                seen.set(Some((head, place)));
             }
             if head.position > indexed.position {
                 behind.push(Record { head, place, payload: Bytes::copy_from_slice(payload) });
@@ -127,11 +129,12 @@ impl Ledger {
         });
         let segments = dir.join("log");
         let mut end = Head::default();
-        let (log, recovery) = Log::open_with(&segments, visit, |head| {
-            end = head;
+        let (log, recovery) = Log::open_with(&segments, visit, |found| {
+            end = found.head;
+            // Before a torn tail is cut: it may be what is left of a record that was acknowledged.
+            check_end(&segments, found, indexed, seen.get())?;
             Ok(follower)
         })?;
-        check_end(dir, end, indexed, indexed_hash_seen)?;
         filler.catch_up(&behind)?;
         let (index, following) = filler.follow(&segments, end)?;
         *feed.lock() = Some(following);
@@ -292,15 +295,19 @@ fn payloads(entries: &[Entry]) -> impl Iterator<Item = Bytes> {
 
 /// The index has seen only what was durable: a log that ends before it, or has another record
 /// there, lost or changed records that had been acknowledged.
-fn check_end(dir: &Path, end: Head, indexed: Head, hash_seen: bool) -> Result<(), Error> {
-    if end.position >= indexed.position && hash_seen {
-        return Ok(());
-    }
-    let why = if end.position < indexed.position {
-        format!("the log ends here, yet {} records were acknowledged", indexed.position)
-    } else {
-        "the record here is not the one that was acknowledged".to_owned()
+fn check_end(dir: &Path, end: End, indexed: Head, seen: Option<(Head, Place)>) -> Result<(), Error> {
+    let Head { position, hash } = indexed;
+    let (segment, offset, position, why) = match seen {
+        _ if position == 0 => return Ok(()),
+        Some((head, _)) if head.hash == hash => return Ok(()),
+        Some((_, place)) => {
+            let why = "the record here is not the one that was acknowledged".to_owned();
+            (segment_path(dir, place.segment), place.offset, position, why)
+        }
+        None => {
+            let why = format!("the log ends here, yet {position} records were acknowledged");
+            (end.segment, end.offset, end.head.position + 1, why)
+        }
     };
-    let position = end.position.min(indexed.position) + u64::from(end.position < indexed.position);
-    Err(Error::Broken { segment: dir.join("log"), offset: 0, position, why })
+    Err(Error::Broken { segment, offset, position, why })
 }

@@ -41,6 +41,17 @@ pub struct Head {
     pub hash: Hash,
 }
 
+/// Where what is whole of a log ends.
+#[derive(Debug, Clone)]
+pub struct End {
+    /// The last record.
+    pub head: Head,
+    /// The last segment, or the log's directory if there is none.
+    pub segment: PathBuf,
+    /// The byte of it behind that record.
+    pub offset: u64,
+}
+
 impl Head {
     /// The head after one more record.
     #[must_use]
@@ -111,19 +122,20 @@ impl Log {
     }
 
     /// Opens a log whose records, once durable, are also given to a follower. `attach` makes the
-    /// follower when the head is known and may refuse it.
+    /// follower when the end is known and may refuse it, before anything of the log is changed.
     ///
     /// # Errors
     /// As [`Log::open`], and what `attach` says.
     pub fn open_with(
         dir: &Path,
         visit: impl FnMut(Head, Place, &[u8]) -> Result<(), Error>,
-        attach: impl FnOnce(Head) -> Result<Follower, Error>,
+        attach: impl FnOnce(End) -> Result<Follower, Error>,
     ) -> Result<(Self, Recovery), Error> {
         std::fs::create_dir_all(dir).map_err(Error::io(format!("create {}", dir.display())))?;
         let lock = lock(dir)?;
         let scanned = scan::scan(dir, visit)?;
-        let follower = attach(scanned.head)?;
+        let follower = attach(scanned.end(dir))?;
+        scanned.cut()?;
         let durable = Arc::new(AtomicU64::new(scanned.head.position));
         let (queue, batches) = mpsc::channel(QUEUE);
         let recovery = Recovery { cut_bytes: scanned.cut_bytes };
@@ -187,7 +199,7 @@ fn lock(dir: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-fn segment_path(dir: &Path, first: u64) -> PathBuf {
+pub(crate) fn segment_path(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:020}.log"))
 }
 

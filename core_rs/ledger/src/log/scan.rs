@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::layout::{FRAME, HEADER, MAGIC, checksum};
-use super::{Head, MAX_PAYLOAD, Place};
+use super::{End, Head, MAX_PAYLOAD, Place};
 use crate::Error;
 
 /// What a scan found.
@@ -24,7 +24,29 @@ pub(super) struct Last {
     pub(super) length: u64,
 }
 
-/// Verifies the log in a directory, and cuts a torn tail.
+impl Scanned {
+    /// Where the valid records end: the segment, or the directory if there is none, and the byte in it.
+    pub(super) fn end(&self, dir: &Path) -> End {
+        let (segment, offset) = self.last.as_ref().map_or((dir, 0), |last| (&*last.path, last.length));
+        End { head: self.head, segment: segment.to_owned(), offset }
+    }
+
+    /// Cuts a torn tail. Nobody was told that it was durable; still, whoever starts the process is told that it
+    /// is gone.
+    pub(super) fn cut(&self) -> Result<(), Error> {
+        let Some(last) = self.last.as_ref().filter(|_| self.cut_bytes > 0) else { return Ok(()) };
+        cut(&last.path, last.length)?;
+        tracing::warn!(
+            segment = %last.path.display(),
+            bytes = self.cut_bytes,
+            last_kept = self.head.position,
+            "the ledger's torn tail was cut: what an earlier life did not finish writing"
+        );
+        Ok(())
+    }
+}
+
+/// Verifies the log in a directory and changes nothing: a torn tail is left to [`Scanned::cut`].
 pub(super) fn scan(
     dir: &Path,
     mut visit: impl FnMut(Head, Place, &[u8]) -> Result<(), Error>,
@@ -40,14 +62,6 @@ pub(super) fn scan(
         scanned.last = Some(Last { path: path.clone(), first, length: end as u64 });
         if end < bytes.len() {
             scanned.cut_bytes = (bytes.len() - end) as u64;
-            cut(path, end as u64)?;
-            // Nobody was told that it was durable; still, whoever starts the process is told that it is gone.
-            tracing::warn!(
-                segment = %path.display(),
-                bytes = scanned.cut_bytes,
-                last_kept = scanned.head.position,
-                "the ledger's torn tail was cut: what an earlier life did not finish writing"
-            );
         }
     }
     Ok(scanned)
