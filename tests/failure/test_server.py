@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from tests.live import Up, frames, make_fixture, start_up
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.skipif(os.geteuid() != 0, reason="fixtures need root")]
+pytestmark = pytest.mark.timeout(180)
 
 READ = ("call", "files.read", "--host", "local", "--arg", "path=/logs/system.log")
 

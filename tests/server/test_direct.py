@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.live import Up, make_fixture, start_up
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.skipif(os.geteuid() != 0, reason="direct mode needs root")]
+pytestmark = pytest.mark.timeout(180)
 
 KEYS = ("call", "terminal.exec", "--host", "local", "--agent", "cleaner", "--arg", "cwd=/srv/app")
 

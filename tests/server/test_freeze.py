@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
@@ -31,7 +30,6 @@ def refused(up: Up, *arguments: str) -> str:
     return str(answer["error"]["reason"])
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="commands need root to preview")
 def test_a_freeze_stops_every_change_survives_a_kill_and_is_lifted_by_a_person(tmp_path: Path) -> None:
     data = tmp_path / "data"
     fixture = make_fixture(tmp_path / "fixture")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -142,7 +141,6 @@ def test_a_signal_reloads_and_says_so_in_one_line(tmp_path: Path) -> None:
         up.stop()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="commands need root to preview")
 def test_what_waits_for_a_person_is_void_under_another_policy(tmp_path: Path) -> None:
     data, policy = with_files(tmp_path)
     up = start_up(data, make_fixture(tmp_path / "fixture"))
@@ -162,7 +160,6 @@ def test_what_waits_for_a_person_is_void_under_another_policy(tmp_path: Path) ->
         up.stop()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="commands need root to preview")
 def test_an_approval_given_before_a_restart_under_another_policy_is_void(tmp_path: Path) -> None:
     data, policy = with_files(tmp_path)
     fixture = make_fixture(tmp_path / "fixture")
