@@ -69,6 +69,18 @@ fn a_name_that_is_none_is_refused_at_every_door() {
     assert_eq!(failure_of(&life, read_secret("")).reason(), Reason::UnknownHost);
 }
 
+#[test]
+fn whoever_has_to_mend_a_call_hears_of_its_host_with_everything_else() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    let mut wrong = read_secret("");
+    wrong.action.get_or_insert_default().arguments_json = r#"{"path": 5}"#.into();
+    let error = failure_of(&life, wrong);
+    assert_eq!(error.reason(), Reason::InvalidArguments);
+    assert_eq!(pointers(&error), ["/arguments/path", "/host"]);
+    assert_eq!(error.violations[1].reason(), Reason::UnknownHost);
+}
+
 fn failure_of(life: &Life, proposal: Proposal) -> cmdop_contract::v1::Error {
     life.run(within(life.gate.propose(proposal, false))).expect_err("refused")
 }

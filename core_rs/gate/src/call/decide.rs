@@ -18,6 +18,21 @@ use crate::gate::changes;
 /// Stands for the home directory on a host that nobody knows: its absence is not what is wrong with the call.
 const NO_HOME: &str = "/";
 
+/// What is wrong with a call, with that nobody knows its host.
+fn beside(mut malformed: v1::Error, host: &v1::Error) -> v1::Error {
+    let fix = host.remedy.as_ref().and_then(|remedy| remedy.kind.as_ref());
+    if let Some(v1::remedy::Kind::FixArguments(v1::FixArguments { path, expected })) = fix {
+        malformed.violations.push(v1::Violation {
+            reason: host.reason,
+            pointer: path.clone(),
+            expected: expected.clone(),
+            remedy: host.remedy.clone(),
+            ..v1::Violation::default()
+        });
+    }
+    malformed
+}
+
 /// A call as policy sees it.
 pub(super) struct Considered {
     pub(super) validated: Validated,
@@ -34,7 +49,10 @@ impl Driver {
         let considered = match attached {
             Ok(_) => self.consider().await,
             // Whoever has to mend the call hears of everything at once.
-            Err(error) => Err(self.validate(NO_HOME).err().unwrap_or(error)),
+            Err(error) => Err(match self.validate(NO_HOME) {
+                Ok(_) => error,
+                Err(malformed) => beside(malformed, &error),
+            }),
         };
         if let Err(error) = considered {
             return self.refuse(error).await;
