@@ -1,57 +1,22 @@
-//! Decisions without a server: the same prediction and the same table, for whoever brings the judgements.
+//! Decisions without a server: the same table as the server's, about what [`crate::review::Forecast`] foresaw.
 
-use cmdop_contract::tool::Registry;
-use cmdop_contract::v1::{
-    Actor, AutonomyLevel, Decision, Error, Host, Invocation, JudgementReply, JudgementRequest, PolicyFile, Prediction,
-    Proposal,
-};
+use cmdop_contract::v1::{Error, Host, PolicyFile, Prediction, Proposal};
 use cmdop_contract::validate::{Limits, Validated, validate};
 use cmdop_policy::decide::{Decided, Facts, decide, declaration};
 use cmdop_policy::engine::Engine;
-use cmdop_policy::predict::{Predictor, Step};
-use parking_lot::Mutex;
 use prost::Message;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::sync::Arc;
 
 use crate::machine::raise;
+use crate::review::{decoded, level_of, registry};
 
 /// A set of policies and the host that decisions are about.
 #[pyclass(frozen, module = "cmdop._core")]
 pub struct Decider {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
     engine: Engine,
-    registry: Registry,
     host: Host,
     limits: Limits,
-}
-
-/// A decision under way: questions are answered until there are none.
-#[pyclass(frozen, module = "cmdop._core")]
-pub struct Foresight {
-    shared: Arc<Shared>,
-    proposal: Proposal,
-    level: Option<AutonomyLevel>,
-    state: Mutex<State>,
-}
-
-enum State {
-    Asking(Box<Predictor>, Vec<Invocation>),
-    Decided(Box<Verdict>),
-    /// Between a question and its answer.
-    Moving,
-}
-
-#[derive(Default)]
-struct Verdict {
-    decision: Decision,
-    prediction: Prediction,
-    error: Option<Error>,
 }
 
 #[pymethods]
@@ -68,128 +33,52 @@ impl Decider {
         })?;
         // What is foreseen is declared, and that may be more than people declare.
         let limits = Limits { expected_effects: 8_192, ..Limits::default() };
-        Ok(Self { shared: Arc::new(Shared { engine, registry: Registry::builtin(), host, limits }) })
+        Ok(Self { engine, host, limits })
     }
 
     /// Digest of the policies, as decisions record it.
     fn policy_version(&self) -> &str {
-        self.shared.engine.version()
+        self.engine.version()
     }
 
-    /// Begins to decide about an encoded `Proposal`, for an agent at that level or, with 0, a person.
-    fn propose(&self, py: Python<'_>, proposal: &[u8], level: i32) -> PyResult<Foresight> {
-        let proposal: Proposal = decoded(proposal)?;
-        let level = AutonomyLevel::try_from(level).ok().filter(|level| *level != AutonomyLevel::Unspecified);
-        let shared = Arc::clone(&self.shared);
-        let foresight = Foresight { shared, proposal, level, state: Mutex::new(State::Moving) };
-        py.detach(|| foresight.begin());
-        Ok(foresight)
-    }
-}
-
-#[pymethods]
-impl Foresight {
-    /// An encoded `JudgementRequest` that has to be answered next; none once it is decided.
-    fn question<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        match &*self.state.lock() {
-            State::Asking(_, invocations) => {
-                let home = self.shared.host.home.clone();
-                let request = JudgementRequest { id: 0, invocations: invocations.clone(), home };
-                Some(PyBytes::new(py, &request.encode_to_vec()))
-            }
-            _ => None,
-        }
-    }
-
-    /// Takes an encoded `JudgementReply`.
-    fn answer(&self, py: Python<'_>, reply: &[u8]) -> PyResult<()> {
-        let reply: JudgementReply = decoded(reply)?;
-        let asking = std::mem::replace(&mut *self.state.lock(), State::Moving);
-        let State::Asking(predictor, _) = asking else {
-            *self.state.lock() = asking;
-            return Err(PyRuntimeError::new_err("nothing was asked"));
-        };
-        py.detach(|| self.settle(predictor.answer(reply.judgements)));
-        Ok(())
-    }
-
-    /// Encoded `Decision`, `Prediction` and, if it is refused, `Error`.
-    fn verdict<'py>(
+    /// Decides as the server does about an encoded `Proposal` with this prediction, for an agent at that level or, with
+    /// 0, a person. What declares nothing is taken to declare what it is foreseen to do. Returns an encoded `Decision`
+    /// and, if it is refused, an `Error`; raises if the proposal is not well formed.
+    fn decide<'py>(
         &self,
         py: Python<'py>,
-    ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
-        match &*self.state.lock() {
-            State::Decided(verdict) => Ok((
-                PyBytes::new(py, &verdict.decision.encode_to_vec()),
-                PyBytes::new(py, &verdict.prediction.encode_to_vec()),
-                PyBytes::new(py, &verdict.error.as_ref().map(Message::encode_to_vec).unwrap_or_default()),
-            )),
-            _ => Err(PyRuntimeError::new_err("it is not decided yet; answer its question")),
-        }
-    }
-}
-
-impl Foresight {
-    fn begin(&self) {
-        match self.validate(self.proposal.clone()) {
-            Ok(validated) => self.settle(Predictor::start(&validated, &self.shared.host.home)),
-            Err(error) => self.refuse(error),
-        }
-    }
-
-    fn settle(&self, step: Step) {
-        let state = match step {
-            Step::Judge(predictor, invocations) => State::Asking(Box::new(predictor), invocations),
-            Step::Malformed(error) => return self.refuse(error),
-            Step::Done(prediction) => match self.decide(prediction) {
-                Ok(verdict) => State::Decided(Box::new(verdict)),
-                Err(error) => return self.refuse(error),
-            },
-        };
-        *self.state.lock() = state;
-    }
-
-    /// Decides as the server does, about a call that declares what it was foreseen to do.
-    fn decide(&self, prediction: Prediction) -> Result<Verdict, Error> {
-        let actor = self.proposal.actor.clone().unwrap_or_default();
-        let facts = Facts { actor: &actor, level: self.level, host: &self.shared.host, denied: &[] };
-        let engine = &self.shared.engine;
-        let mut validated = self.validate(self.proposal.clone())?;
-        if validated.declared().is_empty() {
-            let expect = declaration(engine, &validated, &prediction, &facts);
-            if !expect.is_empty() {
-                let mut proposal = self.proposal.clone();
-                proposal.action.get_or_insert_default().expect = expect;
-                validated = self.validate(proposal)?;
-            }
-        }
-        let (decision, error) = match decide(engine, &validated, &prediction, &facts) {
+        proposal: &[u8],
+        prediction: &[u8],
+        level: i32,
+    ) -> PyResult<(Bound<'py, PyBytes>, Option<Bound<'py, PyBytes>>)> {
+        let (proposal, prediction): (Proposal, Prediction) = (decoded(proposal)?, decoded(prediction)?);
+        let decided = py.detach(|| self.decided(proposal, &prediction, level));
+        let (decision, error) = match decided.map_err(|error| raise(py, error))? {
             Decided::Go(grant) => (grant.decision().clone(), None),
             Decided::Ask(ask) => (ask.decision().clone(), None),
             Decided::Refuse(refusal) => (refusal.decision().clone(), Some(refusal.error().clone())),
         };
-        Ok(Verdict { decision, prediction, error })
-    }
-
-    fn validate(&self, proposal: Proposal) -> Result<Validated, Error> {
-        validate(&self.shared.registry, proposal, &self.shared.limits, &self.shared.host.home)
-    }
-
-    /// What is malformed is refused, and what it does is not known.
-    fn refuse(&self, error: Error) {
-        let actor: Actor = self.proposal.actor.clone().unwrap_or_default();
-        let decision = Decision {
-            effect: cmdop_contract::v1::PolicyEffect::Deny.into(),
-            reason: error.message.clone(),
-            policy_version: self.shared.engine.version().to_owned(),
-            level: self.level.filter(|_| !actor.agent.is_empty()).unwrap_or_default().into(),
-            ..Decision::default()
-        };
-        let prediction = Prediction { unanalysable: vec![error.message.clone()], ..Prediction::default() };
-        *self.state.lock() = State::Decided(Box::new(Verdict { decision, prediction, error: Some(error) }));
+        let error = error.map(|error| PyBytes::new(py, &error.encode_to_vec()));
+        Ok((PyBytes::new(py, &decision.encode_to_vec()), error))
     }
 }
 
-fn decoded<M: Message + Default>(bytes: &[u8]) -> PyResult<M> {
-    M::decode(bytes).map_err(|error| PyValueError::new_err(format!("it is no such message: {error}")))
+impl Decider {
+    fn decided(&self, mut proposal: Proposal, prediction: &Prediction, level: i32) -> Result<Decided, Error> {
+        let actor = proposal.actor.clone().unwrap_or_default();
+        let facts = Facts { actor: &actor, level: level_of(level), host: &self.host, denied: &[] };
+        let mut validated = self.validate(proposal.clone())?;
+        if validated.declared().is_empty() {
+            let expect = declaration(&self.engine, &validated, prediction, &facts);
+            if !expect.is_empty() {
+                proposal.action.get_or_insert_default().expect = expect;
+                validated = self.validate(proposal)?;
+            }
+        }
+        Ok(decide(&self.engine, &validated, prediction, &facts))
+    }
+
+    fn validate(&self, proposal: Proposal) -> Result<Validated, Error> {
+        validate(registry(), proposal, &self.limits, &self.host.home)
+    }
 }

@@ -29,7 +29,7 @@ mod core {
     #[pymodule_export]
     use crate::client::Client;
     #[pymodule_export]
-    use crate::decider::{Decider, Foresight};
+    use crate::decider::Decider;
     #[pymodule_export]
     use crate::home::ForkedError;
     #[pymodule_export]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use cmdop_contract::tool::Registry;
 use cmdop_contract::v1::{self, AutonomyLevel, Event, Host, JudgementReply, JudgementRequest, Prediction, event};
@@ -35,7 +36,6 @@ type Told = (&'static str, Bytes, Option<Bytes>, Vec<Row>);
 #[pyclass(frozen, module = "cmdop._core")]
 pub struct Policy {
     engine: Engine,
-    registry: Registry,
 }
 
 #[pymethods]
@@ -46,7 +46,7 @@ impl Policy {
         let set: v1::PolicySet = decoded(set)?;
         let engine = py.detach(|| Engine::load_set(&set));
         let engine = engine.map_err(|error| raise(py, crate::server::configuration(error.to_string())))?;
-        Ok(Self { engine, registry: Registry::builtin() })
+        Ok(Self { engine })
     }
 
     fn version(&self) -> &str {
@@ -77,7 +77,7 @@ impl Policy {
         let (proposal, host): (v1::Proposal, Host) = (decoded(proposal)?, decoded(host)?);
         let prediction: Prediction = decoded(prediction)?;
         let actor = proposal.actor.clone().unwrap_or_default();
-        let validated = validated(&self.registry, proposal, &host).map_err(|error| raise(py, error))?;
+        let validated = validated(registry(), proposal, &host).map_err(|error| raise(py, error))?;
         let facts = Facts { actor: &actor, level: level_of(level), host: &host, denied: &[] };
         Ok(told_whole(py, review(&self.engine, &validated, &prediction, &facts)))
     }
@@ -144,7 +144,7 @@ impl Policy {
     ) {
         let actor = proposal.actor.clone().unwrap_or_default();
         let (Ok(validated), Some(prediction)) =
-            (validated(&self.registry, proposal.clone(), host), decided.prediction.as_ref())
+            (validated(registry(), proposal.clone(), host), decided.prediction.as_ref())
         else {
             compared.skipped += 1;
             return;
@@ -187,8 +187,9 @@ impl Forecast {
     #[new]
     fn new(py: Python<'_>, proposal: &[u8], home: &str) -> PyResult<Self> {
         let host = Host { home: home.to_owned(), ..Host::default() };
-        let validated = validated(&Registry::builtin(), decoded(proposal)?, &host).map_err(|error| raise(py, error))?;
-        let state = State::of(Predictor::start(&validated, home)).map_err(|error| raise(py, *error))?;
+        let validated = validated(registry(), decoded(proposal)?, &host).map_err(|error| raise(py, error))?;
+        let step = py.detach(|| Predictor::start(&validated, home));
+        let state = State::of(step).map_err(|error| raise(py, *error))?;
         Ok(Self { home: home.to_owned(), state: Mutex::new(state) })
     }
 
@@ -203,11 +204,14 @@ impl Forecast {
     /// Answers the question with an encoded `JudgementReply`.
     fn answer(&self, py: Python<'_>, reply: &[u8]) -> PyResult<()> {
         let reply: JudgementReply = decoded(reply)?;
-        let mut state = self.state.lock();
-        let State::Asked(predictor, _) = std::mem::replace(&mut *state, State::Taken) else {
+        let asked = std::mem::replace(&mut *self.state.lock(), State::Taken);
+        let State::Asked(predictor, _) = asked else {
+            *self.state.lock() = asked;
             return Err(PyRuntimeError::new_err("nothing was asked"));
         };
-        *state = State::of(predictor.answer(reply.judgements)).map_err(|error| raise(py, *error))?;
+        // Without the lock: who waits for it may hold the interpreter.
+        let step = py.detach(|| predictor.answer(reply.judgements));
+        *self.state.lock() = State::of(step).map_err(|error| raise(py, *error))?;
         Ok(())
     }
 
@@ -236,6 +240,12 @@ pub fn packs() -> Vec<(&'static str, &'static str, &'static str)> {
     PACKS.iter().map(|pack| (pack.name, pack.summary, pack.text)).collect()
 }
 
+/// The shipped tools, which are the same for everybody.
+pub(crate) fn registry() -> &'static Registry {
+    static SHIPPED: OnceLock<Registry> = OnceLock::new();
+    SHIPPED.get_or_init(Registry::builtin)
+}
+
 fn validated(registry: &Registry, proposal: v1::Proposal, host: &Host) -> Result<Validated, v1::Error> {
     validate(registry, proposal, &Limits::default(), &host.home)
 }
@@ -256,10 +266,10 @@ fn told(py: Python<'_>, ruling: Ruling) -> Ruled {
     (ruling.word.as_str(), policies.collect(), ruling.failed)
 }
 
-fn level_of(level: i32) -> Option<AutonomyLevel> {
+pub(crate) fn level_of(level: i32) -> Option<AutonomyLevel> {
     AutonomyLevel::try_from(level).ok().filter(|level| *level != AutonomyLevel::Unspecified)
 }
 
-fn decoded<M: Message + Default>(bytes: &[u8]) -> PyResult<M> {
+pub(crate) fn decoded<M: Message + Default>(bytes: &[u8]) -> PyResult<M> {
     M::decode(bytes).map_err(|error| PyValueError::new_err(error.to_string()))
 }

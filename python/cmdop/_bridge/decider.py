@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cmdop import _core, v1
+from cmdop._bridge.review import predict, typed
 from cmdop.errors import CmdopError
 
 
@@ -38,10 +39,9 @@ class CoreDecider:
             InvalidConfigurationError: A policy does not parse or does not fit the schema.
         """
         self._judge = judge
-        try:
-            self._core = _core.Decider(host.SerializeToString(), [file.SerializeToString() for file in policies])
-        except _core.CoreError as error:
-            raise CmdopError.from_bytes(error.args[0]) from None
+        self._home = host.home
+        encoded = (host.SerializeToString(), [file.SerializeToString() for file in policies])
+        self._core = typed(lambda: _core.Decider(*encoded))
 
     @property
     def policy_version(self) -> str:
@@ -50,12 +50,21 @@ class CoreDecider:
 
     def decide(self, proposal: v1.Proposal, level: v1.AutonomyLevel) -> Foreseen:
         """Predicts what a proposal would do, and decides about it. Runs nothing."""
-        foresight = self._core.propose(proposal.SerializeToString(), level)
-        while (question := foresight.question()) is not None:
-            foresight.answer(self._judge(question))
-        decision, prediction, error = foresight.verdict()
-        return Foreseen(
-            v1.Decision.FromString(decision),
-            v1.Prediction.FromString(prediction),
-            v1.Error.FromString(error) if error else None,
+        try:
+            prediction = predict(proposal, self._home, self._judge)
+            encoded = (proposal.SerializeToString(), prediction.SerializeToString())
+            decision, error = typed(lambda: self._core.decide(*encoded, level))
+        except CmdopError as malformed:
+            return self._refused(malformed, level)
+        refusal = None if error is None else v1.Error.FromString(error)
+        return Foreseen(v1.Decision.FromString(decision), prediction, refusal)
+
+    def _refused(self, error: CmdopError, level: v1.AutonomyLevel) -> Foreseen:
+        """What is malformed is refused, and what it does is not known."""
+        decision = v1.Decision(
+            effect=v1.PolicyEffect.POLICY_EFFECT_DENY,
+            reason=error.message,
+            policy_version=self.policy_version,
+            level=level,
         )
+        return Foreseen(decision, v1.Prediction(unanalysable=[error.message]), error.proto)

@@ -86,7 +86,7 @@ class PolicyReview:
     """
 
     def __init__(self, policy: v1.PolicySet) -> None:
-        self._core = _typed(lambda: _core.Policy(policy.SerializeToString()))
+        self._core = typed(lambda: _core.Policy(policy.SerializeToString()))
         self.version: str = self._core.version()
         """Its digest, which every decision by it records."""
 
@@ -115,7 +115,7 @@ class PolicyReview:
             MalformedCallError: The proposal is not well formed.
         """
         encoded = (proposal.SerializeToString(), prediction.SerializeToString())
-        return _review(_typed(lambda: self._core.review(*encoded, level, host.SerializeToString())))
+        return _review(typed(lambda: self._core.review(*encoded, level, host.SerializeToString())))
 
     def compare(self, other: PolicyReview, ledger: Path) -> Comparison:
         """Decides about every call of a ledger by both policies. The ledger is only read; a server may have it open.
@@ -124,7 +124,7 @@ class PolicyReview:
             LedgerCorruptError: Its chain is broken.
             CmdopError: It cannot be read.
         """
-        decided, skipped, rows = _typed(lambda: self._core.compare(other._core, str(ledger)))
+        decided, skipped, rows = typed(lambda: self._core.compare(other._core, str(ledger)))
         differing = [(v1.Call.FromString(call), _review(one), _review(two)) for call, one, two in rows]
         return Comparison(decided, skipped, differing)
 
@@ -135,11 +135,11 @@ def predict(proposal: v1.Proposal, home: str, judge: Callable[[bytes], bytes]) -
     Raises:
         MalformedCallError: The proposal is not well formed, or the command cannot be parsed safely.
     """
-    foresight = _typed(lambda: _core.Forecast(proposal.SerializeToString(), home))
-    while (question := foresight.question()) is not None:
+    forecast = typed(lambda: _core.Forecast(proposal.SerializeToString(), home))
+    while (question := forecast.question()) is not None:
         reply = judge(question)
-        _typed(lambda reply=reply: foresight.answer(reply))
-    return v1.Prediction.FromString(foresight.prediction())
+        typed(lambda reply=reply: forecast.answer(reply))
+    return v1.Prediction.FromString(forecast.prediction())
 
 
 def packs() -> list[tuple[str, str, str]]:
@@ -164,7 +164,7 @@ def _review(told: _Told) -> Review:
     )
 
 
-def _typed(call: Callable[[], T]) -> T:
+def typed(call: Callable[[], T]) -> T:
     """A call into the core whose own errors carry an encoded `cmdop.v1.Error`."""
     try:
         return call()
