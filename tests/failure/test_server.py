@@ -185,6 +185,7 @@ def test_a_flipped_byte_of_a_hosts_ledger_stops_its_start_in_words(tmp_path: Pat
     done = refused(tmp_path / "data", up.fixture)
     assert done.returncode not in (0, None)
     assert path.name in done.stderr and "LEDGER_CORRUPT" in done.stderr, done.stderr
+    assert "Mend what the host's own message names" in done.stderr and "retry_after" not in done.stderr, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from cmdop import v1
 from cmdop.errors import HostError
 from cmdop.host.process import HostOptions
 
@@ -50,7 +51,11 @@ async def supervise(
         began = trio.current_time()
         status = await _live(options, attached, is_draining)
         if not was_attached:
-            raise HostError(f"host `{options.name}` cannot start (status {status}); its own message says why")
+            message = f"host `{options.name}` cannot start (status {status}); its own message says why"
+            # What keeps it from starting stays until somebody mends it: no later try would go otherwise.
+            remedy = v1.Remedy(stop=v1.Stop(why="Mend what the host's own message names, and start again."))
+            reason = v1.Reason.REASON_HOST_ERROR
+            raise HostError(message, proto=v1.Error(reason=reason, message=message, remedy=remedy))
         if trio.current_time() - began > STEADY_S:
             pause_s = FIRST_PAUSE_S
         print(
