@@ -173,6 +173,11 @@ fn undone_later(directory: &Path) {
 fn layer_full(directory: &Path) {
     // The ledger has its room before the layers' disk is full.
     small(&directory.join("state"), c"size=24m");
+    // What is kept of a tree on another mount than the state lies at the top of that mount: here in the tree, so
+    // that it goes with it.
+    let tree = directory.join("srv");
+    fs::create_dir(&tree).expect("directory");
+    rustix::mount::mount_bind(&tree, &tree).expect("a mount of its own");
     on_runtime(directory, async |mut host: Host| {
         plant(&host.tree);
         let before = seen(&host.tree);
@@ -195,5 +200,7 @@ fn layer_full(directory: &Path) {
         link.stop().await;
     });
     // The namespace ends with the process; the directory is emptied before.
-    let _ = unmount(directory.join("state"), UnmountFlags::DETACH);
+    for mounted in [directory.join("state"), tree] {
+        let _ = unmount(mounted, UnmountFlags::DETACH);
+    }
 }
