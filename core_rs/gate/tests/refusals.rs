@@ -24,7 +24,8 @@ fn what_is_refused_for_its_size_is_recorded_by_length_and_digest_only() {
     large.actor.get_or_insert_default().agent.clone_from(&text);
     large.idempotency_key.clone_from(&text);
     let error = failure_of(&life, large);
-    assert_eq!(pointers(&error), ["/intent", "/idempotency_key", "/actor/agent"], "an unknown host hides nothing");
+    let all = ["/intent", "/idempotency_key", "/actor/agent", "/host"];
+    assert_eq!(pointers(&error), all, "an unknown host hides nothing and is told");
     let trace = life.run(within(life.gate.trace(&error.call_id))).expect("recorded");
     let recorded = trace.encode_to_vec();
     assert!(recorded.len() < 8_192, "{} bytes", recorded.len());
@@ -47,8 +48,9 @@ fn a_name_that_is_none_is_refused_at_every_door() {
             set(&mut proposal, bad.to_owned());
             failure_of(&life, proposal)
         };
-        assert_eq!(pointers(&named(|it, name| it.actor.get_or_insert_default().user = name)), ["/actor/user"]);
-        assert_eq!(pointers(&named(|it, name| it.idempotency_key = name)), ["/idempotency_key"]);
+        // Nobody knows the host, which is told beside.
+        assert_eq!(pointers(&named(|it, name| it.actor.get_or_insert_default().user = name)), ["/actor/user", "/host"]);
+        assert_eq!(pointers(&named(|it, name| it.idempotency_key = name)), ["/idempotency_key", "/host"]);
         assert_eq!(pointers(&named(|it, name| it.action.as_mut().expect("an action").host = name)), ["/host"]);
 
         let actor = Some(Actor { agent: bad.into(), session: bad.into(), ..Actor::default() });
