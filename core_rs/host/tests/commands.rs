@@ -45,6 +45,7 @@ const ROOT_CASES: &[Case] = &[
     ("what_changes_by_one_of_several_names_changes_by_all", links::change_alike),
     ("a_name_beyond_the_permit_keeps_a_change_by_another_from_being_committed", links::beyond_permit),
     ("a_file_of_which_not_all_names_are_found_is_refused", links::not_all_found),
+    ("a_name_that_becomes_an_equal_files_is_seen_and_refused", links::equal_one),
     ("a_users_layer_says_what_it_does_not_know_of_several_names", links::without_index),
     ("on_a_fixture_commands_change_the_fixture_and_nothing_else", on_a_fixture),
     ("a_mount_that_goes_while_a_command_runs_is_not_its_effect", mount_goes),

@@ -13,18 +13,21 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use cmdop_contract::path::escape;
-use cmdop_contract::v1::{EffectKind, FileState, FileType, Unobserved};
+use cmdop_contract::v1::{EffectKind, FileChange, FileState, FileType, Unobserved};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::handle::{Handle, handle_of, origin};
 use super::pairs::Names;
-use super::upper::{is_opaque, looked, redirected, state};
+use super::upper::{is_opaque, looked, redirected, shallow, state};
 use super::{Kind, Walk};
 use crate::Error;
 use crate::journal::stamp::Extent;
 use crate::native::beneath::Root;
 use crate::native::walk::{Next, Seen, Visitor, walk};
+
+/// Why a name of an equal file is not committed as one of another.
+const EQUAL: &str = "a file with several names that takes the place of an equal one";
 
 /// Entries that are looked at for names of all files together.
 const MAX_LOOKED_AT: u64 = 300_000;
@@ -143,7 +146,7 @@ impl Walk {
             if !is_rewritten && !news.is_empty() {
                 self.place_instead(&copy.upper, &stay)?;
             }
-            return Ok(self.join_new(&stay, &news));
+            return self.join_new((&copy.upper, known), &stay, &news);
         }
         stay.append(&mut untouched);
         let mtime = |it: &fs::Metadata| (it.mtime(), it.mtime_nsec());
@@ -152,7 +155,7 @@ impl Walk {
         let news = self.move_names(gone, &news, &old, &new)?;
         match (news.is_empty(), stay.first()) {
             (true, _) => Ok(Ok(())),
-            (false, Some(other)) if !is_moved_away => self.add_names(other, &news),
+            (false, Some(other)) if !is_moved_away => self.add_names(&copy.upper, other, &news),
             (false, _) => Ok(Err("a file that gets a further name and changes besides")),
         }
     }
@@ -168,18 +171,24 @@ impl Walk {
     }
 
     /// New names of what comes anew: everything that is placed is staged once.
-    fn join_new(&mut self, stay: &[PathBuf], news: &[&(PathBuf, Option<PathBuf>)]) -> Result<(), &'static str> {
+    fn join_new(
+        &mut self,
+        (upper, known): (&Path, &Path),
+        stay: &[PathBuf],
+        news: &[&(PathBuf, Option<PathBuf>)],
+    ) -> Result<Result<(), &'static str>, Error> {
         for (place, _) in news {
             let path = place.as_os_str().as_bytes();
             if !self.changes.iter().any(|change| change.path == path && change.kind() == Kind::Place) {
-                return Err("a file with several names that takes the place of an equal one");
+                self.say_replaced(place, upper, known)?;
+                return Ok(Err(EQUAL));
             }
         }
         let mut all = stay.iter().chain(news.iter().map(|(place, _)| place));
-        let Some(first) = all.next() else { return Ok(()) };
+        let Some(first) = all.next() else { return Ok(Ok(())) };
         let news: Vec<&PathBuf> = news.iter().map(|(place, _)| place).filter(|place| *place != first).collect();
         news.into_iter().for_each(|place| self.say_linked(place, first));
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Pairs names that went with new ones where nothing stood; the rest of the new ones.
@@ -204,18 +213,29 @@ impl Walk {
     }
 
     /// Further names of a file that stays as it is.
-    fn add_names(&mut self, other: &Path, news: &[&PathBuf]) -> Result<Result<(), &'static str>, Error> {
+    fn add_names(&mut self, upper: &Path, other: &Path, news: &[&PathBuf]) -> Result<Result<(), &'static str>, Error> {
         let standing = self.standing(other, Extent::Itself)?;
         for place in news {
             let path = place.as_os_str().as_bytes();
             let Some(change) = self.changes.iter_mut().find(|it| it.path == path && it.kind() == Kind::Place) else {
-                return Ok(Err("a file with several names that takes the place of an equal one"));
+                self.say_replaced(place, upper, other)?;
+                return Ok(Err(EQUAL));
             };
             change.linked = other.as_os_str().as_bytes().to_vec();
             change.linked_standing = Some(standing.clone());
             self.say_linked(place, other);
         }
         Ok(Ok(()))
+    }
+
+    /// A name that shows what it showed, and is another's now: a change, though no state differs.
+    pub(super) fn say_replaced(&mut self, place: &Path, upper: &Path, other: &Path) -> Result<(), Error> {
+        let doing = || Error::io(format!("measure {}", place.display()));
+        let now = Some(shallow(&upper.symlink_metadata().map_err(doing())?));
+        let linked = escape(other.as_os_str().as_bytes());
+        let change = FileChange { before: now.clone(), after: now, linked, ..FileChange::default() };
+        self.note(EffectKind::FileModify, place, 1, 0, change);
+        Ok(())
     }
 
     fn say_linked(&mut self, place: &Path, other: &Path) {

@@ -145,6 +145,15 @@ impl Walk {
             let stays: Vec<_> = names.places.iter().filter(|(place, _)| !is_placed(place)).collect();
             if stays.iter().any(|(place, was)| was.is_none() || changes(place).is_some()) || stays.len() > 1 {
                 refuse("a file that gets a further name and changes besides");
+                // Equal to what stood there, but another's name now: without this nobody would see a change.
+                let equal: Vec<PathBuf> = stays
+                    .iter()
+                    .filter(|(place, _)| changes(place).is_none())
+                    .map(|(place, _)| place.clone())
+                    .collect();
+                for place in equal.iter().skip(1) {
+                    self.say_replaced(place, &names.upper, &equal[0])?;
+                }
                 continue;
             }
             // What stands at that place now is another file, and would be the one that is linked.

@@ -120,6 +120,28 @@ pub fn beyond_permit(directory: &Path) {
     });
 }
 
+/// No state differs then, only whose name it is.
+pub fn equal_one(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        for (number, line) in ["ln -s one x; ln -s one y", "echo same > x; cp -p x y", "mkfifo x y"].iter().enumerate()
+        {
+            let made = std::process::Command::new("bash").args(["-c", line]).current_dir(&host.tree).status();
+            assert!(made.expect("run").success());
+            let who = || ["x", "y"].map(|name| fs::symlink_metadata(host.tree.join(name)).expect("stat").ino());
+            let before = who();
+            let permit = preview_of(&host, &number.to_string(), "rm y; ln -P x y");
+            let preview = link.report_of(&permit).await;
+            assert_eq!(seen(&preview), [format!("FileModify {}/y", host.tree.display())], "{line}");
+            let refused = link.report_of(&commit_of(permit, &preview)).await;
+            assert_eq!(reason(&refused), Reason::UnsupportedChange, "{line}: {refused:?}");
+            assert_eq!(who(), before, "{line}");
+            ["x", "y"].map(|name| fs::remove_file(host.tree.join(name)).expect("remove"));
+        }
+        link.stop().await;
+    });
+}
+
 /// What the view covers with another layer is no place of the same search.
 pub fn not_all_found(directory: &Path) {
     on_runtime(directory, async |mut host: Host| {
