@@ -370,6 +370,14 @@ class DeniedBeforeError(RefusedError):
     grpc_code: ClassVar[int] = 7
 
 
+class OwnApprovalError(RefusedError):
+    """An agent tried to decide on a call of its own."""
+
+    reason: ClassVar[str] = "OWN_APPROVAL"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 7
+
+
 class HostUnavailableError(ExecutionError):
     """The host is not attached; nothing was sent to it."""
 
@@ -689,6 +697,7 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         FrozenError,
         UnknownFreezeError,
         DeniedBeforeError,
+        OwnApprovalError,
         HostUnavailableError,
         PreviewUnavailableError,
         PermitInvalidError,

@@ -96,7 +96,11 @@ impl Error {
     /// Aim at less.
     #[must_use]
     pub fn narrow_effect(self, predicted: &str, declared: &str) -> Self {
-        self.with(remedy::Kind::NarrowEffect(NarrowEffect { predicted: predicted.into(), declared: declared.into() }))
+        self.with(remedy::Kind::NarrowEffect(NarrowEffect {
+            predicted: predicted.into(),
+            declared: declared.into(),
+            ..NarrowEffect::default()
+        }))
     }
 
     /// Declare these effects, if they are meant.

@@ -192,6 +192,7 @@ fn shipped(text: &str) -> Option<ToolContract> {
         idempotency: idempotency.into(),
         reasons: reasons.collect::<Option<_>>()?,
         version: String::new(),
+        words: Vec::new(),
     })
 }
 

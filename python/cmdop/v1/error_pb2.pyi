@@ -49,6 +49,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_FROZEN: _ClassVar[Reason]
     REASON_UNKNOWN_FREEZE: _ClassVar[Reason]
     REASON_DENIED_BEFORE: _ClassVar[Reason]
+    REASON_OWN_APPROVAL: _ClassVar[Reason]
     REASON_HOST_UNAVAILABLE: _ClassVar[Reason]
     REASON_PREVIEW_UNAVAILABLE: _ClassVar[Reason]
     REASON_PERMIT_INVALID: _ClassVar[Reason]
@@ -120,6 +121,7 @@ REASON_SHADOW_ONLY: Reason
 REASON_FROZEN: Reason
 REASON_UNKNOWN_FREEZE: Reason
 REASON_DENIED_BEFORE: Reason
+REASON_OWN_APPROVAL: Reason
 REASON_HOST_UNAVAILABLE: Reason
 REASON_PREVIEW_UNAVAILABLE: Reason
 REASON_PERMIT_INVALID: Reason
@@ -202,12 +204,14 @@ class FixArguments(_message.Message):
     def __init__(self, path: _Optional[str] = ..., expected: _Optional[str] = ...) -> None: ...
 
 class NarrowEffect(_message.Message):
-    __slots__ = ("predicted", "declared")
+    __slots__ = ("predicted", "declared", "allowed_beneath")
     PREDICTED_FIELD_NUMBER: _ClassVar[int]
     DECLARED_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_BENEATH_FIELD_NUMBER: _ClassVar[int]
     predicted: str
     declared: str
-    def __init__(self, predicted: _Optional[str] = ..., declared: _Optional[str] = ...) -> None: ...
+    allowed_beneath: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, predicted: _Optional[str] = ..., declared: _Optional[str] = ..., allowed_beneath: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DeclareEffect(_message.Message):
     __slots__ = ("effects",)

@@ -25,25 +25,25 @@ _sym_db = _symbol_database.Default()
 from cmdop.v1 import error_pb2 as cmdop_dot_v1_dot_error__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63mdop/v1/tool.proto\x12\x08\x63mdop.v1\x1a\x14\x63mdop/v1/error.proto\"\xf1\x01\n\x0cToolContract\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x18\n\x10\x61rguments_schema\x18\x03 \x01(\t\x12\x15\n\rresult_schema\x18\x04 \x01(\t\x12-\n\reffect_source\x18\x05 \x01(\x0e\x32\x16.cmdop.v1.EffectSource\x12*\n\x0bidempotency\x18\x06 \x01(\x0e\x32\x15.cmdop.v1.Idempotency\x12!\n\x07reasons\x18\x07 \x03(\x0e\x32\x10.cmdop.v1.Reason\x12\x0f\n\x07version\x18\x08 \x01(\t\"\x12\n\x10ListToolsRequest\":\n\x11ListToolsResponse\x12%\n\x05tools\x18\x01 \x03(\x0b\x32\x16.cmdop.v1.ToolContract\"#\n\x13\x44\x65scribeToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*r\n\x0bIdempotency\x12\x1b\n\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x14\n\x10IDEMPOTENCY_PURE\x10\x01\x12\x1a\n\x16IDEMPOTENCY_IDEMPOTENT\x10\x02\x12\x14\n\x10IDEMPOTENCY_ONCE\x10\x03*e\n\x0c\x45\x66\x66\x65\x63tSource\x12\x1d\n\x19\x45\x46\x46\x45\x43T_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45\x46\x46\x45\x43T_SOURCE_TEMPLATE\x10\x01\x12\x1a\n\x16\x45\x46\x46\x45\x43T_SOURCE_DECLARED\x10\x02\x32\x8b\x01\n\x05Tools\x12?\n\x04List\x12\x1a.cmdop.v1.ListToolsRequest\x1a\x1b.cmdop.v1.ListToolsResponse\x12\x41\n\x08\x44\x65scribe\x12\x1d.cmdop.v1.DescribeToolRequest\x1a\x16.cmdop.v1.ToolContractb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63mdop/v1/tool.proto\x12\x08\x63mdop.v1\x1a\x14\x63mdop/v1/error.proto\"\x80\x02\n\x0cToolContract\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x18\n\x10\x61rguments_schema\x18\x03 \x01(\t\x12\x15\n\rresult_schema\x18\x04 \x01(\t\x12-\n\reffect_source\x18\x05 \x01(\x0e\x32\x16.cmdop.v1.EffectSource\x12*\n\x0bidempotency\x18\x06 \x01(\x0e\x32\x15.cmdop.v1.Idempotency\x12!\n\x07reasons\x18\x07 \x03(\x0e\x32\x10.cmdop.v1.Reason\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\r\n\x05words\x18\t \x03(\t\"\x12\n\x10ListToolsRequest\":\n\x11ListToolsResponse\x12%\n\x05tools\x18\x01 \x03(\x0b\x32\x16.cmdop.v1.ToolContract\"#\n\x13\x44\x65scribeToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*r\n\x0bIdempotency\x12\x1b\n\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x14\n\x10IDEMPOTENCY_PURE\x10\x01\x12\x1a\n\x16IDEMPOTENCY_IDEMPOTENT\x10\x02\x12\x14\n\x10IDEMPOTENCY_ONCE\x10\x03*e\n\x0c\x45\x66\x66\x65\x63tSource\x12\x1d\n\x19\x45\x46\x46\x45\x43T_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45\x46\x46\x45\x43T_SOURCE_TEMPLATE\x10\x01\x12\x1a\n\x16\x45\x46\x46\x45\x43T_SOURCE_DECLARED\x10\x02\x32\x8b\x01\n\x05Tools\x12?\n\x04List\x12\x1a.cmdop.v1.ListToolsRequest\x1a\x1b.cmdop.v1.ListToolsResponse\x12\x41\n\x08\x44\x65scribe\x12\x1d.cmdop.v1.DescribeToolRequest\x1a\x16.cmdop.v1.ToolContractb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cmdop.v1.tool_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IDEMPOTENCY']._serialized_start=416
-  _globals['_IDEMPOTENCY']._serialized_end=530
-  _globals['_EFFECTSOURCE']._serialized_start=532
-  _globals['_EFFECTSOURCE']._serialized_end=633
+  _globals['_IDEMPOTENCY']._serialized_start=431
+  _globals['_IDEMPOTENCY']._serialized_end=545
+  _globals['_EFFECTSOURCE']._serialized_start=547
+  _globals['_EFFECTSOURCE']._serialized_end=648
   _globals['_TOOLCONTRACT']._serialized_start=56
-  _globals['_TOOLCONTRACT']._serialized_end=297
-  _globals['_LISTTOOLSREQUEST']._serialized_start=299
-  _globals['_LISTTOOLSREQUEST']._serialized_end=317
-  _globals['_LISTTOOLSRESPONSE']._serialized_start=319
-  _globals['_LISTTOOLSRESPONSE']._serialized_end=377
-  _globals['_DESCRIBETOOLREQUEST']._serialized_start=379
-  _globals['_DESCRIBETOOLREQUEST']._serialized_end=414
-  _globals['_TOOLS']._serialized_start=636
-  _globals['_TOOLS']._serialized_end=775
+  _globals['_TOOLCONTRACT']._serialized_end=312
+  _globals['_LISTTOOLSREQUEST']._serialized_start=314
+  _globals['_LISTTOOLSREQUEST']._serialized_end=332
+  _globals['_LISTTOOLSRESPONSE']._serialized_start=334
+  _globals['_LISTTOOLSRESPONSE']._serialized_end=392
+  _globals['_DESCRIBETOOLREQUEST']._serialized_start=394
+  _globals['_DESCRIBETOOLREQUEST']._serialized_end=429
+  _globals['_TOOLS']._serialized_start=651
+  _globals['_TOOLS']._serialized_end=790
 # @@protoc_insertion_point(module_scope)

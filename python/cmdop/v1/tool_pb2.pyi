@@ -29,7 +29,7 @@ EFFECT_SOURCE_TEMPLATE: EffectSource
 EFFECT_SOURCE_DECLARED: EffectSource
 
 class ToolContract(_message.Message):
-    __slots__ = ("name", "description", "arguments_schema", "result_schema", "effect_source", "idempotency", "reasons", "version")
+    __slots__ = ("name", "description", "arguments_schema", "result_schema", "effect_source", "idempotency", "reasons", "version", "words")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_SCHEMA_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,7 @@ class ToolContract(_message.Message):
     IDEMPOTENCY_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     arguments_schema: str
@@ -46,7 +47,8 @@ class ToolContract(_message.Message):
     idempotency: Idempotency
     reasons: _containers.RepeatedScalarFieldContainer[_error_pb2.Reason]
     version: str
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., arguments_schema: _Optional[str] = ..., result_schema: _Optional[str] = ..., effect_source: _Optional[_Union[EffectSource, str]] = ..., idempotency: _Optional[_Union[Idempotency, str]] = ..., reasons: _Optional[_Iterable[_Union[_error_pb2.Reason, str]]] = ..., version: _Optional[str] = ...) -> None: ...
+    words: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., arguments_schema: _Optional[str] = ..., result_schema: _Optional[str] = ..., effect_source: _Optional[_Union[EffectSource, str]] = ..., idempotency: _Optional[_Union[Idempotency, str]] = ..., reasons: _Optional[_Iterable[_Union[_error_pb2.Reason, str]]] = ..., version: _Optional[str] = ..., words: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListToolsRequest(_message.Message):
     __slots__ = ()

@@ -532,9 +532,12 @@ pub struct NarrowEffect {
     /// What was predicted or observed and reaches too far.
     #[prost(string, tag = "1")]
     pub predicted: ::prost::alloc::string::String,
-    /// What may be declared instead: policy allows it. Empty if nothing near is known to be allowed.
+    /// What of the declaration policy allows: an action that keeps to it passes. Empty if it allows nothing of it.
     #[prost(string, tag = "2")]
     pub declared: ::prost::alloc::string::String,
+    /// Directories of the host in which policy allows effects of this kind, for what can be done there instead.
+    #[prost(string, repeated, tag = "3")]
+    pub allowed_beneath: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Add these to `expect`, if they are meant.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -703,6 +706,7 @@ pub enum Reason {
     Frozen = 36,
     UnknownFreeze = 37,
     DeniedBefore = 38,
+    OwnApproval = 39,
     /// The host.
     HostUnavailable = 40,
     PreviewUnavailable = 41,
@@ -778,6 +782,7 @@ impl Reason {
             Self::Frozen => "REASON_FROZEN",
             Self::UnknownFreeze => "REASON_UNKNOWN_FREEZE",
             Self::DeniedBefore => "REASON_DENIED_BEFORE",
+            Self::OwnApproval => "REASON_OWN_APPROVAL",
             Self::HostUnavailable => "REASON_HOST_UNAVAILABLE",
             Self::PreviewUnavailable => "REASON_PREVIEW_UNAVAILABLE",
             Self::PermitInvalid => "REASON_PERMIT_INVALID",
@@ -848,6 +853,7 @@ impl Reason {
             "REASON_FROZEN" => Some(Self::Frozen),
             "REASON_UNKNOWN_FREEZE" => Some(Self::UnknownFreeze),
             "REASON_DENIED_BEFORE" => Some(Self::DeniedBefore),
+            "REASON_OWN_APPROVAL" => Some(Self::OwnApproval),
             "REASON_HOST_UNAVAILABLE" => Some(Self::HostUnavailable),
             "REASON_PREVIEW_UNAVAILABLE" => Some(Self::PreviewUnavailable),
             "REASON_PERMIT_INVALID" => Some(Self::PermitInvalid),
@@ -2648,6 +2654,10 @@ pub struct ToolContract {
     /// SHA-256 of the contract's canonical form, lower-case hex.
     #[prost(string, tag = "8")]
     pub version: ::prost::alloc::string::String,
+    /// Other words that callers look for it by, such as `bash`: an unknown tool is answered with the tool that they
+    /// mean. They are no names: nothing is ever called by one.
+    #[prost(string, repeated, tag = "9")]
+    pub words: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListToolsRequest {}

@@ -102,7 +102,7 @@ fn protect(entry: &Entry) -> Result<(), Error> {
     };
     let message = format!("process {} {why}, which no tool may signal", entry.pid);
     let predicted = format!("process.signal:pid:{}", entry.pid);
-    let narrow = NarrowEffect { predicted, declared: String::new() };
+    let narrow = NarrowEffect { predicted, ..NarrowEffect::default() };
     Err(Error::with(Reason::FloorDenied, message, remedy::Kind::NarrowEffect(narrow)))
 }
 
