@@ -101,8 +101,17 @@ async def test_a_function_that_was_not_offered_is_not_proposed(place: Place, fun
     (heard,) = told(model)
     assert heard["error"]["reason"] == "UNKNOWN_TOOL"
     assert "files_list, files_read" in heard["error"]["message"]
+    remedy = heard["error"]["remedy"]
+    assert remedy["kind"] == ("use_tool" if "files" in function else "stop")
     assert done.calls == () and decided == []
     assert "a.log" in place.files()
+
+
+async def test_a_function_under_another_name_is_answered_with_the_one_that_was_meant(place: Place) -> None:
+    model = ScriptedModel([Ask("bash", {"command": "ls"}), Say("Then so.")])
+    await work(place, model, tools=("files.read", "terminal.exec"))
+    (heard,) = told(model)
+    assert heard["error"]["remedy"] == {"kind": "use_tool", "name": "terminal_exec"}
 
 
 async def test_another_host_than_those_of_the_run_is_not_acted_on(place: Place) -> None:

@@ -115,6 +115,8 @@ def test_an_unknown_tool_and_an_unknown_host_exit_2(up: Up) -> None:
     code, call = up.call("call", "files.shred", "--host", "local", "--arg", "path=/x")
     assert (code, call["error"]["reason"]) == (2, "UNKNOWN_TOOL")
     assert call["error"]["remedy"]["kind"] == "use_tool"
+    code, call = up.call("call", "bash", "--host", "local", "--arg", "command=ls")
+    assert (code, call["error"]["remedy"]) == (2, {"kind": "use_tool", "name": "terminal.exec"})
     code, call = up.call("call", "files.read", "--host", "nowhere", "--arg", "path=/x")
     assert (code, call["error"]["reason"]) == (2, "UNKNOWN_HOST")
 

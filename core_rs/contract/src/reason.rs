@@ -68,7 +68,7 @@ pub fn stop(why: &str) -> remedy::Kind {
 pub fn is_followable(remedy: &remedy::Kind) -> bool {
     match remedy {
         remedy::Kind::FixArguments(fix) => !fix.expected.is_empty(),
-        remedy::Kind::NarrowEffect(narrow) => !narrow.predicted.is_empty(),
+        remedy::Kind::NarrowEffect(narrow) => !(narrow.declared.is_empty() && narrow.allowed_beneath.is_empty()),
         remedy::Kind::DeclareEffect(declare) => !declare.effects.is_empty(),
         remedy::Kind::UseTool(tool) => !tool.name.is_empty(),
         remedy::Kind::RetryAfter(retry) => retry.ms > 0,
@@ -93,14 +93,10 @@ impl Error {
         self.with(remedy::Kind::FixArguments(FixArguments { path: path.into(), expected: expected.into() }))
     }
 
-    /// Aim at less.
+    /// Aim at less, or elsewhere.
     #[must_use]
-    pub fn narrow_effect(self, predicted: &str, declared: &str) -> Self {
-        self.with(remedy::Kind::NarrowEffect(NarrowEffect {
-            predicted: predicted.into(),
-            declared: declared.into(),
-            ..NarrowEffect::default()
-        }))
+    pub fn narrow_effect(self, narrow: NarrowEffect) -> Self {
+        self.with(remedy::Kind::NarrowEffect(narrow))
     }
 
     /// Declare these effects, if they are meant.

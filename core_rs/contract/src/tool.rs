@@ -10,7 +10,11 @@ use sha2::{Digest, Sha256};
 
 use crate::digest::hex;
 use crate::v1::{EffectSource, Error, Idempotency, Reason, ToolContract};
-use crate::{derive, near, reason};
+use crate::{derive, reason};
+
+mod meant;
+
+pub use meant::meant;
 
 /// Largest schema text in bytes.
 const MAX_SCHEMA_BYTES: usize = 256 * 1024;
@@ -159,13 +163,15 @@ impl Registry {
     /// The tool of that name.
     ///
     /// # Errors
-    /// UNKNOWN_TOOL, with the tool whose name is nearest.
+    /// UNKNOWN_TOOL, with the tool that was meant most likely.
     pub fn find(&self, name: &str) -> Result<&Arc<Tool>, Error> {
         self.get(name).ok_or_else(|| {
-            let nearest = near::nearest(name, self.tools.keys().map(String::as_str)).unwrap_or_default();
-            let known: Vec<_> = self.tools.keys().map(String::as_str).collect();
-            let message = format!("no tool is named `{name}`; there are {}", known.join(", "));
-            reason::error(Reason::UnknownTool, message).use_tool(nearest)
+            let known = self.tools.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let error = reason::error(Reason::UnknownTool, format!("no tool is named `{name}`; there are {known}"));
+            match meant(name, self.tools.values().map(|tool| tool.contract())) {
+                Some(tool) => error.use_tool(&tool.name),
+                None => error.fix_arguments("/tool", &format!("one of {known}")),
+            }
         })
     }
 
@@ -192,7 +198,10 @@ fn shipped(text: &str) -> Option<ToolContract> {
         idempotency: idempotency.into(),
         reasons: reasons.collect::<Option<_>>()?,
         version: String::new(),
-        words: Vec::new(),
+        words: json.get("words").and_then(Value::as_array).map_or_else(
+            || Some(Vec::new()),
+            |words| words.iter().map(|word| word.as_str().map(str::to_owned)).collect(),
+        )?,
     })
 }
 
@@ -279,6 +288,7 @@ fn rejected(tool: &str, place: &str, expected: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::v1::{UseTool, remedy};
 
     fn contract(arguments_schema: &str) -> ToolContract {
         ToolContract {
@@ -343,9 +353,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_tool_is_answered_with_the_nearest() {
-        let error = Registry::builtin().find("terminal.run").expect_err("unknown");
-        assert_eq!(error, Registry::builtin().find("terminal.run").expect_err("unknown"));
-        assert!(format!("{:?}", error.remedy).contains("terminal.exec"));
+    fn an_unknown_tool_is_answered_with_the_one_that_was_meant_or_with_all() {
+        let remedy = |name| Registry::builtin().find(name).expect_err("unknown").remedy.and_then(|it| it.kind);
+        let exec = UseTool { name: "terminal.exec".into() };
+        assert_eq!(remedy("bash"), Some(remedy::Kind::UseTool(exec)));
+        let Some(remedy::Kind::FixArguments(fix)) = remedy("frobnicate") else { panic!("it names a tool") };
+        assert_eq!(fix.path, "/tool");
+        assert!(fix.expected.contains("terminal.exec") && fix.expected.contains("files.read"), "{}", fix.expected);
     }
 }

@@ -36,7 +36,7 @@ mod core {
     use crate::host::HostDaemon;
     #[pymodule_export]
     use crate::machine::{
-        CoreError, Spawner, check_json, die_with_parent, enter_fixture, probe, start_logging, start_spawner,
+        CoreError, Spawner, check_json, die_with_parent, enter_fixture, meant_tool, probe, start_logging, start_spawner,
     };
     #[pymodule_export]
     use crate::review::{Forecast, Policy, packs};

@@ -1,6 +1,6 @@
 //! What a process asks about itself and its machine, before any thread exists.
 
-use cmdop_contract::{json, v1};
+use cmdop_contract::{json, tool, v1};
 use cmdop_host::fixture;
 use parking_lot::Mutex;
 use prost::Message;
@@ -66,6 +66,16 @@ pub fn die_with_parent(parent: i32) -> PyResult<()> {
 #[pyfunction]
 pub fn check_json(py: Python<'_>, name: &str, text: &[u8]) -> PyResult<()> {
     json::parse_bytes(text).map(drop).map_err(|error| raise(py, error.typed(name)))
+}
+
+/// The index of the tool that a name means most likely, of these contracts.
+#[pyfunction]
+pub fn meant_tool(name: &str, contracts: Vec<Vec<u8>>) -> Option<usize> {
+    // What cannot be read stands for no tool and keeps its place.
+    let contracts: Vec<_> =
+        contracts.iter().map(|bytes| v1::ToolContract::decode(&bytes[..]).unwrap_or_default()).collect();
+    let meant = tool::meant(name, &contracts)?;
+    contracts.iter().position(|contract| std::ptr::eq(contract, meant))
 }
 
 /// Writes the core's log to standard error, as directives like `warn,cmdop_gate=debug` say.

@@ -35,6 +35,12 @@ def check_json(name: str, text: bytes) -> None:
         raise _typed(error) from None
 
 
+def meant_tool(name: str, contracts: Sequence[v1.ToolContract]) -> v1.ToolContract | None:
+    """The tool that a name means most likely though none has it; None if it says nothing of any."""
+    at = _core.meant_tool(name, [contract.SerializeToString() for contract in contracts])
+    return None if at is None else contracts[at]
+
+
 def start_logging(filter: str) -> None:
     """Writes the core's log to standard error, as `RUST_LOG` directives say. Once per process."""
     _core.start_logging(filter)

@@ -7,13 +7,12 @@ way back undoes both. The server validates the action again, by the tool's own s
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from cmdop import v1
-from cmdop._bridge import check_json
+from cmdop._bridge import check_json, meant_tool
 from cmdop.agent.model import Function, FunctionCall
 from cmdop.document import KINDS, action_from_document
 from cmdop.errors import MalformedJsonError, UnknownHostError, UnknownToolError
@@ -126,10 +125,10 @@ class Offer:
     def _not_offered(self, name: str) -> UnknownToolError:
         # Answered here: a server that knows the tool would run what this agent was not given.
         message = f"`{name[:100]}` is not a function that you have; you have {', '.join(sorted(self._tools))}"
-        near = difflib.get_close_matches(name, self._tools, n=1)
+        meant = meant_tool(name, list(self._tools.values()))
         remedy = (
-            v1.Remedy(use_tool=v1.UseTool(name=near[0]))
-            if near
+            v1.Remedy(use_tool=v1.UseTool(name=meant.name))
+            if meant
             else v1.Remedy(stop=v1.Stop(why="You have no function for it."))
         )
         proto = v1.Error(reason=v1.Reason.REASON_UNKNOWN_TOOL, message=message, remedy=remedy)

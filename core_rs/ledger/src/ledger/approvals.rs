@@ -134,7 +134,9 @@ impl Ledger {
         }
         let requester = approval.requester.clone().unwrap_or_default();
         if !requester.agent.is_empty() && requester.agent == request.approver {
-            return Err(Error::typed(Reason::InvalidAction, "an agent does not approve its own calls"));
+            let message = format!("`{}` made the call; somebody else decides on it", requester.agent);
+            let error = reason::error(Reason::OwnApproval, message).request_approval(&approval.approval_id);
+            return Err(Error::Typed(Box::new(error)));
         }
         approval.status = status.into();
         approval.decision = Some(decision.clone());

@@ -126,25 +126,30 @@ impl<'a> Assessment<'a> {
         Ok(assessment)
     }
 
-    /// An effect near what is refused that policy allows: what of the declaration it allows, or the same kind inside
-    /// a workspace of the host.
-    pub(super) fn nearest(&self, engine: &Engine, facts: &Facts<'_>, refused: &[&Finding]) -> Option<String> {
-        let is_change = |finding: &&&Finding| class(finding.kind) == EffectClass::Change;
-        let kind = refused.iter().find(is_change)?.kind;
+    /// The remedy of a refusal, unless there is none: what of the declaration policy allows, and the workspaces
+    /// in which it allows the same kind of change.
+    pub(super) fn narrowed(&self, engine: &Engine, refused: &[EffectKind], predicted: &str) -> Option<NarrowEffect> {
+        let kind = refused.iter().copied().find(|kind| class(*kind) == EffectClass::Change)?;
         let declared = |finding: &&Finding| finding.origin == Origin::Declared && finding.kind == kind;
-        if let Some(allowed) = self.findings.iter().filter(declared).find(|finding| finding.verdict.is_allowed()) {
-            return Some(allowed.text());
-        }
-        facts.host.workspaces.iter().find_map(|workspace| {
+        let allowed = self.findings.iter().filter(declared).find(|finding| finding.verdict.is_allowed());
+        let is_allowed = |workspace: &&String| {
             let inside = format!("{}/*", workspace.trim_end_matches('/'));
-            let target = Target::parse(kind, &inside, &Default::default()).ok()?;
-            target.as_path()?;
-            let text = format!("{}:{target}", kind_name(kind));
-            let origin = Origin::Declared;
-            let draft =
-                Draft { kind, target, origin, certain: true, containable: true, recoverable: false, max_count: None };
-            self.authorise(engine, &draft).0.is_allowed().then_some(text)
-        })
+            let target = Target::parse(kind, &inside, &Default::default()).ok();
+            target.filter(|target| target.as_path().is_some()).is_some_and(|target| {
+                let (origin, max_count) = (Origin::Declared, None);
+                let draft =
+                    Draft { kind, target, origin, certain: true, containable: true, recoverable: false, max_count };
+                self.authorise(engine, &draft).0.is_allowed()
+            })
+        };
+        let workspaces = &self.inquiry.facts().host.workspaces;
+        let narrow = NarrowEffect {
+            predicted: predicted.to_owned(),
+            declared: allowed.map(Finding::text).unwrap_or_default(),
+            allowed_beneath: workspaces.iter().filter(is_allowed).cloned().collect(),
+        };
+        let is_empty = narrow.declared.is_empty() && narrow.allowed_beneath.is_empty();
+        (!is_empty).then_some(narrow)
     }
 
     /// What a command must see to change what is masked, policy is asked about as a look: what it moves,

@@ -2,12 +2,12 @@
 
 use cmdop_contract::effect::{Class as EffectClass, class, kind_name};
 use cmdop_contract::reason;
-use cmdop_contract::v1::{Error, ExpectedEffect, PolicyRef, Prediction, Reason, Stage};
+use cmdop_contract::v1::{EffectKind, Error, ExpectedEffect, PolicyRef, Prediction, Reason, Stage};
 
 use super::Facts;
-use super::assess::{Finding, policies};
+use super::assess::{Assessment, Finding, policies};
 use super::bound::is_bound;
-use crate::engine::{Subject, Verdict, is_floor};
+use crate::engine::{Engine, Subject, Verdict, is_floor};
 
 /// More examples than this are counted, not named.
 const NAMED: usize = 3;
@@ -36,7 +36,12 @@ pub(super) fn rule(policy: &PolicyRef, verb: &str) -> String {
     format!("policy `{}` {verb} {}: {}", policy.id, policy.effect, policy.reason)
 }
 
-pub(super) fn forbidden(findings: &[&Finding], facts: &Facts<'_>, nearest: Option<&str>) -> Error {
+pub(super) fn forbidden(
+    engine: &Engine,
+    found: &Assessment<'_>,
+    findings: &[&Finding],
+    facts: &Facts<'_>,
+) -> Error {
     let policies = policies(findings.iter().map(|finding| &finding.verdict));
     let reason = denied(&policies);
     let said = policies.first().map_or_else(|| texts(findings), |policy| rule(policy, "forbids"));
@@ -44,7 +49,8 @@ pub(super) fn forbidden(findings: &[&Finding], facts: &Facts<'_>, nearest: Optio
         return reason::error(reason, said).policies(policies);
     }
     let message = format!("{said}{}", workspaces(findings, facts));
-    narrow(reason::error(reason, message).policies(policies), findings, nearest)
+    let kinds = kinds(findings);
+    narrow(reason::error(reason, message).policies(policies), engine, found, &kinds, &texts(findings))
 }
 
 /// Why what these policies forbid is refused.
@@ -58,13 +64,18 @@ pub(super) fn denied(policies: &[PolicyRef]) -> Reason {
     }
 }
 
-pub(super) fn not_permitted(findings: &[&Finding], facts: &Facts<'_>, nearest: Option<&str>) -> Error {
+pub(super) fn not_permitted(
+    engine: &Engine,
+    found: &Assessment<'_>,
+    findings: &[&Finding],
+    facts: &Facts<'_>,
+) -> Error {
     let message = format!(
         "no policy permits {}; aim at less or ask for a policy that permits it{}",
         texts(findings),
         workspaces(findings, facts)
     );
-    narrow(reason::error(Reason::NotPermitted, message), findings, nearest)
+    narrow(reason::error(Reason::NotPermitted, message), engine, found, &kinds(findings), &texts(findings))
 }
 
 /// Where changes are possible, said with every refused change of a file.
@@ -79,11 +90,21 @@ fn workspaces(findings: &[&Finding], facts: &Facts<'_>) -> String {
     }
 }
 
-/// What reaches too far and what would be allowed instead; nothing is near if nothing would.
-fn narrow(error: Error, findings: &[&Finding], nearest: Option<&str>) -> Error {
-    match nearest {
-        Some(nearest) => error.narrow_effect(&texts(findings), nearest),
-        None => error.stop(&format!("policy allows nothing near {}", texts(findings))),
+fn kinds(findings: &[&Finding]) -> Vec<EffectKind> {
+    findings.iter().map(|finding| finding.kind).collect()
+}
+
+/// What reaches too far and what policy allows instead; or that it allows nothing.
+pub(super) fn narrow(
+    error: Error,
+    engine: &Engine,
+    found: &Assessment<'_>,
+    refused: &[EffectKind],
+    predicted: &str,
+) -> Error {
+    match found.narrowed(engine, refused, predicted) {
+        Some(narrow) => error.narrow_effect(narrow),
+        None => error.stop(&format!("policy allows nothing instead of {predicted}")),
     }
 }
 
@@ -121,7 +142,8 @@ pub(super) fn no_network(contacts: &[&Finding]) -> Error {
         "the host cannot open a network to exactly {}, and never opens a wider one; it was not run",
         texts(contacts)
     );
-    reason::error(Reason::PreviewUnavailable, message).narrow_effect(&contacts[0].text(), "")
+    let expected = format!("an action without {}", contacts[0].text());
+    reason::error(Reason::PreviewUnavailable, message).fix_arguments("/arguments", &expected)
 }
 
 pub(super) fn irreversible(loose: &[&Finding]) -> String {

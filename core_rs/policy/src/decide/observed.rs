@@ -3,7 +3,7 @@
 use cmdop_contract::digest::observation_digest;
 use cmdop_contract::effect::{Class as EffectClass, Target, class, is_held_back};
 use cmdop_contract::v1::{
-    AutonomyLevel, Decision, EffectKind, FileType, Observation, ObservedEffect, PermittedEffect, PolicyEffect,
+    AutonomyLevel, Decision, EffectKind, Error, FileType, Observation, ObservedEffect, PermittedEffect, PolicyEffect,
     Prediction, Reason, SideEffect, Stage,
 };
 use cmdop_contract::validate::Validated;
@@ -48,14 +48,14 @@ pub(super) fn decide(
     }
     let seen: Vec<Seen<'_>> =
         observation.effects.iter().map(|effect| Seen::of(engine, &found, effect, facts)).collect();
-    if let Some(error) = refused(&seen) {
+    if let Some(error) = refused(engine, &found, &seen) {
         return refuse(error);
     }
     // Looks are authorised on prediction; what nobody foresaw is refused only where policy forbids it.
     let looks = observation.looks.iter().map(|look| Seen::of(engine, &found, look, facts));
     let looks: Vec<Seen<'_>> =
         looks.filter(|seen| matches!(seen.verdict, Verdict::Forbidden(_) | Verdict::Failed(_))).collect();
-    if let Some(error) = refused(&looks) {
+    if let Some(error) = refused(engine, &found, &looks) {
         return refuse(error);
     }
     let blind: Vec<String> = observation
@@ -165,7 +165,7 @@ fn lists_notable(facts: &Facts<'_>) -> bool {
 }
 
 /// What nobody can approve.
-fn refused(seen: &[Seen<'_>]) -> Option<cmdop_contract::v1::Error> {
+fn refused(engine: &Engine, found: &Assessment<'_>, seen: &[Seen<'_>]) -> Option<Error> {
     let failed =
         seen.iter().flat_map(|seen| [Some(&seen.verdict), seen.doubt.as_ref()]).find_map(|verdict| match verdict {
             Some(Verdict::Failed(why)) => Some(why),
@@ -186,11 +186,13 @@ fn refused(seen: &[Seen<'_>]) -> Option<cmdop_contract::v1::Error> {
         if is_bound(&policies) {
             return Some(reason::error(reason, message).policies(policies));
         }
-        return Some(reason::error(reason, message).policies(policies).narrow_effect(&first.text(), ""));
+        let error = reason::error(reason, message).policies(policies);
+        return Some(explain::narrow(error, engine, found, &[first.effect.kind()], &first.text()));
     }
     let loose = seen.iter().find(|seen| matches!(seen.verdict, Verdict::NotPermitted))?;
     let message = format!("the preview showed {}, which no policy permits; {}", loose.text(), nothing_applied(loose));
-    Some(reason::error(Reason::EffectNotPermitted, message).narrow_effect(&loose.text(), ""))
+    let error = reason::error(Reason::EffectNotPermitted, message);
+    Some(explain::narrow(error, engine, found, &[loose.effect.kind()], &loose.text()))
 }
 
 /// What a refusal after the preview still holds back.

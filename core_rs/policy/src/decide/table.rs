@@ -83,14 +83,12 @@ pub(super) fn refused(engine: &Engine, found: &Assessment<'_>, facts: &Facts<'_>
     };
     let forbidden: Vec<&Finding> = findings.iter().filter(forbidden).collect();
     if !forbidden.is_empty() {
-        let nearest = found.nearest(engine, facts, &forbidden);
-        return Some(refuse(engine, facts, explain::forbidden(&forbidden, facts, nearest.as_deref())));
+        return Some(refuse(engine, facts, explain::forbidden(engine, found, &forbidden, facts)));
     }
     let not_permitted = |finding: &&Finding| finding.certain && matches!(finding.verdict, Verdict::NotPermitted);
     let not_permitted: Vec<&Finding> = findings.iter().filter(not_permitted).collect();
     if !not_permitted.is_empty() {
-        let nearest = found.nearest(engine, facts, &not_permitted);
-        return Some(refuse(engine, facts, explain::not_permitted(&not_permitted, facts, nearest.as_deref())));
+        return Some(refuse(engine, facts, explain::not_permitted(engine, found, &not_permitted, facts)));
     }
     None
 }

@@ -101,9 +101,8 @@ fn protect(entry: &Entry) -> Result<(), Error> {
         return Ok(());
     };
     let message = format!("process {} {why}, which no tool may signal", entry.pid);
-    let predicted = format!("process.signal:pid:{}", entry.pid);
-    let narrow = NarrowEffect { predicted, ..NarrowEffect::default() };
-    Err(Error::with(Reason::FloorDenied, message, remedy::Kind::NarrowEffect(narrow)))
+    let why = format!("no tool may signal process {}", entry.pid);
+    Err(Error::with(Reason::FloorDenied, message, cmdop_contract::reason::stop(&why)))
 }
 
 /// Parents of a process up to the first.

@@ -1,0 +1,100 @@
+//! The tool that was meant by a name that none has: agents come with names from elsewhere.
+
+use crate::near;
+use crate::v1::ToolContract;
+
+/// Shortest word of which a slip is recognised: of a shorter one it is another word.
+const MIN_SLIP_CHARS: usize = 4;
+
+/// Characters of a name that are read.
+const READ_CHARS: usize = 128;
+
+/// The tool that a name means most likely: the one that shares the most words with it, of its own name or of those
+/// that its contract states; of several, the one whose name is spelled most alike. None if there is no such word.
+#[must_use]
+pub fn meant<'a>(name: &str, tools: impl IntoIterator<Item = &'a ToolContract>) -> Option<&'a ToolContract> {
+    let asked = words(name);
+    let shared = |tool: &ToolContract| asked.iter().map(|word| weight(word, tool)).sum::<u32>();
+    let scored: Vec<(u32, &ToolContract)> = tools.into_iter().map(|tool| (shared(tool), tool)).collect();
+    let most = scored.iter().map(|(score, _)| *score).max().filter(|most| *most > 0)?;
+    let alike = || scored.iter().filter(|(score, _)| *score == most).map(|(_, tool)| *tool);
+    let nearest = near::nearest(name, alike().map(|tool| tool.name.as_str()))?;
+    alike().find(|tool| tool.name == nearest)
+}
+
+/// Words of a name, whichever way they are put together: `run_command`, `runCommand`, `run.command`.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut after_lower = false;
+    for character in name.chars().take(READ_CHARS) {
+        if !character.is_alphanumeric() || (character.is_uppercase() && after_lower) {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut().filter(|_| character.is_alphanumeric()) {
+            word.extend(character.to_lowercase());
+        }
+        after_lower = character.is_lowercase();
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// What a word says for a tool. A word that is the tool's own says more than a slip of one.
+fn weight(word: &str, tool: &ToolContract) -> u32 {
+    let own = || tool.name.split(['.', '_', '-']).chain(tool.words.iter().map(String::as_str));
+    if own().any(|it| it == word) {
+        2
+    } else {
+        let is_slip = word.chars().count() >= MIN_SLIP_CHARS
+            && near::meant(word, own().filter(|it| it.chars().count() >= MIN_SLIP_CHARS)).is_some();
+        u32::from(is_slip)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tool::Registry;
+
+    fn of_shipped(name: &str) -> Option<String> {
+        let registry = Registry::builtin();
+        meant(name, registry.list().map(|tool| tool.contract())).map(|tool| tool.name.clone())
+    }
+
+    #[test]
+    fn names_from_elsewhere_mean_the_tool_that_does_it() {
+        for (tool, names) in [
+            (
+                "terminal.exec",
+                "bash shell exec run sh cmd terminal command console Bash run_command runCommand execute_bash \
+                 bash_tool shell.run terminal_exec terminal.run terminal.exe run-shell-command local_shell system",
+            ),
+            ("files.read", "cat read read_file readFile file_read view open_file files.reed"),
+            ("files.list", "ls list_files list_directory list_dir"),
+            ("files.search", "grep find glob search_files"),
+            ("files.write", "write write_file create_file save_file"),
+            ("files.edit", "edit edit_file str_replace apply_patch"),
+            ("files.delete", "rm delete delete_file remove_file unlink files.delet"),
+            ("files.move", "mv rename move_file rename_file"),
+            ("files.copy", "cp copy_file"),
+            ("files.undo", "undo revert"),
+            ("process.list", "ps list_processes"),
+            ("process.signal", "kill kill_process"),
+            ("service.restart", "restart restart_service service_restart"),
+            ("service.logs", "journalctl logs"),
+            ("deploy.rollback", "rollback deploy_rollback"),
+        ] {
+            for name in names.split_whitespace() {
+                assert_eq!(of_shipped(name).as_deref(), Some(tool), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_says_nothing_means_no_tool() {
+        for name in ["", "no.such", "frobnicate", "...", "\u{202e}", "send_email"] {
+            assert_eq!(of_shipped(name), None, "{name}");
+        }
+        assert!(meant("bash", []).is_none());
+    }
+}
