@@ -3,7 +3,7 @@
 mod support;
 
 use bytes::Bytes;
-use cmdop_contract::v1::{self, ApprovalStatus, ApprovalVerdict, CallState, Reason, Stage};
+use cmdop_contract::v1::{self, ApprovalStatus, ApprovalVerdict, CallState, Reason, Stage, remedy};
 use cmdop_link::client::{Client, Update};
 use futures::StreamExt as _;
 use prost::Message as _;
@@ -12,10 +12,19 @@ use support::{FakeHost, Server, actor, within, write};
 const FILE: &str = "/srv/app/new.txt";
 
 async fn decide(client: &Client, approval: &v1::Approval, digest: &str) -> Result<v1::Approval, v1::Error> {
+    decide_as("grace", client, approval, digest).await
+}
+
+async fn decide_as(
+    approver: &str,
+    client: &Client,
+    approval: &v1::Approval,
+    digest: &str,
+) -> Result<v1::Approval, v1::Error> {
     let request = v1::DecideApprovalRequest {
         approval_id: approval.approval_id.clone(),
         verdict: ApprovalVerdict::Approve.into(),
-        approver: "grace".into(),
+        approver: approver.into(),
         comment: String::new(),
         digest: digest.into(),
     };
@@ -28,6 +37,28 @@ async fn call(updates: &mut (impl futures::Stream<Item = Result<Update, v1::Erro
         Update::Call(call) => *call,
         Update::Output(output) => panic!("unexpected {output:?}"),
     }
+}
+
+#[tokio::test]
+async fn an_agent_that_decides_on_its_own_call_is_told_that_somebody_else_does() {
+    let server = Server::start().await;
+    let mut host = FakeHost::attach(&server.address, "web").await;
+    let client = server.client();
+    let sessions = within(client.sessions("held")).await.expect("sessions");
+    let session = within(sessions.open(Some(actor()))).await.expect("session");
+    let mut updates = within(session.follow(write("web", "k", FILE))).await.expect("follows");
+    let preview = host.permit().await;
+    host.started(&preview).await;
+    host.report_created(&preview, FILE).await;
+    let approval = call(&mut updates).await.approval.expect("an approval");
+
+    let error = within(decide_as("writer", &client, &approval, &approval.digest)).await.expect_err("its own");
+    assert_eq!((error.reason(), &error.call_id), (Reason::OwnApproval, &approval.call_id));
+    let asks = v1::RequestApproval { approval_id: approval.approval_id.clone() };
+    assert_eq!(error.remedy.and_then(|it| it.kind), Some(remedy::Kind::RequestApproval(asks)));
+    let decided = within(decide(&client, &approval, &approval.digest)).await.expect("it is pending still");
+    assert_eq!(decided.status(), ApprovalStatus::Approved);
+    server.drained().await;
 }
 
 #[tokio::test]

@@ -74,7 +74,8 @@ impl Ledger {
     ///
     /// # Errors
     /// UNKNOWN_APPROVAL, APPROVAL_NOT_PENDING, APPROVAL_VOID for another digest or after its time,
-    /// INVALID_ACTION for a verdict that is not available or a missing approver.
+    /// OWN_APPROVAL for an agent that decides on its own call, INVALID_ACTION for a verdict that is not available or
+    /// a missing approver.
     pub async fn decide_approval(&self, request: DecideApprovalRequest) -> Result<Approval, Error> {
         let status = match request.verdict() {
             ApprovalVerdict::Approve => ApprovalStatus::Approved,
@@ -136,6 +137,7 @@ impl Ledger {
         if !requester.agent.is_empty() && requester.agent == request.approver {
             let message = format!("`{}` made the call; somebody else decides on it", requester.agent);
             let error = reason::error(Reason::OwnApproval, message).request_approval(&approval.approval_id);
+            let error = error.call_id(&approval.call_id);
             return Err(Error::Typed(Box::new(error)));
         }
         approval.status = status.into();
