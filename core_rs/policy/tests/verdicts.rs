@@ -1,6 +1,7 @@
 //! What a decision carries: the refusal its remedy, the permit what it names and masks, the approval what it showed.
 
-use cmdop_contract::v1::{ApprovalSubject, AutonomyLevel, Capability, PolicyEffect, Reason, Stage, remedy};
+use cmdop_contract::reason::is_followable;
+use cmdop_contract::v1::{ApprovalSubject, AutonomyLevel, Capability, Error, PolicyEffect, Reason, Stage, remedy};
 use cmdop_policy::decide::{Decided, DiffDecided};
 
 mod fixture;
@@ -22,7 +23,8 @@ fn a_refusal_names_policy_reason_remedy_and_effect() {
     let Some(remedy::Kind::NarrowEffect(narrow)) = error.remedy.as_ref().and_then(|remedy| remedy.kind.clone()) else {
         panic!("another remedy: {:?}", error.remedy)
     };
-    assert_eq!((narrow.predicted.as_str(), narrow.declared.as_str()), ("file.delete:/logs", "file.delete:/srv/app/*"));
+    assert_eq!((narrow.predicted.as_str(), narrow.declared.as_str()), ("file.delete:/logs", ""));
+    assert_eq!(narrow.allowed_beneath, ["/srv/app"]);
     assert_eq!(decision.effect(), PolicyEffect::Deny);
     assert_eq!(decision.stage(), Stage::Unspecified);
     assert!(decision.permitted.is_empty());
@@ -201,28 +203,49 @@ fn an_approval_holds_only_for_what_it_showed() {
     assert_ne!(digest(call("file.read:/srv/app/a.pem")), digest(call("file.read:/srv/app/b.pem")));
 }
 
-/// The effect that a refusal's remedy proposes instead; `None` if the remedy is to stop.
-fn instead(call: &Call) -> Option<String> {
-    let Decided::Refuse(refusal) = call.decide(&engine()) else { panic!("refused") };
-    match refusal.error().remedy.clone().and_then(|remedy| remedy.kind).expect("a remedy") {
-        remedy::Kind::NarrowEffect(narrow) => Some(narrow.declared),
+/// What a refusal's remedy proposes instead; `None` if the remedy is to stop.
+fn instead(error: &Error) -> Option<(String, Vec<String>)> {
+    let kind = error.remedy.clone().and_then(|remedy| remedy.kind).expect("a remedy");
+    assert!(is_followable(&kind), "{kind:?}");
+    match kind {
+        remedy::Kind::NarrowEffect(narrow) => Some((narrow.declared, narrow.allowed_beneath)),
         remedy::Kind::Stop(_) => None,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn a_refusal_proposes_what_would_be_allowed_or_to_stop() {
+fn a_refusal_says_what_of_the_declaration_and_where_else_is_allowed_or_to_stop() {
+    let refused = |call: &Call| {
+        let Decided::Refuse(refusal) = call.decide(&engine()) else { panic!("not refused") };
+        instead(refusal.error())
+    };
+    let workspace = || vec!["/srv/app".to_owned()];
     let outside = Call::command("rm -rf /logs").at(AutonomyLevel::Ask).does("file.delete:/logs");
-    let proposed = instead(&outside).expect("there is a workspace");
-    assert_eq!(proposed, "file.delete:/srv/app/*");
-    // The remedy, followed, is not refused.
-    let followed = Call::command("rm x").at(AutonomyLevel::Ask).predicts("file.delete:/srv/app/x").declares(&proposed);
+    // A target inside the workspace that nobody spoke of is no proposal: the directory is said.
+    assert_eq!(refused(&outside), Some((String::new(), workspace())));
+    let followed = Call::command("rm -rf /srv/app/logs").at(AutonomyLevel::Ask).does("file.delete:/srv/app/logs");
     assert!(matches!(followed.decide(&engine()), Decided::Go(_)));
-    // What of the declaration is allowed is nearer.
     let both = outside.declares("file.delete:/srv/app/logs/*");
-    assert_eq!(instead(&both).as_deref(), Some("file.delete:/srv/app/logs/*"));
+    assert_eq!(refused(&both), Some(("file.delete:/srv/app/logs/*".to_owned(), workspace())));
     let mut nowhere = Call::command("rm -rf /logs").at(AutonomyLevel::Ask).does("file.delete:/logs");
     nowhere.host.workspaces.clear();
-    assert_eq!(instead(&nowhere), None);
+    assert_eq!(refused(&nowhere), None);
+}
+
+#[test]
+fn a_refusal_after_the_preview_says_the_same() {
+    let engine = engine();
+    let refused = |call: &Call| {
+        let DiffDecided::Refuse(refusal) = call.decide_observed(&engine, &observed(&["file.delete:/logs"])) else {
+            panic!("not refused")
+        };
+        instead(refusal.error())
+    };
+    let call = Call::command("./cleanup.sh").unanalysable().declares("file.delete:/srv/app/logs/*");
+    let declared = "file.delete:/srv/app/logs/*".to_owned();
+    assert_eq!(refused(&call), Some((declared, vec!["/srv/app".to_owned()])));
+    let mut nowhere = Call::command("./cleanup.sh").unanalysable();
+    nowhere.host.workspaces.clear();
+    assert_eq!(refused(&nowhere), None);
 }

@@ -175,13 +175,15 @@ def _remedy_text(remedy: Mapping[str, Any]) -> str:
             fields.append(name.replace("_", " "))
             continue
         if isinstance(value, list):
-            effects = cast("list[Document]", value)
-            value = ", ".join(
-                f"{effect['kind']}:{effect['target']}{' (min_count 0)' if effect['min_count'] == 0 else ''}"
-                for effect in effects
-            )
-        fields.append(f"{name} {value}")
+            value = ", ".join(_remedy_item(item) for item in cast("list[str | Document]", value))
+        fields.append(f"{name.replace('_', ' ')} {value}")
     return "  ".join([remedy["kind"], *fields])
+
+
+def _remedy_item(item: str | Document) -> str:
+    if isinstance(item, str):
+        return item
+    return f"{item['kind']}:{item['target']}{' (min_count 0)' if item['min_count'] == 0 else ''}"
 
 
 def error_view(error: v1.Error) -> RenderableType:

@@ -280,7 +280,11 @@ def _nearest(review: Review) -> str | None:
     """What of it would be allowed, as near as the engine knows."""
     if review.error is None or review.error.remedy.WhichOneof("kind") != "narrow_effect":
         return None
-    return review.error.remedy.narrow_effect.declared or None
+    narrow = review.error.remedy.narrow_effect
+    if narrow.declared or not narrow.allowed_beneath:
+        return narrow.declared or None
+    kind = narrow.predicted.partition(":")[0]
+    return f"{kind}:{narrow.allowed_beneath[0].rstrip('/')}/*"
 
 
 def _print_review(version: str, prediction: v1.Prediction, review: Review, *, as_json: bool) -> int:

@@ -197,7 +197,9 @@ def remedy_document(remedy: v1.Remedy) -> Document | None:
     body: Message = getattr(remedy, kind)
     for field in body.DESCRIPTOR.fields:
         value: Any = getattr(body, field.name)
-        out[field.name] = value if isinstance(value, str | int) else [effect_document(effect) for effect in value]
+        if not isinstance(value, str | int):
+            value = [item if isinstance(item, str) else effect_document(item) for item in value]
+        out[field.name] = value
     return out
 
 

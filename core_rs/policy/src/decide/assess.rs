@@ -1,7 +1,7 @@
 //! Every effect of a call, authorised point by point.
 
-use cmdop_contract::effect::{Class as EffectClass, Effect, Target, class, is_held_back, kind_name};
-use cmdop_contract::v1::{EffectKind, PermittedEffect, PolicyRef, Prediction};
+use cmdop_contract::effect::{Class as EffectClass, Effect, Target, class, is_held_back};
+use cmdop_contract::v1::{EffectKind, NarrowEffect, PermittedEffect, PolicyRef, Prediction};
 use cmdop_contract::validate::Validated;
 
 use super::bound::bind;

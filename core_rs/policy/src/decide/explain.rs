@@ -36,12 +36,7 @@ pub(super) fn rule(policy: &PolicyRef, verb: &str) -> String {
     format!("policy `{}` {verb} {}: {}", policy.id, policy.effect, policy.reason)
 }
 
-pub(super) fn forbidden(
-    engine: &Engine,
-    found: &Assessment<'_>,
-    findings: &[&Finding],
-    facts: &Facts<'_>,
-) -> Error {
+pub(super) fn forbidden(engine: &Engine, found: &Assessment<'_>, findings: &[&Finding], facts: &Facts<'_>) -> Error {
     let policies = policies(findings.iter().map(|finding| &finding.verdict));
     let reason = denied(&policies);
     let said = policies.first().map_or_else(|| texts(findings), |policy| rule(policy, "forbids"));

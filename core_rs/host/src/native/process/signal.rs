@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use cmdop_contract::v1::{EffectKind, NarrowEffect, ObservedEffect, Reason, remedy};
+use cmdop_contract::v1::{EffectKind, ObservedEffect, Reason};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
