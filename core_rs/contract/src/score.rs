@@ -139,7 +139,8 @@ fn use_up(room: &mut [Option<u64>], places: &[usize], mut count: u64) -> u64 {
 
 /// Did the tool succeed, and did every declared effect come true within its counts?
 ///
-/// A deleted tree counts with its entries. Looks need not come true: hosts do not measure them.
+/// A deleted tree counts with its entries. Looks need not come true: hosts do not measure them. Of a kind that
+/// the host could not observe nobody knows that it is missing; the call is not clean.
 ///
 /// # Errors
 /// COMMAND_FAILED or the tool's own error; EFFECT_MISSING with the effect and what was seen.
@@ -148,11 +149,13 @@ pub fn check_success(declared: &[Effect], observation: &Observation, result: &To
         let failed = || reason::error(Reason::CommandFailed, "the tool reported failure");
         return Err(result.error.clone().unwrap_or_else(failed));
     }
+    let is_unseen = |kind: EffectKind| observation.unobserved.iter().any(|unseen| unseen.kind() == kind);
     for (index, effect) in declared.iter().enumerate().filter(|(_, it)| class(it.kind) == Class::Change) {
         let seen: u64 =
             observation.effects.iter().filter(|it| effect.covers_observed(it)).map(|it| it.count.max(1)).sum();
         let most = effect.max_count.map_or(u64::MAX, u64::from);
-        if seen < u64::from(effect.min_count) || seen > most {
+        let is_missing = seen < u64::from(effect.min_count) && !is_unseen(effect.kind);
+        if is_missing || seen > most {
             let expected = match effect.max_count {
                 Some(max) => format!("{} to {max}", effect.min_count),
                 None => format!("at least {}", effect.min_count),
@@ -293,6 +296,22 @@ mod tests {
 
     fn permitted(kind: EffectKind, target: &str, max_count: Option<u32>) -> PermittedEffect {
         PermittedEffect { kind: kind.into(), target: target.into(), max_count }
+    }
+
+    #[test]
+    fn what_nobody_could_observe_is_not_missing_and_not_clean() {
+        let expected = |kind: EffectKind| {
+            Effect::new(kind, crate::effect::Target::parse(kind, "/a/b", &Base::default()).expect("a target"))
+        };
+        let unseen = Unobserved { kind: EffectKind::FileModify.into(), why: "nobody looked".into() };
+        let blind = Observation { unobserved: vec![unseen], ..Observation::default() };
+        let done = ToolResult { ok: true, ..ToolResult::default() };
+        check_success(&[expected(EffectKind::FileModify)], &blind, &done).expect("nobody knows that it is missing");
+        let error = check_success(&[expected(EffectKind::FileDelete)], &blind, &done).expect_err("that was looked for");
+        assert_eq!(error.reason(), Reason::EffectMissing);
+        let evidence =
+            Evidence { valid: true, first_attempt: true, success: Some(true), side_effects: &[], observation: &blind };
+        assert!(!score(&evidence).clean);
     }
 
     #[test]

@@ -11,7 +11,6 @@ mod permits;
 mod spent;
 
 use std::cell::Cell;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,11 +19,11 @@ use cmdop_contract::v1::{self, Approval, Call, Event, Host, Run};
 use parking_lot::Mutex;
 use prost::Message;
 
-use crate::Error;
 use crate::index::{self, Feed, Index};
 use crate::log::{End, Follower, Head, Log, Place, Record, Recovery, segment_path};
 use crate::permit::Key;
 use crate::signing::Signer;
+use crate::{Error, disk};
 
 pub use approvals::Held;
 pub use denials::{CANCELLED, Denial};
@@ -92,11 +91,7 @@ impl Ledger {
     /// [`Error::Broken`] with the place if the log is damaged or ends before what the index has
     /// seen; [`Error::Locked`] if another process has it.
     pub fn open(dir: &Path, _options: &Options) -> Result<Self, Error> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(Error::io(format!("create {}", dir.display())))?;
+        disk::private_directory(dir).map_err(Error::io(format!("create {}", dir.display())))?;
         let key = Key::load(&dir.join("permit.key"))?;
         let (mut filler, indexed) = index::open(dir)?;
         let mut memory = Memory::default();

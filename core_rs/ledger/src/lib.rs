@@ -7,6 +7,7 @@
 //! | [`Ledger`] | both, with the rules: keys, approvals that are used once, permits behind intents |
 //! | [`permit`] | signing a permit, and checking one |
 
+mod disk;
 pub mod error;
 pub mod index;
 mod ledger;

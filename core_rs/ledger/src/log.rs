@@ -194,8 +194,7 @@ impl Log {
 fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
     let file = File::create(&path).map_err(Error::io(format!("create {}", path.display())))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| Error::Locked(dir.into()))?;
+    file.try_lock().map_err(|_| Error::Locked(dir.into()))?;
     Ok(file)
 }
 

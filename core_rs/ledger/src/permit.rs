@@ -22,7 +22,6 @@ mod tree;
 
 use std::io::Write;
 use std::ops::Deref;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use cmdop_contract::digest::action_digest;
@@ -56,8 +55,7 @@ impl Key {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let seed: [u8; 32] = rand::random();
-                let mut file =
-                    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(doing())?;
+                let mut file = crate::disk::private_file(path).map_err(doing())?;
                 file.write_all(&seed).and_then(|()| file.sync_all()).map_err(doing())?;
                 Ok(Self::new(&seed))
             }

@@ -6,6 +6,7 @@ use cmdop_contract::validate::Validated;
 use crate::engine::Engine;
 
 mod assess;
+mod blind;
 mod bound;
 mod declaration;
 mod explain;
@@ -21,6 +22,13 @@ pub use verdict::{Ask, Decided, DiffDecided, Grant, Refusal};
 
 /// Name of the capability of hosts that run a command on the machine itself, confined to its permit.
 pub const CONFINES: &str = "direct.landlock";
+
+/// Name of the capability of hosts that measure what their tools change. One that says that it is not
+/// available is asked for nothing that changes something before a person agreed.
+pub const OBSERVES: &str = "observe.effects";
+
+/// Name of the capability of hosts that run commands although nothing confines or observes them.
+pub const UNCONFINED: &str = "execute.unconfined";
 
 /// What a decision rests on beside the action itself.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +67,7 @@ impl Facts<'_> {
 /// | the floor or a hard forbid on a certain point | refuse, `FLOOR_DENIED`, `POLICY_DENIED` |
 /// | a certain effect that nothing permits | refuse, `NOT_PERMITTED` |
 /// | a certain change or contact that is not declared | refuse, `UNDECLARED_EFFECT` |
+/// | a command on a host that confines none, or anything but a look on one that measures nothing | ask first (at level `shadow`: refuse) |
 /// | a contact by name or address on a host that cannot open just that | refuse, `PREVIEW_UNAVAILABLE` |
 /// | an effect that no private copy can hold back | ask first (at level `shadow`: refuse) |
 /// | a look that policy holds | ask first |

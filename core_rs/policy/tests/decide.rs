@@ -384,6 +384,79 @@ fn a_contact_is_not_asked_about_where_the_host_cannot_open_just_that() {
 }
 
 #[test]
+fn on_a_host_that_confines_and_observes_nothing_a_person_decides_before_anything_changes() {
+    let engine = engine();
+    let blind = |mut call: Call| {
+        let says = |name: &str, available| Capability { name: name.into(), available, detail: String::new() };
+        call.host.capabilities = vec![
+            says("preview.overlay", false),
+            says(cmdop_policy::decide::CONFINES, false),
+            says(cmdop_policy::decide::OBSERVES, false),
+            says(cmdop_policy::decide::UNCONFINED, true),
+        ];
+        summary(&call.decide(&engine))
+    };
+    let write = |path: &str| {
+        Call::native("files.write", serde_json::json!({"path": path, "content": ""}))
+            .may(&format!("file.create:{path}"))
+            .may(&format!("file.modify:{path}"))
+    };
+    let read = |path: &str| {
+        Call::native("files.read", serde_json::json!({"path": path})).predicts(&format!("file.read:{path}"))
+    };
+    let look = || Call::command("ls").predicts("file.read:/srv/app");
+    let create = || Call::command("mkdir").does("file.create:/srv/app/x");
+    let rows: Vec<(&str, Call, &str)> = vec![
+        ("a look of a tool", read("/srv/app/x").at(AutonomyLevel::Auto), APPLY),
+        ("a write", write("/srv/app/x").at(AutonomyLevel::Auto), "ask STAGE_APPLY"),
+        ("at level preview", write("/srv/app/x").at(AutonomyLevel::Preview), "ask STAGE_APPLY"),
+        ("at level ask", write("/srv/app/x").at(AutonomyLevel::Ask), "ask STAGE_APPLY"),
+        ("a person's", write("/srv/app/x").in_person(), "ask STAGE_APPLY"),
+        ("at level shadow", write("/srv/app/x").at(AutonomyLevel::Shadow), "refuse SHADOW_ONLY"),
+        ("a write outside", write("/opt/x").at(AutonomyLevel::Auto), "refuse POLICY_DENIED workspace.outside"),
+        ("a command that looks", look().at(AutonomyLevel::Auto), "ask STAGE_APPLY"),
+        ("a command that changes", create().at(AutonomyLevel::Auto), "ask STAGE_APPLY"),
+        ("a person's command", create().in_person(), "ask STAGE_APPLY"),
+        ("nobody knows what it does", Call::command("./x").unanalysable().at(AutonomyLevel::Auto), "ask STAGE_APPLY"),
+        ("a command at level shadow", look().at(AutonomyLevel::Shadow), "refuse SHADOW_ONLY"),
+        (
+            "what hits the floor",
+            Call::command("rm").in_person().does("file.delete:/"),
+            "refuse FLOOR_DENIED floor.root",
+        ),
+        (
+            "what may only perhaps be forbidden",
+            Call::command("x || rm").may("file.delete:/opt/x"),
+            "refuse POLICY_DENIED workspace.outside",
+        ),
+        ("undeclared", Call::command("rm").predicts("file.delete:/srv/app/x"), "refuse UNDECLARED_EFFECT"),
+    ];
+    let wrong: Vec<String> = rows
+        .into_iter()
+        .filter_map(|(name, call, expected)| {
+            let got = blind(call);
+            (got.trim_end() != expected).then(|| format!("{name}: {got}, not {expected}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_is_promised_to_be_masked_where_nothing_is_confined() {
+    let engine = engine();
+    let mut call = Call::command("./x").unanalysable().at(AutonomyLevel::Auto);
+    let masks = |call: &Call| match call.decide(&engine) {
+        Decided::Ask(ask) => ask.decision().masks.clone(),
+        Decided::Go(grant) => grant.decision().masks.clone(),
+        Decided::Refuse(refusal) => panic!("{:?}", refusal.error()),
+    };
+    assert!(masks(&call).is_some(), "a private copy hides secrets");
+    let name = cmdop_policy::decide::UNCONFINED.to_owned();
+    call.host.capabilities.push(Capability { name, available: true, detail: String::new() });
+    assert!(masks(&call).is_none());
+}
+
+#[test]
 fn what_could_not_be_measured_is_never_committed_by_itself() {
     let engine = engine();
     let call = Call::command("rm -rf ./logs").at(AutonomyLevel::Auto).does("file.delete:/srv/app/logs");

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use crate::disk;
 
 /// A file that is nothing but room.
 pub(super) struct Spare {
@@ -21,7 +21,7 @@ impl Spare {
     /// free before anything new begins, so that giving it up does not look like room for that.
     pub(super) fn of(dir: &Path) -> Self {
         let path = dir.join("index.spare");
-        let total = statvfs(dir).map_or(u64::MAX, |system| system.f_blocks.saturating_mul(system.f_frsize));
+        let total = disk::total(dir).unwrap_or(u64::MAX);
         let is_kept = path.exists();
         Self { path, bytes: (total / 128).clamp(Self::LEAST, Self::MOST), is_kept }
     }
@@ -31,8 +31,8 @@ impl Spare {
         if self.is_kept {
             return;
         }
-        let taken =
-            File::create(&self.path).and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, self.bytes)?));
+        let taken = File::create(&self.path)
+            .and_then(|file| disk::allocate(&file, 0, self.bytes).and(file.set_len(self.bytes)));
         self.is_kept = taken.is_ok();
         if !self.is_kept {
             let _ = fs::remove_file(&self.path);

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::layout::FRAME;
 use super::scan::frame;
 use super::{Place, segment_path};
-use crate::Error;
+use crate::{Error, disk};
 
 /// Bytes read at first: most records are shorter, and need no second read.
 const FIRST: usize = 4_096;
@@ -56,7 +55,7 @@ impl Reader {
 fn fill(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
     let mut have = 0;
     while have < buffer.len() {
-        match file.read_at(&mut buffer[have..], offset + have as u64) {
+        match disk::read_at(file, &mut buffer[have..], offset + have as u64) {
             Ok(0) => break,
             Ok(read) => have += read,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}

@@ -6,16 +6,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-use rustix::fs::{FallocateFlags, fallocate, fstatvfs, statvfs};
 
 use super::layout::header;
 use super::scan::Last;
 use super::{Head, segment_path};
-use crate::Error;
 use crate::error::is_full;
+use crate::{Error, disk};
 
 /// A segment begins under this name and gets its own once it is whole: one for which there is no
 /// room leaves no trace in the chain.
@@ -36,7 +33,7 @@ impl Reserve {
 
     /// A sixteenth of the file system, within bounds.
     pub(super) fn of(dir: &Path) -> Self {
-        let total = statvfs(dir).map_or(u64::MAX, |system| system.f_blocks.saturating_mul(system.f_frsize));
+        let total = disk::total(dir).unwrap_or(u64::MAX);
         Self { bytes: (total / 16).clamp(Self::LEAST, Self::MOST) }
     }
 
@@ -69,7 +66,7 @@ impl Segment {
         let begun = Self::unborn(&unborn, head, reserve).and_then(|segment| {
             std::fs::rename(&unborn, &path)?;
             // The name itself must survive, too.
-            File::open(dir)?.sync_all()?;
+            disk::sync_directory(dir)?;
             Ok(segment)
         });
         begun.map_err(|error| {
@@ -100,10 +97,10 @@ impl Segment {
         let doing = || Error::io(format!("open {}", path.display()));
         let mut file = OpenOptions::new().write(true).open(&path).map_err(doing())?;
         file.seek(SeekFrom::Start(length)).map_err(doing())?;
-        let blocks = file.metadata().map_err(doing())?.blocks() * 512;
+        let taken = disk::taken(&file).map_err(doing())?;
         let mut segment = Self { file, first, length, allocated: length };
         // What an earlier life took is still there; taking it again costs nothing.
-        let earlier = blocks.saturating_sub(length);
+        let earlier = taken.saturating_sub(length);
         let _ = segment.take(earlier) || segment.take(earlier.saturating_sub(METADATA));
         let _ = segment.extend(reserve.bytes + reserve.step()) || segment.extend(reserve.bytes);
         Ok(segment)
@@ -125,7 +122,7 @@ impl Segment {
 
     /// True if hardly anything is left on the disk, whatever this file has of it.
     pub(super) fn is_disk_short(&self, reserve: Reserve) -> bool {
-        fstatvfs(&self.file).is_ok_and(|system| system.f_bavail.saturating_mul(system.f_frsize) < reserve.floor())
+        disk::free(&self.file).is_some_and(|free| free < reserve.floor())
     }
 
     /// Sees to it that there is this much room. False if the disk has not.
@@ -136,12 +133,12 @@ impl Segment {
     /// Allocates more behind what is allocated: a file system may give back all of a range that it
     /// could not allocate whole.
     fn take(&mut self, bytes: u64) -> bool {
-        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.allocated, bytes.max(1)) {
+        match disk::allocate(&self.file, self.allocated, bytes.max(1)) {
             Ok(()) => {
                 self.allocated += bytes;
                 true
             }
-            Err(error) if is_full(&error.into()) => false,
+            Err(error) if is_full(&error) => false,
             // A file system that cannot: a full disk shows when a record is written.
             Err(_) => {
                 self.allocated = u64::MAX;

@@ -10,7 +10,7 @@ use cmdop_contract::validate::Validated;
 
 use super::assess::{Assessment, Finding, Origin, policies};
 use super::verdict::{Ask, Decided, Grant, Refusal};
-use super::{Facts, explain, masks};
+use super::{Facts, blind, explain, masks};
 use crate::engine::{Engine, Verdict};
 
 /// What a host says that can do it.
@@ -29,8 +29,20 @@ pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Predic
     if !undeclared.is_empty() {
         return Decided::Refuse(refuse(engine, facts, explain::undeclared(&undeclared)));
     }
-    let stage = stage(validated, prediction, findings, facts);
     let digest = validated.action_digest();
+    if let Some(blind) = blind::of(validated, findings, facts) {
+        if let Some(refusal) = refused_blindly(engine, &found, facts) {
+            return Decided::Refuse(refusal);
+        }
+        if facts.effective_level() == Some(AutonomyLevel::Shadow) {
+            return Decided::Refuse(refuse(engine, facts, blind.shadowed(facts)));
+        }
+        let why = blind.why(findings, facts);
+        let mut decision = ask(engine, facts, findings, Stage::Apply, &why);
+        decision.masks = if blind.can_mask() { masks::of(&found, validated, prediction) } else { None };
+        return Decided::Ask(Ask::before_execution(decision, digest, why));
+    }
+    let stage = stage(validated, prediction, findings, facts);
     let loose: Vec<&Finding> = findings.iter().filter(|finding| !finding.containable).collect();
     if !loose.is_empty() {
         if facts.effective_level() == Some(AutonomyLevel::Shadow) {
@@ -91,6 +103,23 @@ pub(super) fn refused(engine: &Engine, found: &Assessment<'_>, facts: &Facts<'_>
         return Some(refuse(engine, facts, explain::not_permitted(engine, found, &not_permitted, facts)));
     }
     None
+}
+
+/// What is only possible no preview will show, and what was done no report: nobody can look at it later.
+fn refused_blindly(engine: &Engine, found: &Assessment<'_>, facts: &Facts<'_>) -> Option<Refusal> {
+    let is_change = |finding: &&Finding| !finding.is_look() && !is_sink(finding);
+    let changes: Vec<&Finding> = found.findings.iter().filter(is_change).collect();
+    let of = |is: fn(&Verdict) -> bool| -> Vec<&Finding> {
+        changes.iter().copied().filter(|finding| is(&finding.verdict)).collect()
+    };
+    let (forbidden, not_permitted) =
+        (of(|it| matches!(it, Verdict::Forbidden(_))), of(|it| matches!(it, Verdict::NotPermitted)));
+    let error = match (forbidden.is_empty(), not_permitted.is_empty()) {
+        (true, true) => return None,
+        (false, _) => explain::forbidden(&forbidden, facts, found.nearest(engine, facts, &forbidden).as_deref()),
+        _ => explain::not_permitted(&not_permitted, facts, found.nearest(engine, facts, &not_permitted).as_deref()),
+    };
+    Some(refuse(engine, facts, error))
 }
 
 /// Certain changes and contacts that the declaration does not cover, as declarations that would.
