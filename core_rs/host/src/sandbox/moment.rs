@@ -12,6 +12,10 @@ use super::plan::Layer;
 const TICK: Duration = Duration::from_millis(10);
 /// How far a clock that is only corrected may fall behind: so much, and a thousandth of what passed.
 const CORRECTED_NS: i128 = 10_000_000;
+/// Two clocks that are read within this time agree.
+const HELD_UP: Duration = Duration::from_millis(5);
+/// On a machine too busy for that, a clock that seems to have been set back is what remains.
+const READINGS: u32 = 20;
 
 /// A point in time.
 #[derive(Debug, Clone, Copy)]
@@ -24,10 +28,17 @@ pub(super) struct Moment {
 }
 
 impl Moment {
+    /// Who is held up between the two clocks reads both again: one would seem to have been set back.
     pub(super) fn now() -> Self {
-        let (steady, sharp_ns) = (Instant::now(), sharp_ns());
-        let real_ns = sharp_ns.map_or_else(|| nanoseconds(ClockId::Realtime), |first| first - 1);
-        Self { real_ns, steady, is_past: sharp_ns.is_some() }
+        let mut readings = 0;
+        loop {
+            let (steady, sharp_ns) = (Instant::now(), sharp_ns());
+            let real_ns = sharp_ns.map_or_else(|| nanoseconds(ClockId::Realtime), |first| first - 1);
+            readings += 1;
+            if steady.elapsed() < HELD_UP || readings == READINGS {
+                return Self { real_ns, steady, is_past: sharp_ns.is_some() };
+            }
+        }
     }
 }
 

@@ -116,8 +116,8 @@ fn refused_blindly(engine: &Engine, found: &Assessment<'_>, facts: &Facts<'_>) -
         (of(|it| matches!(it, Verdict::Forbidden(_))), of(|it| matches!(it, Verdict::NotPermitted)));
     let error = match (forbidden.is_empty(), not_permitted.is_empty()) {
         (true, true) => return None,
-        (false, _) => explain::forbidden(&forbidden, facts, found.nearest(engine, facts, &forbidden).as_deref()),
-        _ => explain::not_permitted(&not_permitted, facts, found.nearest(engine, facts, &not_permitted).as_deref()),
+        (false, _) => explain::forbidden(engine, found, &forbidden, facts),
+        _ => explain::not_permitted(engine, found, &not_permitted, facts),
     };
     Some(refuse(engine, facts, error))
 }
