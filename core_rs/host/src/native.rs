@@ -19,12 +19,15 @@ mod process;
 mod read;
 mod reconcile;
 mod relocate;
+mod replace;
 mod search;
 mod service;
 mod stat;
 pub(crate) mod text_diff;
 mod undo;
 pub(crate) mod walk;
+mod window;
+mod within;
 pub(crate) mod write;
 mod xattr;
 
@@ -34,10 +37,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use cmdop_contract::v1::{
-    self, DeclareEffect, ExpectedEffect, Observation, ObservedEffect, Outcome, Reason, ToolResult, remedy,
-};
-use cmdop_contract::{digest, score};
+use cmdop_contract::digest;
+use cmdop_contract::v1::{self, Observation, ObservedEffect, Outcome, Reason, ToolResult};
 use serde_json::Value;
 
 use crate::admit::Admitted;
@@ -47,6 +48,7 @@ use crate::journal::Journals;
 use crate::service::{Supervisor, Verb, supervisor};
 use arguments::{Arguments, about};
 use beneath::{Root, not_usable};
+use within::within_permit;
 
 /// Names of the native tools.
 pub const TOOLS: &[&str] = &[
@@ -343,25 +345,6 @@ impl Native {
 /// True of tools whose effects no fixture holds back.
 fn reaches_machine(tool: &str) -> bool {
     tool == "process.signal" || tool.starts_with("service.")
-}
-
-/// # Errors
-/// `EFFECT_NOT_PERMITTED` naming every effect that the permit does not cover.
-fn within_permit(admitted: &Admitted, observation: &Observation) -> Result<(), Error> {
-    let beyond = score::side_effects(&admitted.effects, observation);
-    if beyond.is_empty() {
-        return Ok(());
-    }
-    let effects: Vec<_> = beyond.into_iter().filter_map(|side| side.effect).collect();
-    let named: Vec<_> = effects.iter().map(|effect| effect.target.as_str()).collect();
-    let message = format!("it would change {}, which its permit does not cover; nothing was changed", named.join(", "));
-    let declare = |effect: &ObservedEffect| ExpectedEffect {
-        kind: effect.kind,
-        target: effect.target.clone(),
-        ..ExpectedEffect::default()
-    };
-    let remedy = remedy::Kind::DeclareEffect(DeclareEffect { effects: effects.iter().map(declare).collect() });
-    Err(Error::with(Reason::EffectNotPermitted, message, remedy))
 }
 
 fn observation(effects: Vec<ObservedEffect>) -> Observation {

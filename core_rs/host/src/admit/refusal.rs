@@ -1,12 +1,10 @@
 //! Why a permit does not run here.
 
 use cmdop_contract::reason;
-use cmdop_contract::v1::{self, Outcome, Permit, Reason, Report, Stage};
+use cmdop_contract::v1::{self, Observation, Outcome, Permit, Reason, Report, Stage};
 
 use super::is_harmless;
 use crate::Error;
-use crate::masks::Masks;
-use crate::network::Network;
 
 /// Checks what the signature does not vouch for: that the permit is whole.
 pub(super) fn check(permit: &Permit) -> Result<(), Error> {
@@ -14,11 +12,36 @@ pub(super) fn check(permit: &Permit) -> Result<(), Error> {
     if permit.permit_id.is_empty() || permit.call_id.is_empty() {
         return Err(not_valid("it has no id"));
     }
-    Masks::read(permit.masks.as_ref()).map_err(|why| not_valid(&why))?;
+    check_masks(permit).map_err(|why| not_valid(&why))?;
     if action.host != permit.host {
         return Err(not_valid("its action is meant for another host"));
     }
     Ok(())
+}
+
+/// Can this host hide what the permit hides?
+#[cfg(not(portable))]
+fn check_masks(permit: &Permit) -> Result<(), String> {
+    crate::masks::Masks::read(permit.masks.as_ref()).map(drop)
+}
+
+#[cfg(portable)]
+fn check_masks(permit: &Permit) -> Result<(), String> {
+    match permit.masks.as_ref().filter(|masks| !masks.classes.is_empty()) {
+        Some(_) => Err("it hides secrets from its command, which this host cannot".to_owned()),
+        None => Ok(()),
+    }
+}
+
+/// Whom an interrupted preview may have contacted. Where there are no previews, nobody.
+fn contacts(permit: &Permit) -> Option<Observation> {
+    #[cfg(not(portable))]
+    return crate::network::Network::unobserved(&permit.effects).filter(|_| permit.stage() == Stage::Preview);
+    #[cfg(portable)]
+    {
+        let _ = permit;
+        None
+    }
 }
 
 pub(super) fn not_valid(why: &str) -> Error {
@@ -69,7 +92,7 @@ pub(super) fn interrupted(permit: &Permit, settled: Option<Outcome>) -> Report {
         outcome: outcome.into(),
         error: (error.reason() != Reason::Unspecified).then_some(error),
         // A preview changes nothing, but it may have contacted somebody.
-        observation: Network::unobserved(&permit.effects).filter(|_| permit.stage() == Stage::Preview),
+        observation: contacts(permit),
         ..Report::default()
     }
 }

@@ -7,8 +7,8 @@ use cmdop_contract::v1::{EffectKind, Observation, Outcome, PermittedEffect, Reas
 use tokio_util::sync::CancellationToken;
 
 use super::beside::Beside;
-use super::execute::{broken, success};
 use super::layers::Layers;
+use super::machine::{broken, success};
 use super::output::OutputSender;
 use super::terminal::{Terminal, blocking, result};
 use crate::native::Done;

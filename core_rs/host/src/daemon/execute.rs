@@ -7,14 +7,11 @@ use cmdop_contract::v1::{HostToServer, Outcome, Permit, Reason, Report, SignedPe
 use prost::Message;
 use tokio::sync::mpsc::Sender;
 
-use super::layers::Meta;
+use super::Shared;
 use super::output::OutputSender;
 use super::serve::{frame, send};
-use super::{Shared, terminal};
 use crate::Error;
 use crate::admit::{Admission, Admitted, Known};
-use crate::native::Done;
-use crate::network::Network;
 
 /// Admits a permit and does what it says.
 ///
@@ -47,13 +44,13 @@ pub(super) async fn execute(
     // Good to know, and not worth waiting for.
     let _ = outbound.try_send(frame(host_to_server::Kind::Started(started)));
     let (call_id, stage) = (admitted.call_id.clone(), admitted.stage());
-    let report = work(shared.clone(), admitted, outbound.clone()).await;
+    let report = work(&shared, admitted, outbound.clone()).await;
     shared.keys.report(report.clone()).await?;
     if stage == Stage::Commit && report.outcome() != Outcome::Unknown {
         // Applied, conflicting or failed: a layer is committed at most once. One that broke half-way
         // is kept, so that the next start can finish it.
         shared.keys.layer_dropped(&call_id, "committed").await?;
-        shared.layers.discard(&call_id);
+        shared.machine.discard(&call_id);
     }
     drop(place);
     send(&outbound, host_to_server::Kind::Report(report)).await;
@@ -61,58 +58,17 @@ pub(super) async fn execute(
 }
 
 /// Runs the tool. The machine is touched from here on and nowhere else.
-async fn work(shared: Arc<Shared>, admitted: Admitted, outbound: Sender<HostToServer>) -> Report {
-    let permit = (*admitted).clone();
-    let tool = permit.action.as_ref().map_or("", |action| action.tool.as_str());
-    let stop = shared.begin(&permit.call_id);
-    let done = if stop.is_cancelled() {
-        Ok(failure(&permit, cancelled()))
-    } else if tool == terminal::TOOL {
-        let output = OutputSender::new(outbound, permit.call_id.clone());
-        Ok(shared
-            .terminal
-            .run(&shared.layers, admitted, output, stop)
-            .await
-            .unwrap_or_else(|error| failure(&permit, error)))
+async fn work(shared: &Shared, admitted: Admitted, outbound: Sender<HostToServer>) -> Report {
+    let call_id = admitted.call_id.clone();
+    let stop = shared.begin(&call_id);
+    let report = if stop.is_cancelled() {
+        failure(&admitted, cancelled())
     } else {
-        let shared = shared.clone();
-        tokio::task::spawn_blocking(move || native(&shared, &admitted)).await
+        let output = OutputSender::new(outbound, call_id.clone());
+        shared.machine.work(admitted, output, stop).await
     };
-    shared.end(&permit.call_id);
-    done.unwrap_or_else(|panic| broken(&permit, &panic.to_string()))
-}
-
-/// Runs a native tool.
-fn native(shared: &Shared, admitted: &Admitted) -> Report {
-    let done = match admitted.stage() {
-        Stage::Preview => return plan(shared, admitted).unwrap_or_else(|error| failure(admitted, error)),
-        Stage::Apply => shared.native.apply(admitted),
-        Stage::Commit => shared.layers.meta(&admitted.call_id).and_then(|meta| {
-            let held = meta.native.unwrap_or_default();
-            shared.native.commit(admitted, &held)
-        }),
-        Stage::Unspecified => Err(Error::stop(Reason::PermitInvalid, "the permit names no stage")),
-    };
-    match done {
-        Ok(done) => success(admitted, done, false),
-        Err(error) if error.reason() == Reason::OutcomeUnknown => broken(admitted, &error.to_string()),
-        Err(error) => failure(admitted, error),
-    }
-}
-
-/// Plans a native tool, and holds the plan if it would change anything.
-fn plan(shared: &Shared, admitted: &Admitted) -> Result<Report, Error> {
-    let (done, held) = shared.native.plan(admitted);
-    let is_held = held.is_some() && !done.observation.effects.is_empty();
-    if is_held {
-        shared.layers.prepare(&admitted.call_id)?;
-        shared.layers.hold(&Meta {
-            call_id: admitted.call_id.clone(),
-            permit_id: admitted.permit_id.clone(),
-            native: held,
-        })?;
-    }
-    Ok(success(admitted, done, is_held))
+    shared.end(&call_id);
+    report
 }
 
 /// No place is free, or the daemon drains. What is known already is still answered.
@@ -141,7 +97,7 @@ async fn refuse(named: &Permit, error: Error, outbound: &Sender<HostToServer>) -
     if is_lost { Err(Error::later(Reason::StorageError, message)) } else { Ok(()) }
 }
 
-pub(super) fn report(permit: &Permit) -> Report {
+pub(crate) fn report(permit: &Permit) -> Report {
     Report {
         permit_id: permit.permit_id.clone(),
         call_id: permit.call_id.clone(),
@@ -150,29 +106,15 @@ pub(super) fn report(permit: &Permit) -> Report {
     }
 }
 
-pub(super) fn success(permit: &Permit, done: Done, layer_held: bool) -> Report {
-    Report {
-        outcome: done.outcome.into(),
-        result: Some(done.result),
-        observation: Some(done.observation),
-        layer_held,
-        ..report(permit)
-    }
-}
-
 /// Refused or failed with nothing changed.
-pub(super) fn failure(permit: &Permit, error: Error) -> Report {
+pub(crate) fn failure(permit: &Permit, error: Error) -> Report {
     let mut error = cmdop_contract::v1::Error::from(error);
     error.call_id.clone_from(&permit.call_id);
     Report { outcome: Outcome::NotApplied.into(), error: Some(error), ..report(permit) }
 }
 
-/// The tool itself broke, and nobody can tell where.
-pub(super) fn broken(permit: &Permit, why: &str) -> Report {
-    if permit.stage() == Stage::Preview {
-        let error = Error::stop(Reason::Internal, format!("the preview failed: {why}; nothing was applied"));
-        return Report { observation: Network::unobserved(&permit.effects), ..failure(permit, error) };
-    }
+/// The tool itself broke after it began to act, and nobody can tell where.
+pub(crate) fn unknown(permit: &Permit, why: &str) -> Report {
     let message = format!("the tool broke while it acted: {why}");
     let error = reason::error(Reason::OutcomeUnknown, message).reconcile(&permit.call_id);
     Report { outcome: Outcome::Unknown.into(), error: Some(error), ..report(permit) }

@@ -32,7 +32,7 @@ pub(super) struct Meta {
 }
 
 /// All held layers of a host.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Layers {
     root: PathBuf,
 }

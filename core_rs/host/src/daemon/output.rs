@@ -9,7 +9,7 @@ const MAX_PIECE: usize = 32 * 1024;
 
 /// Numbers the pieces of both streams of one call and counts what is left out.
 #[derive(Debug)]
-pub(super) struct OutputSender {
+pub(crate) struct OutputSender {
     outbound: Sender<HostToServer>,
     call_id: String,
     sequence: u64,
@@ -17,11 +17,11 @@ pub(super) struct OutputSender {
 }
 
 impl OutputSender {
-    pub(super) fn new(outbound: Sender<HostToServer>, call_id: String) -> Self {
+    pub(crate) fn new(outbound: Sender<HostToServer>, call_id: String) -> Self {
         Self { outbound, call_id, sequence: 0, dropped: 0 }
     }
     /// Sends a piece, or counts it as dropped if the link is behind.
-    pub(super) fn push(&mut self, stream: OutputStream, data: &[u8]) {
+    pub(crate) fn push(&mut self, stream: OutputStream, data: &[u8]) {
         for piece in data.chunks(MAX_PIECE) {
             let output = Output {
                 call_id: self.call_id.clone(),

@@ -1,8 +1,7 @@
 //! The daemon's loop: frames in, one task per permit, reports out, drain.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use cmdop_contract::v1::{
     Execute, Forgotten, HostDraining, HostToServer, Inquire, Permit, Reason, ServerToHost, host_to_server,
@@ -14,10 +13,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::layers::{MAX_AGE, MAX_LAYERS};
 use super::{Daemon, Shared, execute};
 use crate::Error;
-use crate::admit::{Interrupted, Known};
+use crate::admit::Known;
 
 /// How long running commands may take to end by themselves when the daemon drains.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -48,7 +46,7 @@ impl Daemon {
         drain: CancellationToken,
     ) -> Result<(), Error> {
         let shared = self.shared;
-        shared.recover().await?;
+        shared.machine.recover(&shared.keys).await?;
         let mut serving = Serving { shared, outbound, tasks: JoinSet::new(), is_draining: false };
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -63,7 +61,7 @@ impl Daemon {
                 Some(ended) = serving.tasks.join_next() => settled(ended)?,
                 _ = housekeeping.tick() => {
                     let shared = serving.shared.clone();
-                    serving.tasks.spawn(async move { shared.drop_old_layers().await });
+                    serving.tasks.spawn(async move { shared.machine.tidy(&shared.keys).await });
                 }
                 () = drain.cancelled(), if !serving.is_draining => {
                     serving.is_draining = true;
@@ -109,7 +107,7 @@ impl Serving {
                 });
             }
             Some(Kind::Discard(discard)) => {
-                self.tasks.spawn(async move { shared.drop_layer(&discard.call_id, "discarded").await });
+                self.tasks.spawn(async move { shared.machine.drop_held(&shared.keys, &discard.call_id).await });
             }
             Some(Kind::Cancel(cancel)) => shared.cancel(&cancel.call_id),
             Some(Kind::Acknowledge(acknowledge)) => {
@@ -136,7 +134,7 @@ impl Serving {
             tracing::warn!(tasks = self.tasks.len(), "stopping although not everything has ended");
             Ok(())
         });
-        if timeout(KILL, self.shared.terminal.leftovers.end_all()).await.is_err() {
+        if timeout(KILL, self.shared.machine.end_all()).await.is_err() {
             tracing::warn!("stopping although not everything that was left running has ended");
         }
         done
@@ -185,53 +183,6 @@ pub(super) fn frame(kind: host_to_server::Kind) -> HostToServer {
 }
 
 impl Shared {
-    /// Settles what an earlier life left: commits by their journals, everything else by its stage.
-    async fn recover(&self) -> Result<(), Error> {
-        let became = |interrupted: &Interrupted| {
-            let commit = self.terminal.recover(interrupted);
-            commit.or_else(|| self.native.reconcile(interrupted))
-        };
-        self.keys.settle_interrupted(became).await?;
-        if let Some(start) = self.keys.start() {
-            self.journals.settle_all(&start);
-        }
-        let on_disk: HashSet<_> = self.layers.scan().into_iter().map(|found| found.meta.call_id).collect();
-        for call in self.keys.held().into_iter().filter(|call| !on_disk.contains(call)) {
-            self.keys.layer_dropped(&call, "lost with its directory").await?;
-        }
-        let mut kept = self.keys.held();
-        kept.extend(self.keys.interrupted().iter().map(|unknown| unknown.permit().call_id.clone()));
-        self.layers.keep_only(&kept);
-        Ok(())
-    }
-
-    /// Drops the layer of a call, if one is held and not being committed.
-    pub(super) async fn drop_layer(&self, call_id: &str, why: &str) -> Result<(), Error> {
-        if !self.keys.is_held(call_id) {
-            return Ok(());
-        }
-        self.keys.layer_dropped(call_id, why).await?;
-        self.layers.discard(call_id);
-        Ok(())
-    }
-
-    async fn drop_old_layers(&self) -> Result<(), Error> {
-        let journals = self.journals.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || journals.enforce_retention()).await {
-            tracing::warn!(%error, "old journals stay for now");
-        }
-        let found = self.layers.scan();
-        let surplus = found.len().saturating_sub(MAX_LAYERS);
-        let now = SystemTime::now();
-        for (place, layer) in found.iter().enumerate() {
-            let is_old = now.duration_since(layer.made).is_ok_and(|age| age > MAX_AGE);
-            if is_old || place < surplus {
-                self.drop_layer(&layer.meta.call_id, "nobody decided on it in time").await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Makes what runs for a call stoppable.
     pub(super) fn begin(&self, call_id: &str) -> CancellationToken {
         let stop = CancellationToken::new();

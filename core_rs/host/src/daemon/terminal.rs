@@ -9,11 +9,11 @@ use cmdop_contract::v1::{self, ObservedEffect, Outcome, Reason, Report, Stage, T
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::User;
 use super::arguments::Arguments;
 use super::beside::Beside;
-use super::execute::{broken, failure, report, success};
+use super::execute::{failure, report};
 use super::layers::{Layers, Meta};
+use super::machine::{User, broken, success, user};
 use super::output::OutputSender;
 use crate::admit::Interrupted;
 use crate::exec::{self, Command, End, Finished, Leftovers, Limit};
@@ -86,7 +86,7 @@ impl Terminal {
             journals,
             leftovers,
             kept_bytes,
-            user: super::user(),
+            user: user(),
         }
     }
 

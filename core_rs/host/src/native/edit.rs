@@ -1,12 +1,13 @@
 //! `files.edit`: exact pieces of a text file replaced, all of them or none.
 
-use cmdop_contract::v1::{ObservedEffect, Reason};
+use cmdop_contract::v1::ObservedEffect;
 use rustix::io::Errno;
 use serde_json::Value;
 
-use super::arguments::{Arguments, invalid};
-use super::beneath::{Root, Spot, not_usable, refused, show};
-use super::write::{Before, MAX_SPLICED_BYTES, Replacement, changed};
+use super::arguments::Arguments;
+use super::beneath::{Root, not_usable, refused};
+use super::replace::replace;
+use super::write::{Before, Replacement, changed};
 use super::{Means, Step};
 use crate::Error;
 
@@ -38,38 +39,11 @@ impl Edit {
         let mut text = text.map_err(|_| not_usable(&spot.path, "is not UTF-8 text"))?;
         let mut replaced = 0;
         for (index, edit) in arguments.list("edits")?.iter().enumerate() {
-            replaced += replace(&spot, &mut text, index, edit)?;
+            replaced += replace(&spot.path, &mut text, index, edit)?;
         }
         let before_sha256 = before.sha256.clone();
         Ok(Self { replacement: Replacement::of_content(spot, before, text.into_bytes()), before_sha256, replaced })
     }
-}
-
-/// Does one edit and says how often.
-fn replace(spot: &Spot, text: &mut String, index: usize, edit: &Arguments) -> Result<u64, Error> {
-    let (old, new) = (edit.required("old")?, edit.required("new")?);
-    if old.is_empty() {
-        return Err(invalid("edits", "edits whose `old` is not empty"));
-    }
-    let expected = edit.number("count")?.unwrap_or(1);
-    let found = text.matches(old).count() as u64;
-    if found != expected {
-        let message = format!(
-            "edit {index}: its `old` occurs {found} times in {}, not {expected}; nothing was changed",
-            show(&spot.path)
-        );
-        let mend = match found {
-            0 => "text that is in the file, to the letter",
-            _ => "text with enough around it to occur as often as `count` says, or another `count`",
-        };
-        return Err(Error::fix(Reason::ContentChanged, message, &format!("/arguments/edits/{index}/old"), mend));
-    }
-    let grown = (new.len() as u64).saturating_mul(found).saturating_add(text.len() as u64);
-    if grown > MAX_SPLICED_BYTES {
-        return Err(invalid("edits", "edits after which the file holds at most 64 MiB"));
-    }
-    *text = text.replace(old, new);
-    Ok(found)
 }
 
 impl Step for Edit {

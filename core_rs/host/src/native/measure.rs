@@ -5,10 +5,11 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 
 use cmdop_contract::digest::hex;
-use cmdop_contract::v1::{FileState, FileType, Reason};
+use cmdop_contract::v1::{FileState, FileType};
 use rustix::fs::{Stat, fstat};
 use sha2::{Digest, Sha256};
 
+use super::window::check_size;
 use crate::Error;
 
 /// Everything by which a change of a file shows in its metadata.
@@ -124,21 +125,6 @@ pub(crate) fn file_type(mode: u32) -> FileType {
         rustix::fs::FileType::CharacterDevice | rustix::fs::FileType::BlockDevice => FileType::Device,
         _ => FileType::Unspecified,
     }
-}
-
-/// No larger file is hashed: files of the kernel may have no end.
-const MAX_HASHED_BYTES: u64 = 4 << 30;
-
-/// Refuses to read on when a file turns out to be too large.
-///
-/// # Errors
-/// `PATH_NOT_USABLE`.
-pub(crate) fn check_size(bytes: u64) -> Result<(), Error> {
-    if bytes <= MAX_HASHED_BYTES {
-        return Ok(());
-    }
-    let message = "the file is larger than 4 GiB, more than a file tool reads";
-    Err(Error::use_tool(Reason::PathNotUsable, message, "terminal.exec"))
 }
 
 /// SHA-256 of what an open file holds, lower-case hex.
