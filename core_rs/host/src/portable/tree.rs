@@ -178,7 +178,8 @@ pub(super) fn create(dir: &Dir, name: &std::ffi::OsStr, content: &[u8], mode: Op
 
 /// Makes the names in a directory durable, where a system has a call for that.
 pub(super) fn sync(dir: &Dir) -> io::Result<()> {
-    if cfg!(windows) { Ok(()) } else { dir.try_clone()?.into_std_file().sync_all() }
+    // The handle itself may only name the directory (`O_PATH`), which is not enough.
+    if cfg!(windows) { Ok(()) } else { dir.open(".")?.sync_all() }
 }
 
 fn too_much(path: &[u8]) -> Error {
