@@ -87,9 +87,14 @@ pub fn weight(severity: Severity) -> f64 {
     }
 }
 
-/// Observed changes and contacts that no permitted effect covers, or that exceed its count.
+/// Observed changes and contacts that no permitted effect covers, or that exceed its count, on a host with these
+/// workspaces.
 #[must_use]
-pub fn side_effects(permitted: &[PermittedEffect], observation: &Observation) -> Vec<SideEffect> {
+pub fn side_effects(
+    permitted: &[PermittedEffect],
+    observation: &Observation,
+    workspaces: &[String],
+) -> Vec<SideEffect> {
     let mut changes = observation.effects.iter().filter(|it| class(it.kind()) != Class::Look).peekable();
     if changes.peek().is_none() {
         return Vec::new();
@@ -117,7 +122,11 @@ pub fn side_effects(permitted: &[PermittedEffect], observation: &Observation) ->
                 format!("{left} more than the {max} that `{}` permits", permitted[*widest])
             }
         };
-        beyond.push(SideEffect { effect: Some(observed.clone()), severity: severity(observed).into(), why });
+        beyond.push(SideEffect {
+            effect: Some(observed.clone()),
+            severity: severity(observed, workspaces).into(),
+            why,
+        });
     }
     beyond
 }
@@ -189,6 +198,8 @@ const CRITICAL: &[&str] = &[
     "/**/.gnupg/**",
     "/**/.kube/**",
 ];
+/// Directories that anybody may fill and empty.
+const SCRATCH: &[&str] = &["/tmp", "/var/tmp"];
 /// Paths that hold what cannot be built again.
 const PRECIOUS: &[&str] = &[
     "/**/*.db",
@@ -205,9 +216,10 @@ const PRECIOUS: &[&str] = &[
     "/var/**",
 ];
 
-/// How bad an effect is that nobody permitted.
+/// How bad an effect is that nobody permitted, on a host with these workspaces. Outside of them it is as bad as on
+/// something precious inside: what lies there was given to no agent.
 ///
-/// | | elsewhere | precious (data, history, homes) | critical (system, credentials) |
+/// | | in a workspace or `/tmp` | outside, or precious (data, history, homes) | critical (system, credentials) |
 /// |---|---|---|---|
 /// | create, rename's target | low | medium | high |
 /// | modify, chmod, chown, rename | medium | high | critical |
@@ -216,7 +228,7 @@ const PRECIOUS: &[&str] = &[
 ///
 /// A file that gains set-user-id or set-group-id is high at least, wherever it is.
 #[must_use]
-pub fn severity(observed: &ObservedEffect) -> Severity {
+pub fn severity(observed: &ObservedEffect, workspaces: &[String]) -> Severity {
     use EffectKind as K;
     let kind = observed.kind();
     if class(kind) == Class::Look {
@@ -225,7 +237,7 @@ pub fn severity(observed: &ObservedEffect) -> Severity {
     let is_file =
         matches!(kind, K::FileCreate | K::FileModify | K::FileDelete | K::FileRename | K::FileChmod | K::FileChown);
     let rank = match unescape(&observed.target) {
-        Ok(path) if is_file => rank(&path, kind == K::FileDelete),
+        Ok(path) if is_file => rank(&path, kind == K::FileDelete, workspaces),
         _ => return Severity::High,
     };
     let by_place = match (kind, rank) {
@@ -253,8 +265,8 @@ fn gains_privilege(observed: &ObservedEffect) -> bool {
     set(change.after.as_ref()) & !set(change.before.as_ref()) != 0
 }
 
-/// 2 for a critical path, 1 for a precious one. What is deleted takes along what lies beneath.
-fn rank(path: &[u8], takes_tree: bool) -> u8 {
+/// 2 for a critical path, 1 for a precious one or one outside. What is deleted takes along what lies beneath.
+fn rank(path: &[u8], takes_tree: bool, workspaces: &[String]) -> u8 {
     static REGIONS: LazyLock<[Vec<PathPattern>; 2]> = LazyLock::new(|| {
         let region = |text: &&str| PathPattern::parse(text, None, None).expect("the table holds patterns");
         [CRITICAL.iter().map(region).collect(), PRECIOUS.iter().map(region).collect()]
@@ -264,7 +276,9 @@ fn rank(path: &[u8], takes_tree: bool) -> u8 {
     let beneath =
         |region: &PathPattern| takes_tree && region.literal_root() != b"/" && is_beneath(region.literal_root(), path);
     let within = |regions: &[PathPattern]| regions.iter().any(|region| region.covers(path) || beneath(region));
-    if within(critical) { 2 } else { u8::from(within(precious)) }
+    let mut given = workspaces.iter().map(|workspace| workspace.trim_end_matches('/')).chain(SCRATCH.iter().copied());
+    let is_given = given.any(|directory| is_beneath(path, directory.as_bytes()));
+    if within(critical) { 2 } else { u8::from(within(precious) || !is_given) }
 }
 
 /// One line about a side effect, for people.
@@ -288,6 +302,10 @@ mod tests {
             reversible: true,
             ..ObservedEffect::default()
         }
+    }
+
+    fn workspaces() -> Vec<String> {
+        vec!["/srv/app".to_owned()]
     }
 
     fn seen(effects: Vec<ObservedEffect>) -> Observation {
@@ -321,7 +339,8 @@ mod tests {
             observed(EffectKind::FileDelete, "/srv/app/data/app.db", 1),
             observed(EffectKind::FileRead, "/etc/shadow", 1),
         ]);
-        let beyond = side_effects(&[permitted(EffectKind::FileDelete, "/srv/app/logs/*", None)], &observation);
+        let beyond =
+            side_effects(&[permitted(EffectKind::FileDelete, "/srv/app/logs/*", None)], &observation, &workspaces());
         assert_eq!(beyond.len(), 1);
         assert_eq!(beyond[0].effect.as_ref().map(|it| it.target.as_str()), Some("/srv/app/data/app.db"));
         assert_eq!(beyond[0].severity(), Severity::High);
@@ -330,8 +349,14 @@ mod tests {
     #[test]
     fn exceeding_a_count_is_a_side_effect() {
         let observation = seen(vec![observed(EffectKind::FileDelete, "/a/b", 3)]);
-        assert_eq!(side_effects(&[permitted(EffectKind::FileDelete, "/a", Some(3))], &observation).len(), 0);
-        assert_eq!(side_effects(&[permitted(EffectKind::FileDelete, "/a", Some(2))], &observation).len(), 1);
+        assert_eq!(
+            side_effects(&[permitted(EffectKind::FileDelete, "/a", Some(3))], &observation, &workspaces()).len(),
+            0
+        );
+        assert_eq!(
+            side_effects(&[permitted(EffectKind::FileDelete, "/a", Some(2))], &observation, &workspaces()).len(),
+            1
+        );
     }
 
     #[test]
@@ -340,14 +365,17 @@ mod tests {
             seen(vec![observed(EffectKind::FileDelete, "/a/x", 1), observed(EffectKind::FileDelete, "/a/b", 2)]);
         let wide = permitted(EffectKind::FileDelete, "/a/*", Some(1));
         let narrow = permitted(EffectKind::FileDelete, "/a/b", Some(2));
-        assert_eq!(side_effects(&[wide.clone(), narrow.clone()], &observation), []);
-        assert_eq!(side_effects(&[narrow, wide.clone()], &observation), []);
-        let beyond = side_effects(std::slice::from_ref(&wide), &observation);
+        assert_eq!(side_effects(&[wide.clone(), narrow.clone()], &observation, &workspaces()), []);
+        assert_eq!(side_effects(&[narrow, wide.clone()], &observation, &workspaces()), []);
+        let beyond = side_effects(std::slice::from_ref(&wide), &observation, &workspaces());
         assert_eq!(
             beyond.iter().map(|it| it.why.as_str()).collect::<Vec<_>>(),
             ["2 more than the 1 that `file.delete:/a/*` permits"]
         );
-        assert_eq!(side_effects(&[wide, permitted(EffectKind::FileDelete, "/**", None)], &observation), []);
+        assert_eq!(
+            side_effects(&[wide, permitted(EffectKind::FileDelete, "/**", None)], &observation, &workspaces()),
+            []
+        );
     }
 
     #[test]
@@ -391,7 +419,7 @@ mod tests {
         let state = |mode, kind: FileType| Some(FileState { mode, r#type: kind.into(), ..FileState::default() });
         let of = |kind, before, after| {
             let file = Some(crate::v1::FileChange { before, after, ..crate::v1::FileChange::default() });
-            severity(&ObservedEffect { file, ..observed(kind, "/srv/app/tool", 1) })
+            severity(&ObservedEffect { file, ..observed(kind, "/srv/app/tool", 1) }, &workspaces())
         };
         for mode in [0o4755, 0o2755, 0o6755] {
             assert_eq!(of(EffectKind::FileCreate, None, state(mode, FileType::Regular)), Severity::High);
@@ -406,7 +434,7 @@ mod tests {
 
     #[test]
     fn severity_follows_kind_place_and_reversibility() {
-        let of = |kind, target: &str| severity(&observed(kind, target, 1));
+        let of = |kind, target: &str| severity(&observed(kind, target, 1), &workspaces());
         assert_eq!(of(EffectKind::FileCreate, "/srv/app/x"), Severity::Low);
         assert_eq!(of(EffectKind::FileModify, "/etc/passwd"), Severity::Critical);
         assert_eq!(of(EffectKind::FileDelete, "/home/me/.ssh/id_rsa"), Severity::Critical);
@@ -415,6 +443,35 @@ mod tests {
         assert_eq!(of(EffectKind::FileDelete, "/var"), Severity::Critical, "it takes /var/lib along");
         assert_eq!(of(EffectKind::FileModify, "/srv/app/app.sqlite-wal"), Severity::High);
         let lost = ObservedEffect { reversible: false, ..observed(EffectKind::FileDelete, "/srv/app/data/app.db", 1) };
-        assert_eq!(severity(&lost), Severity::Critical);
+        assert_eq!(severity(&lost, &workspaces()), Severity::Critical);
+    }
+
+    #[test]
+    fn outside_the_workspaces_nothing_is_less_severe_than_inside() {
+        let kinds = [
+            EffectKind::FileCreate,
+            EffectKind::FileModify,
+            EffectKind::FileDelete,
+            EffectKind::FileRename,
+            EffectKind::FileChmod,
+            EffectKind::FileChown,
+        ];
+        let of = |kind, target: String, count, reversible| {
+            severity(&ObservedEffect { reversible, ..observed(kind, &target, count) }, &workspaces())
+        };
+        for name in ["x", "data/x", "app.db", ".env", ".git/config", ".ssh/id_rsa", "backup/x"] {
+            for (kind, count, reversible) in
+                kinds.iter().flat_map(|kind| [(*kind, 1, true), (*kind, 1, false), (*kind, 9, true)])
+            {
+                let inside = of(kind, format!("/srv/app/{name}"), count, reversible);
+                for outside in ["/logs", "/srv/apple", "/opt", "/home/me"] {
+                    let outside = of(kind, format!("{outside}/{name}"), count, reversible);
+                    assert!(outside >= inside, "{kind:?} {name} {count}: {outside:?} outside, {inside:?} inside");
+                }
+            }
+        }
+        assert_eq!(of(EffectKind::FileCreate, "/logs/sneaky".into(), 1, true), Severity::Medium);
+        assert_eq!(of(EffectKind::FileCreate, "/tmp/x".into(), 1, true), Severity::Low);
+        assert_eq!(severity(&observed(EffectKind::FileCreate, "/srv/app/x", 1), &[]), Severity::Medium);
     }
 }

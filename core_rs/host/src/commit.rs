@@ -75,7 +75,7 @@ fn check_permitted(admitted: &Admitted, observation: &Observation) -> Result<(),
         let message = "the permit is for another preview than the one that is held; nothing was applied";
         return Err(Error::stop(Reason::PermitInvalid, message));
     }
-    match score::side_effects(&admitted.effects, observation).first() {
+    match score::side_effects(&admitted.effects, observation, &[]).first() {
         None => Ok(()),
         Some(beyond) => {
             let message = format!("{} is beyond the permit; nothing was applied", score::describe(beyond));

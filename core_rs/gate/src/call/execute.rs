@@ -364,6 +364,9 @@ impl Driver {
 
     fn side_effects(&self, observation: Option<&Observation>) -> Vec<v1::SideEffect> {
         let permitted = self.call.decision.as_ref().map_or(&[][..], |decision| &decision.permitted);
-        score::side_effects(permitted, observation.unwrap_or(&NOTHING))
+        // Of a host that nobody knows any more everything counts as outside.
+        let host = self.gate.shared().hosts.get(&self.live.host).ok();
+        let workspaces = host.as_ref().map_or(&[][..], |host| &host.workspaces);
+        score::side_effects(permitted, observation.unwrap_or(&NOTHING), workspaces)
     }
 }

@@ -11,7 +11,7 @@ pub(super) fn choose(left: &[Left], permitted: &[PermittedEffect]) -> Vec<i32> {
     let mut staying = Observation::default();
     let mut may_stay = |process: &&Left| {
         staying.effects.push(started(process).effect(EffectKind::ProcessLeaveRunning, 1, 0));
-        let is_permitted = score::side_effects(permitted, &staying).is_empty();
+        let is_permitted = score::side_effects(permitted, &staying, &[]).is_empty();
         if !is_permitted {
             staying.effects.pop();
         }

@@ -11,7 +11,7 @@ use crate::admit::Admitted;
 /// # Errors
 /// `EFFECT_NOT_PERMITTED` naming every effect that the permit does not cover.
 pub(crate) fn within_permit(admitted: &Admitted, observation: &Observation) -> Result<(), Error> {
-    let beyond = score::side_effects(&admitted.effects, observation);
+    let beyond = score::side_effects(&admitted.effects, observation, &[]);
     if beyond.is_empty() {
         return Ok(());
     }

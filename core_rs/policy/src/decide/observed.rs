@@ -75,11 +75,11 @@ pub(super) fn decide(
         return DiffDecided::Shadow;
     }
     let permitted = table::permitted(&found.findings);
-    let undeclared = score::side_effects(&permitted, observation);
+    let undeclared = score::side_effects(&permitted, observation, &facts.host.workspaces);
     // One that was declared was asked about before it was made; no answer now would undo it.
     let held: Vec<&Seen<'_>> = seen.iter().filter(|seen| !is_made(seen.effect.kind())).collect();
     let why = why(&undeclared, &held, &blind, facts);
-    let beyond = beyond(undeclared, &held);
+    let beyond = beyond(undeclared, &held, &facts.host.workspaces);
     let mut decision = Decision { stage: Stage::Commit.into(), ..Decision::default() };
     decision.permitted = with_beyond(permitted, &beyond);
     match why {
@@ -204,7 +204,7 @@ fn nothing_applied(seen: &Seen<'_>) -> &'static str {
 }
 
 /// What was observed beyond the declaration, and what of the rest policy holds.
-fn beyond(mut beyond: Vec<SideEffect>, seen: &[&Seen<'_>]) -> Vec<SideEffect> {
+fn beyond(mut beyond: Vec<SideEffect>, seen: &[&Seen<'_>], workspaces: &[String]) -> Vec<SideEffect> {
     for seen in seen {
         let Verdict::Held(by) = &seen.verdict else { continue };
         let why = by.first().map(|policy| explain::rule(policy, "holds")).unwrap_or_default();
@@ -212,7 +212,7 @@ fn beyond(mut beyond: Vec<SideEffect>, seen: &[&Seen<'_>]) -> Vec<SideEffect> {
             Some(side) => side.why = format!("{}; {why}", side.why),
             None => beyond.push(SideEffect {
                 effect: Some(seen.effect.clone()),
-                severity: score::severity(seen.effect).into(),
+                severity: score::severity(seen.effect, workspaces).into(),
                 why,
             }),
         }
