@@ -128,6 +128,7 @@ def test_a_declaration_that_does_not_cover_the_command_exits_2(up: Up) -> None:
     )
     assert (code, call["error"]["reason"]) == (2, "UNDECLARED_EFFECT")
     assert call["error"]["remedy"]["kind"] == "declare_effect"
+    assert (call["decision"]["effect"], call["scores"]["validity"]) == (None, 0), "malformed, and nobody denied it"
     assert exists(up, path)
 
 

@@ -46,6 +46,7 @@ fn following_the_remedy_of_an_undeclared_effect_makes_the_call_acceptable() {
         panic!("another remedy")
     };
     assert_eq!(declare.effects.len(), 4, "{:?}", declare.effects);
+    assert_eq!(refusal.decision().effect(), PolicyEffect::Unspecified, "policy has nothing against it");
     let mended = Call { declared: declare.effects, ..call };
     assert_eq!(summary(&mended.decide(&engine)), PREVIEW);
 }

@@ -54,7 +54,8 @@ def call_view(call: v1.Call) -> RenderableType:
     _arguments(grid, document["arguments"])
     if (decision := document["decision"]) is not None:
         policies = f"  [{', '.join(decision['policies'])}]" if decision["policies"] else ""
-        text = Text.assemble((f"{decision['effect']}", _DECISION_STYLES.get(decision["effect"] or "", "")), "  ")
+        effect = decision["effect"] or "none"
+        text = Text.assemble((effect, _DECISION_STYLES.get(effect, "")), "  ")
         grid.add_row(_label("decision"), text + shown(decision["reason"] + policies))
     _answer(grid, document["approval"])
     for name in ("predicted", "declared", "observed"):

@@ -166,7 +166,7 @@ def _step(steps: Tree, event: v1.Event, after_ns: int) -> None:
 
 def _decided(steps: Tree, decided: v1.CallDecided, after: str) -> None:
     decision = decided.decision
-    effect = (word(v1.PolicyEffect, decision.effect) or "-").replace("_", " ")
+    effect = (word(v1.PolicyEffect, decision.effect) or "malformed").replace("_", " ")
     line = _line(steps, f"{after}  decided: {effect}: {decision.reason}")
     parts = {"validated": decided.validate_ns, "predicted": decided.predict_ns, "authorised": decided.authorise_ns}
     _line(line, ", ".join(f"{name} in {duration_text(took)}" for name, took in parts.items()), "dim")

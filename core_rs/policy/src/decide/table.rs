@@ -1,12 +1,12 @@
 //! The decision table before anything runs; its rows stand in `super::decide`.
 
 use cmdop_contract::effect::Effect;
-use cmdop_contract::reason;
 use cmdop_contract::v1::{
     AutonomyLevel, Decision, EffectKind, EffectSource, Error, ExpectedEffect, Idempotency, PermittedEffect,
     PolicyEffect, Prediction, Reason, Stage,
 };
 use cmdop_contract::validate::Validated;
+use cmdop_contract::{reason, score};
 
 use super::assess::{Assessment, Finding, Origin, policies};
 use super::verdict::{Ask, Decided, Grant, Refusal};
@@ -259,7 +259,10 @@ pub(super) fn outline(engine: &Engine, facts: &Facts<'_>, effect: PolicyEffect) 
 }
 
 pub(super) fn refuse(engine: &Engine, facts: &Facts<'_>, error: Error) -> Refusal {
-    let mut decision = outline(engine, facts, PolicyEffect::Deny);
+    // Policy has nothing against a call that is malformed: it is the call that says too little.
+    let is_malformed = score::is_malformed(error.reason());
+    let effect = if is_malformed { PolicyEffect::Unspecified } else { PolicyEffect::Deny };
+    let mut decision = outline(engine, facts, effect);
     decision.policies.clone_from(&error.policies);
     decision.reason.clone_from(&error.message);
     Refusal::new(decision, error)
