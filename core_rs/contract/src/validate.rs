@@ -18,7 +18,7 @@ use crate::v1::{
 use crate::{digest, json, reason};
 
 pub use abridge::abridged;
-pub use envelope::check_actor;
+pub use envelope::{check_actor, check_caller};
 
 /// Bytes of what a violation shows of the action.
 const MAX_FOUND: usize = 200;

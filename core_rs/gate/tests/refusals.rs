@@ -10,6 +10,10 @@ use tokio::sync::mpsc;
 
 const BAD: [&str; 3] = ["jan\u{1b}[2Jitor", "jan\u{202e}itor", "jan itor"];
 
+fn person() -> Actor {
+    Actor { user: "ada".into(), ..Actor::default() }
+}
+
 fn pointers(error: &cmdop_contract::v1::Error) -> Vec<&str> {
     error.violations.iter().map(|violation| violation.pointer.as_str()).collect()
 }
@@ -53,7 +57,7 @@ fn a_name_that_is_none_is_refused_at_every_door() {
         assert_eq!(pointers(&named(|it, name| it.idempotency_key = name)), ["/idempotency_key", "/host"]);
         assert_eq!(pointers(&named(|it, name| it.action.as_mut().expect("an action").host = name)), ["/host"]);
 
-        let actor = Some(Actor { agent: bad.into(), session: bad.into(), ..Actor::default() });
+        let actor = Some(Actor { agent: bad.into(), session: bad.into(), ..person() });
         let run = StartRunRequest { actor, ..StartRunRequest::default() };
         let error = life.run(within(life.gate.start_run(run))).expect_err("a run");
         assert_eq!(pointers(&error), ["/actor/agent", "/actor/session"]);
@@ -67,7 +71,10 @@ fn a_name_that_is_none_is_refused_at_every_door() {
         assert_eq!(pointers(&error), ["/approver"]);
     }
     // The same doors are open to names.
-    life.run(within(life.gate.start_run(StartRunRequest::default()))).expect("a run");
+    let run = StartRunRequest { actor: Some(person()), ..StartRunRequest::default() };
+    life.run(within(life.gate.start_run(run))).expect("a run");
+    let nobody = life.run(within(life.gate.start_run(StartRunRequest::default()))).expect_err("nobody's run");
+    assert_eq!(pointers(&nobody), ["/actor/user"]);
     assert_eq!(failure_of(&life, read_secret("")).reason(), Reason::UnknownHost);
 }
 

@@ -11,9 +11,7 @@ pub(super) fn check(proposal: &Proposal, action: &Action, limits: &Limits, found
     if !proposal.idempotency_key.is_empty() {
         found.check_name("/idempotency_key", &proposal.idempotency_key);
     }
-    if let Some(actor) = &proposal.actor {
-        check_actor(actor, found);
-    }
+    check_caller(proposal.actor.as_ref().unwrap_or(&Actor::default()), found);
     found.check_length("/model_call_id", &proposal.model_call_id, limits.model_call_id_chars);
 }
 
@@ -29,6 +27,14 @@ pub fn check_actor(actor: &Actor, found: &mut Violations) {
         if !name.is_empty() {
             found.check_name(pointer, name);
         }
+    }
+}
+
+/// The same of whoever calls: there is always a user who does.
+pub fn check_caller(actor: &Actor, found: &mut Violations) {
+    check_actor(actor, found);
+    if actor.user.is_empty() {
+        found.add(Reason::InvalidAction, "/actor/user", "the name of the user who calls", "nothing");
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::v1::ExpectedEffect;
+use crate::v1::{Actor, ExpectedEffect};
 
 fn action(tool: &str, arguments: &str) -> Action {
     Action {
@@ -11,8 +11,12 @@ fn action(tool: &str, arguments: &str) -> Action {
     }
 }
 
+fn actor() -> Option<Actor> {
+    Some(Actor { user: "ada".into(), ..Actor::default() })
+}
+
 fn check(action: Action) -> Result<Validated, Error> {
-    let proposal = Proposal { action: Some(action), ..Proposal::default() };
+    let proposal = Proposal { action: Some(action), actor: actor(), ..Proposal::default() };
     validate(&Registry::builtin(), proposal, &Limits::default(), "/root")
 }
 
@@ -90,6 +94,16 @@ fn what_cannot_be_meant_is_refused() {
 }
 
 #[test]
+fn a_proposal_of_nobody_is_refused() {
+    for actor in [None, Some(Actor::default()), Some(Actor { agent: "janitor".into(), ..Actor::default() })] {
+        let action = Some(action("files.read", r#"{"path":"/a"}"#));
+        let proposal = Proposal { action, actor, ..Proposal::default() };
+        let error = validate(&Registry::builtin(), proposal, &Limits::default(), "/root").expect_err("nobody");
+        assert_eq!((error.reason(), pointers(&error)), (Reason::InvalidAction, vec!["/actor/user"]));
+    }
+}
+
+#[test]
 fn json_that_cannot_be_read_says_where_and_how_to_mend_it() {
     let mut said = std::collections::HashSet::new();
     for (arguments, place) in [
@@ -163,7 +177,7 @@ fn sizes_beyond_the_limits_are_refused() {
     large.intent = "i".repeat(limits.intent_chars + 1);
     large.expect = vec![ExpectedEffect::default(); limits.expected_effects + 1];
     let idempotency_key = "k".repeat(crate::name::MAX_CHARS + 1);
-    let proposal = Proposal { action: Some(large), idempotency_key, ..Proposal::default() };
+    let proposal = Proposal { action: Some(large), actor: actor(), idempotency_key, ..Proposal::default() };
     let error = validate(&Registry::builtin(), proposal, &limits, "/root").expect_err("too large");
     assert_eq!(pointers(&error), ["/intent", "/idempotency_key", "/expect"]);
     assert!(error.violations.iter().all(|it| !it.found.contains("iii") && !it.found.contains("kkk")), "{error:?}");
@@ -300,7 +314,8 @@ fn what_is_refused_for_its_size_leaves_its_length_and_digest() {
         |proposal, text| proposal.idempotency_key = text,
         |proposal, text| proposal.actor.get_or_insert_default().agent = text,
     ];
-    let whole = Proposal { action: Some(action("files.read", r#"{"path":"/a"}"#)), ..Proposal::default() };
+    let whole =
+        Proposal { action: Some(action("files.read", r#"{"path":"/a"}"#)), actor: actor(), ..Proposal::default() };
     assert_eq!(abridged(&whole, &limits), None);
     for (index, set) in fields.into_iter().enumerate() {
         let mut large = whole.clone();

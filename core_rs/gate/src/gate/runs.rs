@@ -2,7 +2,7 @@
 
 use cmdop_contract::reason;
 use cmdop_contract::v1::{self, Reason, event};
-use cmdop_contract::validate::{Violations, check_actor};
+use cmdop_contract::validate::{Violations, check_caller};
 
 use super::{Gate, new_id, now};
 
@@ -20,7 +20,7 @@ impl Gate {
         let run_id = new_id();
         let mut actor = request.actor.unwrap_or_default();
         let mut found = Violations::new(self.shared.limits.violations);
-        check_actor(&actor, &mut found);
+        check_caller(&actor, &mut found);
         found.check_length("/task", &request.task, MAX_TASK_CHARS);
         found.check_length("/model", &request.model, MAX_MODEL_CHARS);
         found.into_result()?;
