@@ -260,9 +260,9 @@ pub fn measured(report: &Report) -> (Option<&ToolResult>, Option<&Observation>) 
     (result, report.observation.as_ref().filter(|_| brings_observation(report)))
 }
 
-/// A commit reports no output of its own: the preview's stays.
+/// The commit of a command has no result of its own: the preview's stays. That of a tool says what became of it.
 fn brings_result(report: &Report) -> bool {
-    report.result.is_some() && report.stage() != Stage::Commit
+    report.result.is_some()
 }
 
 /// The preview's observation stays if the commit changed nothing.
@@ -276,7 +276,7 @@ mod tests {
     use super::*;
     use crate::v1::{
         Approval, ApprovalDecided, CallDecided, CallHeld, CallPermitted, CallPreviewed, CallProposed, CallSettled,
-        CallStarted, Permit, Proposal,
+        CallStarted, Permit, Proposal, ToolResult,
     };
 
     fn event(kind: Kind) -> Event {
@@ -477,6 +477,24 @@ mod tests {
         let events = [permitted("p", Stage::Preview, ""), previewed("p"), permitted("c", Stage::Commit, ""), commit];
         let call = fold(events).expect("a conflict");
         assert_eq!(call.observation.map(|observation| observation.digest), Some("p".into()));
+    }
+
+    #[test]
+    fn the_result_is_what_the_commit_says_became_of_it_or_what_the_preview_said() {
+        let with = |mut report: Report, text: &str| {
+            report.result = Some(ToolResult { result_json: text.into(), ..ToolResult::default() });
+            Some(report)
+        };
+        let of = |commit: Option<Report>| {
+            let preview = with(report("p", Stage::Preview, Outcome::NotApplied), "v2 would be live");
+            let previewed = Kind::CallPreviewed(CallPreviewed { report: preview, ..CallPreviewed::default() });
+            let commit = settled(Outcome::Applied, commit);
+            let events = [permitted("p", Stage::Preview, ""), previewed, permitted("c", Stage::Commit, ""), commit];
+            fold(events).expect("settled").result.expect("a result").result_json
+        };
+        let commit = report("c", Stage::Commit, Outcome::Applied);
+        assert_eq!(of(with(commit.clone(), "v1 is live again")), "v1 is live again");
+        assert_eq!(of(Some(commit)), "v2 would be live");
     }
 
     #[test]
