@@ -108,6 +108,36 @@ def test_an_address_that_is_taken_stops_the_start(tmp_path: Path, up: Up) -> Non
     assert up.address in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--workspace", "srv/app"), "--workspace srv/app is relative"),
+        (("--host", "a b"), "--host a b"),
+        (("--label", "zone"), "--label zone"),
+    ],
+)
+def test_an_option_that_cannot_be_followed_is_told_before_anything_starts(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    fixture = make_fixture(tmp_path / "fixture")
+    done = run_up(tmp_path / "data", "--listen", "127.0.0.1:0", "--fixture", str(fixture), *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_data_directory_that_is_in_use_or_damaged_stops_the_start(tmp_path: Path, up: Up) -> None:
+    done = run_up(up.data, "--listen", "127.0.0.1:0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "another process uses this ledger" in " ".join(done.stderr.split())
+    log = tmp_path / "data" / "server" / "log"
+    log.mkdir(parents=True)
+    (log / "00000000000000000001.log").write_bytes(b"x" * 4096)
+    done = run_up(tmp_path / "data", "--listen", "127.0.0.1:0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "LEDGER_CORRUPT" in done.stderr
+
+
 def test_an_address_that_others_could_reach_is_refused(tmp_path: Path) -> None:
     done = run_up(tmp_path / "data", "--listen", "0.0.0.0:0")
     assert done.returncode == 2

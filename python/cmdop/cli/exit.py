@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from cmdop import v1
 
 EXIT_CODES: Final = """\
-Exit codes: 0 done; 2 usage or malformed call; 3 denied, rejected, expired or not to be confined; 4 held for approval; \
-5 ran and failed; 6 outcome unknown; 7 cannot reach the server."""
+Exit codes: 0 done; 2 usage, a malformed call, or a server or host that cannot start; 3 denied, rejected, expired or \
+not to be confined; 4 held for approval; 5 ran and failed; 6 outcome unknown; 7 cannot reach the server."""
 
 
 class ExitCode(IntEnum):
@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     DONE = 0
     """The outcome is `applied` and the expected effects are true; a call that only looks counts."""
     USAGE = 2
-    """The command line or the call is malformed."""
+    """The command line or the call is malformed, or a server or host cannot start until something is mended."""
     DENIED = 3
     """Policy denied it, a person rejected it, nobody decided in time, or the host cannot confine it."""
     HELD = 4

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import anyio
 import trio
 from cyclopts import Parameter
 
 from cmdop.cli.exit import ExitCode
-from cmdop.cli.session import reported, usage_error
+from cmdop.cli.session import reported
 from cmdop.client.client import DEFAULT_ADDRESS
+from cmdop.errors import InvalidActionError
 from cmdop.host.process import HostOptions
 from cmdop.policy.sources import is_pack
 
@@ -31,6 +34,9 @@ Labels: TypeAlias = Annotated[
     list[str] | None,
     Parameter(name="--label", negative="", help="NAME=VALUE, for policies to speak about. Repeat it for more."),
 ]
+Say: TypeAlias = Callable[[str], None]
+"""Prints the line that says that a process is ready."""
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+:/-]{0,127}")
 
 
 def up(
@@ -52,28 +58,41 @@ def up(
         listen: Address to listen on; port 0 picks a free one.
         fixture: A directory tree that the host presents at its place in the file system; nothing of
             the machine itself can then be changed.
-        workspace: A directory in which agents may change things. Repeat it for more.
+        workspace: A directory in which agents may change things; on a fixture an absolute one. Repeat it for more.
         host: Name of the host.
     """
-    directory = _data(data)
-    options = partial(
-        HostOptions,
-        permit_key=directory / "server" / "permit.pub",
-        state=directory / "host",
-        name=host,
-        hidden=[directory],
-        workspaces=_workspaces(workspace, fixture),
-        labels=_labels(label),
-        fixture=None if fixture is None else fixture.absolute(),
-    )
-    if fixture is not None and not fixture.is_dir():
-        return usage_error(f"--fixture {fixture} is not a directory", as_json=False)
-    return reported(
-        lambda: trio.run(_up, directory, listen, options, _policies(policy)) or ExitCode.DONE, as_json=False
-    )
+
+    def run(say: Say) -> None:
+        directory = _data(data)
+        options = partial(
+            HostOptions,
+            permit_key=directory / "server" / "permit.pub",
+            state=directory / "host",
+            name=_host_name("--host", host),
+            hidden=[directory],
+            workspaces=_workspaces(workspace, fixture),
+            labels=_labels(label),
+            fixture=_fixture(fixture),
+        )
+        trio.run(_up, directory, listen, options, _policies(policy), say)
+
+    return _serving(run)
 
 
-async def _up(data: Path, listen: str, options: partial[HostOptions], policy: list[str]) -> None:
+def _serving(run: Callable[[Say], None]) -> int:
+    """Runs a process that stays. Whatever keeps it from being ready is to be mended first and exits with 2."""
+    is_ready = False
+
+    def say(line: str) -> None:
+        nonlocal is_ready
+        is_ready = True
+        print(line, flush=True)
+
+    code = reported(lambda: run(say) or ExitCode.DONE, as_json=False)
+    return code if is_ready or code == ExitCode.DONE else ExitCode.USAGE
+
+
+async def _up(data: Path, listen: str, options: partial[HostOptions], policy: list[str], say: Say) -> None:
     from cmdop.drain import drain_on_signal
     from cmdop.host.supervisor import supervise
     from cmdop.server import serve
@@ -89,7 +108,7 @@ async def _up(data: Path, listen: str, options: partial[HostOptions], policy: li
         await nursery.start(server.reload_on_signal)
         host = options(server=server.address)
         await nursery.start(partial(supervise, host, is_draining=lambda: server.is_draining))
-        print(f"cmdop ready on {server.address} (host {host.name}, data {data})", flush=True)
+        say(f"cmdop ready on {server.address} (host {host.name}, data {data})")
 
 
 def server(*, data: Path | None = None, listen: str = DEFAULT_ADDRESS, policy: Policies = None) -> int:
@@ -103,15 +122,15 @@ def server(*, data: Path | None = None, listen: str = DEFAULT_ADDRESS, policy: P
 
     directory = _data(data)
 
-    async def inner() -> None:
+    async def inner(say: Say) -> None:
         await serve_until_signal(
             directory,
             listen,
-            lambda server: print(f"cmdop server ready on {server.address} (data {directory})", flush=True),
+            lambda server: say(f"cmdop server ready on {server.address} (data {directory})"),
             _policies(policy),
         )
 
-    return reported(lambda: anyio.run(inner, backend="trio") or ExitCode.DONE, as_json=False)
+    return _serving(lambda say: anyio.run(inner, say, backend="trio"))
 
 
 def host_join(
@@ -131,32 +150,54 @@ def host_join(
         permit_key: The server's verifying key; the server keeps it in DATA/server/permit.pub.
         name: Name of the host. [default: the machine's name]
         state: Directory of the host's own ledger. [default: ~/.local/share/cmdop/host]
-        workspace: A directory in which agents may change things. Repeat it for more.
+        workspace: A directory in which agents may change things; on a fixture an absolute one. Repeat it for more.
         fixture: A directory tree presented at its place in the file system.
         hide: A directory that no tool may see, such as the data of a server on this machine. Repeat it for more.
     """
     from cmdop.host.process import run
 
-    options = HostOptions(
-        server=server or os.environ.get("CMDOP_ADDRESS") or DEFAULT_ADDRESS,
-        permit_key=permit_key.absolute(),
-        state=(state or _data(None) / "host").absolute(),
-        name=name or socket.gethostname(),
-        workspaces=_workspaces(workspace, fixture),
-        labels=_labels(label),
-        hidden=[path.absolute() for path in hide or []],
-        fixture=None if fixture is None else fixture.absolute(),
-    )
+    def join(say: Say) -> None:
+        options = HostOptions(
+            server=server or os.environ.get("CMDOP_ADDRESS") or DEFAULT_ADDRESS,
+            permit_key=permit_key.absolute(),
+            state=(state or _data(None) / "host").absolute(),
+            name=_host_name("--name", name or socket.gethostname()),
+            workspaces=_workspaces(workspace, fixture),
+            labels=_labels(label),
+            hidden=[path.absolute() for path in hide or []],
+            fixture=_fixture(fixture),
+        )
 
-    def attached(is_attached: bool, why: str) -> None:
-        state = f"attached to {options.server}" if is_attached else f"detached: {why}"
-        print(f"cmdop host {options.name} {state}", flush=True)
+        def attached(is_attached: bool, why: str) -> None:
+            said = f"attached to {options.server}" if is_attached else f"detached: {why}"
+            say(f"cmdop host {options.name} {said}")
 
-    return reported(lambda: run(options, attached) or ExitCode.DONE, as_json=False)
+        run(options, attached)
+
+    return _serving(join)
+
+
+def _host_name(option: str, name: str) -> str:
+    if not _NAME.fullmatch(name):
+        message = f"{option} {name} is no name of a host"
+        raise InvalidActionError.fix(
+            message, "1 to 128 ASCII letters, digits and `. _ @ + : / -`, the first a letter, a digit or `_`"
+        )
+    return name
+
+
+def _fixture(fixture: Path | None) -> Path | None:
+    if fixture is not None and not fixture.is_dir():
+        raise InvalidActionError.fix(f"--fixture {fixture} is not a directory", "a directory tree")
+    return None if fixture is None else fixture.absolute()
 
 
 def _labels(pairs: list[str] | None) -> dict[str, str]:
-    return {name: value for name, _, value in (pair.partition("=") for pair in pairs or [])}
+    given = [pair.partition("=") for pair in pairs or []]
+    for name, separator, _ in given:
+        if not (name and separator):
+            raise InvalidActionError.fix(f"--label {name} is not NAME=VALUE", "NAME=VALUE")
+    return {name: value for name, _, value in given}
 
 
 def _policies(policy: list[str] | None) -> list[str]:
@@ -171,6 +212,12 @@ def _data(data: Path | None) -> Path:
 
 
 def _workspaces(paths: list[str] | None, fixture: Path | None) -> list[str]:
-    """Absolute paths. On a fixture a relative one would mean nothing and is left for the host to refuse."""
+    """Absolute paths. A relative one starts at the current directory, which is no place of a fixture."""
     given = paths or []
-    return given if fixture is not None else [os.path.abspath(path) for path in given]
+    if fixture is None:
+        return [os.path.abspath(path) for path in given]
+    for path in given:
+        if not path.startswith("/"):
+            message = f"--workspace {path} is relative, and a fixture has no current directory"
+            raise InvalidActionError.fix(message, "an absolute directory as it is in the fixture, such as /srv/app")
+    return given
