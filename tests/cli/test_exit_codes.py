@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from cmdop import v1
+from cmdop.cli.app import main
 from cmdop.cli.exit import ExitCode, code_of_call, code_of_error
 from cmdop.errors import BY_REASON
 
@@ -65,3 +68,10 @@ def test_an_error_has_the_exit_code_of_its_family(reason: str, code: ExitCode) -
 
 def test_no_error_exits_with_success() -> None:
     assert all(code_of_error(error(reason)) != ExitCode.DONE for reason in BY_REASON)
+
+
+def test_an_error_without_a_call_says_who_called(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["call", "files.read", "--agent", "bot", "--user", "ada", "--json"]
+    assert main(arguments) == ExitCode.USAGE
+    told = json.loads(capsys.readouterr().out)
+    assert (told["call_id"], told["user"], told["agent"]) == (None, "ada", "bot")

@@ -6,6 +6,7 @@ import json
 import sys
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from cmdop import v1
 from cmdop.cli.exit import code_of_call
 from cmdop.cli.session import AsJson, Server, User, print_json, reported, usage_error, with_client
 from cmdop.client import Client
+from cmdop.client.client import environment_user
 from cmdop.document import action_from_document, call_document, error_document, expected_effect, parse_expect
 from cmdop.document.read import proposal_from_document
 from cmdop.errors import (
@@ -55,31 +57,34 @@ def call(
         from_: Read the call from a JSON file; `-` is standard input.
         wait: Wait for a person's decision, too.
     """
+    blank = partial(_blank, user=user, agent=agent)
 
     def prepared() -> int:
         proposal = None if from_ is None else _read(from_)
         if proposal is None and (tool is None or host is None):
             return usage_error(
-                "name a TOOL and a --host, or read the call with --from FILE", as_json=as_json, blank=_blank
+                "name a TOOL and a --host, or read the call with --from FILE", as_json=as_json, blank=blank
             )
         if proposal is not None and (tool or arg or expect):
             return usage_error(
                 "a call comes from --from or from TOOL, --arg and --expect, not from both",
                 as_json=as_json,
-                blank=_blank,
+                blank=blank,
             )
 
         async def act(client: Client) -> int:
             ready = proposal or await _from_flags(client, tool or "", arg or [], expect or [])
+            if not ready.HasField("actor"):
+                ready.actor.CopyFrom(v1.Actor(user=client.user, agent=client.agent))
             ready.action.host = host or ready.action.host
             ready.action.intent = intent or ready.action.intent or _default_intent(ready, client.user, agent)
             # Minted here, so that a call whose answer is lost can be asked about.
             ready.idempotency_key = key or ready.idempotency_key or f"cli-{uuid.uuid4().hex}"
             return await _send(client, ready, wait=wait, as_json=as_json)
 
-        return with_client(act, as_json=as_json, server=server, user=user, agent=agent, blank=_blank)
+        return with_client(act, as_json=as_json, server=server, user=user, agent=agent, blank=blank)
 
-    return reported(prepared, as_json=as_json, blank=_blank)
+    return reported(prepared, as_json=as_json, blank=blank)
 
 
 def undo(
@@ -144,9 +149,10 @@ async def _refused(client: Client, proposal: v1.Proposal, error: CmdopError) -> 
     return call_document(v1.Call(proposal=proposal)) | told
 
 
-def _blank() -> dict[str, Any]:
-    """What `--json` prints of a call that never was."""
-    return call_document(v1.Call()) | {"call_id": None}
+def _blank(*, user: str | None, agent: str | None) -> dict[str, Any]:
+    """What `--json` prints of a call that never was; who would have called is known."""
+    actor = v1.Actor(user=user or environment_user(), agent=agent)
+    return call_document(v1.Call(proposal=v1.Proposal(actor=actor))) | {"call_id": None}
 
 
 def _default_intent(proposal: v1.Proposal, user: str, agent: str | None) -> str:

@@ -63,7 +63,7 @@ class Client:
                 "the agent has no name, and without one the call would be the user's own",
                 "the name of an agent; leave it out to act as the user",
             )
-        actor = v1.Actor(user=user or _environment_user(), agent=agent, run=run, session=session)
+        actor = v1.Actor(user=user or environment_user(), agent=agent, run=run, session=session)
         self._connection = Connection(actor)
         self._exits = AsyncExitStack()
         self.calls: Calls = Calls(self._connection)
@@ -126,7 +126,8 @@ class Client:
         await self._exits.__aexit__(kind, error, traceback)
 
 
-def _environment_user() -> str:
+def environment_user() -> str:
+    """Who acts if nobody is named: the environment's `CMDOP_USER`, else the login name."""
     name = os.environ.get("CMDOP_USER")
     if name:
         return name
