@@ -10,6 +10,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 
 import pytest
 from tests.live import READY_S, make_fixture, recorded
+
+from cmdop.cli.app import main
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -78,8 +81,9 @@ class Pair:
         Returns the call's id.
         """
         before = self.unread()
-        command = [sys.executable, "-m", "cmdop", *WRITE, "--json", "--server", self.listen]
-        self.client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # In this process, which has loaded everything: a stopped host is soon taken for gone.
+        command = [*WRITE, "--json", "--server", self.listen]
+        threading.Thread(target=main, args=[command], daemon=True).start()
         log = self.directory / "data/server/log"
         until(lambda: any(event.HasField("call_permitted") for event in recorded(log)))
         until(lambda: self.unread() >= before + PERMIT_BYTES)
@@ -105,11 +109,11 @@ class Pair:
 
     def end(self) -> None:
         """Kills what is left."""
-        for process in (self.server, self.host, getattr(self, "client", None)):
-            if process is not None and process.poll() is None:
+        for process in (self.server, self.host):
+            if process.poll() is None:
                 process.kill()
                 process.wait()
-            if process is not None and process.stdout is not None:
+            if process.stdout is not None:
                 process.stdout.close()
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -177,3 +181,15 @@ def test_what_never_reached_the_host_is_not_applied_and_the_same_key_may_come_ag
     code, again = pair.call(*WRITE)
     assert (code, again["outcome"]) == (0, "applied"), again
     assert pair.target.read_text() == "by the call"
+
+
+def test_a_host_that_hangs_is_noticed_within_seconds_and_comes_back(pair: Pair) -> None:
+    def is_attached() -> bool:
+        (host,) = pair.call("hosts")[1]
+        return bool(host["attached"])
+
+    assert is_attached()
+    pair.host.send_signal(signal.SIGSTOP)
+    until(lambda: not is_attached(), deadline_s=15)
+    pair.host.send_signal(signal.SIGCONT)
+    until(is_attached)

@@ -57,13 +57,14 @@ pub struct ServeOptions {
     pub sessions: SessionLimits,
     /// How often a host hears from the server.
     pub heartbeat: Duration,
-    /// How long a host may be silent before it counts as gone, and a connection may leave pings
-    /// unanswered.
+    /// How long a host may be silent before it counts as gone.
     pub silence: Duration,
+    /// Pause between pings of a connection, and how long one may stay unanswered.
+    pub ping: Duration,
 }
 
 impl ServeOptions {
-    /// Defaults: 4 MiB, 10 s of drain, a heartbeat each 5 s, gone after 15 s.
+    /// Defaults: 4 MiB, 10 s of drain, a heartbeat each second, gone after 5 s, a ping each 15 s.
     #[must_use]
     pub fn new(listener: TcpListener) -> Self {
         Self {
@@ -71,8 +72,9 @@ impl ServeOptions {
             max_frame_bytes: 4 << 20,
             drain: Duration::from_secs(10),
             sessions: SessionLimits::default(),
-            heartbeat: Duration::from_secs(5),
-            silence: Duration::from_secs(15),
+            heartbeat: Duration::from_secs(1),
+            silence: Duration::from_secs(5),
+            ping: Duration::from_secs(15),
         }
     }
 
@@ -140,8 +142,8 @@ pub async fn serve(gate: Gate, options: ServeOptions, drain: impl Future<Output 
     let server = tonic::transport::Server::builder()
         .accept_http1(true)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .http2_keepalive_interval(Some(options.silence))
-        .http2_keepalive_timeout(Some(options.silence))
+        .http2_keepalive_interval(Some(options.ping))
+        .http2_keepalive_timeout(Some(options.ping))
         .add_routes(Routes::from(router))
         .serve_with_incoming_shutdown(
             socket::accept(options.listener, connections.clone()),

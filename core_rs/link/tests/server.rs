@@ -79,6 +79,28 @@ async fn reflection_lists_every_service_in_both_versions() {
 }
 
 #[tokio::test]
+async fn nobody_calls() {
+    let server = Server::start().await;
+    let _host = FakeHost::attach(&server.address, "web").await;
+    let client = server.client();
+    let sessions = within(client.sessions("nobody")).await.expect("sessions");
+    let session = within(sessions.open(None)).await.expect("session");
+    for (key, actor) in [("a", None), ("b", Some(v1::Actor::default()))] {
+        let mut proposal = read("web", key);
+        proposal.actor = actor;
+        let request = v1::ProposeRequest { proposal: Some(proposal.clone()), wait_for_decision: false };
+        let unary = client.unary("/cmdop.v1.Calls/Propose", request.encode_to_vec().into()).await.expect_err("nobody");
+        proposal.idempotency_key.push('s');
+        let streamed = within(session.propose(proposal)).await.expect_err("nobody");
+        for error in [unary, streamed] {
+            assert_eq!((error.reason(), error.violations.len()), (Reason::InvalidAction, 1));
+            assert_eq!(error.violations[0].pointer, "/actor/user");
+        }
+    }
+    server.drained().await;
+}
+
+#[tokio::test]
 async fn tools_are_listed_with_their_contracts_and_unknown_ones_are_typed() {
     let server = Server::start().await;
     let client = server.client();
@@ -210,7 +232,7 @@ async fn a_drain_waits_for_calls_that_work_though_nobody_is_connected() {
 
 #[tokio::test]
 async fn a_peer_that_leaves_pings_unanswered_is_dropped() {
-    let server = Server::with("127.0.0.1:0", |options| options.silence = Duration::from_millis(100)).await;
+    let server = Server::with("127.0.0.1:0", |options| options.ping = Duration::from_millis(100)).await;
     let mut socket = within(TcpStream::connect(&server.address)).await.expect("connects");
     let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     within(socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")).await.expect("writes");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cmdop_contract::v1::{Heartbeat, HostToServer, ServerToHost, ServerWelcome, host_to_server, server_to_host};
 use cmdop_gate::Attachment;
-use futures::{StreamExt as _, stream};
+use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -111,13 +111,61 @@ async fn beat(frames: &mpsc::Sender<ServerToHost>, every: Duration) {
 
 /// The next frame of a host that is not silent.
 async fn next(inbound: &mut Streaming<HostToServer>, silence: Duration) -> Result<Option<HostToServer>, Status> {
-    match tokio::time::timeout(silence, inbound.message()).await {
-        Ok(Ok(frame)) => Ok(frame),
-        Ok(Err(status)) => Err(status::typed(status)),
-        Err(_) => Err(refused(Error::Silent(silence).into())),
+    match heard(silence, inbound).await {
+        Some(frame) => frame.transpose().map_err(status::typed),
+        None => Err(refused(Error::Silent(silence).into())),
     }
+}
+
+/// What comes next within this time; none if nothing does.
+///
+/// It is waited for twice half as long: a server that was kept from running finds its own clock far ahead of what it
+/// has read, and gives what came meanwhile the second half to arrive.
+async fn heard<T>(silence: Duration, inbound: &mut (impl Stream<Item = T> + Unpin)) -> Option<Option<T>> {
+    for _ in 0..2 {
+        if let Ok(heard) = tokio::time::timeout(silence / 2, inbound.next()).await {
+            return Some(heard);
+        }
+    }
+    None
 }
 
 fn frame(kind: server_to_host::Kind) -> ServerToHost {
     ServerToHost { kind: Some(kind) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::server::ServeOptions;
+
+    #[tokio::test]
+    async fn who_says_nothing_is_given_up_after_the_time_and_not_before() {
+        let silence = Duration::from_millis(100);
+        let began = Instant::now();
+        assert_eq!(heard(silence, &mut stream::pending::<()>()).await, None);
+        assert!(began.elapsed() >= silence);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_was_kept_from_running_loses_nobody_for_it() {
+        let silence = Duration::from_secs(1);
+        let (send, queue) = mpsc::channel(1);
+        let waiting = tokio::spawn(async move { heard(silence, &mut ReceiverStream::new(queue)).await });
+        tokio::task::yield_now().await;
+        // Nothing runs on this thread for longer than that, and what came meanwhile is read only after the clock.
+        std::thread::sleep(silence + silence / 5);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        send.send("alive").await.expect("somebody waits");
+        assert_eq!(waiting.await.expect("no panic"), Some(Some("alive")));
+    }
+
+    #[tokio::test]
+    async fn a_host_has_several_heartbeats_until_it_counts_as_gone() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listens");
+        let options = ServeOptions::new(listener);
+        assert!(options.silence <= Duration::from_secs(5) && options.silence >= options.heartbeat * 5);
+    }
 }
