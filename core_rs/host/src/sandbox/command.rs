@@ -1,6 +1,7 @@
 //! The command itself: gives up what it does not need and becomes the program.
 
 use std::ffi::{CStr, CString};
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -32,7 +33,11 @@ pub(super) struct Ways {
 
 /// Waits for a job and becomes its program. Never returns.
 pub(super) fn stand_by(stage: &Stage, ways: Ways, bind: Bind<'_>) -> ! {
-    let Ways { jobs, mut failed, outside } = ways;
+    let Ways { jobs, mut failed, mut outside } = ways;
+    // Init does not know it: the lender, which alone was told, waits.
+    if outside.write_all(&std::process::id().to_ne_bytes()).is_err() {
+        leave(0);
+    }
     let is_user = plan::identity().is_some();
     let prepared = begin().and_then(|()| confine::give_up_early(is_user));
     let mut buffer = vec![0; MAX_JOB_BYTES];
