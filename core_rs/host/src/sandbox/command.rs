@@ -40,12 +40,13 @@ pub(super) fn stand_by(stage: &Stage, ways: Ways, bind: Bind<'_>) -> ! {
     }
     let is_user = plan::identity().is_some();
     let prepared = begin().and_then(|()| confine::give_up_early(is_user));
+    let ground = if is_user { None } else { direct::Ground::lay(stage) };
     let mut buffer = vec![0; MAX_JOB_BYTES];
     let Some((bytes, [control, stdin, stdout, stderr])) = receive(&jobs, &mut buffer) else { leave(0) };
     let failure = match Job::decode(&buffer[..bytes]) {
         Ok(job) => {
             let streams = [stdin, stdout, stderr];
-            let run = prepared.and_then(|()| prepare(&job, stage, control.into(), streams, outside, bind));
+            let run = prepared.and_then(|()| prepare(&job, (stage, ground), control.into(), streams, outside, bind));
             run.map_or_else(|failure| failure, |program| execute(&program))
         }
         Err(error) => Failure::new("read the job", error),
@@ -76,7 +77,7 @@ fn begin() -> Result<(), Failure> {
 
 fn prepare(
     job: &Job,
-    stage: &Stage,
+    (stage, ground): (&Stage, Option<direct::Ground>),
     mut control: UnixStream,
     streams: [OwnedFd; 3],
     outside: UnixStream,
@@ -86,7 +87,7 @@ fn prepare(
     let cwd = CString::new(job.cwd.clone()).map_err(|error| Failure::new("the working directory", error))?;
     let (held, limits) = bind(&job.limits.unwrap_or_default());
     let (view, top) = match &job.direct {
-        Some(direct) => direct::mount_all(job, direct, stage)?,
+        Some(direct) => direct::mount_all(job, direct, stage, ground)?,
         None => view::mount_all(job, stage)?,
     };
     let View { read_only, no_unix, has_landlock } = &view;
