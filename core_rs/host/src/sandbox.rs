@@ -1,10 +1,10 @@
 //! The private view of the machine in which a command runs.
 //!
-//! Three processes, which stand by before there is a job: the *worker* makes the namespaces and waits
+//! Four processes, which stand by before there is a job: the *worker* makes the namespaces and waits
 //! for a word to stop; *init* is pid 1 of the new pid namespace, reaps everybody and kills who is left;
-//! the *command* makes its view, gives up what it does not need and becomes the program. Init reports
-//! only when all others are dead, or stopped where something may stay, so nothing changes any more when the
-//! report is read.
+//! the *command* makes its view, gives up what it does not need and becomes the program; until then it uses
+//! the memory of the *lender*. Init reports only when all others are dead, or stopped where something may stay,
+//! so nothing changes any more when the report is read.
 
 #![allow(unsafe_code)]
 
@@ -14,6 +14,7 @@ mod direct;
 mod init;
 mod landlock;
 mod left;
+mod lender;
 mod mask;
 mod moment;
 mod openings;
@@ -138,7 +139,7 @@ const GRACE_MS: libc::c_int = 2_000;
 /// Writes a command's limits into the worker's groups: what they hold, and what is left to limit per process.
 pub(crate) type Bind<'a> = &'a dyn Fn(&Limits) -> (Held, Limits);
 
-/// Where the three processes that stand by hear of a job.
+/// Where those that stand by hear of a job.
 pub(crate) struct Ways {
     /// The control socket comes to the worker. It stays open for as long as that lives: by that its
     /// groups are known to be used.

@@ -1,6 +1,7 @@
 //! The command itself: gives up what it does not need and becomes the program.
 
 use std::ffi::{CStr, CString};
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -32,15 +33,20 @@ pub(super) struct Ways {
 
 /// Waits for a job and becomes its program. Never returns.
 pub(super) fn stand_by(stage: &Stage, ways: Ways, bind: Bind<'_>) -> ! {
-    let Ways { jobs, mut failed, outside } = ways;
+    let Ways { jobs, mut failed, mut outside } = ways;
+    // Init does not know it: the lender, which alone was told, waits.
+    if outside.write_all(&std::process::id().to_ne_bytes()).is_err() {
+        leave(0);
+    }
     let is_user = plan::identity().is_some();
     let prepared = begin().and_then(|()| confine::give_up_early(is_user));
+    let ground = if is_user { None } else { direct::Ground::lay(stage) };
     let mut buffer = vec![0; MAX_JOB_BYTES];
     let Some((bytes, [control, stdin, stdout, stderr])) = receive(&jobs, &mut buffer) else { leave(0) };
     let failure = match Job::decode(&buffer[..bytes]) {
         Ok(job) => {
             let streams = [stdin, stdout, stderr];
-            let run = prepared.and_then(|()| prepare(&job, stage, control.into(), streams, outside, bind));
+            let run = prepared.and_then(|()| prepare(&job, (stage, ground), control.into(), streams, outside, bind));
             run.map_or_else(|failure| failure, |program| execute(&program))
         }
         Err(error) => Failure::new("read the job", error),
@@ -71,7 +77,7 @@ fn begin() -> Result<(), Failure> {
 
 fn prepare(
     job: &Job,
-    stage: &Stage,
+    (stage, ground): (&Stage, Option<direct::Ground>),
     mut control: UnixStream,
     streams: [OwnedFd; 3],
     outside: UnixStream,
@@ -81,7 +87,7 @@ fn prepare(
     let cwd = CString::new(job.cwd.clone()).map_err(|error| Failure::new("the working directory", error))?;
     let (held, limits) = bind(&job.limits.unwrap_or_default());
     let (view, top) = match &job.direct {
-        Some(direct) => direct::mount_all(job, direct, stage)?,
+        Some(direct) => direct::mount_all(job, direct, stage, ground)?,
         None => view::mount_all(job, stage)?,
     };
     let View { read_only, no_unix, has_landlock } = &view;

@@ -38,11 +38,7 @@ impl Layer {
     pub fn direct(dir: &Path, permitted: &[PermittedEffect], hidden: &[PathBuf]) -> Result<Self, Error> {
         let openings = openings(permitted, hidden)?;
         let mut layer = Self::empty(dir);
-        layer.covers = mounts::visible()?
-            .into_iter()
-            .filter(|mount| !is_kernel(&mount.path))
-            .map(|mount| Cover { path: bytes(&mount.path), ..Cover::default() })
-            .collect();
+        layer.covers = covered()?.iter().map(|path| Cover { path: bytes(path), ..Cover::default() }).collect();
         layer.direct = Some(Direct { openings });
         Ok(layer)
     }
@@ -60,8 +56,57 @@ impl Layer {
     }
 }
 
+/// What no job changes of such a view, unless something is masked: the machine's mounts, each covered.
+pub(super) struct Ground {
+    covered: Vec<PathBuf>,
+    top: Top,
+}
+
+impl Ground {
+    /// Lays it, before the job is known. None if that fails: whoever needs it lays it anew, and fails, too.
+    pub(super) fn lay(stage: &Stage) -> Option<Self> {
+        let covered = covered().ok()?;
+        let (first, others) = covered.split_first()?;
+        cover_read_only(&stage.ground(), first, None, stage).ok()?;
+        let top = stage.begun().ok()?;
+        for from in others {
+            cover_read_only(&inside(&top.path, from), from, None, stage).ok()?;
+        }
+        Some(Self { covered, top })
+    }
+
+    /// The same for a job, in its view's place: as it is, if it is what the job needs.
+    fn of(job: &Job, masks: &Masks, stage: &Stage, laid: Option<Self>) -> Result<Top, Failure> {
+        let mut covers = job.covers.iter().map(|cover| path(&cover.path));
+        if let Some(ground) = laid
+            && job.masked.is_empty()
+            && covers.clone().eq(ground.covered.iter().map(PathBuf::as_path))
+        {
+            stage.raise_to_top(&ground.top)?;
+            return Ok(ground.top);
+        }
+        let first = covers.next().ok_or_else(|| Failure::new("cover /", "nothing is mounted there"))?;
+        cover_read_only(&stage.place(), first, masks.of(0), stage)?;
+        let top = stage.raise()?;
+        for (number, from) in (1..).zip(covers) {
+            cover_read_only(&inside(&top.path, from), from, masks.of(number), stage)?;
+        }
+        Ok(top)
+    }
+}
+
+/// The machine's mounts that a view covers, parents before children.
+fn covered() -> Result<Vec<PathBuf>, Error> {
+    Ok(mounts::visible()?.into_iter().map(|mount| mount.path).filter(|path| !is_kernel(path)).collect())
+}
+
 /// Builds the view of a command that changes the machine itself.
-pub(super) fn mount_all(job: &Job, direct: &Direct, stage: &Stage) -> Result<(View, Top), Failure> {
+pub(super) fn mount_all(
+    job: &Job,
+    direct: &Direct,
+    stage: &Stage,
+    ground: Option<Ground>,
+) -> Result<(View, Top), Failure> {
     // The machine's own directories, held before anything covers them.
     let held: Vec<(&Opening, OwnedFd)> = direct
         .openings
@@ -70,13 +115,7 @@ pub(super) fn mount_all(job: &Job, direct: &Direct, stage: &Stage) -> Result<(Vi
         .map(|opening| Ok((opening, tree_of(&real(CWD, path(&opening.path))?, OpenTreeFlags::empty(), opening)?)))
         .collect::<Result<_, Failure>>()?;
     let masks = Masks::lay(job)?;
-    let mut covers = job.covers.iter().enumerate().map(|(number, cover)| (path(&cover.path), masks.of(number)));
-    let (first, mask) = covers.next().ok_or_else(|| Failure::new("cover /", "nothing is mounted there"))?;
-    cover_read_only(&stage.place(), first, mask, stage)?;
-    let top = stage.raise()?;
-    for (from, mask) in covers {
-        cover_read_only(&inside(&top.path, from), from, mask, stage)?;
-    }
+    let top = Ground::of(job, &masks, stage, ground)?;
     // A seal shows no more than the view does, so nothing is sealed or opened before.
     masks.ensure(&top.path)?;
     let view = open_view(&top.path)?;

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use super::stage::Stage;
-use super::{Bind, Failure, Kind, Told, command, left, tell, trap, watched};
+use super::{Bind, Failure, Kind, Told, command, left, lender, tell, trap, watched};
 use crate::spawner::{LEAVES, TRAPS, die_with_parent, leave, receive};
 
 /// The way to those around it.
@@ -26,6 +26,8 @@ pub(super) struct Ways {
 struct Watch {
     children: OwnedFd,
     command: libc::pid_t,
+    /// Ends when the command runs.
+    lender: libc::pid_t,
     failed: UnixStream,
     trap: UnixStream,
 }
@@ -59,17 +61,24 @@ pub(super) fn stand_by(ways: Ways, bind: Bind<'_>) -> ! {
 fn begin(stage: Stage, jobs: &OwnedFd, own: [&OwnedFd; 4], bind: Bind<'_>) -> Result<Watch, Failure> {
     let children = children()?;
     let pair = || UnixStream::pair().map_err(failed);
-    let ((failed_rx, failed_tx), (trap_rx, trap_tx)) = (pair()?, pair()?);
+    let ((failed_rx, failed_tx), (mut trap_rx, trap_tx)) = (pair()?, pair()?);
     let jobs = jobs.try_clone().map_err(failed)?;
     // SAFETY: a fork (clone(2) without a stack) of a process that has a single thread.
-    let command = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_FS | libc::SIGCHLD, 0, 0, 0, 0) };
-    match libc::pid_t::try_from(command) {
+    let lender = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_FS | libc::SIGCHLD, 0, 0, 0, 0) };
+    match libc::pid_t::try_from(lender) {
         Ok(0) => {
             drop((children, failed_rx, trap_rx));
             own.into_iter().for_each(close);
-            command::stand_by(&stage, command::Ways { jobs, failed: failed_tx, outside: trap_tx }, bind)
+            let ways = command::Ways { jobs, failed: failed_tx, outside: trap_tx };
+            lender::lend(|| command::stand_by(&stage, ways, bind))
         }
-        Ok(command) if command > 0 => Ok(Watch { children, command, failed: failed_rx, trap: trap_rx }),
+        Ok(lender) if lender > 0 => {
+            drop((failed_tx, trap_tx));
+            let mut number = [0; size_of::<libc::pid_t>()];
+            trap_rx.read_exact(&mut number).map_err(failed)?;
+            let command = libc::pid_t::from_ne_bytes(number);
+            Ok(Watch { children, command, lender, failed: failed_rx, trap: trap_rx })
+        }
         _ => Err(failed(std::io::Error::last_os_error())),
     }
 }
@@ -82,15 +91,17 @@ fn close(descriptor: &OwnedFd) {
 
 /// With `told` something may stay, which is asked for once that is at its end.
 fn run(mut control: UnixStream, watch: Watch, supervisor: Option<&OwnedFd>, running: OwnedFd, told: Option<File>) -> ! {
-    let Watch { children, command, failed: mut failure_rx, trap } = watch;
+    let Watch { children, command, lender, failed: mut failure_rx, trap } = watch;
     if let Some(supervisor) = supervisor {
         // Without it the command does not go on, and says so.
         let _ = trap::pass_on(command, trap, supervisor);
     }
-    // The command holds its end until `exec` closes it: silence means that it runs.
+    // The command holds its end until `exec` closes it, and so does the lender: silence means that it runs.
     let mut failure = Vec::new();
     let _ = failure_rx.read_to_end(&mut failure);
     drop(running);
+    // SAFETY: no status is asked for, and nobody else reaps it.
+    unsafe { libc::waitpid(lender, std::ptr::null_mut(), 0) };
     let status = wait(&control, &children, command);
     // What nobody waits for any more was not left: it is ended in the middle.
     let is_left = status.is_some() && has_children();

@@ -24,6 +24,7 @@ const FIRST: &str = "/dev";
 /// The machine, seen from the small root.
 pub(super) const OLD: &str = "/old";
 const VIEW: &str = "/view";
+const GROUND: &str = "/ground";
 
 /// Devices that hold no state and reach nothing.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -41,6 +42,8 @@ pub(super) struct Stage {
     top: OwnedFd,
     /// Where the view's first mount goes.
     place: OwnedFd,
+    /// Where the first mount goes of a view that is begun before its job is known.
+    ground: OwnedFd,
     /// An empty directory.
     empty: OwnedFd,
     /// Another, which nobody may list.
@@ -54,7 +57,7 @@ pub(super) fn lay() -> Result<(), Failure> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|error| Failure::new("keep mounts private", error))?;
     tmpfs(Path::new(FIRST), MountFlags::empty(), c"size=64k,mode=755")?;
-    for name in ["old", "view", "empty", "shut", "dev", "proc", "sys"] {
+    for name in ["old", "view", "ground", "empty", "shut", "dev", "proc", "sys"] {
         let place = Path::new(FIRST).join(name);
         fs::create_dir(&place).map_err(|error| Failure::new(format!("make {}", place.display()), error))?;
     }
@@ -100,9 +103,10 @@ impl Stage {
         }
         let found = |place: &str| open(CWD, place);
         let own = [("dev", found("/dev")?), ("proc", found("/proc")?), ("sys", found("/sys")?)];
-        let (top, place, empty, shut) = (found("/")?, found(VIEW)?, found("/empty")?, found("/shut")?);
+        let (top, place, ground) = (found("/")?, found(VIEW)?, found(GROUND)?);
+        let (empty, shut) = (found("/empty")?, found("/shut")?);
         enter(Path::new(OLD))?;
-        Ok(Self { top, place, empty, shut, own })
+        Ok(Self { top, place, ground, empty, shut, own })
     }
 
     /// Where the view's first mount goes.
@@ -113,9 +117,24 @@ impl Stage {
     /// The top of what was mounted there, which from now on covers the small root: so the paths of what
     /// is in the view are seen without a prefix from outside of it (proc(5)).
     pub(super) fn raise(&self) -> Result<Top, Failure> {
-        let top = open(&self.top, &VIEW[1..])?;
-        attach(&top, &self.top).map_err(|error| Failure::new("raise the view", error))?;
-        Ok(Top { path: by_descriptor(&top), top })
+        let top = Top::found(&self.top, VIEW)?;
+        self.raise_to_top(&top)?;
+        Ok(top)
+    }
+
+    /// Where the first mount goes of a view that is begun before its job is known.
+    pub(super) fn ground(&self) -> PathBuf {
+        by_descriptor(&self.ground)
+    }
+
+    /// The top of what was mounted there.
+    pub(super) fn begun(&self) -> Result<Top, Failure> {
+        Top::found(&self.top, GROUND)
+    }
+
+    /// Makes it the view.
+    pub(super) fn raise_to_top(&self, top: &Top) -> Result<(), Failure> {
+        attach(&top.top, &self.top).map_err(|error| Failure::new("raise the view", error))
     }
 
     /// An empty directory that nobody can change.
@@ -146,6 +165,11 @@ pub(super) struct Top {
 }
 
 impl Top {
+    fn found(root: &OwnedFd, name: &str) -> Result<Self, Failure> {
+        let top = open(root, &name[1..])?;
+        Ok(Self { path: by_descriptor(&top), top })
+    }
+
     /// Makes it the root directory.
     pub(super) fn enter(&self) -> Result<(), Failure> {
         enter(&self.path)
