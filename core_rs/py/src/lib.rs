@@ -1,9 +1,10 @@
 //! The bridge to Python: `cmdop._core`, imported by `cmdop._bridge` and by nothing else.
 //!
 //! Bytes and handles cross, objects do not. Rust never calls Python: it pushes to a bounded
-//! [`queue::Queue`] and rings an eventfd; a pump on the Python side drains batches. No task of the
+//! [`queue::Queue`] and rings its [`bell::Bell`]; a pump on the Python side drains batches. No task of the
 //! runtime holds a Python object or attaches to the interpreter.
 
+pub mod bell;
 pub mod home;
 pub mod judge;
 pub mod queue;

@@ -1,14 +1,12 @@
 //! What a process asks about itself and its machine, before any thread exists.
 
 use cmdop_contract::{json, tool, v1};
-use cmdop_host::fixture;
 use parking_lot::Mutex;
 use prost::Message;
 use pyo3::create_exception;
-use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use rustix::process::{Pid, Signal};
 use tracing_subscriber::EnvFilter;
 
 create_exception!(cmdop._core, CoreError, PyException, "Carries an encoded cmdop.v1.Error as its only argument.");
@@ -46,19 +44,43 @@ pub fn probe(py: Python<'_>) -> Bound<'_, PyBytes> {
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "Python's list becomes a vector anyway")]
 pub fn enter_fixture(py: Python<'_>, directory: &str, keep: Vec<String>) -> PyResult<()> {
-    fixture::enter(directory.as_ref(), &keep).map_err(|error| raise(py, error.into()))
+    #[cfg(target_os = "linux")]
+    return cmdop_host::fixture::enter(directory.as_ref(), &keep).map_err(|error| raise(py, error.into()));
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (directory, keep);
+        let message = "a fixture is shown in a view of its own, which only Linux can make";
+        let remedy = "start the host without a fixture, or on Linux";
+        let error = cmdop_contract::reason::error(v1::Reason::InvalidConfiguration, message);
+        Err(raise(py, error.fix_arguments("/fixture", remedy)))
+    }
 }
 
-/// Has the kernel kill this process when the thread that started it ends; ends it at once if
-/// `parent` is not its parent any more.
+/// Ends this process when the one that started it does; at once if `parent` is not its parent any more.
+///
+/// On Linux the kernel does it, on other Unix systems a thread that looks each second; Windows keeps no
+/// parents.
 #[pyfunction]
 pub fn die_with_parent(parent: i32) -> PyResult<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|error| PyOSError::new_err(error.to_string()))?;
-    // The parent may have ended before the kernel was told.
-    if rustix::process::getppid() != Pid::from_raw(parent) {
-        std::process::exit(1);
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(|error| pyo3::exceptions::PyOSError::new_err(error.to_string()))?;
+        // The parent may have ended before the kernel was told.
+        if getppid() != Pid::from_raw(parent) {
+            std::process::exit(1);
+        }
     }
+    #[cfg(all(unix, not(target_os = "linux")))]
+    std::thread::spawn(move || {
+        while u32::try_from(parent).is_ok_and(|parent| std::os::unix::process::parent_id() == parent) {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+        std::process::exit(1);
+    });
+    #[cfg(not(unix))]
+    let _ = parent;
     Ok(())
 }
 

@@ -1,16 +1,16 @@
-//! The bounded queue from Rust to Python, with an eventfd as its bell.
+//! The bounded queue from Rust to Python, with a bell that event loops wait for.
 //!
 //! Any thread pushes; one consumer waits until the descriptor is readable and drains. The bell is
 //! rung only when it is not ringing already (`armed`), so a flood costs one write for each batch.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
-use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::Notify;
+
+use crate::bell::{Bell, Descriptor};
 
 /// What an item is. The numbers are the protocol with `cmdop._bridge.items`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Queue {
     items: ArrayQueue<Item>,
-    bell: OwnedFd,
+    bell: Bell,
     /// True while a ring is on its way to the consumer.
     armed: AtomicBool,
     closed: AtomicBool,
@@ -95,7 +95,7 @@ impl Queue {
     pub fn new(capacity: usize) -> io::Result<Self> {
         Ok(Self {
             items: ArrayQueue::new(capacity.max(1)),
-            bell: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
+            bell: Bell::new()?,
             armed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             room: Notify::new(),
@@ -108,8 +108,8 @@ impl Queue {
     }
 
     /// Descriptor that is readable when there may be something to drain. Never close it.
-    pub fn descriptor(&self) -> RawFd {
-        self.bell.as_raw_fd()
+    pub fn descriptor(&self) -> Descriptor {
+        self.bell.descriptor()
     }
 
     /// Pushes an item, waiting for room.
@@ -153,9 +153,8 @@ impl Queue {
 
     /// Takes at most `max` items. An empty batch is normal.
     pub fn drain(&self, max: usize) -> Vec<Item> {
-        let mut count = [0; 8];
-        // Nothing to read means that the bell was not rung: a drain on suspicion.
-        let _unrung = rustix::io::read(&self.bell, &mut count);
+        // It may not have been rung: a drain on suspicion.
+        self.bell.silence();
         // A swap and not a store: it must be ordered with the pushes that it makes visible.
         self.armed.swap(false, Ordering::AcqRel);
         let mut batch = Vec::with_capacity(max.min(self.items.len()));
@@ -204,8 +203,7 @@ impl Queue {
     fn ring(&self) {
         if !self.armed.swap(true, Ordering::AcqRel) {
             self.rings.fetch_add(1, Ordering::Relaxed);
-            // It fails only when the counter is full: then it is readable, which is all we want.
-            let _full = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+            self.bell.ring();
         }
     }
 }

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tokio::runtime::{Builder, Handle};
 
+use crate::bell::Descriptor;
 use crate::home::Homebound;
 use crate::queue::Queue;
 use crate::requests::{Answer, Emitter, Requests};
@@ -65,7 +66,7 @@ impl Runtime {
     }
 
     /// Descriptor to wait on until it is readable. It stays valid until the runtime is collected.
-    fn fileno(&self) -> PyResult<i32> {
+    fn fileno(&self) -> PyResult<Descriptor> {
         Ok(self.inner.get()?.requests.queue().descriptor())
     }
 
