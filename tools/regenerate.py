@@ -27,7 +27,8 @@ FAMILIES = (
     (1, 20, "MalformedCallError"),
     (20, 40, "RefusedError"),
     (40, 70, "ExecutionError"),
-    (70, 100, "ServiceError"),
+    (70, 90, "ServiceError"),
+    (90, 100, "RefusedError"),
 )
 
 
