@@ -47,6 +47,9 @@ pub(super) struct Considered {
 impl Driver {
     /// PROPOSED: decides, and leaves the call permitted, held or refused.
     pub(super) async fn decide(&mut self) -> Result<(), v1::Error> {
+        if let Some(terminated) = self.terminated() {
+            return self.refuse(terminated).await;
+        }
         let attached = self.gate.shared().hosts.attached(&self.live.host);
         let considered = match attached {
             Ok(_) => self.consider().await,
@@ -279,12 +282,6 @@ impl Driver {
         }
         self.discard();
         self.settle(v1::Outcome::NotApplied, None, Some(error.into())).await
-    }
-
-    /// Ends a held call whose approval no longer fits.
-    pub(super) async fn void(&mut self, why: &str) -> Result<(), v1::Error> {
-        let error = cmdop_contract::reason::error(Reason::ApprovalVoid, why);
-        self.settle(v1::Outcome::NotApplied, None, Some(error)).await
     }
 }
 
