@@ -365,7 +365,7 @@ fn a_newer_instruction_supersedes_what_waits_and_what_was_on_its_way_to_wait() {
         let request = v1::InstructRequest { actor: Some(actor), text: "leave the logs alone".into() };
         let superseded = within(life.gate.instruct(request)).await.expect("recorded");
         let ids: Vec<_> = superseded.iter().map(|approval| approval.call_id.clone()).collect();
-        assert_eq!(ids, [held.call_id.clone()]);
+        assert_eq!(ids, std::slice::from_ref(&held.call_id));
         host.report_created(&preview).await;
         for ticket in [&mut waits, &mut comes] {
             let call = life.settled(ticket).await;
