@@ -146,6 +146,10 @@ class ServiceError(CmdopError):
     """The connection, the server or its storage failed."""
 
 
+class RefusedError(CmdopError):
+    """Policy or a person refused the call, or could not be asked. Nothing happened."""
+
+
 class MalformedJsonError(MalformedCallError):
     """The text is not valid JSON or not of the expected shape."""
 
@@ -366,14 +370,6 @@ class SupersededError(RefusedError):
     """The user gave a newer instruction while the call waited for a person."""
 
     reason: ClassVar[str] = "SUPERSEDED"
-    retry: ClassVar[Retry] = "never"
-    grpc_code: ClassVar[int] = 9
-
-
-class CallModifiedError(RefusedError):
-    """A person put another action in the call's place."""
-
-    reason: ClassVar[str] = "CALL_MODIFIED"
     retry: ClassVar[Retry] = "never"
     grpc_code: ClassVar[int] = 9
 
@@ -706,6 +702,14 @@ class InvalidConfigurationError(ServiceError):
     grpc_code: ClassVar[int] = 9
 
 
+class CallModifiedError(RefusedError):
+    """A person put another action in the call's place."""
+
+    reason: ClassVar[str] = "CALL_MODIFIED"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 9
+
+
 BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
     kind.reason: kind
     for kind in (
@@ -737,7 +741,6 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         ConfirmationRequiredError,
         RunTerminatedError,
         SupersededError,
-        CallModifiedError,
         ShadowOnlyError,
         FrozenError,
         UnknownFreezeError,
@@ -779,6 +782,7 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         UnreachableError,
         InternalError,
         InvalidConfigurationError,
+        CallModifiedError,
     )
 }
 """The class of each reason, by its text form."""

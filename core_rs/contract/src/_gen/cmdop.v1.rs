@@ -718,7 +718,6 @@ pub enum Reason {
     ConfirmationRequired = 33,
     RunTerminated = 34,
     Superseded = 35,
-    CallModified = 39,
     ShadowOnly = 31,
     Frozen = 36,
     UnknownFreeze = 37,
@@ -762,6 +761,8 @@ pub enum Reason {
     Unreachable = 78,
     Internal = 79,
     InvalidConfiguration = 80,
+    /// Policy and people, continued.
+    CallModified = 90,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -799,7 +800,6 @@ impl Reason {
             Self::ConfirmationRequired => "REASON_CONFIRMATION_REQUIRED",
             Self::RunTerminated => "REASON_RUN_TERMINATED",
             Self::Superseded => "REASON_SUPERSEDED",
-            Self::CallModified => "REASON_CALL_MODIFIED",
             Self::ShadowOnly => "REASON_SHADOW_ONLY",
             Self::Frozen => "REASON_FROZEN",
             Self::UnknownFreeze => "REASON_UNKNOWN_FREEZE",
@@ -841,6 +841,7 @@ impl Reason {
             Self::Unreachable => "REASON_UNREACHABLE",
             Self::Internal => "REASON_INTERNAL",
             Self::InvalidConfiguration => "REASON_INVALID_CONFIGURATION",
+            Self::CallModified => "REASON_CALL_MODIFIED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -875,7 +876,6 @@ impl Reason {
             "REASON_CONFIRMATION_REQUIRED" => Some(Self::ConfirmationRequired),
             "REASON_RUN_TERMINATED" => Some(Self::RunTerminated),
             "REASON_SUPERSEDED" => Some(Self::Superseded),
-            "REASON_CALL_MODIFIED" => Some(Self::CallModified),
             "REASON_SHADOW_ONLY" => Some(Self::ShadowOnly),
             "REASON_FROZEN" => Some(Self::Frozen),
             "REASON_UNKNOWN_FREEZE" => Some(Self::UnknownFreeze),
@@ -917,6 +917,7 @@ impl Reason {
             "REASON_UNREACHABLE" => Some(Self::Unreachable),
             "REASON_INTERNAL" => Some(Self::Internal),
             "REASON_INVALID_CONFIGURATION" => Some(Self::InvalidConfiguration),
+            "REASON_CALL_MODIFIED" => Some(Self::CallModified),
             _ => None,
         }
     }
