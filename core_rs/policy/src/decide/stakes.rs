@@ -11,7 +11,8 @@ const LISTED: usize = 64;
 pub(super) fn of(engine: &Engine, decision: &Decision, lost: impl Iterator<Item = (EffectKind, String)>) -> Stakes {
     let mut stakes = Stakes { quorums: engine.quorums(&decision.policies), ..Stakes::default() };
     for (kind, target) in lost {
-        if stakes.confirm.is_empty() {
+        // What is named outright says more than a pattern.
+        if stakes.confirm.is_empty() || (stakes.confirm.contains('*') && !target.contains('*')) {
             stakes.confirm = name(kind, &target);
         }
         let text = effect_text(kind, &target);
