@@ -146,10 +146,6 @@ class ServiceError(CmdopError):
     """The connection, the server or its storage failed."""
 
 
-class RefusedError(CmdopError):
-    """Policy or a person refused the call, or could not be asked. Nothing happened."""
-
-
 class MalformedJsonError(MalformedCallError):
     """The text is not valid JSON or not of the expected shape."""
 
