@@ -254,8 +254,10 @@ impl Driver {
             Err(cmdop_ledger::Error::Typed(error)) if self.call.state() == CallState::Proposed => {
                 return self.refuse(*error).await;
             }
-            // The approval does not hold any more, or the host is frozen: no permit, and that is an outcome.
-            Err(cmdop_ledger::Error::Typed(error)) if nothing_lost || error.reason() == Reason::Frozen => {
+            // The approval does not hold any more, the host is frozen or the run ended: no permit, and that is an outcome.
+            Err(cmdop_ledger::Error::Typed(error))
+                if nothing_lost || matches!(error.reason(), Reason::Frozen | Reason::RunTerminated) =>
+            {
                 self.discard();
                 return self.settle(v1::Outcome::NotApplied, None, Some(*error)).await;
             }

@@ -143,9 +143,16 @@ impl Driver {
         };
         self.discard();
         if approval.void_cause() == VoidCause::Modified {
-            let replacement = self.replace(&decision).await?;
-            let error = error.stop(&format!("call {replacement} is in its place: see what becomes of that"));
-            self.replaced_by = Some(replacement);
+            let error = match self.replace(&decision).await {
+                Ok(replacement) => {
+                    let why = format!("call {replacement} is in its place: see what becomes of that");
+                    self.replaced_by = Some(replacement);
+                    error.stop(&why)
+                }
+                // Somebody took the key beforehand: nothing stands in its place, and it does not happen either.
+                Err(conflict) if conflict.reason() == Reason::KeyConflict => conflict,
+                Err(failure) => return Err(failure),
+            };
             return self.settle(Outcome::NotApplied, None, Some(error)).await;
         }
         self.settle(Outcome::NotApplied, None, Some(error)).await
