@@ -27,7 +27,8 @@ FAMILIES = (
     (1, 20, "MalformedCallError"),
     (20, 40, "RefusedError"),
     (40, 70, "ExecutionError"),
-    (70, 100, "ServiceError"),
+    (70, 90, "ServiceError"),
+    (90, 100, "RefusedError"),
 )
 
 
@@ -90,7 +91,7 @@ def _package(files: descriptor_pb2.FileDescriptorSet) -> str:
 def _error_classes(files: descriptor_pb2.FileDescriptorSet) -> str:
     rows = _reasons(files)
     blocks: list[str] = []
-    for _, _, family in FAMILIES[1:]:
+    for family in dict.fromkeys(name for _, _, name in FAMILIES[1:]):
         blocks.append(f"class {family}(CmdopError):\n{_doc(FAMILY_DOCS[family])}")
     table = []
     for row in rows:

@@ -44,7 +44,7 @@ pub(crate) fn proposal(number: usize, key: String) -> (Proposal, bool) {
         actor: Some(actor),
         idempotency_key: key,
         author_attempt: 1,
-        model_call_id: String::new(),
+        ..Proposal::default()
     };
     (proposal, valid)
 }

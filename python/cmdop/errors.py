@@ -338,6 +338,38 @@ class PredictionFailedError(RefusedError):
     grpc_code: ClassVar[int] = 13
 
 
+class NotApproverError(RefusedError):
+    """This person may not answer the approval, or has done so already."""
+
+    reason: ClassVar[str] = "NOT_APPROVER"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 7
+
+
+class ConfirmationRequiredError(RefusedError):
+    """What is approved cannot be taken back, and its name was not typed."""
+
+    reason: ClassVar[str] = "CONFIRMATION_REQUIRED"
+    retry: ClassVar[Retry] = "after_fix"
+    grpc_code: ClassVar[int] = 3
+
+
+class RunTerminatedError(RefusedError):
+    """A person ended the run or session; nothing more of it is taken."""
+
+    reason: ClassVar[str] = "RUN_TERMINATED"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 7
+
+
+class SupersededError(RefusedError):
+    """The user gave a newer instruction while the call waited for a person."""
+
+    reason: ClassVar[str] = "SUPERSEDED"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 9
+
+
 class ShadowOnlyError(RefusedError):
     """The agent's level is shadow: the action was previewed and is never committed."""
 
@@ -666,6 +698,14 @@ class InvalidConfigurationError(ServiceError):
     grpc_code: ClassVar[int] = 9
 
 
+class CallModifiedError(RefusedError):
+    """A person put another action in the call's place."""
+
+    reason: ClassVar[str] = "CALL_MODIFIED"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 9
+
+
 BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
     kind.reason: kind
     for kind in (
@@ -693,6 +733,10 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         UnknownApprovalError,
         PolicyError,
         PredictionFailedError,
+        NotApproverError,
+        ConfirmationRequiredError,
+        RunTerminatedError,
+        SupersededError,
         ShadowOnlyError,
         FrozenError,
         UnknownFreezeError,
@@ -734,6 +778,7 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         UnreachableError,
         InternalError,
         InvalidConfigurationError,
+        CallModifiedError,
     )
 }
 """The class of each reason, by its text form."""

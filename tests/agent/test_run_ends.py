@@ -105,7 +105,7 @@ async def test_a_person_can_end_the_run(place: Place) -> None:
     model = ScriptedModel([asks, Say("Never said.")])
     async with person(place, TERMINATE) as decided:
         done = await work(place, model)
-    assert (done.run.status, done.run.why) == (v1.RunStatus.RUN_STATUS_TERMINATED, "a person ended the run")
+    assert (done.run.status, done.run.why) == (v1.RunStatus.RUN_STATUS_TERMINATED, "operator ended it: seen")
     assert (len(decided), len(done.calls), len(model.seen)) == (1, 1, 1)
     assert place.files() == ["a.log", "b.log", "keep.db"]
 

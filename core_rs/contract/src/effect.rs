@@ -115,6 +115,18 @@ pub fn is_held_back(tool: &str, kind: EffectKind) -> bool {
     is_planned || is_containable(kind)
 }
 
+/// Of what runs before anybody can measure it: can nothing take effects of this kind back?
+///
+/// Files are kept for an undo, a service is started again, a package installed again, and a deployment has a release
+/// to go back to. What was killed or sent away stays so.
+#[must_use]
+pub fn is_irreversible(kind: EffectKind) -> bool {
+    matches!(
+        kind,
+        EffectKind::ProcessSignal | EffectKind::PackageRemove | EffectKind::NetConnect | EffectKind::External
+    )
+}
+
 /// A declared effect, parsed once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Effect {

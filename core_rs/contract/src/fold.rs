@@ -1,11 +1,11 @@
 //! A call is the fold of its events. This is the only place where a call's document is made.
 
 use crate::life::{Input, NotInTable, is_final, next};
-use crate::reason;
 use crate::v1::{
     self, ApprovalStatus, Call, CallState, Decision, Event, Observation, Outcome, PolicyEffect, PolicyRef, Reason,
     Report, Stage, ToolResult, event::Kind,
 };
+use crate::{approval, reason};
 
 /// Why an event does not belong to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -158,8 +158,7 @@ fn record(call: &mut Call, kind: Kind, at: i64, state: CallState) {
         }
         Kind::ApprovalDecided(decided) => {
             if let Some(approval) = &mut call.approval {
-                approval.status = decided.status;
-                approval.decision = decided.decision;
+                approval::answered(approval, &decided);
             }
         }
         Kind::CallPermitted(permitted) => {
@@ -189,10 +188,9 @@ fn record(call: &mut Call, kind: Kind, at: i64, state: CallState) {
             call.error = settled.error;
             // An unknown outcome is not settled: reconciliation may still do it.
             call.settled_at = if is_final(state) { at } else { 0 };
-            // A question that nobody needs answered any more must not be answered.
-            let open = [ApprovalStatus::Pending, ApprovalStatus::Approved];
-            if let Some(approval) = call.approval.as_mut().filter(|it| open.contains(&it.status())) {
-                approval.status = ApprovalStatus::Void.into();
+            call.replaced_by = settled.replaced_by;
+            if let Some(approval) = &mut call.approval {
+                approval::call_ended(approval);
             }
         }
         _ => {}
@@ -348,7 +346,7 @@ mod tests {
         Kind::ApprovalDecided(ApprovalDecided {
             approval_id: approval_id.into(),
             status: status.into(),
-            decision: None,
+            ..ApprovalDecided::default()
         })
     }
 

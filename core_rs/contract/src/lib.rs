@@ -16,6 +16,7 @@
 
 #![allow(clippy::result_large_err, reason = "errors are the wire's message")]
 
+pub mod approval;
 pub mod derive;
 pub mod digest;
 pub mod effect;

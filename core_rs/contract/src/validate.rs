@@ -164,7 +164,8 @@ impl Violations {
         Self { list: Vec::new(), most }
     }
 
-    pub(crate) fn add(&mut self, reason: Reason, pointer: &str, expected: &str, found: &str) {
+    /// Adds one.
+    pub fn add(&mut self, reason: Reason, pointer: &str, expected: &str, found: &str) {
         if self.list.len() >= self.most {
             return;
         }

@@ -156,8 +156,10 @@ pub(crate) struct Driver {
     started: Option<String>,
     /// The host reported that it cannot tell the outcome, and that is recorded.
     evidence: bool,
+    /// The call that a person put in this one's place.
+    replaced_by: Option<String>,
     /// Why someone wants this call to stop. It holds until the call is settled.
-    cancelled: Option<String>,
+    cancelled: Option<v1::Error>,
 }
 
 impl Driver {
@@ -177,6 +179,7 @@ impl Driver {
             dispatched: None,
             started: None,
             evidence: false,
+            replaced_by: None,
             cancelled: None,
         }
     }
@@ -260,13 +263,19 @@ impl Driver {
     /// matters while no permit is out: whoever asks does so right before one is made.
     fn stop_asked(&mut self) -> Option<v1::Error> {
         while let Ok(input) = self.reins.inputs.try_recv() {
-            if let Input::Cancel { why } = input {
-                self.cancelled = Some(why);
+            match input {
+                Input::Cancel { why } => self.cancelled = Some(cancelled(&why)),
+                Input::Terminated => self.cancelled = self.terminated(),
+                _ => {}
             }
         }
-        let why = self.cancelled.as_ref()?;
-        let message = format!("cancelled before anything was applied: {why}");
-        Some(reason::error(Reason::Cancelled, message))
+        self.cancelled.clone()
+    }
+
+    /// Why nothing more of the call happens, if a person ended its run or session.
+    fn terminated(&self) -> Option<v1::Error> {
+        let actor = self.call.proposal.as_ref().and_then(|proposal| proposal.actor.as_ref())?;
+        self.gate.shared().ledger.check_ended(actor).err().map(|error| *error)
     }
 
     /// Acknowledges a report that came again, if it is one whose permit this call is done with.
@@ -324,6 +333,10 @@ impl Driver {
         error.call_id.clone_from(&self.call.call_id);
         error
     }
+}
+
+pub(crate) fn cancelled(why: &str) -> v1::Error {
+    reason::error(Reason::Cancelled, format!("cancelled before anything was applied: {why}"))
 }
 
 pub(crate) fn internal(message: &str) -> v1::Error {

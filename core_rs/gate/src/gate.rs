@@ -1,5 +1,6 @@
 //! The handle that everything outside talks to, and what all drivers share.
 
+mod approvals;
 mod freezes;
 mod policy;
 mod runs;
@@ -19,7 +20,7 @@ use cmdop_contract::{digest, fold, life};
 use cmdop_ledger::{Claim, Entry, Ledger};
 use cmdop_policy::engine::Engine;
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use crate::call::{Driver, Fresh, Ticket, internal};
@@ -110,6 +111,13 @@ impl Gate {
     /// # Errors
     /// DRAINING, LOAD_SHED, KEY_CONFLICT. What is wrong with the action comes through the ticket.
     pub async fn submit(&self, mut proposal: Proposal) -> Result<Ticket, v1::Error> {
+        // Only a person who answers an approval puts something in a call's place.
+        proposal.replaces = None;
+        self.submit_instead(proposal).await
+    }
+
+    /// The same for what a person put in the place of another call.
+    pub(crate) async fn submit_instead(&self, mut proposal: Proposal) -> Result<Ticket, v1::Error> {
         if self.shared.draining.load(Ordering::Relaxed) {
             return Err(reason::error(Reason::Draining, "the server is stopping; try again with the same key"));
         }
@@ -245,48 +253,6 @@ impl Gate {
         &self.shared.registry
     }
 
-    /// One approval.
-    ///
-    /// # Errors
-    /// UNKNOWN_APPROVAL.
-    pub async fn approval(&self, approval_id: &str) -> Result<Approval, v1::Error> {
-        let found = self.shared.ledger.approval(approval_id).await?;
-        found.ok_or_else(|| reason::error(Reason::UnknownApproval, format!("no approval `{approval_id}`")))
-    }
-
-    /// Approvals, newest first.
-    ///
-    /// # Errors
-    /// What the ledger says.
-    pub async fn approvals(&self, request: v1::ListApprovalsRequest) -> Result<Vec<Approval>, v1::Error> {
-        Ok(self.shared.ledger.approvals(request).await?)
-    }
-
-    /// Every change of an approval from now on.
-    #[must_use]
-    pub fn watch_approvals(&self) -> broadcast::Receiver<Approval> {
-        self.shared.approvals.subscribe()
-    }
-
-    /// Decides an approval. Returns once that is durable; the call then goes on.
-    ///
-    /// # Errors
-    /// UNKNOWN_APPROVAL, APPROVAL_NOT_PENDING, APPROVAL_VOID for another digest.
-    pub async fn decide_approval(&self, request: v1::DecideApprovalRequest) -> Result<Approval, v1::Error> {
-        let (gate, (tell, told)) = (self.clone(), oneshot::channel());
-        // Whoever decides may be gone a moment later; what they decided still reaches the call.
-        self.shared.drivers.lock().spawn(async move {
-            let decided = gate.shared.ledger.decide_approval(request).await;
-            if let Ok(approval) = &decided {
-                gate.announce(approval.clone());
-                gate.notify(&approval.call_id, Input::Decided(Box::new(approval.clone()))).await;
-            }
-            let _ = tell.send(decided);
-        });
-        let stopping = || reason::error(Reason::Draining, "the server is stopping; look at the approval again");
-        Ok(told.await.map_err(|_| stopping())??)
-    }
-
     /// Everything recorded about a call or a run.
     ///
     /// # Errors
@@ -338,6 +304,11 @@ impl Gate {
 
     fn live(&self, call_id: &str) -> Option<Arc<Live>> {
         self.shared.live.lock().get(call_id).cloned()
+    }
+
+    /// Does a driver still work on it?
+    pub(crate) fn is_open(&self, call_id: &str) -> bool {
+        self.live(call_id).is_some()
     }
 
     pub(crate) fn retire(&self, call_id: &str) {
@@ -393,34 +364,6 @@ impl Gate {
     pub(crate) fn acknowledge(&self, host: &str, permit_id: String) {
         // A host that is away asks again when it is back.
         let _ = self.shared.hosts.send(host, server_to_host::Kind::Acknowledge(v1::Acknowledge { permit_id }));
-    }
-
-    pub(crate) fn announce(&self, approval: Approval) {
-        // Without watchers there is nobody to tell.
-        let _ = self.shared.approvals.send(approval);
-    }
-
-    /// Expires what is due, tells the other drivers, and returns the caller's own approval as it is now.
-    pub(crate) async fn expire_approvals(&self, own: &str) -> Result<Option<Approval>, v1::Error> {
-        let mut found = None;
-        for approval in self.shared.ledger.expire_due(now()).await? {
-            self.announce(approval.clone());
-            if approval.approval_id == own {
-                found = Some(approval);
-                continue;
-            }
-            // No driver waits for room in another's queue, or its own: they could wait for each other.
-            let gate = self.clone();
-            self.shared.drivers.lock().spawn(async move {
-                let call_id = approval.call_id.clone();
-                gate.notify(&call_id, Input::Decided(Box::new(approval))).await;
-            });
-        }
-        match found {
-            Some(approval) => Ok(Some(approval)),
-            // A person or another driver was faster.
-            None => Ok(self.shared.ledger.approval(own).await?),
-        }
     }
 
     pub(crate) fn note_host_attached(&self, host: Host) {

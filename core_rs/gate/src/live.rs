@@ -29,6 +29,8 @@ pub(crate) enum Input {
     Frozen,
     /// Calls are decided by another policy from now on.
     PolicyChanged,
+    /// A person ended its run or session.
+    Terminated,
     Cancel {
         why: String,
     },
@@ -80,6 +82,11 @@ impl Live {
             watched: AtomicBool::new(false),
         };
         (Arc::new(live), Reins { inputs: input_rx, progress: progress_tx })
+    }
+
+    /// Who proposed it.
+    pub(crate) fn actor(&self) -> Option<v1::Actor> {
+        self.progress.borrow().call.proposal.as_ref()?.actor.clone()
     }
 
     /// From now on every step is told to who follows.

@@ -145,19 +145,22 @@ fn a_held_diff_is_committed_on_an_approval_of_exactly_that_diff() {
 
 #[test]
 fn a_call_that_is_rejected_or_terminated_never_runs_and_its_layer_is_thrown_away() {
-    for (verdict, said) in
-        [(ApprovalVerdict::Reject, "rejected the call"), (ApprovalVerdict::Terminate, "ended the run")]
-    {
+    for (verdict, why, said) in [
+        (ApprovalVerdict::Reject, Reason::ApprovalRejected, "rejected the call"),
+        (ApprovalVerdict::Terminate, Reason::RunTerminated, "ended the run"),
+    ] {
         for (proposal, previewed) in [(read_secret("k"), false), (write("asker", "k"), true)] {
             let dir = tempfile::tempdir().expect("temporary directory");
             let life = Life::begin(&dir);
+            let mut proposal = proposal;
+            proposal.actor.as_mut().expect("an actor").session = "s".into();
             life.run(async {
                 let mut host = HostEnd::attach(&life).await;
                 let (mut ticket, held) = life.held(proposal, &mut host).await;
                 host.waiting();
                 within(life.decide(&held, verdict)).await.expect("decided");
                 let call = life.settled(&mut ticket).await;
-                assert_eq!((call.state(), reason(&call)), (CallState::NotApplied, Reason::ApprovalRejected));
+                assert_eq!((call.state(), reason(&call)), (CallState::NotApplied, why));
                 assert!(call.error.expect("an error").message.contains(said));
                 if previewed {
                     host.told_to("discard", &call.call_id).await;

@@ -237,7 +237,7 @@ fn a_verdict_that_was_durable_when_the_server_died_is_followed() {
         let dir = directory();
         // Through the ledger: the driver of that life never hears of it.
         let held = die_held(&dir, write("asker", "k"), HOUR, async |life, approval| {
-            within(life.ledger.decide_approval(verdict_on(approval, verdict))).await.expect("decided");
+            within(life.ledger.decide_approval(verdict_on(approval, verdict), &[])).await.expect("decided");
         });
         let life = Life::begin(&dir);
         life.run(async {
@@ -260,7 +260,7 @@ fn an_approval_that_ran_out_while_the_server_was_down_permits_nothing() {
         let held = die_held(&dir, write("asker", "k"), ttl, async |life, approval| {
             if approved {
                 let verdict = verdict_on(approval, ApprovalVerdict::Approve);
-                within(life.ledger.decide_approval(verdict)).await.expect("decided");
+                within(life.ledger.decide_approval(verdict, &[])).await.expect("decided");
             }
         });
         let expires_at = held.approval.expect("an approval").expires_at;

@@ -3,11 +3,13 @@
 //! What must be decided at once (is this key new, is this approval still unused) is decided in
 //! memory under one lock; the memory is the fold of the log and is made anew at every start.
 
+mod answers;
 mod approvals;
 mod denials;
 mod freezes;
 mod memory;
 mod permits;
+mod scope;
 mod spent;
 
 use std::cell::Cell;
@@ -25,7 +27,8 @@ use crate::permit::Key;
 use crate::signing::Signer;
 use crate::{Error, disk};
 
-pub use approvals::Held;
+pub use answers::voided;
+pub use approvals::{Answered, Held};
 pub use denials::{CANCELLED, Denial};
 pub use freezes::Standing;
 use memory::{Memory, Note};
@@ -78,6 +81,8 @@ struct Inner {
     index: Index,
     signer: Signer,
     memory: Mutex<Memory>,
+    /// Held while an answer becomes durable: the next one sees it whole, or not at all.
+    answering: tokio::sync::Mutex<()>,
     recovery: Recovery,
 }
 
@@ -134,7 +139,14 @@ impl Ledger {
         let (index, following) = filler.follow(&segments, end)?;
         *feed.lock() = Some(following);
         Ok(Self {
-            inner: Arc::new(Inner { log, index, signer: Signer::new(key), memory: Mutex::new(memory), recovery }),
+            inner: Arc::new(Inner {
+                log,
+                index,
+                signer: Signer::new(key),
+                memory: Mutex::new(memory),
+                answering: tokio::sync::Mutex::default(),
+                recovery,
+            }),
         })
     }
 

@@ -16,7 +16,10 @@ pub mod permit;
 mod signing;
 
 pub use error::Error;
-pub use ledger::{CANCELLED, Claim, Clearance, Denial, Entry, Held, Issued, Ledger, Options, PermitRequest, Standing};
+pub use ledger::{
+    Answered, CANCELLED, Claim, Clearance, Denial, Entry, Held, Issued, Ledger, Options, PermitRequest, Standing,
+    voided,
+};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -27,6 +27,7 @@ async fn decide_as(
         approver: approver.into(),
         comment: String::new(),
         digest: digest.into(),
+        ..v1::DecideApprovalRequest::default()
     };
     let answer = client.unary("/cmdop.v1.Approvals/Decide", request.encode_to_vec().into()).await?;
     Ok(v1::Approval::decode(answer).expect("an approval"))

@@ -12,6 +12,7 @@ mod declaration;
 mod explain;
 mod masks;
 mod observed;
+mod stakes;
 mod table;
 mod verdict;
 

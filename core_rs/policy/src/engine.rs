@@ -15,6 +15,7 @@ mod load;
 mod memory;
 mod name;
 mod pack;
+mod quorum;
 mod review;
 mod slice;
 
@@ -26,6 +27,7 @@ pub use review::Finding;
 
 use known::Known;
 use memory::Memory;
+use quorum::Approvers;
 use slice::Slices;
 
 const SCHEMA: &str = include_str!("cedar/cmdop.cedarschema");
@@ -66,6 +68,8 @@ struct Rule {
     remedy: String,
     /// True for a forbid that a person may lift.
     holds: bool,
+    /// Who may lift it, if it says so.
+    approvers: Option<Approvers>,
 }
 
 /// A checked set of policies with the floor, ready to be asked. Cheap to share behind an `Arc`.

@@ -1,6 +1,6 @@
 //! Loading refuses what would silently protect nothing; evaluation fails closed.
 
-use cmdop_contract::v1::{PolicyFile, Reason};
+use cmdop_contract::v1::{Names, PolicyEntities, PolicyFile, PolicySet, Reason};
 use cmdop_policy::engine::Engine;
 
 mod fixture;
@@ -92,6 +92,44 @@ fn what_would_protect_nothing_is_refused_with_its_file_line_and_mend() {
         assert!(error.to_string().contains(problem), "{error}\n{text}");
         assert!(!error.mend.is_empty(), "{error}");
         assert_eq!(error.reason(), Reason::InvalidConfiguration);
+    }
+}
+
+#[test]
+fn who_approves_is_checked_when_it_is_loaded() {
+    let names = |names: &[&str]| Names { names: names.iter().map(|name| (*name).to_owned()).collect() };
+    let load = |annotations: &str| {
+        let text = format!(
+            "@id(\"x\") @reason(\"X.\") {annotations}\nforbid (principal, action in Action::\"write\", resource);"
+        );
+        let mut entities = PolicyEntities::default();
+        entities.user_groups.insert("operators".into(), names(&["grace", "linus"]));
+        entities.user_groups.insert("leads".into(), names(&["barbara", "linus"]));
+        Engine::load_set(&PolicySet { files: vec![file(&text)], entities: Some(entities) })
+    };
+    let holds = "@decision(\"require_approval\")";
+    for (annotations, problem) in [
+        ("@approvals(\"2\")".to_owned(), "holds nothing"),
+        (format!("{holds} @approvals(\"0\")"), "no number of people"),
+        (format!("{holds} @approvals(\"two\")"), "no number of people"),
+        (format!("{holds} @approvals(\"21\")"), "no number of people"),
+        (format!("{holds} @approvers(\"\")"), "no group with its time"),
+        (format!("{holds} @approvers(\"operators,,leads\")"), "no group with its time"),
+        (format!("{holds} @approvers(\"operators 15m 1h\")"), "no group with its time"),
+        (format!("{holds} @approvers(\"operators 15\")"), "no time"),
+        (format!("{holds} @approvers(\"operators 0s\")"), "no time"),
+        (format!("{holds} @approvers(\"operators 999999999999999d\")"), "no time"),
+        (format!("{holds} @approvers(\"operator 15m\")"), "no user is in"),
+        (format!("{holds} @approvals(\"3\") @approvers(\"operators\")"), "only 2 people"),
+        (format!("{holds} @approvals(\"4\") @approvers(\"operators 1h, leads\")"), "only 3 people"),
+    ] {
+        let error = load(&annotations).expect_err(&annotations);
+        assert!(error.to_string().contains(problem), "{error}\n{annotations}");
+    }
+    for annotations in
+        ["@approvals(\"20\")", "@approvals(\"3\") @approvers(\"operators 1h, leads\")", "@approvers(\"users 1d\")"]
+    {
+        load(&format!("{holds} {annotations}")).expect(annotations);
     }
 }
 

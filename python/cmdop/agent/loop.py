@@ -246,7 +246,7 @@ class _Loop:
         self._note(action, error)
         self.observe(CallAnswered(asked, action, call, error))
         self._items.append(FunctionResult(asked.id, told))
-        if call is not None and call.approval.decision.verdict == v1.ApprovalVerdict.APPROVAL_VERDICT_TERMINATE:
+        if error is not None and error.reason == v1.Reason.REASON_RUN_TERMINATED:
             raise _Ended(v1.RunStatus.RUN_STATUS_TERMINATED, "a person ended the run")
         if self._denials >= limits.denials_in_row:
             raise _Ended(v1.RunStatus.RUN_STATUS_LIMITED, f"refused {self._denials} times in a row")
@@ -263,23 +263,31 @@ class _Loop:
             call = await self.client.calls.submit(proposal)
         if call is None:
             raise self._out_of_time()
-        return await self._wait_for_person(call) if call.state in _HELD else call
+        while call.state in _HELD or call.replaced_by:
+            # What a person put in its place is what the model hears of.
+            call = await self._wait_for_person(call) if call.state in _HELD else await self._instead(call)
+        return call
+
+    async def _instead(self, call: v1.Call) -> v1.Call:
+        with anyio.CancelScope(deadline=self._deadline):
+            return await self._decided(call.replaced_by, call.approval.approval_id)
+        raise self._out_of_time()
 
     async def _wait_for_person(self, call: v1.Call) -> v1.Call:
         began = anyio.current_time()
         while call.state in _HELD:
             self.observe(CallHeld(call))
-            call = await self._decided(call)
+            call = await self._decided(call.call_id, call.approval.approval_id)
         self._deadline += anyio.current_time() - began
         return call
 
-    async def _decided(self, call: v1.Call) -> v1.Call:
+    async def _decided(self, call_id: str, approval_id: str) -> v1.Call:
         """The call after its approval, across restarts of the server: people take longer than those."""
         away_since: float | None = None
         while True:
             asked_at = anyio.current_time()
             try:
-                return await self.client.calls.settled(call.call_id, beyond_approval=call.approval.approval_id)
+                return await self.client.calls.settled(call_id, beyond_approval=approval_id)
             except UnreachableError:
                 now = anyio.current_time()
                 # A question that was open for long found the server there.

@@ -25,6 +25,9 @@ def told_of_call(call: v1.Call) -> str:
     kept = {key: document[key] for key in _KEPT if document.get(key)}
     if call.HasField("error"):
         kept["error"] = _error(call.error)
+    if call.proposal.HasField("replaces"):
+        instead = {key: document[key] for key in ("intent", "arguments")}
+        kept["modified"] = {"by": call.proposal.replaces.by, "instead": instead}
     return _bounded(kept)
 
 

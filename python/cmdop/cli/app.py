@@ -40,9 +40,12 @@ app.command(calls)
 
 approvals: Final = App(name="approvals", help="What waits for a person.")
 approvals.command("cmdop.cli.approvals:list_approvals", name="list", help="List approvals, pending ones by default.")
-approvals.command("cmdop.cli.approvals:show_approval", name="show", help="Show an approval with its exact diff.")
+approvals.command("cmdop.cli.approvals:show_approval", name="show", help="Show an approval and its exact diff.")
 approvals.command("cmdop.cli.approvals:approve", name="approve", help="Approve, and show what became of the call.")
 approvals.command("cmdop.cli.approvals:reject", name="reject", help="Reject: nothing of the call happens.")
+approvals.command("cmdop.cli.approvals:modify", name="modify", help="Have another action done instead.")
+approvals.command("cmdop.cli.approvals:escalate", name="escalate", help="Pass the question on to the next group.")
+approvals.command("cmdop.cli.approvals:terminate", name="terminate", help="Reject, and end the run that asked.")
 app.command(approvals)
 
 policy: Final = App(name="policy", help="What calls are decided by.")

@@ -176,7 +176,29 @@ def _malformed(message: str, expected: str) -> MalformedJsonError:
     return MalformedJsonError.fix(message, expected)
 
 
+async def modified(client: Client, action: v1.Action, args: Sequence[str], expect: Sequence[str]) -> v1.Action:
+    """An action with some arguments as `NAME=VALUE`, and other effects if any are given."""
+    changed = v1.Action()
+    changed.CopyFrom(action)
+    changed.arguments_json = _dumped(json.loads(action.arguments_json) | await _read_args(client, action.tool, args))
+    if expect:
+        del changed.expect[:]
+        changed.expect.extend(expected_effect(parse_expect(text)) for text in expect)
+    return changed
+
+
+def _dumped(arguments: dict[str, Any]) -> str:
+    return action_from_document({"arguments": arguments}).arguments_json
+
+
 async def _from_flags(client: Client, tool: str, args: Sequence[str], expect: Sequence[str]) -> v1.Proposal:
+    arguments = await _read_args(client, tool, args)
+    action = action_from_document({"tool": tool, "arguments": arguments})
+    action.expect.extend(expected_effect(parse_expect(text)) for text in expect)
+    return v1.Proposal(action=action)
+
+
+async def _read_args(client: Client, tool: str, args: Sequence[str]) -> dict[str, Any]:
     types = await _argument_types(client, tool)
     arguments: dict[str, Any] = {}
     for pair in args:
@@ -184,9 +206,7 @@ async def _from_flags(client: Client, tool: str, args: Sequence[str], expect: Se
         if not separator:
             raise _malformed(f"--arg {pair} is not NAME=VALUE", "NAME=VALUE")
         arguments[name] = typed(text, types.get(name))
-    action = action_from_document({"tool": tool, "arguments": arguments})
-    action.expect.extend(expected_effect(parse_expect(text)) for text in expect)
-    return v1.Proposal(action=action)
+    return arguments
 
 
 async def _argument_types(client: Client, tool: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -13,11 +14,12 @@ from rich.text import Text
 
 from cmdop import v1
 from cmdop.document import Document, approval_document, call_document, error_document, time_text, word
-from cmdop.document.text import effect_details, score_words, value_text, verdict_words, visible
+from cmdop.document.text import effect_details, quorum_words, score_words, value_text, verdict_words, visible
 
 _PIPE_WIDTH = 140
 _SHOWN_EFFECTS = 20
 _SHOWN_OUTPUT = 4_000
+_DOING_CHARS = 80
 
 
 def console() -> Console:
@@ -194,8 +196,8 @@ def error_view(error: v1.Error) -> RenderableType:
     return grid
 
 
-def approval_view(approval: v1.Approval) -> RenderableType:
-    """What an approver must see: intent, action, why it was held, the exact diff, what is beyond."""
+def approval_view(approval: v1.Approval, before: Sequence[v1.Call] | None = None) -> RenderableType:
+    """What an approver must see: the action and why it was held, its exact diff, what was done before, who agreed."""
     document = approval_document(approval)
     requester = document["requester"]
     grid = _grid()
@@ -205,6 +207,8 @@ def approval_view(approval: v1.Approval) -> RenderableType:
         + shown(f"{document['tool']} on {document['host']}  {document['approval_id']}"),
     )
     _row(grid, "asked by", " for ".join(name for name in (requester["agent"], requester["user"]) if name))
+    if document["author"]:
+        _row(grid, "written by", f"{document['author']}, in place of what was asked before")
     _row(grid, "intent", document["intent"])
     _arguments(grid, document["arguments"])
     _row(grid, "held", document["why"])
@@ -219,6 +223,14 @@ def approval_view(approval: v1.Approval) -> RenderableType:
         if diff["truncated"]:
             _row(grid, "", "there were more effects than the host lists", "red")
     _effects(grid, "beyond", document["beyond"], "red")
+    _undo(grid, document["irreversible"])
+    _before(grid, before)
+    for quorum in document["quorums"]:
+        _row(grid, "approvals", quorum_words(quorum) + (f" ({quorum['policy']})" if quorum["policy"] else ""))
+    for answer in document["answers"]:
+        _row(grid, "answer", verdict_words(answer) + (f": {answer['comment']}" if answer["comment"] else ""))
+    if document["void_cause"]:
+        _row(grid, "void", document["void_cause"].replace("_", " "))
     _row(grid, "expires", document["expires_at"] or "never")
     _row(grid, "digest", document["digest"], "dim")
     parts: list[RenderableType] = [grid]
@@ -227,8 +239,46 @@ def approval_view(approval: v1.Approval) -> RenderableType:
         if file.get("text_diff"):
             parts.append(shown(file["text_diff"], "dim"))
     if approval.status == v1.ApprovalStatus.APPROVAL_STATUS_PENDING:
-        parts.append(Text(f"cmdop approvals approve {approval.approval_id}    or reject", style="bold"))
+        typed = f" --confirm {shlex.quote(approval.confirm)}" if approval.confirm else ""
+        command = f"cmdop approvals approve {approval.approval_id}{typed}"
+        parts.append(shown(f"{command}    or reject, modify, escalate, terminate", "bold"))
     return Group(*parts)
+
+
+def _undo(grid: Table, irreversible: Sequence[str]) -> None:
+    """Can what is asked about be taken back?"""
+    if not irreversible:
+        _row(grid, "undo", "can be taken back")
+        return
+    for index, effect in enumerate(irreversible[:_SHOWN_EFFECTS]):
+        _row(grid, "" if index else "undo", f"cannot be taken back: {effect}", "bold red")
+    if len(irreversible) > _SHOWN_EFFECTS:
+        _row(grid, "", f"and {len(irreversible) - _SHOWN_EFFECTS} more that cannot be taken back", "bold red")
+
+
+def _before(grid: Table, calls: Sequence[v1.Call] | None) -> None:
+    """What the same run or agent did before, newest first."""
+    if calls is None:
+        return
+    if not calls:
+        _row(grid, "before", "nothing", "dim")
+    for index, call in enumerate(calls):
+        document = call_document(call)
+        error: Document = document["error"] or {}
+        became = document["outcome"] or document["state"] or "proposed"
+        why = f" ({error['reason']})" if error.get("reason") else ""
+        _row(
+            grid, "" if index else "before", f"{became.replace('_', ' ')}{why}  {document['tool']}: {_doing(document)}"
+        )
+
+
+def _doing(document: Document) -> str:
+    """What a call was about, in one line."""
+    arguments: Any = document["arguments"]
+    fields = cast("Document", arguments) if isinstance(arguments, dict) else {}
+    told = fields.get("command") or fields.get("path") or document["intent"] or ""
+    line = " ".join(value_text(told).split())
+    return line if len(line) <= _DOING_CHARS else f"{line[:_DOING_CHARS]}…"
 
 
 def calls_table(calls: Iterable[v1.Call]) -> RenderableType:
@@ -257,7 +307,7 @@ def calls_table(calls: Iterable[v1.Call]) -> RenderableType:
 
 def approvals_table(approvals: Iterable[v1.Approval]) -> RenderableType:
     """Approvals, and what each asks."""
-    table = _table("approval", "status", "asks", "tool", "host", "by", "why", "expires")
+    table = _table("approval", "status", "asks", "missing", "tool", "host", "by", "why", "expires")
     for approval in approvals:
         table.add_row(
             *(
@@ -266,6 +316,7 @@ def approvals_table(approvals: Iterable[v1.Approval]) -> RenderableType:
                     approval.approval_id,
                     word(v1.ApprovalStatus, approval.status) or "",
                     word(v1.ApprovalSubject, approval.subject) or "",
+                    approval_document(approval)["missing"],
                     approval.action.tool,
                     approval.action.host,
                     approval.requester.agent or approval.requester.user,

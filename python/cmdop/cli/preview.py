@@ -31,6 +31,7 @@ def commit_preview(
     *,
     comment: str = "",
     digest: str = "",
+    confirm: str = "",
     as_json: AsJson = False,
     server: Server = None,
     user: User = None,
@@ -41,10 +42,11 @@ def commit_preview(
         call_id: The held call.
         comment: Why, for the record.
         digest: Commit only if the preview's digest is this one, as `cmdop preview show` printed it.
+        confirm: For what cannot be taken back: its name, as `cmdop preview show` printed it.
     """
 
     async def act(client: Client) -> int:
-        call = await client.previews.commit(call_id, digest=digest, comment=comment)
+        call = await client.previews.commit(call_id, digest=digest, comment=comment, confirm=confirm)
         _show(call, as_json=as_json)
         return code_of_call(call)
 

@@ -33,19 +33,21 @@ class Previews:
         error.proto.call_id = call_id
         raise error
 
-    async def commit(self, call_id: str, *, digest: str = "", comment: str = "") -> v1.Call:
+    async def commit(self, call_id: str, *, digest: str = "", comment: str = "", confirm: str = "") -> v1.Call:
         """Approves exactly the diff of a call's preview, waits until it is applied, and returns the call.
 
         Args:
             call_id: The held call.
             digest: Of the preview that was looked at; another one is refused. Default: the one it has now.
             comment: Why, for the record.
+            confirm: The approval's `confirm`, typed anew, if something of the diff cannot be taken back.
 
         Raises:
             ApprovalNotPendingError: There is no preview, or it was decided already.
             ApprovalVoidError: The preview is another one than `digest`.
+            ConfirmationRequiredError: It cannot be taken back, and its name was not typed.
         """
-        return await self._decide(call_id, v1.ApprovalVerdict.APPROVAL_VERDICT_APPROVE, digest, comment)
+        return await self._decide(call_id, v1.ApprovalVerdict.APPROVAL_VERDICT_APPROVE, digest, comment, confirm)
 
     async def discard(self, call_id: str, *, comment: str = "") -> v1.Call:
         """Rejects a call's preview: nothing of it changes anything. Returns the settled call.
@@ -53,10 +55,12 @@ class Previews:
         Raises:
             ApprovalNotPendingError: There is no preview, or it was decided already.
         """
-        return await self._decide(call_id, v1.ApprovalVerdict.APPROVAL_VERDICT_REJECT, "", comment)
+        return await self._decide(call_id, v1.ApprovalVerdict.APPROVAL_VERDICT_REJECT, "", comment, "")
 
-    async def _decide(self, call_id: str, verdict: v1.ApprovalVerdict, digest: str, comment: str) -> v1.Call:
+    async def _decide(
+        self, call_id: str, verdict: v1.ApprovalVerdict, digest: str, comment: str, confirm: str
+    ) -> v1.Call:
         approval = await self.get(call_id)
         approval.digest = digest or approval.digest
-        decided = await self._approvals.decide(approval, verdict, comment=comment)
+        decided = await self._approvals.decide(approval, verdict, comment=comment, confirm=confirm)
         return await self._calls.settled(call_id, beyond_approval=decided.approval_id)

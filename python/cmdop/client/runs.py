@@ -26,6 +26,22 @@ class Runs:
         request = v1.FinishRunRequest(run_id=run_id, status=status, final_output=final_output, why=why)
         return await self._connection.unary("Runs/Finish", request, v1.Run)
 
+    async def instruct(self, text: str, *, run_id: str = "", session: str = "") -> list[v1.Approval]:
+        """Records what the user says to the agent of a run or a session that goes on.
+
+        What it proposed before and waits for a person is void: the newer word counts.
+
+        Returns:
+            The approvals that are void now.
+        """
+        actor = v1.Actor()
+        actor.CopyFrom(self._connection.actor)
+        actor.run, actor.session = run_id, session or ("" if run_id else actor.session)
+        answer = await self._connection.unary(
+            "Runs/Instruct", v1.InstructRequest(actor=actor, text=text), v1.InstructResponse
+        )
+        return [*answer.superseded]
+
     async def get(self, run_id: str) -> v1.Run:
         """One run.
 

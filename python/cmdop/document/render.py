@@ -50,6 +50,8 @@ def call_document(call: v1.Call) -> Document:
         "confinement": call.result.confinement or None,
         "duration_ms": round(call.result.duration_ns / 1e6, 3) if call.HasField("result") else None,
         "error": error_document(call.error) if call.HasField("error") else None,
+        "replaced_by": call.replaced_by or None,
+        "replaces": call.proposal.replaces.call_id or None,
         "approval_id": call.approval.approval_id or None,
         "approval": _answer_document(call.approval) if call.HasField("approval") else None,
         "proposed_at": time_text(call.proposed_at),
@@ -221,16 +223,43 @@ def approval_document(approval: v1.Approval) -> Document:
             "user": approval.requester.user or None,
             "agent": approval.requester.agent or None,
             "run": approval.requester.run or None,
+            "session": approval.requester.session or None,
         },
+        "author": approval.author or None,
         "why": approval.why,
         "policies": [_policy_document(policy) for policy in approval.policies],
         "effects": [effect_document(effect) for effect in approval.effects],
         "diff": observation_document(approval.diff) if approval.HasField("diff") else None,
         "beyond": [side_effect_document(effect) for effect in approval.beyond],
+        "irreversible": list(approval.irreversible),
+        "confirm": approval.confirm or None,
+        "quorums": [quorum_document(quorum) for quorum in approval.quorums],
+        "missing": max((_missing(quorum) for quorum in approval.quorums), default=0),
+        "answers": [verdict_document(answer) for answer in approval.answers],
+        "void_cause": word(v1.VoidCause, approval.void_cause),
+        "policy_version": approval.policy_version,
         "created_at": time_text(approval.created_at),
         "expires_at": time_text(approval.expires_at),
         "decision": verdict_document(decision) if approval.HasField("decision") else None,
     }
+
+
+def quorum_document(quorum: v1.Quorum) -> Document:
+    """Who must agree because of one policy: `missing` more of `group`, or of anybody if that is null."""
+    here = quorum.chain[quorum.step] if quorum.step < len(quorum.chain) else v1.ApproverStep()
+    return {
+        "policy": quorum.policy or None,
+        "needed": quorum.needed,
+        "approved_by": list(quorum.approved_by),
+        "missing": _missing(quorum),
+        "group": here.group or None,
+        "next": [step.group for step in quorum.chain[quorum.step + 1 :]],
+        "expires_at": time_text(quorum.expires_at),
+    }
+
+
+def _missing(quorum: v1.Quorum) -> int:
+    return max(0, quorum.needed - len(quorum.approved_by))
 
 
 def _answer_document(approval: v1.Approval) -> Document:

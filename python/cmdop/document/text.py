@@ -11,7 +11,13 @@ from typing import Any, Final
 DIGEST_SHOWN: Final = 16
 """Digits of a digest that a person sees; `--json` has all of them."""
 _DEFAULT_MODES: Final = {"regular": "0644", "directory": "0755", "symlink": "0777"}
-_VERDICTS: Final = {"approve": "approved", "reject": "rejected", "terminate": "rejected, and the run ended,"}
+_VERDICTS: Final = {
+    "approve": "approved",
+    "modify": "put something else in its place:",
+    "reject": "rejected",
+    "escalate": "passed on",
+    "terminate": "rejected, and the run ended,",
+}
 _LOUD_BITS: Final = ((0o4000, "SETUID"), (0o2000, "SETGID"))
 
 
@@ -127,6 +133,17 @@ def verdict_words(verdict: Mapping[str, Any]) -> str:
     """What a person answered: `approved by ann at 2026-…`."""
     word = verdict["verdict"] or "-"
     return f"{_VERDICTS.get(word, word)} by {verdict['approver'] or 'nobody'} at {verdict['decided_at']}"
+
+
+def quorum_words(quorum: Mapping[str, Any]) -> str:
+    """Who must still agree: `1 of 2 approved (ann); 1 more of operators by 2026-…, then leads`."""
+    agreed = f" ({', '.join(quorum['approved_by'])})" if quorum["approved_by"] else ""
+    words = f"{len(quorum['approved_by'])} of {quorum['needed']} approved{agreed}"
+    if not quorum["missing"]:
+        return words
+    whom = f"of {quorum['group']}" if quorum["group"] else "of anybody else" if quorum["policy"] else "of anybody"
+    words += f"; {quorum['missing']} more {whom} by {quorum['expires_at']}"
+    return words + (f", then {', '.join(quorum['next'])}" if quorum["next"] else "")
 
 
 def score_words(scores: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from cmdop.drain import drain_on_signal
 from cmdop.errors import CmdopError, InvalidConfigurationError, StorageFullError
 from cmdop.policy import judge, vocabulary_version
 from cmdop.server.export import FLUSH_S, Flush, exporting
+from cmdop.server.notify import load_receivers, notifying
 from cmdop.server.settings import read_config, read_policy
 
 PERMIT_KEY: Final = Path("server/permit.pub")
@@ -89,11 +90,16 @@ async def serve(data: Path, listen: str, policy: Sequence[str] = ()) -> AsyncGen
             "a directory, or a path where one can be made",
         ) from None
     config = read_config(data, listen, vocabulary_version=vocabulary_version(), policy=policy)
+    receivers = load_receivers(data)
     # What a start finds and mends, and what goes wrong later, is told on standard error.
     start_logging("warn")
     async with CoreServer.serve(config, judge, lambda: read_policy(data, policy)) as core:
         leave_key(data / PERMIT_KEY, core.permit_key)
-        async with exporting(core.address) as flush, anyio.create_task_group() as tasks:
+        async with (
+            exporting(core.address) as flush,
+            notifying(core.address, receivers),
+            anyio.create_task_group() as tasks,
+        ):
             yield Server(core, tasks, flush)
             tasks.cancel_scope.cancel()
 

@@ -7,6 +7,7 @@
     DATA/autonomy.toml      default = "ask"
                             [agents]
                             cleaner = "preview"
+    DATA/notify.toml        who is told of approvals: see `cmdop.server.notify`
     DATA/server/            ledger, index and signing key
 """
 

@@ -36,15 +36,25 @@ class Actor(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., user: _Optional[str] = ..., agent: _Optional[str] = ..., run: _Optional[str] = ..., session: _Optional[str] = ...) -> None: ...
 
 class Proposal(_message.Message):
-    __slots__ = ("action", "actor", "idempotency_key", "author_attempt", "model_call_id")
+    __slots__ = ("action", "actor", "idempotency_key", "author_attempt", "model_call_id", "replaces")
     ACTION_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     MODEL_CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    REPLACES_FIELD_NUMBER: _ClassVar[int]
     action: Action
     actor: Actor
     idempotency_key: str
     author_attempt: int
     model_call_id: str
-    def __init__(self, action: _Optional[_Union[Action, _Mapping]] = ..., actor: _Optional[_Union[Actor, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., author_attempt: _Optional[int] = ..., model_call_id: _Optional[str] = ...) -> None: ...
+    replaces: Replaces
+    def __init__(self, action: _Optional[_Union[Action, _Mapping]] = ..., actor: _Optional[_Union[Actor, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., author_attempt: _Optional[int] = ..., model_call_id: _Optional[str] = ..., replaces: _Optional[_Union[Replaces, _Mapping]] = ...) -> None: ...
+
+class Replaces(_message.Message):
+    __slots__ = ("call_id", "by")
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    call_id: str
+    by: str
+    def __init__(self, call_id: _Optional[str] = ..., by: _Optional[str] = ...) -> None: ...

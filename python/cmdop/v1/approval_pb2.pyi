@@ -29,6 +29,16 @@ class ApprovalStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     APPROVAL_STATUS_USED: _ClassVar[ApprovalStatus]
     APPROVAL_STATUS_VOID: _ClassVar[ApprovalStatus]
 
+class VoidCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VOID_CAUSE_UNSPECIFIED: _ClassVar[VoidCause]
+    VOID_CAUSE_POLICY_CHANGED: _ClassVar[VoidCause]
+    VOID_CAUSE_STATE_CHANGED: _ClassVar[VoidCause]
+    VOID_CAUSE_MODIFIED: _ClassVar[VoidCause]
+    VOID_CAUSE_SUPERSEDED: _ClassVar[VoidCause]
+    VOID_CAUSE_TERMINATED: _ClassVar[VoidCause]
+    VOID_CAUSE_CALL_ENDED: _ClassVar[VoidCause]
+
 class ApprovalSubject(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     APPROVAL_SUBJECT_UNSPECIFIED: _ClassVar[ApprovalSubject]
@@ -47,12 +57,19 @@ APPROVAL_STATUS_REJECTED: ApprovalStatus
 APPROVAL_STATUS_EXPIRED: ApprovalStatus
 APPROVAL_STATUS_USED: ApprovalStatus
 APPROVAL_STATUS_VOID: ApprovalStatus
+VOID_CAUSE_UNSPECIFIED: VoidCause
+VOID_CAUSE_POLICY_CHANGED: VoidCause
+VOID_CAUSE_STATE_CHANGED: VoidCause
+VOID_CAUSE_MODIFIED: VoidCause
+VOID_CAUSE_SUPERSEDED: VoidCause
+VOID_CAUSE_TERMINATED: VoidCause
+VOID_CAUSE_CALL_ENDED: VoidCause
 APPROVAL_SUBJECT_UNSPECIFIED: ApprovalSubject
 APPROVAL_SUBJECT_EXECUTION: ApprovalSubject
 APPROVAL_SUBJECT_DIFF: ApprovalSubject
 
 class Approval(_message.Message):
-    __slots__ = ("approval_id", "call_id", "subject", "status", "digest", "action", "requester", "why", "policies", "effects", "diff", "beyond", "created_at", "expires_at", "decision")
+    __slots__ = ("approval_id", "call_id", "subject", "status", "digest", "action", "requester", "why", "policies", "effects", "diff", "beyond", "created_at", "expires_at", "decision", "quorums", "answers", "void_cause", "irreversible", "confirm", "policy_version", "author")
     APPROVAL_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +85,13 @@ class Approval(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
+    QUORUMS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    VOID_CAUSE_FIELD_NUMBER: _ClassVar[int]
+    IRREVERSIBLE_FIELD_NUMBER: _ClassVar[int]
+    CONFIRM_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
     approval_id: str
     call_id: str
     subject: ApprovalSubject
@@ -83,19 +107,52 @@ class Approval(_message.Message):
     created_at: int
     expires_at: int
     decision: ApprovalDecision
-    def __init__(self, approval_id: _Optional[str] = ..., call_id: _Optional[str] = ..., subject: _Optional[_Union[ApprovalSubject, str]] = ..., status: _Optional[_Union[ApprovalStatus, str]] = ..., digest: _Optional[str] = ..., action: _Optional[_Union[_action_pb2.Action, _Mapping]] = ..., requester: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., why: _Optional[str] = ..., policies: _Optional[_Iterable[_Union[_error_pb2.PolicyRef, _Mapping]]] = ..., effects: _Optional[_Iterable[_Union[_effect_pb2.PermittedEffect, _Mapping]]] = ..., diff: _Optional[_Union[_effect_pb2.Observation, _Mapping]] = ..., beyond: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ..., created_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., decision: _Optional[_Union[ApprovalDecision, _Mapping]] = ...) -> None: ...
+    quorums: _containers.RepeatedCompositeFieldContainer[Quorum]
+    answers: _containers.RepeatedCompositeFieldContainer[ApprovalDecision]
+    void_cause: VoidCause
+    irreversible: _containers.RepeatedScalarFieldContainer[str]
+    confirm: str
+    policy_version: str
+    author: str
+    def __init__(self, approval_id: _Optional[str] = ..., call_id: _Optional[str] = ..., subject: _Optional[_Union[ApprovalSubject, str]] = ..., status: _Optional[_Union[ApprovalStatus, str]] = ..., digest: _Optional[str] = ..., action: _Optional[_Union[_action_pb2.Action, _Mapping]] = ..., requester: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., why: _Optional[str] = ..., policies: _Optional[_Iterable[_Union[_error_pb2.PolicyRef, _Mapping]]] = ..., effects: _Optional[_Iterable[_Union[_effect_pb2.PermittedEffect, _Mapping]]] = ..., diff: _Optional[_Union[_effect_pb2.Observation, _Mapping]] = ..., beyond: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ..., created_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., decision: _Optional[_Union[ApprovalDecision, _Mapping]] = ..., quorums: _Optional[_Iterable[_Union[Quorum, _Mapping]]] = ..., answers: _Optional[_Iterable[_Union[ApprovalDecision, _Mapping]]] = ..., void_cause: _Optional[_Union[VoidCause, str]] = ..., irreversible: _Optional[_Iterable[str]] = ..., confirm: _Optional[str] = ..., policy_version: _Optional[str] = ..., author: _Optional[str] = ...) -> None: ...
+
+class Quorum(_message.Message):
+    __slots__ = ("policy", "needed", "chain", "step", "expires_at", "approved_by")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    NEEDED_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    APPROVED_BY_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    needed: int
+    chain: _containers.RepeatedCompositeFieldContainer[ApproverStep]
+    step: int
+    expires_at: int
+    approved_by: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, policy: _Optional[str] = ..., needed: _Optional[int] = ..., chain: _Optional[_Iterable[_Union[ApproverStep, _Mapping]]] = ..., step: _Optional[int] = ..., expires_at: _Optional[int] = ..., approved_by: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ApproverStep(_message.Message):
+    __slots__ = ("group", "ttl_ms")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    TTL_MS_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    ttl_ms: int
+    def __init__(self, group: _Optional[str] = ..., ttl_ms: _Optional[int] = ...) -> None: ...
 
 class ApprovalDecision(_message.Message):
-    __slots__ = ("verdict", "approver", "comment", "decided_at")
+    __slots__ = ("verdict", "approver", "comment", "decided_at", "action")
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     APPROVER_FIELD_NUMBER: _ClassVar[int]
     COMMENT_FIELD_NUMBER: _ClassVar[int]
     DECIDED_AT_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
     verdict: ApprovalVerdict
     approver: str
     comment: str
     decided_at: int
-    def __init__(self, verdict: _Optional[_Union[ApprovalVerdict, str]] = ..., approver: _Optional[str] = ..., comment: _Optional[str] = ..., decided_at: _Optional[int] = ...) -> None: ...
+    action: _action_pb2.Action
+    def __init__(self, verdict: _Optional[_Union[ApprovalVerdict, str]] = ..., approver: _Optional[str] = ..., comment: _Optional[str] = ..., decided_at: _Optional[int] = ..., action: _Optional[_Union[_action_pb2.Action, _Mapping]] = ...) -> None: ...
 
 class ListApprovalsRequest(_message.Message):
     __slots__ = ("status", "call_id", "limit")
@@ -120,18 +177,24 @@ class GetApprovalRequest(_message.Message):
     def __init__(self, approval_id: _Optional[str] = ...) -> None: ...
 
 class DecideApprovalRequest(_message.Message):
-    __slots__ = ("approval_id", "verdict", "approver", "comment", "digest")
+    __slots__ = ("approval_id", "verdict", "approver", "comment", "digest", "confirm", "action", "agent")
     APPROVAL_ID_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     APPROVER_FIELD_NUMBER: _ClassVar[int]
     COMMENT_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CONFIRM_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
     approval_id: str
     verdict: ApprovalVerdict
     approver: str
     comment: str
     digest: str
-    def __init__(self, approval_id: _Optional[str] = ..., verdict: _Optional[_Union[ApprovalVerdict, str]] = ..., approver: _Optional[str] = ..., comment: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
+    confirm: str
+    action: _action_pb2.Action
+    agent: str
+    def __init__(self, approval_id: _Optional[str] = ..., verdict: _Optional[_Union[ApprovalVerdict, str]] = ..., approver: _Optional[str] = ..., comment: _Optional[str] = ..., digest: _Optional[str] = ..., confirm: _Optional[str] = ..., action: _Optional[_Union[_action_pb2.Action, _Mapping]] = ..., agent: _Optional[str] = ...) -> None: ...
 
 class WatchApprovalsRequest(_message.Message):
     __slots__ = ()

@@ -72,7 +72,7 @@ class ApprovalsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Decide(self, request, context):
-        """Decides a pending approval. Returns once the decision is durable; the call then goes on.
+        """Answers a pending approval. Returns once the answer is durable; the call goes on when nobody else must agree.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

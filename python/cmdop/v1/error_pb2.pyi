@@ -45,6 +45,10 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_UNKNOWN_APPROVAL: _ClassVar[Reason]
     REASON_POLICY_ERROR: _ClassVar[Reason]
     REASON_PREDICTION_FAILED: _ClassVar[Reason]
+    REASON_NOT_APPROVER: _ClassVar[Reason]
+    REASON_CONFIRMATION_REQUIRED: _ClassVar[Reason]
+    REASON_RUN_TERMINATED: _ClassVar[Reason]
+    REASON_SUPERSEDED: _ClassVar[Reason]
     REASON_SHADOW_ONLY: _ClassVar[Reason]
     REASON_FROZEN: _ClassVar[Reason]
     REASON_UNKNOWN_FREEZE: _ClassVar[Reason]
@@ -86,6 +90,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_UNREACHABLE: _ClassVar[Reason]
     REASON_INTERNAL: _ClassVar[Reason]
     REASON_INVALID_CONFIGURATION: _ClassVar[Reason]
+    REASON_CALL_MODIFIED: _ClassVar[Reason]
 RETRY_CLASS_UNSPECIFIED: RetryClass
 RETRY_CLASS_NEVER: RetryClass
 RETRY_CLASS_AFTER_FIX: RetryClass
@@ -117,6 +122,10 @@ REASON_APPROVAL_NOT_PENDING: Reason
 REASON_UNKNOWN_APPROVAL: Reason
 REASON_POLICY_ERROR: Reason
 REASON_PREDICTION_FAILED: Reason
+REASON_NOT_APPROVER: Reason
+REASON_CONFIRMATION_REQUIRED: Reason
+REASON_RUN_TERMINATED: Reason
+REASON_SUPERSEDED: Reason
 REASON_SHADOW_ONLY: Reason
 REASON_FROZEN: Reason
 REASON_UNKNOWN_FREEZE: Reason
@@ -158,6 +167,7 @@ REASON_LEDGER_CORRUPT: Reason
 REASON_UNREACHABLE: Reason
 REASON_INTERNAL: Reason
 REASON_INVALID_CONFIGURATION: Reason
+REASON_CALL_MODIFIED: Reason
 REASON_SPEC_FIELD_NUMBER: _ClassVar[int]
 reason_spec: _descriptor.FieldDescriptor
 

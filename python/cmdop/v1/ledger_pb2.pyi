@@ -16,7 +16,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Event(_message.Message):
-    __slots__ = ("at", "subject", "call_proposed", "call_refused", "call_decided", "call_held", "approval_decided", "call_permitted", "call_started", "call_previewed", "call_settled", "run_started", "turn_recorded", "run_finished", "host_attached", "host_detached", "server_started", "policy_reloaded", "freeze_created", "freeze_lifted", "permit_noted", "permit_reported", "layer_dropped", "report_acknowledged")
+    __slots__ = ("at", "subject", "call_proposed", "call_refused", "call_decided", "call_held", "approval_decided", "call_permitted", "call_started", "call_previewed", "call_settled", "run_started", "turn_recorded", "run_finished", "instruction_given", "host_attached", "host_detached", "server_started", "policy_reloaded", "freeze_created", "freeze_lifted", "permit_noted", "permit_reported", "layer_dropped", "report_acknowledged")
     AT_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     CALL_PROPOSED_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,7 @@ class Event(_message.Message):
     RUN_STARTED_FIELD_NUMBER: _ClassVar[int]
     TURN_RECORDED_FIELD_NUMBER: _ClassVar[int]
     RUN_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    INSTRUCTION_GIVEN_FIELD_NUMBER: _ClassVar[int]
     HOST_ATTACHED_FIELD_NUMBER: _ClassVar[int]
     HOST_DETACHED_FIELD_NUMBER: _ClassVar[int]
     SERVER_STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +56,7 @@ class Event(_message.Message):
     run_started: RunStarted
     turn_recorded: TurnRecorded
     run_finished: RunFinished
+    instruction_given: InstructionGiven
     host_attached: HostAttached
     host_detached: HostDetached
     server_started: ServerStarted
@@ -65,7 +67,7 @@ class Event(_message.Message):
     permit_reported: PermitReported
     layer_dropped: LayerDropped
     report_acknowledged: ReportAcknowledged
-    def __init__(self, at: _Optional[int] = ..., subject: _Optional[str] = ..., call_proposed: _Optional[_Union[CallProposed, _Mapping]] = ..., call_refused: _Optional[_Union[CallRefused, _Mapping]] = ..., call_decided: _Optional[_Union[CallDecided, _Mapping]] = ..., call_held: _Optional[_Union[CallHeld, _Mapping]] = ..., approval_decided: _Optional[_Union[ApprovalDecided, _Mapping]] = ..., call_permitted: _Optional[_Union[CallPermitted, _Mapping]] = ..., call_started: _Optional[_Union[CallStarted, _Mapping]] = ..., call_previewed: _Optional[_Union[CallPreviewed, _Mapping]] = ..., call_settled: _Optional[_Union[CallSettled, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., turn_recorded: _Optional[_Union[TurnRecorded, _Mapping]] = ..., run_finished: _Optional[_Union[RunFinished, _Mapping]] = ..., host_attached: _Optional[_Union[HostAttached, _Mapping]] = ..., host_detached: _Optional[_Union[HostDetached, _Mapping]] = ..., server_started: _Optional[_Union[ServerStarted, _Mapping]] = ..., policy_reloaded: _Optional[_Union[PolicyReloaded, _Mapping]] = ..., freeze_created: _Optional[_Union[FreezeCreated, _Mapping]] = ..., freeze_lifted: _Optional[_Union[FreezeLifted, _Mapping]] = ..., permit_noted: _Optional[_Union[PermitNoted, _Mapping]] = ..., permit_reported: _Optional[_Union[PermitReported, _Mapping]] = ..., layer_dropped: _Optional[_Union[LayerDropped, _Mapping]] = ..., report_acknowledged: _Optional[_Union[ReportAcknowledged, _Mapping]] = ...) -> None: ...
+    def __init__(self, at: _Optional[int] = ..., subject: _Optional[str] = ..., call_proposed: _Optional[_Union[CallProposed, _Mapping]] = ..., call_refused: _Optional[_Union[CallRefused, _Mapping]] = ..., call_decided: _Optional[_Union[CallDecided, _Mapping]] = ..., call_held: _Optional[_Union[CallHeld, _Mapping]] = ..., approval_decided: _Optional[_Union[ApprovalDecided, _Mapping]] = ..., call_permitted: _Optional[_Union[CallPermitted, _Mapping]] = ..., call_started: _Optional[_Union[CallStarted, _Mapping]] = ..., call_previewed: _Optional[_Union[CallPreviewed, _Mapping]] = ..., call_settled: _Optional[_Union[CallSettled, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., turn_recorded: _Optional[_Union[TurnRecorded, _Mapping]] = ..., run_finished: _Optional[_Union[RunFinished, _Mapping]] = ..., instruction_given: _Optional[_Union[InstructionGiven, _Mapping]] = ..., host_attached: _Optional[_Union[HostAttached, _Mapping]] = ..., host_detached: _Optional[_Union[HostDetached, _Mapping]] = ..., server_started: _Optional[_Union[ServerStarted, _Mapping]] = ..., policy_reloaded: _Optional[_Union[PolicyReloaded, _Mapping]] = ..., freeze_created: _Optional[_Union[FreezeCreated, _Mapping]] = ..., freeze_lifted: _Optional[_Union[FreezeLifted, _Mapping]] = ..., permit_noted: _Optional[_Union[PermitNoted, _Mapping]] = ..., permit_reported: _Optional[_Union[PermitReported, _Mapping]] = ..., layer_dropped: _Optional[_Union[LayerDropped, _Mapping]] = ..., report_acknowledged: _Optional[_Union[ReportAcknowledged, _Mapping]] = ...) -> None: ...
 
 class CallProposed(_message.Message):
     __slots__ = ("proposal", "action_digest")
@@ -106,14 +108,20 @@ class CallHeld(_message.Message):
     def __init__(self, approval: _Optional[_Union[_approval_pb2.Approval, _Mapping]] = ...) -> None: ...
 
 class ApprovalDecided(_message.Message):
-    __slots__ = ("approval_id", "status", "decision")
+    __slots__ = ("approval_id", "status", "decision", "quorums", "expires_at", "void_cause")
     APPROVAL_ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
+    QUORUMS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    VOID_CAUSE_FIELD_NUMBER: _ClassVar[int]
     approval_id: str
     status: _approval_pb2.ApprovalStatus
     decision: _approval_pb2.ApprovalDecision
-    def __init__(self, approval_id: _Optional[str] = ..., status: _Optional[_Union[_approval_pb2.ApprovalStatus, str]] = ..., decision: _Optional[_Union[_approval_pb2.ApprovalDecision, _Mapping]] = ...) -> None: ...
+    quorums: _containers.RepeatedCompositeFieldContainer[_approval_pb2.Quorum]
+    expires_at: int
+    void_cause: _approval_pb2.VoidCause
+    def __init__(self, approval_id: _Optional[str] = ..., status: _Optional[_Union[_approval_pb2.ApprovalStatus, str]] = ..., decision: _Optional[_Union[_approval_pb2.ApprovalDecision, _Mapping]] = ..., quorums: _Optional[_Iterable[_Union[_approval_pb2.Quorum, _Mapping]]] = ..., expires_at: _Optional[int] = ..., void_cause: _Optional[_Union[_approval_pb2.VoidCause, str]] = ...) -> None: ...
 
 class CallPermitted(_message.Message):
     __slots__ = ("permit", "approval_id")
@@ -138,18 +146,20 @@ class CallPreviewed(_message.Message):
     def __init__(self, report: _Optional[_Union[_host_pb2.Report, _Mapping]] = ..., beyond: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ...) -> None: ...
 
 class CallSettled(_message.Message):
-    __slots__ = ("outcome", "report", "side_effects", "score", "error")
+    __slots__ = ("outcome", "report", "side_effects", "score", "error", "replaced_by")
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     SIDE_EFFECTS_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_BY_FIELD_NUMBER: _ClassVar[int]
     outcome: _call_pb2.Outcome
     report: _host_pb2.Report
     side_effects: _containers.RepeatedCompositeFieldContainer[_effect_pb2.SideEffect]
     score: _call_pb2.Score
     error: _error_pb2.Error
-    def __init__(self, outcome: _Optional[_Union[_call_pb2.Outcome, str]] = ..., report: _Optional[_Union[_host_pb2.Report, _Mapping]] = ..., side_effects: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ..., score: _Optional[_Union[_call_pb2.Score, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
+    replaced_by: str
+    def __init__(self, outcome: _Optional[_Union[_call_pb2.Outcome, str]] = ..., report: _Optional[_Union[_host_pb2.Report, _Mapping]] = ..., side_effects: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ..., score: _Optional[_Union[_call_pb2.Score, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., replaced_by: _Optional[str] = ...) -> None: ...
 
 class RunStarted(_message.Message):
     __slots__ = ("run",)
@@ -174,6 +184,14 @@ class RunFinished(_message.Message):
     final_output: str
     why: str
     def __init__(self, run_id: _Optional[str] = ..., status: _Optional[_Union[_run_pb2.RunStatus, str]] = ..., final_output: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
+
+class InstructionGiven(_message.Message):
+    __slots__ = ("actor", "text")
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    actor: _action_pb2.Actor
+    text: str
+    def __init__(self, actor: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., text: _Optional[str] = ...) -> None: ...
 
 class HostAttached(_message.Message):
     __slots__ = ("host",)

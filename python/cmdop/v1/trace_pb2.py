@@ -23,38 +23,43 @@ _sym_db = _symbol_database.Default()
 
 
 from cmdop.v1 import action_pb2 as cmdop_dot_v1_dot_action__pb2
+from cmdop.v1 import approval_pb2 as cmdop_dot_v1_dot_approval__pb2
 from cmdop.v1 import call_pb2 as cmdop_dot_v1_dot_call__pb2
 from cmdop.v1 import ledger_pb2 as cmdop_dot_v1_dot_ledger__pb2
 from cmdop.v1 import run_pb2 as cmdop_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63mdop/v1/trace.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/action.proto\x1a\x13\x63mdop/v1/call.proto\x1a\x15\x63mdop/v1/ledger.proto\x1a\x12\x63mdop/v1/run.proto\"N\n\x0fStartRunRequest\x12\x1e\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"j\n\x10\x46inishRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12#\n\x06status\x18\x02 \x01(\x0e\x32\x13.cmdop.v1.RunStatus\x12\x14\n\x0c\x66inal_output\x18\x03 \x01(\t\x12\x0b\n\x03why\x18\x04 \x01(\t\"6\n\x11RecordTurnRequest\x12!\n\x04turn\x18\x01 \x01(\x0b\x32\x13.cmdop.v1.ModelTurn\"\x14\n\x12RecordTurnResponse\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\" \n\x0fListRunsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"/\n\x10ListRunsResponse\x12\x1b\n\x04runs\x18\x01 \x03(\x0b\x32\r.cmdop.v1.Run\"\x1d\n\x0fGetTraceRequest\x12\n\n\x02id\x18\x01 \x01(\t\"c\n\x05Trace\x12\x1a\n\x03run\x18\x01 \x01(\x0b\x32\r.cmdop.v1.Run\x12\x1d\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x0e.cmdop.v1.Call\x12\x1f\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x0f.cmdop.v1.Event2\xa5\x02\n\x04Runs\x12\x31\n\x05Start\x12\x19.cmdop.v1.StartRunRequest\x1a\r.cmdop.v1.Run\x12G\n\nRecordTurn\x12\x1b.cmdop.v1.RecordTurnRequest\x1a\x1c.cmdop.v1.RecordTurnResponse\x12\x33\n\x06\x46inish\x12\x1a.cmdop.v1.FinishRunRequest\x1a\r.cmdop.v1.Run\x12-\n\x03Get\x12\x17.cmdop.v1.GetRunRequest\x1a\r.cmdop.v1.Run\x12=\n\x04List\x12\x19.cmdop.v1.ListRunsRequest\x1a\x1a.cmdop.v1.ListRunsResponse2;\n\x06Traces\x12\x31\n\x03Get\x12\x19.cmdop.v1.GetTraceRequest\x1a\x0f.cmdop.v1.Traceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63mdop/v1/trace.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/action.proto\x1a\x17\x63mdop/v1/approval.proto\x1a\x13\x63mdop/v1/call.proto\x1a\x15\x63mdop/v1/ledger.proto\x1a\x12\x63mdop/v1/run.proto\"N\n\x0fStartRunRequest\x12\x1e\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"j\n\x10\x46inishRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12#\n\x06status\x18\x02 \x01(\x0e\x32\x13.cmdop.v1.RunStatus\x12\x14\n\x0c\x66inal_output\x18\x03 \x01(\t\x12\x0b\n\x03why\x18\x04 \x01(\t\"6\n\x11RecordTurnRequest\x12!\n\x04turn\x18\x01 \x01(\x0b\x32\x13.cmdop.v1.ModelTurn\"\x14\n\x12RecordTurnResponse\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\" \n\x0fListRunsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"/\n\x10ListRunsResponse\x12\x1b\n\x04runs\x18\x01 \x03(\x0b\x32\r.cmdop.v1.Run\"\x1d\n\x0fGetTraceRequest\x12\n\n\x02id\x18\x01 \x01(\t\"?\n\x0fInstructRequest\x12\x1e\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0c\n\x04text\x18\x02 \x01(\t\":\n\x10InstructResponse\x12&\n\nsuperseded\x18\x01 \x03(\x0b\x32\x12.cmdop.v1.Approval\"c\n\x05Trace\x12\x1a\n\x03run\x18\x01 \x01(\x0b\x32\r.cmdop.v1.Run\x12\x1d\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x0e.cmdop.v1.Call\x12\x1f\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x0f.cmdop.v1.Event2\xe8\x02\n\x04Runs\x12\x31\n\x05Start\x12\x19.cmdop.v1.StartRunRequest\x1a\r.cmdop.v1.Run\x12G\n\nRecordTurn\x12\x1b.cmdop.v1.RecordTurnRequest\x1a\x1c.cmdop.v1.RecordTurnResponse\x12\x33\n\x06\x46inish\x12\x1a.cmdop.v1.FinishRunRequest\x1a\r.cmdop.v1.Run\x12\x41\n\x08Instruct\x12\x19.cmdop.v1.InstructRequest\x1a\x1a.cmdop.v1.InstructResponse\x12-\n\x03Get\x12\x17.cmdop.v1.GetRunRequest\x1a\r.cmdop.v1.Run\x12=\n\x04List\x12\x19.cmdop.v1.ListRunsRequest\x1a\x1a.cmdop.v1.ListRunsResponse2;\n\x06Traces\x12\x31\n\x03Get\x12\x19.cmdop.v1.GetTraceRequest\x1a\x0f.cmdop.v1.Traceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cmdop.v1.trace_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STARTRUNREQUEST']._serialized_start=121
-  _globals['_STARTRUNREQUEST']._serialized_end=199
-  _globals['_FINISHRUNREQUEST']._serialized_start=201
-  _globals['_FINISHRUNREQUEST']._serialized_end=307
-  _globals['_RECORDTURNREQUEST']._serialized_start=309
-  _globals['_RECORDTURNREQUEST']._serialized_end=363
-  _globals['_RECORDTURNRESPONSE']._serialized_start=365
-  _globals['_RECORDTURNRESPONSE']._serialized_end=385
-  _globals['_GETRUNREQUEST']._serialized_start=387
-  _globals['_GETRUNREQUEST']._serialized_end=418
-  _globals['_LISTRUNSREQUEST']._serialized_start=420
-  _globals['_LISTRUNSREQUEST']._serialized_end=452
-  _globals['_LISTRUNSRESPONSE']._serialized_start=454
-  _globals['_LISTRUNSRESPONSE']._serialized_end=501
-  _globals['_GETTRACEREQUEST']._serialized_start=503
-  _globals['_GETTRACEREQUEST']._serialized_end=532
-  _globals['_TRACE']._serialized_start=534
-  _globals['_TRACE']._serialized_end=633
-  _globals['_RUNS']._serialized_start=636
-  _globals['_RUNS']._serialized_end=929
-  _globals['_TRACES']._serialized_start=931
-  _globals['_TRACES']._serialized_end=990
+  _globals['_STARTRUNREQUEST']._serialized_start=146
+  _globals['_STARTRUNREQUEST']._serialized_end=224
+  _globals['_FINISHRUNREQUEST']._serialized_start=226
+  _globals['_FINISHRUNREQUEST']._serialized_end=332
+  _globals['_RECORDTURNREQUEST']._serialized_start=334
+  _globals['_RECORDTURNREQUEST']._serialized_end=388
+  _globals['_RECORDTURNRESPONSE']._serialized_start=390
+  _globals['_RECORDTURNRESPONSE']._serialized_end=410
+  _globals['_GETRUNREQUEST']._serialized_start=412
+  _globals['_GETRUNREQUEST']._serialized_end=443
+  _globals['_LISTRUNSREQUEST']._serialized_start=445
+  _globals['_LISTRUNSREQUEST']._serialized_end=477
+  _globals['_LISTRUNSRESPONSE']._serialized_start=479
+  _globals['_LISTRUNSRESPONSE']._serialized_end=526
+  _globals['_GETTRACEREQUEST']._serialized_start=528
+  _globals['_GETTRACEREQUEST']._serialized_end=557
+  _globals['_INSTRUCTREQUEST']._serialized_start=559
+  _globals['_INSTRUCTREQUEST']._serialized_end=622
+  _globals['_INSTRUCTRESPONSE']._serialized_start=624
+  _globals['_INSTRUCTRESPONSE']._serialized_end=682
+  _globals['_TRACE']._serialized_start=684
+  _globals['_TRACE']._serialized_end=783
+  _globals['_RUNS']._serialized_start=786
+  _globals['_RUNS']._serialized_end=1146
+  _globals['_TRACES']._serialized_start=1148
+  _globals['_TRACES']._serialized_end=1207
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,5 @@
 from cmdop.v1 import action_pb2 as _action_pb2
+from cmdop.v1 import approval_pb2 as _approval_pb2
 from cmdop.v1 import call_pb2 as _call_pb2
 from cmdop.v1 import ledger_pb2 as _ledger_pb2
 from cmdop.v1 import run_pb2 as _run_pb2
@@ -65,6 +66,20 @@ class GetTraceRequest(_message.Message):
     ID_FIELD_NUMBER: _ClassVar[int]
     id: str
     def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class InstructRequest(_message.Message):
+    __slots__ = ("actor", "text")
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    actor: _action_pb2.Actor
+    text: str
+    def __init__(self, actor: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., text: _Optional[str] = ...) -> None: ...
+
+class InstructResponse(_message.Message):
+    __slots__ = ("superseded",)
+    SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
+    superseded: _containers.RepeatedCompositeFieldContainer[_approval_pb2.Approval]
+    def __init__(self, superseded: _Optional[_Iterable[_Union[_approval_pb2.Approval, _Mapping]]] = ...) -> None: ...
 
 class Trace(_message.Message):
     __slots__ = ("run", "calls", "events")

@@ -50,6 +50,11 @@ class RunsStub:
                 request_serializer=cmdop_dot_v1_dot_trace__pb2.FinishRunRequest.SerializeToString,
                 response_deserializer=cmdop_dot_v1_dot_run__pb2.Run.FromString,
                 _registered_method=True)
+        self.Instruct = channel.unary_unary(
+                '/cmdop.v1.Runs/Instruct',
+                request_serializer=cmdop_dot_v1_dot_trace__pb2.InstructRequest.SerializeToString,
+                response_deserializer=cmdop_dot_v1_dot_trace__pb2.InstructResponse.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/cmdop.v1.Runs/Get',
                 request_serializer=cmdop_dot_v1_dot_trace__pb2.GetRunRequest.SerializeToString,
@@ -83,6 +88,13 @@ class RunsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Instruct(self, request, context):
+        """Records what the user says to an agent that works. What it proposed before and waits for a person is void.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Get(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -112,6 +124,11 @@ def add_RunsServicer_to_server(servicer, server):
                     servicer.Finish,
                     request_deserializer=cmdop_dot_v1_dot_trace__pb2.FinishRunRequest.FromString,
                     response_serializer=cmdop_dot_v1_dot_run__pb2.Run.SerializeToString,
+            ),
+            'Instruct': grpc.unary_unary_rpc_method_handler(
+                    servicer.Instruct,
+                    request_deserializer=cmdop_dot_v1_dot_trace__pb2.InstructRequest.FromString,
+                    response_serializer=cmdop_dot_v1_dot_trace__pb2.InstructResponse.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
@@ -205,6 +222,33 @@ class Runs:
             '/cmdop.v1.Runs/Finish',
             cmdop_dot_v1_dot_trace__pb2.FinishRunRequest.SerializeToString,
             cmdop_dot_v1_dot_run__pb2.Run.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Instruct(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cmdop.v1.Runs/Instruct',
+            cmdop_dot_v1_dot_trace__pb2.InstructRequest.SerializeToString,
+            cmdop_dot_v1_dot_trace__pb2.InstructResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -470,6 +470,18 @@ pub struct Proposal {
     /// The model's own id of the tool call, for the trace. At most 256 characters.
     #[prost(string, tag = "5")]
     pub model_call_id: ::prost::alloc::string::String,
+    /// Set by the server alone: what this is in place of.
+    #[prost(message, optional, tag = "6")]
+    pub replaces: ::core::option::Option<Replaces>,
+}
+/// A person changed what an agent wanted to do.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Replaces {
+    #[prost(string, tag = "1")]
+    pub call_id: ::prost::alloc::string::String,
+    /// Who changed it.
+    #[prost(string, tag = "2")]
+    pub by: ::prost::alloc::string::String,
 }
 /// One row of the table.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -702,6 +714,10 @@ pub enum Reason {
     UnknownApproval = 28,
     PolicyError = 29,
     PredictionFailed = 30,
+    NotApprover = 32,
+    ConfirmationRequired = 33,
+    RunTerminated = 34,
+    Superseded = 35,
     ShadowOnly = 31,
     Frozen = 36,
     UnknownFreeze = 37,
@@ -745,6 +761,8 @@ pub enum Reason {
     Unreachable = 78,
     Internal = 79,
     InvalidConfiguration = 80,
+    /// Policy and people, continued.
+    CallModified = 90,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -778,6 +796,10 @@ impl Reason {
             Self::UnknownApproval => "REASON_UNKNOWN_APPROVAL",
             Self::PolicyError => "REASON_POLICY_ERROR",
             Self::PredictionFailed => "REASON_PREDICTION_FAILED",
+            Self::NotApprover => "REASON_NOT_APPROVER",
+            Self::ConfirmationRequired => "REASON_CONFIRMATION_REQUIRED",
+            Self::RunTerminated => "REASON_RUN_TERMINATED",
+            Self::Superseded => "REASON_SUPERSEDED",
             Self::ShadowOnly => "REASON_SHADOW_ONLY",
             Self::Frozen => "REASON_FROZEN",
             Self::UnknownFreeze => "REASON_UNKNOWN_FREEZE",
@@ -819,6 +841,7 @@ impl Reason {
             Self::Unreachable => "REASON_UNREACHABLE",
             Self::Internal => "REASON_INTERNAL",
             Self::InvalidConfiguration => "REASON_INVALID_CONFIGURATION",
+            Self::CallModified => "REASON_CALL_MODIFIED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -849,6 +872,10 @@ impl Reason {
             "REASON_UNKNOWN_APPROVAL" => Some(Self::UnknownApproval),
             "REASON_POLICY_ERROR" => Some(Self::PolicyError),
             "REASON_PREDICTION_FAILED" => Some(Self::PredictionFailed),
+            "REASON_NOT_APPROVER" => Some(Self::NotApprover),
+            "REASON_CONFIRMATION_REQUIRED" => Some(Self::ConfirmationRequired),
+            "REASON_RUN_TERMINATED" => Some(Self::RunTerminated),
+            "REASON_SUPERSEDED" => Some(Self::Superseded),
             "REASON_SHADOW_ONLY" => Some(Self::ShadowOnly),
             "REASON_FROZEN" => Some(Self::Frozen),
             "REASON_UNKNOWN_FREEZE" => Some(Self::UnknownFreeze),
@@ -890,6 +917,7 @@ impl Reason {
             "REASON_UNREACHABLE" => Some(Self::Unreachable),
             "REASON_INTERNAL" => Some(Self::Internal),
             "REASON_INVALID_CONFIGURATION" => Some(Self::InvalidConfiguration),
+            "REASON_CALL_MODIFIED" => Some(Self::CallModified),
             _ => None,
         }
     }
@@ -932,20 +960,78 @@ pub struct Approval {
     pub created_at: i64,
     #[prost(int64, tag = "14")]
     pub expires_at: i64,
+    /// The last answer.
     #[prost(message, optional, tag = "15")]
     pub decision: ::core::option::Option<ApprovalDecision>,
+    /// Who must agree: each of these, for a policy of its own. One person's approval counts for every one that
+    /// they may answer, and for each once.
+    #[prost(message, repeated, tag = "16")]
+    pub quorums: ::prost::alloc::vec::Vec<Quorum>,
+    /// Every answer so far, in order.
+    #[prost(message, repeated, tag = "17")]
+    pub answers: ::prost::alloc::vec::Vec<ApprovalDecision>,
+    #[prost(enumeration = "VoidCause", tag = "18")]
+    pub void_cause: i32,
+    /// What nothing can take back, as `kind:target`.
+    #[prost(string, repeated, tag = "19")]
+    pub irreversible: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What whoever approves must type, because something of it cannot be taken back. Empty: nothing.
+    #[prost(string, tag = "20")]
+    pub confirm: ::prost::alloc::string::String,
+    /// The policy that asks. Under another one the question is void.
+    #[prost(string, tag = "21")]
+    pub policy_version: ::prost::alloc::string::String,
+    /// The person who wrote the action, if one changed what was asked before.
+    #[prost(string, tag = "22")]
+    pub author: ::prost::alloc::string::String,
+}
+/// How many people must agree because of one policy, and who of them may.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Quorum {
+    /// The policy's @id. Empty: no policy says more than that a person decides; anybody but the agent that asks may.
+    /// Where a policy says so, neither the agent nor the user it acts for may, nor who wrote the action.
+    #[prost(string, tag = "1")]
+    pub policy: ::prost::alloc::string::String,
+    /// Distinct people.
+    #[prost(uint32, tag = "2")]
+    pub needed: u32,
+    /// The groups that it is put to, one after another.
+    #[prost(message, repeated, tag = "3")]
+    pub chain: ::prost::alloc::vec::Vec<ApproverStep>,
+    /// Where in the chain it is, from 0.
+    #[prost(uint32, tag = "4")]
+    pub step: u32,
+    /// When the time of this step is over; nanoseconds since the Unix epoch.
+    #[prost(int64, tag = "5")]
+    pub expires_at: i64,
+    /// Who agreed, in order.
+    #[prost(string, repeated, tag = "6")]
+    pub approved_by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApproverStep {
+    /// A group of users. Empty: anybody.
+    #[prost(string, tag = "1")]
+    pub group: ::prost::alloc::string::String,
+    /// How long the question waits for the group. 0: as long as approvals wait on this server.
+    #[prost(uint64, tag = "2")]
+    pub ttl_ms: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ApprovalDecision {
     #[prost(enumeration = "ApprovalVerdict", tag = "1")]
     pub verdict: i32,
-    /// Name of the person who decided (the grammar of names stands in action.proto).
+    /// Name of the person who decided (the grammar of names stands in action.proto). Empty: nobody did in time, and the
+    /// question went to the next group.
     #[prost(string, tag = "2")]
     pub approver: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub comment: ::prost::alloc::string::String,
     #[prost(int64, tag = "4")]
     pub decided_at: i64,
+    /// For MODIFY: what is to be done instead.
+    #[prost(message, optional, tag = "5")]
+    pub action: ::core::option::Option<Action>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListApprovalsRequest {
@@ -968,7 +1054,7 @@ pub struct GetApprovalRequest {
     #[prost(string, tag = "1")]
     pub approval_id: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DecideApprovalRequest {
     #[prost(string, tag = "1")]
     pub approval_id: ::prost::alloc::string::String,
@@ -982,6 +1068,15 @@ pub struct DecideApprovalRequest {
     /// The digest that the approver saw. Another one than the approval's is refused (APPROVAL_VOID).
     #[prost(string, tag = "5")]
     pub digest: ::prost::alloc::string::String,
+    /// `Approval.confirm`, typed anew. Needed to approve what cannot be taken back.
+    #[prost(string, tag = "6")]
+    pub confirm: ::prost::alloc::string::String,
+    /// For MODIFY: what is to be done instead, by the same tool on the same host.
+    #[prost(message, optional, tag = "7")]
+    pub action: ::core::option::Option<Action>,
+    /// Name of the agent that decides. People decide: a request with one is refused.
+    #[prost(string, tag = "8")]
+    pub agent: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchApprovalsRequest {}
@@ -990,12 +1085,12 @@ pub struct WatchApprovalsRequest {}
 pub enum ApprovalVerdict {
     Unspecified = 0,
     Approve = 1,
-    /// Reserved for later: changes the action, which is then validated and decided anew.
+    /// Puts another action in its place, which is validated and decided anew as a call of its own.
     Modify = 2,
     Reject = 3,
-    /// Reserved for later: passes the question on.
+    /// Passes the question on to the next group of its chain.
     Escalate = 4,
-    /// Rejects, and stops the run that asked.
+    /// Rejects, and ends the run or session that asked: nothing more of it is taken.
     Terminate = 5,
 }
 impl ApprovalVerdict {
@@ -1066,6 +1161,54 @@ impl ApprovalStatus {
             "APPROVAL_STATUS_EXPIRED" => Some(Self::Expired),
             "APPROVAL_STATUS_USED" => Some(Self::Used),
             "APPROVAL_STATUS_VOID" => Some(Self::Void),
+            _ => None,
+        }
+    }
+}
+/// Why a question is void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VoidCause {
+    Unspecified = 0,
+    /// Another policy is in force.
+    PolicyChanged = 1,
+    /// The same policy would decide otherwise now: the host, or what it knows of the call, changed.
+    StateChanged = 2,
+    /// A person put another action in its place.
+    Modified = 3,
+    /// The user gave a newer instruction.
+    Superseded = 4,
+    /// A person ended the run or session that asked.
+    Terminated = 5,
+    /// The call ended before anybody had to decide.
+    CallEnded = 6,
+}
+impl VoidCause {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VOID_CAUSE_UNSPECIFIED",
+            Self::PolicyChanged => "VOID_CAUSE_POLICY_CHANGED",
+            Self::StateChanged => "VOID_CAUSE_STATE_CHANGED",
+            Self::Modified => "VOID_CAUSE_MODIFIED",
+            Self::Superseded => "VOID_CAUSE_SUPERSEDED",
+            Self::Terminated => "VOID_CAUSE_TERMINATED",
+            Self::CallEnded => "VOID_CAUSE_CALL_ENDED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VOID_CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
+            "VOID_CAUSE_POLICY_CHANGED" => Some(Self::PolicyChanged),
+            "VOID_CAUSE_STATE_CHANGED" => Some(Self::StateChanged),
+            "VOID_CAUSE_MODIFIED" => Some(Self::Modified),
+            "VOID_CAUSE_SUPERSEDED" => Some(Self::Superseded),
+            "VOID_CAUSE_TERMINATED" => Some(Self::Terminated),
+            "VOID_CAUSE_CALL_ENDED" => Some(Self::CallEnded),
             _ => None,
         }
     }
@@ -1327,6 +1470,9 @@ pub struct Call {
     /// SHA-256 of the action's canonical encoding, lower-case hex.
     #[prost(string, tag = "18")]
     pub action_digest: ::prost::alloc::string::String,
+    /// The call that a person put in its place.
+    #[prost(string, tag = "19")]
+    pub replaced_by: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ProposeRequest {
@@ -2241,7 +2387,7 @@ pub struct Event {
     pub subject: ::prost::alloc::string::String,
     #[prost(
         oneof = "event::Kind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 30, 31, 32, 40, 41, 50, 51, 55, 56, 60, 61, 62, 63"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 30, 31, 32, 33, 40, 41, 50, 51, 55, 56, 60, 61, 62, 63"
     )]
     pub kind: ::core::option::Option<event::Kind>,
 }
@@ -2273,6 +2419,8 @@ pub mod event {
         TurnRecorded(super::TurnRecorded),
         #[prost(message, tag = "32")]
         RunFinished(super::RunFinished),
+        #[prost(message, tag = "33")]
+        InstructionGiven(super::InstructionGiven),
         #[prost(message, tag = "40")]
         HostAttached(super::HostAttached),
         #[prost(message, tag = "41")]
@@ -2332,14 +2480,22 @@ pub struct CallHeld {
     #[prost(message, optional, tag = "1")]
     pub approval: ::core::option::Option<Approval>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ApprovalDecided {
     #[prost(string, tag = "1")]
     pub approval_id: ::prost::alloc::string::String,
+    /// PENDING: somebody else must decide, too.
     #[prost(enumeration = "ApprovalStatus", tag = "2")]
     pub status: i32,
     #[prost(message, optional, tag = "3")]
     pub decision: ::core::option::Option<ApprovalDecision>,
+    /// As they are after this answer.
+    #[prost(message, repeated, tag = "4")]
+    pub quorums: ::prost::alloc::vec::Vec<Quorum>,
+    #[prost(int64, tag = "5")]
+    pub expires_at: i64,
+    #[prost(enumeration = "VoidCause", tag = "6")]
+    pub void_cause: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CallPermitted {
@@ -2375,6 +2531,9 @@ pub struct CallSettled {
     pub score: ::core::option::Option<Score>,
     #[prost(message, optional, tag = "5")]
     pub error: ::core::option::Option<Error>,
+    /// The call that a person put in its place.
+    #[prost(string, tag = "6")]
+    pub replaced_by: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RunStarted {
@@ -2396,6 +2555,15 @@ pub struct RunFinished {
     pub final_output: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub why: ::prost::alloc::string::String,
+}
+/// A newer instruction of the user to the agent in a run or session. What was proposed before it and waits for a person
+/// is void.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InstructionGiven {
+    #[prost(message, optional, tag = "1")]
+    pub actor: ::core::option::Option<Actor>,
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HostAttached {
@@ -2789,6 +2957,21 @@ pub struct GetTraceRequest {
     /// Of a call or of a run.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InstructRequest {
+    /// Whose run or session it is: at least one of both is named.
+    #[prost(message, optional, tag = "1")]
+    pub actor: ::core::option::Option<Actor>,
+    /// What the user said, 1 to 100,000 characters.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InstructResponse {
+    /// What waited for a person and is void now.
+    #[prost(message, repeated, tag = "1")]
+    pub superseded: ::prost::alloc::vec::Vec<Approval>,
 }
 /// Everything recorded about a call or a run, in the order in which it became durable.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -47,6 +47,9 @@ pub(super) struct Considered {
 impl Driver {
     /// PROPOSED: decides, and leaves the call permitted, held or refused.
     pub(super) async fn decide(&mut self) -> Result<(), v1::Error> {
+        if let Some(terminated) = self.terminated() {
+            return self.refuse(terminated).await;
+        }
         let attached = self.gate.shared().hosts.attached(&self.live.host);
         let considered = match attached {
             Ok(_) => self.consider().await,
@@ -251,8 +254,10 @@ impl Driver {
             Err(cmdop_ledger::Error::Typed(error)) if self.call.state() == CallState::Proposed => {
                 return self.refuse(*error).await;
             }
-            // The approval does not hold any more, or the host is frozen: no permit, and that is an outcome.
-            Err(cmdop_ledger::Error::Typed(error)) if nothing_lost || error.reason() == Reason::Frozen => {
+            // The approval does not hold any more, the host is frozen or the run ended: no permit, and that is an outcome.
+            Err(cmdop_ledger::Error::Typed(error))
+                if nothing_lost || matches!(error.reason(), Reason::Frozen | Reason::RunTerminated) =>
+            {
                 self.discard();
                 return self.settle(v1::Outcome::NotApplied, None, Some(*error)).await;
             }
@@ -279,12 +284,6 @@ impl Driver {
         }
         self.discard();
         self.settle(v1::Outcome::NotApplied, None, Some(error.into())).await
-    }
-
-    /// Ends a held call whose approval no longer fits.
-    pub(super) async fn void(&mut self, why: &str) -> Result<(), v1::Error> {
-        let error = cmdop_contract::reason::error(Reason::ApprovalVoid, why);
-        self.settle(v1::Outcome::NotApplied, None, Some(error)).await
     }
 }
 

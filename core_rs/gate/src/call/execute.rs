@@ -10,7 +10,7 @@ use cmdop_ledger::{Clearance, Entry};
 use cmdop_policy::decide::{DiffDecided, Facts, decide_observed};
 use tokio::time::Instant;
 
-use super::{Driver, internal};
+use super::{Driver, cancelled, internal};
 use crate::gate::may_change;
 use crate::live::Input;
 
@@ -92,7 +92,12 @@ impl Driver {
                     }
                     Some(Input::Attached) => gone_until = if self.inquire(&permit) { None } else { gone_until },
                     Some(Input::Cancel { why }) => {
-                        self.cancelled = Some(why);
+                        self.cancelled = Some(cancelled(&why));
+                        self.cancel_host();
+                    }
+                    // A commit is let to its end: it is one whole, and over in moments.
+                    Some(Input::Terminated) if self.call.state() != CallState::Committing => {
+                        self.cancelled = self.terminated();
                         self.cancel_host();
                     }
                     Some(Input::Frozen) => self.stop_if_frozen(),
@@ -139,7 +144,7 @@ impl Driver {
         // It may have been lifted since the news was sent.
         let standing = self.gate.standing(&self.live.host);
         if let Err(frozen) = self.gate.shared().ledger.check_frozen(&standing) {
-            self.cancelled = Some(frozen.message);
+            self.cancelled = Some(cancelled(&frozen.message));
             self.cancel_host();
         }
     }
@@ -229,6 +234,9 @@ impl Driver {
         self.evidence |= outcome == Outcome::Unknown;
         let failed = || report.result.as_ref().and_then(|result| result.error.clone());
         let error = report.error.clone().or_else(failed);
+        // The host says that it was stopped; who stopped it says why.
+        let stopped = error.as_ref().is_some_and(|error| error.reason() == Reason::Cancelled);
+        let error = self.cancelled.clone().filter(|it| stopped && it.reason() == Reason::RunTerminated).or(error);
         self.settle(outcome, Some(report), error).await
     }
 
@@ -324,7 +332,9 @@ impl Driver {
             observation: observation.unwrap_or(&NOTHING),
         });
         let error = error.map(|error| error.ends(&self.call.call_id));
-        let settled = CallSettled { outcome: outcome.into(), report, side_effects, score: Some(score), error };
+        let replaced_by = self.replaced_by.take().unwrap_or_default();
+        let settled =
+            CallSettled { outcome: outcome.into(), report, side_effects, score: Some(score), error, replaced_by };
         self.record(event::Kind::CallSettled(settled))?;
         self.flush().await
     }

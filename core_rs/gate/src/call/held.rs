@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cmdop_contract::approval::is_open;
 use cmdop_contract::reason;
-use cmdop_contract::v1::{self, Approval, ApprovalStatus, ApprovalVerdict, CallState, Outcome, Reason, server_to_host};
-use cmdop_ledger::{CANCELLED, Clearance};
+use cmdop_contract::v1::{
+    self, Approval, ApprovalStatus, ApprovalVerdict, CallState, Outcome, Reason, VoidCause, server_to_host,
+};
+use cmdop_ledger::{Clearance, voided};
 use cmdop_policy::decide::{Ask, Decided, DiffDecided};
 
 use super::{Driver, FULL};
@@ -16,11 +19,14 @@ use crate::live::Input;
 const AGAIN: Duration = Duration::from_millis(20);
 
 impl Driver {
-    /// HELD and DIFF_HELD: waits for the verdict. Silence is a refusal.
+    /// HELD and DIFF_HELD: waits until everybody agreed who must. Silence is a refusal.
     pub(super) async fn await_person(&mut self) -> Result<(), v1::Error> {
-        let mut approval = self.call.approval.clone().unwrap_or_default();
         let mut least = Duration::ZERO;
+        if let Some(cause) = self.outlived() {
+            return self.void(cause).await;
+        }
         loop {
+            let approval = self.call.approval.clone().unwrap_or_default();
             match approval.status() {
                 ApprovalStatus::Pending => {}
                 ApprovalStatus::Approved => return self.proceed(&approval).await,
@@ -29,9 +35,8 @@ impl Driver {
             let left = Duration::from_nanos(u64::try_from(approval.expires_at - now()).unwrap_or(0));
             tokio::select! {
                 input = self.reins.inputs.recv() => match input {
-                    Some(Input::Decided(decided)) if decided.approval_id == approval.approval_id => {
-                        approval = *decided;
-                        Arc::make_mut(&mut self.call).approval = Some(approval.clone());
+                    Some(Input::Decided(answered)) if answered.approval_id == approval.approval_id => {
+                        self.take_answer(*answered);
                     }
                     Some(Input::Cancel { why }) => {
                         if self.cancel_held(&approval, why).await? {
@@ -39,10 +44,8 @@ impl Driver {
                         }
                     }
                     // An approval is about the policy under which it was asked.
-                    Some(Input::PolicyChanged) => {
-                        self.discard();
-                        return self.void("the policy changed since this was asked; propose the call again").await;
-                    }
+                    Some(Input::PolicyChanged) => return self.void(VoidCause::PolicyChanged).await,
+                    Some(Input::Terminated) => return self.void(VoidCause::Terminated).await,
                     Some(Input::Report(report)) => self.acknowledge_earlier(report.permit_id),
                     Some(_) => {}
                     None => return Err(super::internal("the server is stopping")),
@@ -50,10 +53,7 @@ impl Driver {
                 () = tokio::time::sleep(left.max(least)) => {
                     least = match self.gate.expire_approvals(&approval.approval_id).await {
                         Ok(found) => {
-                            if let Some(now) = found {
-                                approval = now;
-                                Arc::make_mut(&mut self.call).approval = Some(approval.clone());
-                            }
+                            found.into_iter().for_each(|answered| self.take_answer(answered));
                             // Whoever decides it at this very moment is not durable yet.
                             AGAIN
                         }
@@ -63,6 +63,35 @@ impl Driver {
                     }
                 }
             }
+        }
+    }
+
+    /// Why the question is void already: what it is about changed while nobody waited here, or just before it was
+    /// asked.
+    fn outlived(&self) -> Option<VoidCause> {
+        let approval = self.call.approval.as_ref().filter(|approval| is_open(approval))?;
+        let requester = approval.requester.clone().unwrap_or_default();
+        let shared = self.gate.shared();
+        if approval.policy_version != shared.policy.engine().version() {
+            return Some(VoidCause::PolicyChanged);
+        }
+        if shared.ledger.check_ended(&requester).is_err() {
+            return Some(VoidCause::Terminated);
+        }
+        shared.ledger.is_superseded(&requester, self.call.proposed_at).then_some(VoidCause::Superseded)
+    }
+
+    /// Takes in what somebody answered, unless it is older than what is known.
+    fn take_answer(&mut self, answered: Approval) {
+        let known = self.call.approval.as_ref().map_or(0, |approval| approval.answers.len());
+        if answered.answers.len() < known {
+            return;
+        }
+        let is_open = answered.status() == ApprovalStatus::Pending;
+        Arc::make_mut(&mut self.call).approval = Some(answered);
+        if is_open {
+            // Whoever watches sees who agreed so far.
+            self.publish(None);
         }
     }
 
@@ -89,7 +118,10 @@ impl Driver {
             Some(ask) if ask.digest() == approval.digest => {
                 self.permit(Clearance::Approved(ask, approval.approval_id.clone())).await
             }
-            _ => self.void("policy would decide otherwise now than when this was asked; propose the call again").await,
+            Some(ask) if ask.decision().policy_version != approval.policy_version => {
+                self.void(VoidCause::PolicyChanged).await
+            }
+            _ => self.void(VoidCause::StateChanged).await,
         }
     }
 
@@ -99,41 +131,80 @@ impl Driver {
             "" => format!("{} {what} the call", decision.approver),
             comment => format!("{} {what} the call: {comment}", decision.approver),
         };
-        let (why, message) = match approval.status() {
+        let error = match approval.status() {
             ApprovalStatus::Rejected if decision.verdict() == ApprovalVerdict::Terminate => {
-                (Reason::ApprovalRejected, by("rejected and ended the run of"))
+                reason::error(Reason::RunTerminated, by("rejected and ended the run of"))
             }
-            ApprovalStatus::Rejected => (Reason::ApprovalRejected, by("rejected")),
-            ApprovalStatus::Expired => (Reason::ApprovalExpired, "nobody decided in time, which is a refusal".into()),
-            _ => (Reason::ApprovalVoid, "the approval no longer holds; propose the call again".into()),
+            ApprovalStatus::Rejected => reason::error(Reason::ApprovalRejected, by("rejected")),
+            ApprovalStatus::Expired => {
+                reason::error(Reason::ApprovalExpired, "nobody decided in time, which is a refusal")
+            }
+            _ => voided(approval),
         };
         self.discard();
-        self.settle(Outcome::NotApplied, None, Some(reason::error(why, message))).await
+        if approval.void_cause() == VoidCause::Modified {
+            let error = match self.replace(&decision).await {
+                Ok(replacement) => {
+                    let why = format!("call {replacement} is in its place: see what becomes of that");
+                    self.replaced_by = Some(replacement);
+                    error.stop(&why)
+                }
+                // Somebody took the key beforehand: nothing stands in its place, and it does not happen either.
+                Err(conflict) if conflict.reason() == Reason::KeyConflict => conflict,
+                Err(failure) => return Err(failure),
+            };
+            return self.settle(Outcome::NotApplied, None, Some(error)).await;
+        }
+        self.settle(Outcome::NotApplied, None, Some(error)).await
+    }
+
+    /// Proposes what a person wants instead, and returns once that is durable. Its key makes it one call, however
+    /// often this begins anew.
+    async fn replace(&mut self, decision: &v1::ApprovalDecision) -> Result<String, v1::Error> {
+        let approval_id = self.call.approval.as_ref().map_or("", |approval| &approval.approval_id);
+        let was = self.call.proposal.clone().unwrap_or_default();
+        let instead = v1::Proposal {
+            action: decision.action.clone(),
+            actor: was.actor,
+            idempotency_key: format!("modified-{approval_id}"),
+            author_attempt: was.author_attempt + 1,
+            model_call_id: was.model_call_id,
+            replaces: Some(v1::Replaces { call_id: self.call.call_id.clone(), by: decision.approver.clone() }),
+        };
+        loop {
+            match self.gate.submit_instead(instead.clone()).await {
+                Ok(ticket) => {
+                    let call_id = ticket.call_id();
+                    while self.gate.is_open(&call_id) && self.gate.shared().ledger.call(&call_id).await?.is_none() {
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                    if self.gate.shared().ledger.call(&call_id).await?.is_some() {
+                        return Ok(call_id);
+                    }
+                    tokio::time::sleep(FULL).await;
+                }
+                Err(error) if error.reason() == Reason::LoadShed => tokio::time::sleep(FULL).await,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Rejects what is held. False if somebody else was faster: their verdict comes through the queue
     /// once it is durable, and nothing is settled before it.
     async fn cancel_held(&mut self, approval: &Approval, why: String) -> Result<bool, v1::Error> {
-        let request = v1::DecideApprovalRequest {
-            approval_id: approval.approval_id.clone(),
-            verdict: ApprovalVerdict::Reject.into(),
-            approver: CANCELLED.into(),
-            comment: why.clone(),
-            digest: approval.digest.clone(),
-        };
-        let decided = loop {
-            match self.gate.shared().ledger.decide_approval(request.clone()).await {
+        let withdrawn = loop {
+            match self.gate.shared().ledger.withdraw(&approval.approval_id, &why).await {
                 Err(cmdop_ledger::Error::Full(_)) => tokio::time::sleep(FULL).await,
-                decided => break decided,
+                withdrawn => break withdrawn,
             }
         };
-        match decided {
+        match withdrawn {
             Ok(approval) => {
                 Arc::make_mut(&mut self.call).approval = Some(approval.clone());
                 self.gate.announce(approval);
             }
             Err(cmdop_ledger::Error::Typed(_)) => {
-                self.cancelled = Some(why);
+                self.cancelled = Some(super::cancelled(&why));
                 return Ok(false);
             }
             Err(error) => return Err(self.unrecorded(error)),
@@ -142,6 +213,30 @@ impl Driver {
         let error = reason::error(Reason::Cancelled, format!("cancelled while held: {why}"));
         self.settle(Outcome::NotApplied, None, Some(error)).await?;
         Ok(true)
+    }
+
+    /// Ends a held call whose question is not so any more, unless somebody's answer ended it first.
+    async fn void(&mut self, cause: VoidCause) -> Result<(), v1::Error> {
+        let approval_id = self.call.approval.as_ref().map(|approval| approval.approval_id.clone()).unwrap_or_default();
+        let voided = loop {
+            match self.gate.shared().ledger.void(&approval_id, cause).await {
+                Err(cmdop_ledger::Error::Full(_)) => tokio::time::sleep(FULL).await,
+                voided => break voided,
+            }
+        };
+        let ended = match voided {
+            Ok(approval) => {
+                self.gate.announce(approval.clone());
+                approval
+            }
+            // Durable already: whoever answered holds the ledger until it is.
+            Err(cmdop_ledger::Error::Typed(_)) => {
+                self.gate.shared().ledger.approval(&approval_id).await?.unwrap_or_default()
+            }
+            Err(error) => return Err(self.unrecorded(error)),
+        };
+        Arc::make_mut(&mut self.call).approval = Some(ended.clone());
+        self.turn_down(&ended).await
     }
 
     /// Lets the host throw the private layer away. If it is not there now, its retention does.
@@ -163,7 +258,11 @@ impl Driver {
                     Some(Input::Report(report)) => self.acknowledge_earlier(report.permit_id),
                     Some(Input::Cancel { why }) => {
                         // No permit will be made: there is nobody to wait for.
-                        self.cancelled = Some(why);
+                        self.cancelled = Some(super::cancelled(&why));
+                        return Ok(());
+                    }
+                    Some(Input::Terminated) => {
+                        self.cancelled = self.terminated();
                         return Ok(());
                     }
                     Some(_) => {}

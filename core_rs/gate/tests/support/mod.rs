@@ -212,6 +212,8 @@ pub fn verdict_on(approval: &v1::Approval, verdict: ApprovalVerdict) -> v1::Deci
         approver: "grace".into(),
         comment: "as seen".into(),
         digest: approval.digest.clone(),
+        confirm: approval.confirm.clone(),
+        ..v1::DecideApprovalRequest::default()
     }
 }
 
@@ -242,7 +244,7 @@ pub fn proposal(agent: &str, key: &str, tool: &str, arguments: &str) -> Proposal
         actor: Some(actor),
         idempotency_key: key.into(),
         author_attempt: 1,
-        model_call_id: String::new(),
+        ..Proposal::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The approvals' rows: what events of calls do to them.
 
+use cmdop_contract::approval;
 use cmdop_contract::v1::{Approval, ApprovalStatus, CallState, event::Kind};
 use prost::Message;
 use rusqlite::{Connection, params};
@@ -15,18 +16,15 @@ const OPEN: [ApprovalStatus; 2] = [ApprovalStatus::Pending, ApprovalStatus::Appr
 pub(super) fn note(db: &Connection, call_id: &str, was: CallState, kind: Option<&Kind>) -> Result<(), Error> {
     match kind {
         Some(Kind::CallHeld(held)) => held.approval.as_ref().map_or(Ok(()), |approval| put(db, approval)),
-        Some(Kind::ApprovalDecided(decided)) => change(db, &decided.approval_id, |approval| {
-            approval.status = decided.status;
-            approval.decision.clone_from(&decided.decision);
-        }),
+        Some(Kind::ApprovalDecided(decided)) => change(db, &decided.approval_id, |it| approval::answered(it, decided)),
         Some(Kind::CallPermitted(permitted)) if !permitted.approval_id.is_empty() => {
             change(db, &permitted.approval_id, |approval| approval.status = ApprovalStatus::Used.into())
         }
         // A question that nobody needs answered any more.
         Some(Kind::CallSettled(_)) if matches!(was, CallState::Held | CallState::DiffHeld) => {
-            for mut approval in query::approvals_of(db, call_id, &OPEN)? {
-                approval.status = ApprovalStatus::Void.into();
-                put(db, &approval)?;
+            for mut ended in query::approvals_of(db, call_id, &OPEN)? {
+                approval::call_ended(&mut ended);
+                put(db, &ended)?;
             }
             Ok(())
         }

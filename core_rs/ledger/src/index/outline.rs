@@ -134,7 +134,7 @@ mod tests {
         let decision = Some(Decision { reason: "because".into(), ..Default::default() });
         let approval = Some(Approval { approval_id: "x".into(), ..Default::default() });
         let decided =
-            ApprovalDecided { approval_id: "x".into(), status: ApprovalStatus::Approved.into(), decision: None };
+            ApprovalDecided { approval_id: "x".into(), status: ApprovalStatus::Approved.into(), ..Default::default() };
         let kinds = [
             Kind::CallProposed(proposed),
             Kind::CallProposed(CallProposed::default()),

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use cmdop_contract::approval;
 use cmdop_contract::reason::spec;
 use cmdop_contract::v1::{
-    Approval, ApprovalDecided, ApprovalStatus, Error, Event, Freeze, FreezeLifted, Outcome, RetryClass, Stage,
-    event::Kind,
+    Approval, ApprovalDecided, ApprovalStatus, ApprovalVerdict, Error, Event, Freeze, FreezeLifted, Outcome,
+    RetryClass, Stage, event::Kind,
 };
 
 use super::Claim;
 use super::denials::{self, Denials, Scopes};
 use super::freezes::Standing;
+use super::scope::{self, Words};
 use super::spent::Spent;
 
 /// What an event says to the memory, so that the event itself need not be kept until it is durable.
@@ -30,6 +32,10 @@ pub(super) enum Note {
         policy_version: String,
     },
     RunEnded(String),
+    Instructed {
+        scope: String,
+        at: i64,
+    },
     Held(Box<Approval>),
     Decided(Box<ApprovalDecided>),
     Permitted {
@@ -72,6 +78,10 @@ impl Note {
                 policy_version: decided.decision.as_ref().map_or_else(String::new, |it| it.policy_version.clone()),
             },
             Some(Kind::RunFinished(finished)) => Self::RunEnded(finished.run_id.clone()),
+            Some(Kind::InstructionGiven(given)) => {
+                let scope = given.actor.as_ref().map(scope::scope_of).unwrap_or_default();
+                Self::Instructed { scope, at: event.at }
+            }
             Some(Kind::CallHeld(held)) => Self::Held(Box::new(held.approval.clone().unwrap_or_default())),
             Some(Kind::ApprovalDecided(decided)) => Self::Decided(Box::new(decided.clone())),
             Some(Kind::CallPermitted(permitted)) => {
@@ -113,6 +123,8 @@ pub(super) struct Memory {
     /// The key of each open call, to release it if the call never ran.
     key_of: HashMap<String, (String, String)>,
     pub(super) denials: Denials,
+    /// What people said to runs and sessions as wholes.
+    pub(super) words: Words,
     /// Every freeze by its id, lifted ones too: there are few.
     pub(super) freezes: BTreeMap<String, Freeze>,
     /// Approvals of open calls.
@@ -174,6 +186,9 @@ impl Memory {
             }
             Note::Judged { call_id, policy_version } => self.denials.decided(&call_id, &policy_version),
             Note::RunEnded(run_id) => self.denials.end_run(&run_id),
+            Note::Instructed { scope, at } => {
+                self.words.instruct(&scope, at);
+            }
             Note::Held(approval) => {
                 self.asked.entry(approval.call_id.clone()).or_default().push(approval.approval_id.clone());
                 self.approvals.entry(approval.approval_id.clone()).or_insert(*approval);
@@ -184,11 +199,13 @@ impl Memory {
                     .get_mut(&decided.approval_id)
                     .filter(|it| it.status != i32::from(ApprovalStatus::Used))
                 {
-                    approval.status = decided.status;
-                    approval.decision = decided.decision;
+                    approval::answered(approval, &decided);
                     if approval.status() == ApprovalStatus::Rejected {
                         let effects = denials::rejected(approval, approval.decision.as_ref());
                         self.denials.denied(&approval.call_id, &effects, true);
+                    }
+                    if decided.decision.is_some_and(|it| it.verdict() == ApprovalVerdict::Terminate) {
+                        self.words.end(&scope::scope_of(&approval.requester.clone().unwrap_or_default()));
                     }
                 }
             }

@@ -8,6 +8,7 @@ use cmdop_contract::v1::{
 use cmdop_policy::decide::{Ask, Grant};
 use prost::Message;
 
+use super::answers::voided;
 use super::freezes::{Standing, frozen};
 use super::{Entry, Ledger};
 use crate::{Error, now};
@@ -81,7 +82,7 @@ impl Ledger {
     /// batch, consumes the approval with it, and only then signs.
     ///
     /// # Errors
-    /// FROZEN if nothing may change there now; APPROVAL_VOID or APPROVAL_NOT_PENDING if the approval does not answer this question now;
+    /// FROZEN if nothing may change there now; RUN_TERMINATED if a person ended the run or session; APPROVAL_VOID or APPROVAL_NOT_PENDING if the approval does not answer this question now;
     /// [`Error::Poisoned`]. No permit exists then.
     pub async fn permit(
         &self,
@@ -116,9 +117,13 @@ impl Ledger {
         {
             return Err(Error::Typed(Box::new(frozen(freeze, standing))));
         }
+        memory.words.check_ended(permit.actor.as_ref().unwrap_or(&v1::Actor::default())).map_err(Error::Typed)?;
         if let Clearance::Approved(ask, approval_id) = clearance {
             let unknown = || Error::typed(Reason::ApprovalNotPending, "the approval is not one of an open call");
             let approval = memory.approvals.get_mut(approval_id).ok_or_else(unknown)?;
+            if approval.status() == ApprovalStatus::Void {
+                return Err(Error::Typed(Box::new(voided(approval))));
+            }
             if approval.status() != ApprovalStatus::Approved {
                 return Err(Error::typed(
                     Reason::ApprovalNotPending,

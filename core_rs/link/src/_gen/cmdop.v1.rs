@@ -26,7 +26,7 @@ pub mod approvals_server {
             tonic::Response<::cmdop_contract::v1::Approval>,
             tonic::Status,
         >;
-        /// Decides a pending approval. Returns once the decision is durable; the call then goes on.
+        /// Answers a pending approval. Returns once the answer is durable; the call goes on when nobody else must agree.
         async fn decide(
             &self,
             request: tonic::Request<::cmdop_contract::v1::DecideApprovalRequest>,
@@ -2195,6 +2195,14 @@ pub mod runs_server {
             tonic::Response<::cmdop_contract::v1::Run>,
             tonic::Status,
         >;
+        /// Records what the user says to an agent that works. What it proposed before and waits for a person is void.
+        async fn instruct(
+            &self,
+            request: tonic::Request<::cmdop_contract::v1::InstructRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::cmdop_contract::v1::InstructResponse>,
+            tonic::Status,
+        >;
         async fn get(
             &self,
             request: tonic::Request<::cmdop_contract::v1::GetRunRequest>,
@@ -2413,6 +2421,53 @@ pub mod runs_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FinishSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/cmdop.v1.Runs/Instruct" => {
+                    #[allow(non_camel_case_types)]
+                    struct InstructSvc<T: Runs>(pub Arc<T>);
+                    impl<
+                        T: Runs,
+                    > tonic::server::UnaryService<::cmdop_contract::v1::InstructRequest>
+                    for InstructSvc<T> {
+                        type Response = ::cmdop_contract::v1::InstructResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                ::cmdop_contract::v1::InstructRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Runs>::instruct(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = InstructSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

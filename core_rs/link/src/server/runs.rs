@@ -26,6 +26,14 @@ impl Runs for Context {
         self.gate.finish_run(request.into_inner()).await.map(Response::new).map_err(refused)
     }
 
+    async fn instruct(&self, request: Request<v1::InstructRequest>) -> Result<Response<v1::InstructResponse>, Status> {
+        // An instruction that has begun is not undone by its user going away.
+        let gate = self.gate.clone();
+        let given = tokio::spawn(async move { gate.instruct(request.into_inner()).await }).await;
+        let superseded = given.map_err(|_| super::draining())?.map_err(refused)?;
+        Ok(Response::new(v1::InstructResponse { superseded }))
+    }
+
     async fn get(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::Run>, Status> {
         self.gate.run(&request.get_ref().run_id).await.map(Response::new).map_err(refused)
     }

@@ -118,7 +118,7 @@ pub fn read(host: &str, key: &str) -> Proposal {
         actor: Some(actor()),
         idempotency_key: key.into(),
         author_attempt: 1,
-        model_call_id: String::new(),
+        ..Proposal::default()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Hosts that can neither hold an action back nor see what it did: a person decides before anything runs.
 
+use cmdop_contract::effect::is_irreversible;
 use cmdop_contract::reason;
-use cmdop_contract::v1::{EffectSource, Error, Reason};
+use cmdop_contract::v1::{EffectKind, EffectSource, Error, Reason};
 use cmdop_contract::validate::Validated;
 
 use super::assess::Finding;
@@ -33,6 +34,11 @@ impl Blind {
     /// Can the host keep secrets from it? What is not confined reads what its user can read.
     pub(super) fn can_mask(self) -> bool {
         self == Self::Tool
+    }
+
+    /// Is an effect of this kind there for good? What a command did where nobody saw it nobody can undo.
+    pub(super) fn takes_nothing_back(self, kind: EffectKind) -> bool {
+        self == Self::Command || is_irreversible(kind)
     }
 
     /// Why a person decides first.

@@ -12,7 +12,7 @@ use cmdop_contract::{reason, score};
 use super::assess::{Assessment, ask_all, policies};
 use super::bound::{bind, is_bound};
 use super::verdict::{Ask, DiffDecided, Grant};
-use super::{Facts, explain, table};
+use super::{Facts, explain, stakes, table};
 use crate::classes::LISTS_NOTABLE;
 use crate::engine::{Engine, Verdict, effect_text};
 use crate::points::{Point, points};
@@ -87,7 +87,11 @@ pub(super) fn decide(
             let held = held.iter().map(|seen| &seen.verdict).filter(|verdict| !verdict.is_allowed());
             decision.policies = policies(held);
             let decision = complete(decision, engine, facts, PolicyEffect::RequireApproval, &why);
-            DiffDecided::Ask(Ask::about_diff(decision, validated.action_digest(), &digest, why, beyond))
+            let lost = seen.iter().filter(|seen| is_lost(seen.effect) && !is_made(seen.effect.kind()));
+            let lost = lost.map(|seen| (seen.effect.kind(), seen.effect.target.clone()));
+            let stakes = stakes::of(engine, &decision, lost);
+            let ask = Ask::about_diff(decision, validated.action_digest(), &digest, why, beyond);
+            DiffDecided::Ask(ask.with_stakes(stakes))
         }
         None => {
             decision.policies = policies(seen.iter().map(|seen| &seen.verdict));
@@ -162,6 +166,11 @@ fn is_tree(effect: &ObservedEffect) -> bool {
 
 fn lists_notable(facts: &Facts<'_>) -> bool {
     facts.host.capabilities.iter().any(|capability| capability.name == LISTS_NOTABLE && capability.available)
+}
+
+/// A change of which not enough is kept to undo it.
+fn is_lost(effect: &ObservedEffect) -> bool {
+    class(effect.kind()) == EffectClass::Change && !effect.reversible
 }
 
 /// What nobody can approve.

@@ -1,6 +1,6 @@
 //! The decision table before anything runs; its rows stand in `super::decide`.
 
-use cmdop_contract::effect::Effect;
+use cmdop_contract::effect::{Effect, is_irreversible};
 use cmdop_contract::v1::{
     AutonomyLevel, Decision, EffectKind, EffectSource, Error, ExpectedEffect, Idempotency, PermittedEffect,
     PolicyEffect, Prediction, Reason, Stage,
@@ -10,7 +10,7 @@ use cmdop_contract::{reason, score};
 
 use super::assess::{Assessment, Finding, Origin, policies};
 use super::verdict::{Ask, Decided, Grant, Refusal};
-use super::{Facts, blind, explain, masks};
+use super::{Facts, blind, explain, masks, stakes};
 use crate::engine::{Engine, Verdict};
 
 /// What a host says that can do it.
@@ -40,7 +40,11 @@ pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Predic
         let why = blind.why(findings, facts);
         let mut decision = ask(engine, facts, findings, Stage::Apply, &why);
         decision.masks = if blind.can_mask() { masks::of(&found, validated, prediction) } else { None };
-        return Decided::Ask(Ask::before_execution(decision, digest, why));
+        let lost: Vec<&Finding> =
+            findings.iter().filter(|finding| !finding.is_look() && blind.takes_nothing_back(finding.kind)).collect();
+        let lost = lost.into_iter().map(|finding| (finding.kind, finding.target.to_string()));
+        let stakes = stakes::of(engine, &decision, lost);
+        return Decided::Ask(Ask::before_execution(decision, digest, why).with_stakes(stakes));
     }
     let stage = stage(validated, prediction, findings, facts);
     let loose: Vec<&Finding> = findings.iter().filter(|finding| !finding.containable).collect();
@@ -59,14 +63,14 @@ pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Predic
         let why = explain::irreversible(&loose);
         let mut decision = ask(engine, facts, findings, stage, &why);
         decision.masks = masks::of(&found, validated, prediction);
-        return Decided::Ask(Ask::before_execution(decision, digest, why));
+        return Decided::Ask(before_execution(engine, decision, digest, why, &loose));
     }
     let looks: Vec<&Finding> = held(findings).filter(|finding| finding.is_look()).collect();
     if !looks.is_empty() {
         let why = explain::held(&looks);
         let mut decision = ask(engine, facts, findings, stage, &why);
         decision.masks = masks::of(&found, validated, prediction);
-        return Decided::Ask(Ask::before_execution(decision, digest, why));
+        return Decided::Ask(before_execution(engine, decision, digest, why, &[]));
     }
     let mut decision = outline(engine, facts, PolicyEffect::Allow);
     decision.policies = policies(findings.iter().map(|finding| &finding.verdict));
@@ -75,6 +79,13 @@ pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Predic
     decision.stage = stage.into();
     decision.reason = explain::goes(stage, prediction, findings);
     Decided::Go(Grant::new(decision, digest, None))
+}
+
+/// `loose` is what no private copy holds back.
+fn before_execution(engine: &Engine, decision: Decision, digest: &str, why: String, loose: &[&Finding]) -> Ask {
+    let lost = loose.iter().filter(|finding| is_irreversible(finding.kind));
+    let stakes = stakes::of(engine, &decision, lost.map(|finding| (finding.kind, finding.target.to_string())));
+    Ask::before_execution(decision, digest, why).with_stakes(stakes)
 }
 
 /// What no person can lift: errors of evaluation, the floor, hard forbids, no permit.

@@ -1,6 +1,6 @@
 //! What a decision can be. Grants and questions are made here and nowhere else.
 
-use cmdop_contract::v1::{ApprovalSubject, Decision, Error, PolicyEffect, SideEffect};
+use cmdop_contract::v1::{ApprovalSubject, Decision, Error, PolicyEffect, Quorum, SideEffect};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
@@ -115,6 +115,17 @@ pub struct Ask {
     subject: ApprovalSubject,
     why: String,
     beyond: Vec<SideEffect>,
+    stakes: Stakes,
+}
+
+/// What is at stake: who must agree, and what nothing takes back.
+#[derive(Debug, Default)]
+pub(super) struct Stakes {
+    pub(super) quorums: Vec<Quorum>,
+    /// As `kind:target`.
+    pub(super) irreversible: Vec<String>,
+    /// What whoever approves must type; empty for nothing.
+    pub(super) confirm: String,
 }
 
 impl Ask {
@@ -127,7 +138,12 @@ impl Ask {
             subject: ApprovalSubject::Execution,
             why,
             beyond: Vec::new(),
+            stakes: Stakes::default(),
         }
+    }
+
+    pub(super) fn with_stakes(self, stakes: Stakes) -> Self {
+        Self { stakes, ..self }
     }
 
     /// May this diff be committed?
@@ -145,6 +161,7 @@ impl Ask {
             subject: ApprovalSubject::Diff,
             why,
             beyond,
+            stakes: Stakes::default(),
         }
     }
 
@@ -178,8 +195,23 @@ impl Ask {
         &self.beyond
     }
 
+    /// Who must agree, each for a policy of its own.
+    pub fn quorums(&self) -> &[Quorum] {
+        &self.stakes.quorums
+    }
+
+    /// What nothing can take back, as `kind:target`.
+    pub fn irreversible(&self) -> &[String] {
+        &self.stakes.irreversible
+    }
+
+    /// What whoever approves must type; empty for nothing.
+    pub fn confirm(&self) -> &str {
+        &self.stakes.confirm
+    }
+
     /// SHA-256, lower-case hex, over subject, action digest, stage, permitted effects, policy
-    /// version, the observation's digest and what is masked.
+    /// version, the observation's digest, what is masked, who must agree and what cannot be taken back.
     ///
     /// Deciding the same inputs again gives the same digest; another action, diff, permission or
     /// policy gives another one. Each part is preceded by its length, so that no two questions
@@ -200,6 +232,11 @@ impl Ask {
             part(&effect.encode_to_vec());
         }
         part(&self.decision.masks.as_ref().map(Message::encode_to_vec).unwrap_or_default());
+        for quorum in &self.stakes.quorums {
+            part(&quorum.encode_to_vec());
+        }
+        self.stakes.irreversible.iter().for_each(|effect| part(effect.as_bytes()));
+        part(self.stakes.confirm.as_bytes());
         hex(&hash.finalize())
     }
 }

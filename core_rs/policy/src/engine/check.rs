@@ -5,11 +5,12 @@ use cmdop_contract::effect::Target;
 
 use super::known::Known;
 use super::load::Source;
+use super::quorum::Approvers;
 use super::{Error, FLOOR_PREFIX, Rule, SESSION_PREFIX, Subject};
 use crate::classes::Class;
 use crate::points::Anchors;
 
-const ANNOTATIONS: [&str; 4] = ["id", "reason", "remedy", "decision"];
+const ANNOTATIONS: [&str; 6] = ["id", "reason", "remedy", "decision", "approvals", "approvers"];
 
 /// A policy that may be added.
 pub(super) struct Checked {
@@ -49,7 +50,7 @@ pub(super) fn check(
     };
     if let Some((unknown, _)) = policy.annotations().find(|(key, _)| !ANNOTATIONS.contains(key)) {
         let problem = format!("policy `{id}` has the unknown annotation @{unknown}");
-        return Err(error(problem, "use @id, @reason, @remedy and @decision"));
+        return Err(error(problem, "use @id, @reason, @remedy, @decision, @approvals and @approvers"));
     }
     let decision = policy.annotation("decision");
     if let Some(decision) = decision
@@ -62,12 +63,18 @@ pub(super) fn check(
         let problem = format!("policy `{id}` has a @decision and is not a forbid that a person may lift");
         return Err(error(problem, "put @decision(\"require_approval\") on a forbid, beside a permit"));
     }
+    let approvers = Approvers::parse(policy.annotation("approvals"), policy.annotation("approvers"), known)
+        .map_err(|(problem, mend)| error(format!("policy `{id}`: {problem}"), &mend))?;
+    if approvers.is_some() && decision.is_none() {
+        let problem = format!("policy `{id}` says who approves and holds nothing");
+        return Err(error(problem, "put @decision(\"require_approval\") beside it"));
+    }
     for mentioned in policy.entity_literals() {
         mention(&mentioned, known, anchors)
             .map_err(|(problem, mend)| error(format!("policy `{id}` names {mentioned}: {problem}"), &mend))?;
     }
-    let rule =
-        Rule { id: id.clone(), reason, remedy: annotation("remedy").unwrap_or_default(), holds: decision.is_some() };
+    let remedy = annotation("remedy").unwrap_or_default();
+    let rule = Rule { id: id.clone(), reason, remedy, holds: decision.is_some(), approvers };
     Ok(Checked { id, rule, unscoped: is_unscoped(policy) })
 }
 

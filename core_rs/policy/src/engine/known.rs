@@ -72,6 +72,21 @@ impl Known {
         groups.map(|group| group.id().unescaped().to_owned()).collect()
     }
 
+    /// Groups of a user, that of everybody included.
+    pub(super) fn user_groups(&self, user: &str) -> Vec<String> {
+        let groups = self.groups_of(&uid("User", user)).chain([Group::Users.uid()]);
+        groups.map(|group| group.id().unescaped().to_owned()).collect()
+    }
+
+    /// How many people are in one of these groups of users; `None` if that is everybody.
+    pub(super) fn people<'a>(&self, groups: impl Iterator<Item = &'a str>) -> Option<usize> {
+        let groups: Vec<EntityUid> = groups.map(|group| uid("UserGroup", group)).collect();
+        if groups.iter().any(|group| *group == Group::Users.uid() || group.id().unescaped().is_empty()) {
+            return None;
+        }
+        Some(self.member.values().filter(|of| of.iter().any(|group| groups.contains(group))).count())
+    }
+
     pub(super) fn labels(&self, host: &str) -> impl Iterator<Item = (&str, &str)> {
         self.labels.get(host).into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()))
     }

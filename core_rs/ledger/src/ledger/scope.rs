@@ -1,0 +1,93 @@
+//! Runs and sessions that a person ended, and when the user said something new to them.
+
+use std::collections::{HashMap, HashSet};
+
+use cmdop_contract::reason;
+use cmdop_contract::v1::{Actor, Error as Typed, Reason};
+
+use super::Ledger;
+
+/// The narrowest thing that an actor works in: its run, else its session. Empty if there is neither.
+pub(super) fn scope_of(actor: &Actor) -> String {
+    match (actor.run.as_str(), actor.session.as_str()) {
+        ("", "") => String::new(),
+        ("", session) => format!("session {} {} {session}", actor.tenant, actor.user),
+        (run, _) => format!("run {run}"),
+    }
+}
+
+/// Does the actor work in it?
+pub(super) fn is_in(scope: &str, actor: &Actor) -> bool {
+    !scope.is_empty() && scopes(actor).iter().any(|known| known == scope)
+}
+
+fn scopes(actor: &Actor) -> [String; 2] {
+    let session = Actor { run: String::new(), ..actor.clone() };
+    [scope_of(actor), scope_of(&session)]
+}
+
+/// What people said to runs and sessions as wholes.
+#[derive(Default)]
+pub(super) struct Words {
+    ended: HashSet<String>,
+    instructed: HashMap<String, i64>,
+}
+
+impl Words {
+    /// False if it had ended before.
+    pub(super) fn end(&mut self, scope: &str) -> bool {
+        !scope.is_empty() && self.ended.insert(scope.to_owned())
+    }
+
+    /// That it ended could not be recorded, so it did not.
+    pub(super) fn go_on(&mut self, scope: &str) {
+        self.ended.remove(scope);
+    }
+
+    /// Notes an instruction; returns when the one before was given.
+    pub(super) fn instruct(&mut self, scope: &str, at: i64) -> Option<i64> {
+        if scope.is_empty() { None } else { self.instructed.insert(scope.to_owned(), at) }
+    }
+
+    pub(super) fn restore(&mut self, scope: &str, earlier: Option<i64>) {
+        match earlier {
+            Some(at) => self.instructed.insert(scope.to_owned(), at),
+            None => self.instructed.remove(scope),
+        };
+    }
+
+    /// # Errors
+    /// RUN_TERMINATED if a person ended what the actor works in.
+    pub(super) fn check_ended(&self, actor: &Actor) -> Result<(), Box<Typed>> {
+        let Some(ended) = scopes(actor).into_iter().find(|scope| self.ended.contains(scope)) else { return Ok(()) };
+        let what = ended.split(' ').next().unwrap_or("run");
+        let message = format!("a person ended the {what} that this call belongs to; nothing more of it is taken");
+        Err(Box::new(reason::error(Reason::RunTerminated, message)))
+    }
+
+    fn is_superseded(&self, actor: &Actor, proposed_at: i64) -> bool {
+        scopes(actor).iter().filter_map(|scope| self.instructed.get(scope)).any(|at| proposed_at < *at)
+    }
+}
+
+impl Ledger {
+    /// May an actor do anything at all in its run and session?
+    ///
+    /// # Errors
+    /// RUN_TERMINATED.
+    pub fn check_ended(&self, actor: &Actor) -> Result<(), Box<Typed>> {
+        self.inner.memory.lock().words.check_ended(actor)
+    }
+
+    /// Did the user give the actor's run or session a newer instruction than what was proposed then?
+    #[must_use]
+    pub fn is_superseded(&self, actor: &Actor, proposed_at: i64) -> bool {
+        self.inner.memory.lock().words.is_superseded(actor, proposed_at)
+    }
+
+    /// Does an actor work in the same run, or else session, as another?
+    #[must_use]
+    pub fn shares_scope(one: &Actor, other: &Actor) -> bool {
+        is_in(&scope_of(one), other)
+    }
+}
