@@ -11,11 +11,12 @@ use serde_json::Value;
 use crate::derive::derive;
 use crate::effect::{Base, Class, Effect, KINDS, class, meant_kind};
 use crate::path::{TargetError, normalise};
+use crate::reason::{self, Change};
 use crate::tool::{Registry, Tool};
 use crate::v1::{
     Action, EffectKind, EffectSource, Error, ExpectedEffect, FixArguments, Proposal, Reason, Remedy, Violation, remedy,
 };
-use crate::{digest, json, reason};
+use crate::{digest, json};
 
 pub use abridge::abridged;
 pub use envelope::check_actor;
@@ -165,11 +166,23 @@ impl Violations {
     }
 
     pub(crate) fn add(&mut self, reason: Reason, pointer: &str, expected: &str, found: &str) {
+        self.add_mended(reason, pointer, expected, found, None);
+    }
+
+    /// Adds a violation with what mends it, where that is certain.
+    pub(crate) fn add_mended(
+        &mut self,
+        reason: Reason,
+        pointer: &str,
+        expected: &str,
+        found: &str,
+        change: Option<Change>,
+    ) {
         if self.list.len() >= self.most {
             return;
         }
         let expected = &cut(expected, MAX_EXPECTED);
-        let fix = FixArguments { path: pointer.to_owned(), expected: expected.clone() };
+        let fix = FixArguments { path: pointer.to_owned(), expected: expected.clone(), change };
         self.list.push(Violation {
             reason: reason.into(),
             pointer: pointer.to_owned(),
@@ -214,7 +227,7 @@ impl Violations {
                 format!("{place}: {found}expected {}{more}", first.expected)
             }
         };
-        let error = reason::error(first.reason(), message).fix_arguments(&first.pointer, &first.expected);
+        let error = Error { remedy: first.remedy.clone(), ..reason::error(first.reason(), message) };
         Err(error.violations(self.list))
     }
 }
