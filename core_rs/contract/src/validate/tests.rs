@@ -1,5 +1,5 @@
 use super::*;
-use crate::v1::ExpectedEffect;
+use crate::v1::{EffectKind, ExpectedEffect};
 
 fn action(tool: &str, arguments: &str) -> Action {
     Action {
