@@ -212,14 +212,16 @@ class FixArguments(_message.Message):
     def __init__(self, path: _Optional[str] = ..., expected: _Optional[str] = ..., value_json: _Optional[str] = ..., remove: _Optional[bool] = ..., rename: _Optional[str] = ...) -> None: ...
 
 class NarrowEffect(_message.Message):
-    __slots__ = ("predicted", "declared", "allowed_beneath")
+    __slots__ = ("predicted", "declared", "allowed_beneath", "refused")
     PREDICTED_FIELD_NUMBER: _ClassVar[int]
     DECLARED_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_BENEATH_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     predicted: str
     declared: str
     allowed_beneath: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, predicted: _Optional[str] = ..., declared: _Optional[str] = ..., allowed_beneath: _Optional[_Iterable[str]] = ...) -> None: ...
+    refused: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, predicted: _Optional[str] = ..., declared: _Optional[str] = ..., allowed_beneath: _Optional[_Iterable[str]] = ..., refused: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class DeclareEffect(_message.Message):
     __slots__ = ("effects",)

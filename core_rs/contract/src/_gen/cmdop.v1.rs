@@ -563,6 +563,10 @@ pub struct NarrowEffect {
     /// Directories of the host in which policy allows effects of this kind, for what can be done there instead.
     #[prost(string, repeated, tag = "3")]
     pub allowed_beneath: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Entries of `expect`, counted from 0, that reach too far although the action itself does not: without them
+    /// nothing of it does. Empty if the action itself must become another.
+    #[prost(uint32, repeated, tag = "4")]
+    pub refused: ::prost::alloc::vec::Vec<u32>,
 }
 /// Add these to `expect`, if they are meant.
 #[derive(Clone, PartialEq, ::prost::Message)]
