@@ -17,13 +17,14 @@ pub fn meant<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option
     nearest(text, known).filter(|word| distance(word, text) <= (word.chars().count() / 4).clamp(1, 3))
 }
 
-/// The known word that can only have been meant: a slip away from it, with the same digits, and no other is as near.
+/// The known word that can only have been meant: a slip away from it, with the same digits, and no other is nearly as
+/// near.
 #[must_use]
 pub fn surely<'a>(text: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
     let word = meant(text, known.clone()).filter(|word| word.chars().count() >= SHORTEST)?;
     let least = distance(word, text);
-    let is_alone = known.into_iter().all(|other| other == word || distance(other, text) > least);
+    let is_alone = known.into_iter().all(|other| other == word || distance(other, text) > least + 1);
     // `web-1` is no slip of `web-2`.
     (is_alone && digits(word) == digits(text)).then_some(word)
 }

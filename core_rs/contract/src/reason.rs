@@ -84,7 +84,9 @@ pub fn value(value: impl Into<serde_json::Value>) -> Change {
 pub fn is_said(remedy: &remedy::Kind) -> bool {
     match remedy {
         remedy::Kind::FixArguments(fix) => !fix.expected.is_empty(),
-        remedy::Kind::NarrowEffect(narrow) => !(narrow.declared.is_empty() && narrow.allowed_beneath.is_empty()),
+        remedy::Kind::NarrowEffect(narrow) => {
+            !(narrow.declared.is_empty() && narrow.allowed_beneath.is_empty() && narrow.refused.is_empty())
+        }
         remedy::Kind::DeclareEffect(declare) => !declare.effects.is_empty(),
         remedy::Kind::UseTool(tool) => !tool.name.is_empty(),
         remedy::Kind::RetryAfter(retry) => retry.ms > 0,
@@ -114,6 +116,15 @@ impl Error {
     pub fn by(mut self, change: Change) -> Self {
         if let Some(remedy::Kind::FixArguments(fix)) = self.remedy.as_mut().and_then(|remedy| remedy.kind.as_mut()) {
             fix.change = Some(change);
+        }
+        self
+    }
+
+    /// Takes the change out again: what it mends was done already.
+    #[must_use]
+    pub fn unmended(mut self) -> Self {
+        if let Some(remedy::Kind::FixArguments(fix)) = self.remedy.as_mut().and_then(|remedy| remedy.kind.as_mut()) {
+            fix.change = None;
         }
         self
     }

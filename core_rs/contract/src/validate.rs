@@ -116,6 +116,18 @@ impl Validated {
     }
 }
 
+impl Validated {
+    /// The next value of an argument that bounds the call, twice what it is now and no more than the tool takes.
+    #[must_use]
+    pub fn raised(&self, pointer: &str) -> Option<Change> {
+        let name = pointer.strip_prefix("/arguments/")?;
+        let rule = self.tool.arguments_schema().get("properties")?.get(name)?;
+        let now = self.arguments.get(name).or_else(|| rule.get("default"))?.as_u64()?;
+        let next = now.saturating_mul(2).min(rule.get("maximum")?.as_u64()?);
+        (next > now).then(|| reason::value(next))
+    }
+}
+
 /// Validates a proposal for a host whose user has this home directory (empty if unknown).
 ///
 /// # Errors
