@@ -31,7 +31,7 @@ pub fn surely<'a>(name: &str, tools: impl IntoIterator<Item = &'a ToolContract>)
     let shared = |tool: &ToolContract| asked.iter().map(|word| weight(word, tool)).sum::<u32>();
     let all: Vec<&str> = tools.iter().flat_map(|tool| own(tool)).collect();
     let is_word = |word: &String| {
-        let only = all.contains(&word.as_str()).then_some(word.as_str());
+        let only = all.iter().copied().find(|it| it == word || it.strip_suffix('s') == Some(word));
         let only = only.or_else(|| near::surely(word, all.iter().copied()));
         only.is_some_and(|only| own(found).any(|it| it == only))
     };
@@ -119,6 +119,7 @@ mod tests {
         for (name, tool) in [
             ("files_read", Some("files.read")),
             ("ReadFile", Some("files.read")),
+            ("write_file", Some("files.write")),
             ("bash", Some("terminal.exec")),
             ("files.delet", Some("files.delete")),
             ("restart_service", Some("service.restart")),

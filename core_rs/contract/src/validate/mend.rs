@@ -116,12 +116,29 @@ impl Around<'_> {
             return Some(Change::Rename(meant.to_owned()));
         }
         let is_repeated = meant.is_some_and(|meant| object.get(meant) == object.get(name));
-        // A path from the root on starts at no working directory.
-        let is_settled =
-            name == "cwd" && object.get("path").and_then(Value::as_str).is_some_and(|it| it.starts_with('/'));
+        // The path is taken from there, or starts at the root anyway.
+        let is_settled = name == "cwd" && object.get("path").is_some_and(Value::is_string);
         let is_idle = object.get(name).is_none_or(Value::is_null) || TALK.contains(&name) || is_settled;
         (is_idle || is_repeated || self.tool.contract().idempotency() == Idempotency::Pure)
             .then_some(Change::Remove(true))
+    }
+
+    /// Is a member still missing when others have got the names that were meant?
+    pub(super) fn lacks(&self, renamed: &[(String, String, String)], object: &str, name: &str) -> bool {
+        let mut tried = self.arguments.clone();
+        for (object, from, to) in renamed {
+            if let Some(members) = tried.pointer_mut(object).and_then(Value::as_object_mut)
+                && let Some(value) = members.remove(from)
+            {
+                members.insert(to.clone(), value);
+            }
+        }
+        self.tool.validator().iter_errors(&tried).any(|error| match error.kind() {
+            ValidationErrorKind::Required { property } => {
+                error.instance_path().as_str() == object && property.as_str() == Some(name)
+            }
+            _ => false,
+        })
     }
 
     /// The absolute, normalised path that a text means.

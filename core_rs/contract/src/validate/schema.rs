@@ -20,7 +20,7 @@ pub(super) fn check(around: &Around<'_>, found: &mut Violations) {
         return;
     }
     let errors: Vec<ValidationError<'_>> = tool.validator().iter_errors(arguments).collect();
-    let renamed: Vec<(String, String)> = errors.iter().flat_map(|error| renames(around, error)).collect();
+    let renamed: Vec<(String, String, String)> = errors.iter().flat_map(|error| renames(around, error)).collect();
     for error in &errors {
         let at = format!("/arguments{}", error.instance_path());
         let (schema, rule) = around_rule(tool.arguments_schema(), error);
@@ -31,7 +31,7 @@ pub(super) fn check(around: &Around<'_>, found: &mut Violations) {
             ValidationErrorKind::Required { property } => {
                 let name = property.as_str().unwrap_or_default();
                 // It is there under another name, of which is told.
-                if renamed.iter().any(|(object, to)| object == error.instance_path().as_str() && to == name) {
+                if !renamed.is_empty() && !around.lacks(&renamed, error.instance_path().as_str(), name) {
                     continue;
                 }
                 // A rule that depends on others stands in a schema of its own, beside the properties.
@@ -55,12 +55,12 @@ pub(super) fn check(around: &Around<'_>, found: &mut Violations) {
     }
 }
 
-/// Objects with the names that members of them were meant to have.
-fn renames(around: &Around<'_>, error: &ValidationError<'_>) -> Vec<(String, String)> {
+/// Members of objects with the names that they were meant to have.
+fn renames(around: &Around<'_>, error: &ValidationError<'_>) -> Vec<(String, String, String)> {
     let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() else { return Vec::new() };
     let known = properties(around_rule(around.tool.arguments_schema(), error).0);
     let meant = unexpected.iter().filter_map(|name| match around.unknown(error.instance(), name, known) {
-        Some(Change::Rename(to)) => Some((error.instance_path().to_string(), to)),
+        Some(Change::Rename(to)) => Some((error.instance_path().to_string(), name.clone(), to)),
         _ => None,
     });
     meant.collect()

@@ -38,6 +38,7 @@ const REMOVE: Option<Change> = Some(Change::Remove(true));
 fn one_slip_in_the_arguments_is_mended() {
     for (tool, arguments, pointer, expected) in [
         ("files.read", r#"{"pth":"/a"}"#, "pth", rename("path")),
+        ("terminal.exec", r#"{"args":["ls"],"cwd":"/"}"#, "args", rename("argv")),
         ("files.read", r#"{"file_path":"/a"}"#, "file_path", rename("path")),
         ("files.read", r#"{"path":"/a","encoding":"utf-8"}"#, "encoding", REMOVE),
         ("files.write", r#"{"path":"/a","content":"","note":"x"}"#, "note", REMOVE),
