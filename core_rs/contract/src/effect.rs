@@ -59,6 +59,9 @@ pub fn parse_kind(name: &str) -> Option<EffectKind> {
 /// What others call some kinds.
 const ALSO: &[(&str, &str)] = &[
     ("file.write", "file.modify"),
+    ("file.overwrite", "file.modify"),
+    ("file.permissions", "file.chmod"),
+    ("file.owner", "file.chown"),
     ("file.edit", "file.modify"),
     ("file.update", "file.modify"),
     ("file.append", "file.modify"),
@@ -66,18 +69,27 @@ const ALSO: &[(&str, &str)] = &[
     ("file.unlink", "file.delete"),
     ("file.move", "file.rename"),
     ("file.mkdir", "file.create"),
+    ("file.mv", "file.rename"),
+    ("file.rm", "file.delete"),
     ("directory.create", "file.create"),
     ("directory.delete", "file.delete"),
     ("process.kill", "process.signal"),
     ("process.start", "process.leave_running"),
     ("network.connect", "net.connect"),
+    ("network.listen", "net.listen"),
+    ("package.uninstall", "package.remove"),
 ];
 
 /// The text form that a text was likely meant to be.
 #[must_use]
 pub fn meant_kind(text: &str) -> Option<&'static str> {
-    let also = ALSO.iter().find(|(other, _)| *other == text).map(|(_, kind)| *kind);
-    also.or_else(|| near::meant(text, KINDS.iter().map(|(_, name)| *name)))
+    let folded = text.trim().to_lowercase().replace([':', '/', '-', ' '], ".");
+    let folded = folded.trim_start_matches("effect_kind_");
+    // `file_delete` and `process.leave-running`: which of the separators is the dot, its kind says.
+    let same = |kind: &str| kind.replace('_', ".") == folded.replace('_', ".");
+    let plain = || KINDS.iter().map(|(_, name)| *name).find(|kind| same(kind));
+    let also = || ALSO.iter().find(|(other, _)| same(other)).map(|(_, kind)| *kind);
+    plain().or_else(also).or_else(|| near::meant(text, KINDS.iter().map(|(_, name)| *name)))
 }
 
 /// What effects of this kind do to the world.

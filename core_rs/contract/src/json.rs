@@ -1,6 +1,7 @@
 //! JSON read strictly, so that what is validated is what is meant: no key twice, no number that is not held exactly.
 
 mod fault;
+mod mend;
 
 use std::cell::Cell;
 use std::fmt;
@@ -23,11 +24,14 @@ const INEXACT: f64 = 18_446_744_073_709_551_616.0;
 /// beyond [`MAX_DEPTH`].
 pub fn parse(text: &str) -> Result<Value, JsonError> {
     fault::check_start(text)?;
-    let mut reader = serde_json::Deserializer::from_str(text);
     let noticed = Cell::new(None);
-    let strict = Strict { depth: MAX_DEPTH, noticed: &noticed };
-    let value = strict.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
-    value.map_err(|error| JsonError::of(text, &error, noticed.get()))
+    read(text, &noticed).map_err(|error| JsonError::of(text, &error, noticed.get()))
+}
+
+fn read(text: &str, noticed: &Cell<Option<Fault>>) -> serde_json::Result<Value> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = Strict { depth: MAX_DEPTH, noticed }.deserialize(&mut reader)?;
+    reader.end().map(|()| value)
 }
 
 /// Parses one JSON value from bytes that somebody hands over as JSON.

@@ -2,6 +2,8 @@
 
 /// Characters of a word that are compared.
 const COMPARED: usize = 128;
+/// Characters of a word of which a slip away there are not many others.
+const SHORTEST: usize = 4;
 
 /// The known word at the least distance; none if there are none.
 #[must_use]
@@ -13,6 +15,18 @@ pub fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 #[must_use]
 pub fn meant<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     nearest(text, known).filter(|word| distance(word, text) <= (word.chars().count() / 4).clamp(1, 3))
+}
+
+/// The known word that can only have been meant: a slip away from it, with the same digits, and no other is nearly as
+/// near.
+#[must_use]
+pub fn surely<'a>(text: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    let word = meant(text, known.clone()).filter(|word| word.chars().count() >= SHORTEST)?;
+    let least = distance(word, text);
+    let is_alone = known.into_iter().all(|other| other == word || distance(other, text) > least + 1);
+    // `web-1` is no slip of `web-2`.
+    (is_alone && digits(word) == digits(text)).then_some(word)
 }
 
 /// Edit distance (Levenshtein 1966).
@@ -42,5 +56,14 @@ mod tests {
         assert_eq!(meant("cdw", known), None);
         assert_eq!(meant("nonsense", known), None);
         assert_eq!(nearest("nonsense", []), None);
+    }
+
+    #[test]
+    fn what_may_have_been_another_word_is_not_sure() {
+        assert_eq!(surely("locl", ["local", "web-1"]), Some("local"));
+        assert_eq!(surely("web-2", ["local", "web-1"]), None);
+        assert_eq!(surely("USR3", ["USR1", "USR2"]), None);
+        assert_eq!(surely("HUB", ["HUP", "TERM"]), None);
+        assert_eq!(surely("cache", ["caches", "cached"]), None);
     }
 }

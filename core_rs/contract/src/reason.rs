@@ -4,8 +4,10 @@ use std::fmt;
 
 use crate::v1::{
     DeclareEffect, Error, ExpectedEffect, FixArguments, NarrowEffect, PolicyRef, Reason, Reconcile, Remedy,
-    RequestApproval, RetryAfter, RetryClass, Stop, UseTool, Violation, remedy,
+    RequestApproval, RetryAfter, RetryClass, Stop, UseTool, Violation, remedy, use_tool,
 };
+
+pub use crate::v1::fix_arguments::Change;
 
 /// One row of the table; it derives from the options in `error.proto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Spec {
     pub summary: &'static str,
     /// What to do in words, if the error says nothing better.
     pub mend: &'static str,
+    /// May following the remedy be enough, with nothing asked of who wrote the call?
+    pub mechanical: bool,
 }
 
 static TABLE: &[Spec] = include!("_gen/reasons.rs");
@@ -45,7 +49,7 @@ pub fn spec(reason: Reason) -> &'static Spec {
 #[must_use]
 pub fn error(reason: Reason, message: impl Into<String>) -> Error {
     let row = spec(reason);
-    let fix = |path: &str| remedy::Kind::FixArguments(FixArguments { path: path.into(), expected: row.mend.into() });
+    let fix = |path: &str| remedy::Kind::FixArguments(fixed(path, row.mend));
     let remedy = match row.remedy {
         "retry_after" => remedy::Kind::RetryAfter(RetryAfter { ms: 1_000, ..RetryAfter::default() }),
         "request_approval" => remedy::Kind::RequestApproval(RequestApproval::default()),
@@ -63,12 +67,26 @@ pub fn stop(why: &str) -> remedy::Kind {
     remedy::Kind::Stop(Stop { why: why.into() })
 }
 
-/// Can a machine follow this remedy? It names what to mend, to use or to wait for, or why there is nothing.
+/// A remedy that names a place and says what should stand there.
 #[must_use]
-pub fn is_followable(remedy: &remedy::Kind) -> bool {
+pub fn fixed(path: &str, expected: &str) -> FixArguments {
+    FixArguments { path: path.into(), expected: expected.into(), change: None }
+}
+
+/// The change that puts a value in its place.
+#[must_use]
+pub fn value(value: impl Into<serde_json::Value>) -> Change {
+    Change::ValueJson(value.into().to_string())
+}
+
+/// Is there something to this remedy? It names what to mend, to use or to wait for, or why there is nothing.
+#[must_use]
+pub fn is_said(remedy: &remedy::Kind) -> bool {
     match remedy {
         remedy::Kind::FixArguments(fix) => !fix.expected.is_empty(),
-        remedy::Kind::NarrowEffect(narrow) => !(narrow.declared.is_empty() && narrow.allowed_beneath.is_empty()),
+        remedy::Kind::NarrowEffect(narrow) => {
+            !(narrow.declared.is_empty() && narrow.allowed_beneath.is_empty() && narrow.refused.is_empty())
+        }
         remedy::Kind::DeclareEffect(declare) => !declare.effects.is_empty(),
         remedy::Kind::UseTool(tool) => !tool.name.is_empty(),
         remedy::Kind::RetryAfter(retry) => retry.ms > 0,
@@ -90,7 +108,25 @@ impl Error {
     /// Mend what this JSON pointer names.
     #[must_use]
     pub fn fix_arguments(self, path: &str, expected: &str) -> Self {
-        self.with(remedy::Kind::FixArguments(FixArguments { path: path.into(), expected: expected.into() }))
+        self.with(remedy::Kind::FixArguments(fixed(path, expected)))
+    }
+
+    /// Adds what mends the arguments that the remedy names, where that is certain.
+    #[must_use]
+    pub fn by(mut self, change: Change) -> Self {
+        if let Some(remedy::Kind::FixArguments(fix)) = self.remedy.as_mut().and_then(|remedy| remedy.kind.as_mut()) {
+            fix.change = Some(change);
+        }
+        self
+    }
+
+    /// Takes the change out again: what it mends was done already.
+    #[must_use]
+    pub fn unmended(mut self) -> Self {
+        if let Some(remedy::Kind::FixArguments(fix)) = self.remedy.as_mut().and_then(|remedy| remedy.kind.as_mut()) {
+            fix.change = None;
+        }
+        self
     }
 
     /// Aim at less, or elsewhere.
@@ -111,10 +147,17 @@ impl Error {
         self.with(remedy::Kind::RequestApproval(RequestApproval { approval_id: approval_id.into() }))
     }
 
-    /// Use another tool.
+    /// Use another tool; what to give it the author knows.
     #[must_use]
     pub fn use_tool(self, name: &str) -> Self {
-        self.with(remedy::Kind::UseTool(UseTool { name: name.into() }))
+        self.with(remedy::Kind::UseTool(UseTool { name: name.into(), arguments: None }))
+    }
+
+    /// Use another tool, with the same arguments.
+    #[must_use]
+    pub fn call_it(self, name: &str) -> Self {
+        let arguments = Some(use_tool::Arguments::Same(true));
+        self.with(remedy::Kind::UseTool(UseTool { name: name.into(), arguments }))
     }
 
     /// Try again after so many milliseconds.
@@ -193,7 +236,7 @@ mod tests {
                 assert!(row.summary.ends_with('.'), "{}", row.name);
                 assert!(row.mend.ends_with('.'), "{}", row.name);
                 let made = error(reason, "x").remedy.expect("a remedy").kind.expect("a kind");
-                assert!(is_followable(&made), "{}: {made:?}", row.name);
+                assert!(is_said(&made), "{}: {made:?}", row.name);
                 let stops = matches!(made, remedy::Kind::Stop(_));
                 assert_eq!(stops, matches!(row.remedy, "stop" | "reconcile"), "{}", row.name);
                 rows += 1;

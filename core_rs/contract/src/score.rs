@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use crate::effect::{Class, Effect, class, kind_name};
 use crate::path::{PathPattern, is_beneath, unescape};
-use crate::reason;
+use crate::reason::{self, Change};
 use crate::v1::{
     EffectKind, Error, FileState, FileType, Observation, ObservedEffect, PermittedEffect, Reason, Score, Severity,
     SideEffect, ToolResult,
@@ -171,9 +171,15 @@ pub fn check_success(declared: &[Effect], observation: &Observation, result: &To
             };
             let message = format!("`{effect}` was expected {expected} times and observed {seen} times");
             let pointer = format!("/expect/{index}");
-            return Err(
-                reason::error(Reason::EffectMissing, message).fix_arguments(&pointer, "an effect that the action has")
-            );
+            let error = reason::error(Reason::EffectMissing, message);
+            return Err(match u32::try_from(seen) {
+                Ok(0) => error.fix_arguments(&pointer, "an effect that the action has").by(Change::Remove(true)),
+                // The declaration gets no wider: it asks for less.
+                Ok(seen) if is_missing => error
+                    .fix_arguments(&format!("{pointer}/min_count"), "as often as the effect happens")
+                    .by(reason::value(seen)),
+                _ => error.fix_arguments(&pointer, "an effect that the action has, as often as it has it"),
+            });
         }
     }
     Ok(())

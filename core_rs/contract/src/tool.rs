@@ -14,7 +14,7 @@ use crate::{derive, reason};
 
 mod meant;
 
-pub use meant::meant;
+pub use meant::{meant, surely};
 
 /// Largest schema text in bytes.
 const MAX_SCHEMA_BYTES: usize = 256 * 1024;
@@ -168,7 +168,9 @@ impl Registry {
         self.get(name).ok_or_else(|| {
             let known = self.tools.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             let error = reason::error(Reason::UnknownTool, format!("no tool is named `{name}`; there are {known}"));
-            match meant(name, self.tools.values().map(|tool| tool.contract())) {
+            let all = || self.tools.values().map(|tool| tool.contract());
+            match meant(name, all()) {
+                Some(tool) if surely(name, all()).is_some() => error.call_it(&tool.name),
                 Some(tool) => error.use_tool(&tool.name),
                 None => error.fix_arguments("/tool", &format!("one of {known}")),
             }
@@ -288,7 +290,7 @@ fn rejected(tool: &str, place: &str, expected: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::v1::{UseTool, remedy};
+    use crate::v1::{UseTool, remedy, use_tool};
 
     fn contract(arguments_schema: &str) -> ToolContract {
         ToolContract {
@@ -355,7 +357,7 @@ mod tests {
     #[test]
     fn an_unknown_tool_is_answered_with_the_one_that_was_meant_or_with_all() {
         let remedy = |name| Registry::builtin().find(name).expect_err("unknown").remedy.and_then(|it| it.kind);
-        let exec = UseTool { name: "terminal.exec".into() };
+        let exec = UseTool { name: "terminal.exec".into(), arguments: Some(use_tool::Arguments::Same(true)) };
         assert_eq!(remedy("bash"), Some(remedy::Kind::UseTool(exec)));
         let Some(remedy::Kind::FixArguments(fix)) = remedy("frobnicate") else { panic!("it names a tool") };
         assert_eq!(fix.path, "/tool");

@@ -1,7 +1,9 @@
 //! Validation of a proposal: every violation at once, each with a pointer and a remedy.
 
 mod abridge;
+mod effects;
 mod envelope;
+mod mend;
 mod schema;
 
 use std::sync::Arc;
@@ -9,19 +11,22 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::derive::derive;
-use crate::effect::{Base, Class, Effect, KINDS, class, meant_kind};
-use crate::path::{TargetError, normalise};
+use crate::effect::{Base, Class, Effect, class};
+use crate::path::normalise;
+use crate::reason::{self, Change};
 use crate::tool::{Registry, Tool};
-use crate::v1::{
-    Action, EffectKind, EffectSource, Error, ExpectedEffect, FixArguments, Proposal, Reason, Remedy, Violation, remedy,
-};
-use crate::{digest, json, reason};
+use crate::v1::{Action, EffectSource, Error, FixArguments, Proposal, Reason, Remedy, Violation, remedy};
+use crate::{digest, json};
+
+use mend::Around;
 
 pub use abridge::abridged;
 pub use envelope::{check_actor, check_caller};
 
 /// Bytes of what a violation shows of the action.
 const MAX_FOUND: usize = 200;
+/// Bytes of the value that a violation says to put in place.
+const MAX_CHANGE: usize = 64 * 1024;
 /// Bytes of what a violation says was expected; all kinds of effects fit.
 const MAX_EXPECTED: usize = 800;
 
@@ -111,6 +116,18 @@ impl Validated {
     }
 }
 
+impl Validated {
+    /// The next value of an argument that bounds the call, twice what it is now and no more than the tool takes.
+    #[must_use]
+    pub fn raised(&self, pointer: &str) -> Option<Change> {
+        let name = pointer.strip_prefix("/arguments/")?;
+        let rule = self.tool.arguments_schema().get("properties")?.get(name)?;
+        let now = self.arguments.get(name).or_else(|| rule.get("default"))?.as_u64()?;
+        let next = now.saturating_mul(2).min(rule.get("maximum")?.as_u64()?);
+        (next > now).then(|| reason::value(next))
+    }
+}
+
 /// Validates a proposal for a host whose user has this home directory (empty if unknown).
 ///
 /// # Errors
@@ -125,16 +142,17 @@ pub fn validate(registry: &Registry, proposal: Proposal, limits: &Limits, home: 
         Err(unknown) => {
             // Which arguments it takes nobody knows, but what is wrong around them is. Where a relative target
             // leads depends on an argument; as text it is checked all the same.
-            check_expectations(action, &Base { cwd: Some("/"), home: Some(home) }, limits, &mut found);
+            effects::check(action, &Base { cwd: Some("/"), home: Some(home) }, limits, &mut found);
             return Err(found.beside(unknown));
         }
     };
-    let arguments = check_arguments(&tool, action, limits, &mut found);
-    let cwd = check_path("cwd", &arguments, &mut found);
-    check_nul(&arguments, &mut found);
     let home = Some(home).filter(|home| !home.is_empty());
+    let arguments = check_arguments(&tool, action, home, limits, &mut found);
+    let around = Around { tool: &tool, arguments: &arguments, home };
+    let cwd = check_path("cwd", &around, &mut found);
+    check_nul(&arguments, "/arguments", &mut found);
     let base = Base { cwd: cwd.as_deref(), home };
-    let mut declared = check_expectations(action, &base, limits, &mut found);
+    let mut declared = effects::check(action, &base, limits, &mut found);
     if declared.is_empty() && action.expect.is_empty() && tool.contract().effect_source() == EffectSource::Template {
         declared = template(&tool, &arguments);
     }
@@ -166,11 +184,24 @@ impl Violations {
 
     /// Adds one.
     pub fn add(&mut self, reason: Reason, pointer: &str, expected: &str, found: &str) {
+        self.add_mended(reason, pointer, expected, found, None);
+    }
+
+    /// Adds a violation with what mends it, where that is certain.
+    pub(crate) fn add_mended(
+        &mut self,
+        reason: Reason,
+        pointer: &str,
+        expected: &str,
+        found: &str,
+        change: Option<Change>,
+    ) {
         if self.list.len() >= self.most {
             return;
         }
         let expected = &cut(expected, MAX_EXPECTED);
-        let fix = FixArguments { path: pointer.to_owned(), expected: expected.clone() };
+        let change = change.filter(|it| !matches!(it, Change::ValueJson(value) if value.len() > MAX_CHANGE));
+        let fix = FixArguments { path: pointer.to_owned(), expected: expected.clone(), change };
         self.list.push(Violation {
             reason: reason.into(),
             pointer: pointer.to_owned(),
@@ -215,12 +246,12 @@ impl Violations {
                 format!("{place}: {found}expected {}{more}", first.expected)
             }
         };
-        let error = reason::error(first.reason(), message).fix_arguments(&first.pointer, &first.expected);
+        let error = Error { remedy: first.remedy.clone(), ..reason::error(first.reason(), message) };
         Err(error.violations(self.list))
     }
 }
 
-fn check_arguments(tool: &Tool, action: &Action, limits: &Limits, found: &mut Violations) -> Value {
+fn check_arguments(tool: &Tool, action: &Action, home: Option<&str>, limits: &Limits, found: &mut Violations) -> Value {
     let text = if action.arguments_json.is_empty() { "{}" } else { &action.arguments_json };
     if text.len() > limits.arguments_bytes {
         let expected = format!("at most {} bytes", limits.arguments_bytes);
@@ -230,18 +261,19 @@ fn check_arguments(tool: &Tool, action: &Action, limits: &Limits, found: &mut Vi
     let arguments = match json::parse(text) {
         Ok(arguments) => arguments,
         Err(error) => {
-            found.add(Reason::MalformedJson, "/arguments", error.expected(), &error.to_string());
+            let meant = error.meant().map(|meant| Change::ValueJson(meant.to_owned()));
+            found.add_mended(Reason::MalformedJson, "/arguments", error.expected(), &error.to_string(), meant);
             return Value::Null;
         }
     };
-    schema::check(tool, &arguments, found);
+    schema::check(&Around { tool, arguments: &arguments, home }, found);
     arguments
 }
 
 /// Where a path leads must not depend on who reads it: what is authorised lexically is what the host
 /// opens. Returns the normalised path.
-fn check_path(name: &str, arguments: &Value, found: &mut Violations) -> Option<String> {
-    let path = arguments.get(name)?.as_str()?;
+fn check_path(name: &str, around: &Around<'_>, found: &mut Violations) -> Option<String> {
+    let path = around.arguments.get(name)?.as_str()?;
     let normal = String::from_utf8(normalise(path.as_bytes())).ok()?;
     let trimmed = if path.len() > 1 { path.trim_end_matches('/') } else { path };
     if normal != trimmed {
@@ -249,78 +281,28 @@ fn check_path(name: &str, arguments: &Value, found: &mut Violations) -> Option<S
         let pointer = format!("/arguments/{name}");
         // The schema may have said the same less helpfully.
         found.list.retain(|violation| violation.pointer != pointer);
-        found.add(Reason::InvalidArguments, &pointer, &expected, path);
+        let change = around.meant_path(path).map(reason::value);
+        found.add_mended(Reason::InvalidArguments, &pointer, &expected, path, change);
     }
     Some(normal)
 }
 
 /// No operating system takes NUL in a command, path or variable.
-fn check_nul(arguments: &Value, found: &mut Violations) {
+fn check_nul(arguments: &Value, at: &str, found: &mut Violations) {
     let Some(map) = arguments.as_object() else { return };
     for (name, value) in map {
-        if value.as_str().is_some_and(|text| text.contains('\0')) && name != "stdin" && name != "content" {
-            found.add(Reason::InvalidArguments, &format!("/arguments/{name}"), "text without NUL", "a NUL character");
+        let text = value.as_str().filter(|text| text.contains('\0') && name != "stdin" && name != "content");
+        if let Some(text) = text {
+            // At the end it ends the text, as it does for whoever wrote it.
+            let meant = Some(text.trim_end_matches('\0')).filter(|text| !text.contains('\0'));
+            let pointer = format!("{at}/{name}");
+            found.list.retain(|violation| violation.pointer != pointer);
+            let change = meant.map(reason::value);
+            found.add_mended(Reason::InvalidArguments, &pointer, "text without NUL", "a NUL character", change);
         }
         if name == "env" {
-            check_nul(value, found);
+            check_nul(value, &format!("{at}/{name}"), found);
         }
-    }
-}
-
-fn check_expectations(action: &Action, base: &Base<'_>, limits: &Limits, found: &mut Violations) -> Vec<Effect> {
-    if action.expect.len() > limits.expected_effects {
-        let expected = format!("at most {} effects; use patterns", limits.expected_effects);
-        found.add(Reason::InvalidEffect, "/expect", &expected, &format!("{} effects", action.expect.len()));
-        return Vec::new();
-    }
-    let mut declared: Vec<Effect> = Vec::with_capacity(action.expect.len());
-    for (index, expected) in action.expect.iter().enumerate() {
-        if expected.target.len() > limits.target_bytes {
-            let expectation = format!("at most {} bytes; use a pattern", limits.target_bytes);
-            let pointer = format!("/expect/{index}/target");
-            found.add(Reason::InvalidEffect, &pointer, &expectation, &abridge::stand_in(&expected.target));
-            continue;
-        }
-        if EffectKind::try_from(expected.kind).is_err() || expected.kind() == EffectKind::Unspecified {
-            found.add(
-                Reason::InvalidEffect,
-                &format!("/expect/{index}/kind"),
-                &expected_kind(&expected.unknown_kind),
-                &found_kind(expected),
-            );
-            continue;
-        }
-        match Effect::parse(expected, base) {
-            Ok(effect) if declared.iter().any(|it| it.kind == effect.kind && it.target == effect.target) => {
-                found.add(Reason::InvalidEffect, &format!("/expect/{index}"), "each effect once", &effect.to_string());
-            }
-            Ok(effect) => declared.push(effect),
-            Err(error) => {
-                let field = if matches!(error, TargetError::Counts { .. }) { "min_count" } else { "target" };
-                found.add(
-                    Reason::InvalidEffect,
-                    &format!("/expect/{index}/{field}"),
-                    &error.to_string(),
-                    &expected.target,
-                );
-            }
-        }
-    }
-    declared
-}
-
-/// The kinds that may be declared, and the one that was likely meant.
-fn expected_kind(given: &str) -> String {
-    let listed: Vec<&str> = KINDS.iter().map(|(_, name)| *name).collect();
-    let meant = meant_kind(given).map_or(";".to_owned(), |kind| format!("; did you mean `{kind}`?"));
-    format!("a kind of effect{meant} there are {}", listed.join(", "))
-}
-
-fn found_kind(expected: &ExpectedEffect) -> String {
-    match (expected.unknown_kind.as_str(), expected.kind) {
-        ("", 0) => "no kind".to_owned(),
-        ("", number) => format!("the number {number}"),
-        (text, _) => format!("`{}`", abridge::quoted(text)),
     }
 }
 

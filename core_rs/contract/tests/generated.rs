@@ -60,8 +60,8 @@ fn reason_table(pool: &DescriptorPool) -> String {
         let retry = retries.get_value(number(spec, "retry")).expect("retry class exists");
         writeln!(
             out,
-            "    Spec {{ reason: Reason::{}, name: \"{}\", grpc_code: {}, retry: RetryClass::{}, remedy: \"{}\", summary: {:?}, mend: {:?} }},",
-            camel(value.name()), value.name().trim_start_matches("REASON_"), number(spec, "grpc_code"), camel(retry.name()), text(spec, "remedy"), text(spec, "summary"), text(spec, "mend"),
+            "    Spec {{ reason: Reason::{}, name: \"{}\", grpc_code: {}, retry: RetryClass::{}, remedy: \"{}\", summary: {:?}, mend: {:?}, mechanical: {} }},",
+            camel(value.name()), value.name().trim_start_matches("REASON_"), number(spec, "grpc_code"), camel(retry.name()), text(spec, "remedy"), text(spec, "summary"), text(spec, "mend"), flag(spec, "mechanical"),
         )
         .expect("write to a string");
     }
@@ -79,6 +79,10 @@ fn number(message: &DynamicMessage, field: &str) -> i32 {
 
 fn text(message: &DynamicMessage, field: &str) -> String {
     message.get_field_by_name(field).and_then(|value| value.as_str().map(str::to_owned)).expect("text field")
+}
+
+fn flag(message: &DynamicMessage, field: &str) -> bool {
+    message.get_field_by_name(field).and_then(|value| value.as_bool()).expect("boolean field")
 }
 
 /// The variant name that prost gives an enum value.

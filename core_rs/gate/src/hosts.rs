@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cmdop_contract::name::{GRAMMAR, Name};
-use cmdop_contract::reason;
 use cmdop_contract::v1::{self, Host, HostHello, HostToServer, Reason, ServerToHost, host_to_server, server_to_host};
+use cmdop_contract::{near, reason};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -105,7 +105,24 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> v1::Error
     let known: Vec<_> = known.map(String::as_str).collect();
     let expected = if known.is_empty() { "a host that has attached; none has yet".into() } else { known.join(", ") };
     let message = format!("no host named `{name}` has ever attached; known hosts: {expected}");
-    reason::error(Reason::UnknownHost, message).fix_arguments("/host", &expected)
+    let error = reason::error(Reason::UnknownHost, message).fix_arguments("/host", &expected);
+    match meant(name, &known) {
+        Some(host) => error.by(reason::value(host)),
+        None => error,
+    }
+}
+
+/// The host that a name can only mean: a slip of one, or this machine where just one is known.
+fn meant<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let folded = |text: &str| text.to_lowercase().replace(['-', '_', '.', ' '], "");
+    let alike = known.iter().copied().filter(|host| folded(host) == folded(name));
+    let local = || match known {
+        [only @ "local"] if matches!(name, "" | "localhost" | "127.0.0.1" | "::1") => Some(*only),
+        _ => None,
+    };
+    let mut alike = alike.collect::<Vec<_>>();
+    let only = alike.pop().filter(|_| alike.is_empty());
+    only.or_else(local).or_else(|| near::surely(name, known.iter().copied()))
 }
 
 fn gone(name: &str) -> v1::Error {

@@ -3,7 +3,8 @@
 use std::io;
 
 use cmdop_contract::reason;
-use cmdop_contract::v1::{self, FixArguments, Reason, Remedy, RetryAfter, UseTool, remedy};
+use cmdop_contract::reason::Change;
+use cmdop_contract::v1::{self, Reason, Remedy, RetryAfter, UseTool, remedy};
 use cmdop_ledger::error::is_full;
 
 /// Why the host did not do something, or failed while it did.
@@ -29,8 +30,16 @@ impl Error {
     /// A typed error whose remedy is to mend the action at `pointer`.
     #[must_use]
     pub fn fix(reason: Reason, message: impl Into<String>, pointer: &str, expected: &str) -> Self {
-        let fix = FixArguments { path: pointer.to_owned(), expected: expected.to_owned() };
-        Self::with(reason, message, remedy::Kind::FixArguments(fix))
+        Self::with(reason, message, remedy::Kind::FixArguments(reason::fixed(pointer, expected)))
+    }
+
+    /// Adds what mends the arguments that the remedy names, where that is certain.
+    #[must_use]
+    pub fn by(self, change: Change) -> Self {
+        match self {
+            Self::Typed(typed) => Self::Typed(Box::new(typed.by(change))),
+            other => other,
+        }
     }
 
     /// A typed error after which the same call may be proposed again later.
@@ -42,7 +51,7 @@ impl Error {
     /// A typed error whose remedy is another tool.
     #[must_use]
     pub fn use_tool(reason: Reason, message: impl Into<String>, tool: &str) -> Self {
-        Self::with(reason, message, remedy::Kind::UseTool(UseTool { name: tool.to_owned() }))
+        Self::with(reason, message, remedy::Kind::UseTool(UseTool { name: tool.to_owned(), arguments: None }))
     }
 
     /// A typed error that no mended call gets around; why not is what the table of reasons says.

@@ -7,6 +7,7 @@ async with cmdop.Client(agent=agent.name) as client:
 
 from cmdop.agent.agent import Agent, Limits
 from cmdop.agent.events import CallAnswered, CallHeld, RunEvent, RunFinished, TurnTaken
+from cmdop.agent.follow import Again, Later, Look, Step, Stop, Wait, follow
 from cmdop.agent.loop import Observer, RunResult, run
 from cmdop.agent.model import (
     Function,
@@ -25,6 +26,7 @@ from cmdop.agent.model import (
 from cmdop.agent.offer import Offer
 
 __all__ = [
+    "Again",
     "Agent",
     "CallAnswered",
     "CallHeld",
@@ -32,7 +34,9 @@ __all__ = [
     "FunctionCall",
     "FunctionResult",
     "Item",
+    "Later",
     "Limits",
+    "Look",
     "Model",
     "ModelError",
     "ModelRequest",
@@ -45,7 +49,11 @@ __all__ = [
     "RunEvent",
     "RunFinished",
     "RunResult",
+    "Step",
+    "Stop",
     "TurnTaken",
     "UserText",
+    "Wait",
+    "follow",
     "run",
 ]

@@ -9,6 +9,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from cmdop import v1
@@ -62,6 +63,12 @@ def parse_expect(text: str) -> v1.ExpectedEffect:
 
 _ACTION_FIELDS = {"tool": str, "host": str, "intent": str, "arguments": dict, "expect": list, "idempotency_key": str}
 _EFFECT_FIELDS = {"kind": str, "target": str, "min_count": int, "max_count": int}
+_ALSO = {
+    "args": "arguments", "effects": "expect", "expected": "expect", "expected_effects": "expect", "input": "arguments",
+    "key": "idempotency_key", "max": "max_count", "min": "min_count", "parameters": "arguments", "params": "arguments",
+    "path": "target", "purpose": "intent", "reason": "intent", "tool_name": "tool", "type": "kind", "why": "intent",
+}  # fmt: skip
+"""What others call some fields."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TYPE_NAMES = {str: "a text", dict: "an object", list: "an array", int: "a whole number from 0 to 4294967295"}
 
@@ -118,24 +125,65 @@ def action_from_document(document: object) -> v1.Action:
 def _fields(value: object, pointer: str, known: Mapping[str, type], faults: list[v1.Violation]) -> dict[str, Any]:
     """The fields of an object that are of their type; all others become faults."""
     if not isinstance(value, Mapping):
-        faults.append(_fault(pointer, f"an object with {_listed(known)}", _shown(value)))
+        # An effect as the command line takes it.
+        is_effect = isinstance(value, str) and known is _EFFECT_FIELDS and ":" in value
+        change = {"value_json": json.dumps(_effect_of(value))} if is_effect and isinstance(value, str) else {}
+        faults.append(_fault(pointer, f"an object with {_listed(known)}", _shown(value), **change))
         return {}
     found: dict[str, Any] = {}
     for name, entry in cast("Mapping[object, object]", value).items():
         name = str(name)
         place = f"{pointer}/{_escaped(name)}"
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f"; did you mean `{near[0]}`?" if near else ";"
+            near = _meant(name, known)
+            meant = f"; did you mean `{near}`?" if near else ";"
             expected = f"no such field{meant} there are {_listed(known)}"
-            faults.append(_fault(_SURROGATE.sub("\ufffd", place), expected, _shown(entry)))
+            change = _renamed(near, value) or ({"remove": True} if entry is None else {})
+            faults.append(_fault(_SURROGATE.sub("\ufffd", place), expected, _shown(entry), **change))
         elif entry is None and name in ("min_count", "max_count"):
             continue
         elif not _fits(entry, known[name]):
-            faults.append(_fault(place, _TYPE_NAMES[known[name]], _shown(entry)))
+            faults.append(_fault(place, _TYPE_NAMES[known[name]], _shown(entry), **_retyped(entry, known[name])))
         else:
             found[name] = entry
     return found
+
+
+def _meant(name: str, known: Mapping[str, type]) -> str:
+    """The field that an unknown one was likely meant to be, or an empty text."""
+    near = [_ALSO[name]] if _ALSO.get(name) in known else difflib.get_close_matches(name, known, n=1)
+    return near[0] if near else ""
+
+
+def _renamed(name: str, fields: Mapping[Any, Any]) -> dict[str, Any]:
+    return {"rename": name} if name and name not in fields else {}
+
+
+def _retyped(value: object, kind: type) -> dict[str, Any]:
+    """What a field of another type can only have meant, as a change; empty if that is not certain."""
+    meant: object = value
+    match value, kind:
+        case None, _:
+            return {"remove": True}
+        case str(text), _ if kind is not str:
+            with suppress(ValueError, RecursionError):
+                meant = json.loads(text)
+            if meant is value and kind is list and ":" in text:
+                meant = [_effect_of(text)]
+        case float(number), _ if kind is int and number.is_integer():
+            meant = int(number)
+        case (int(number), _) if kind is str and not isinstance(number, bool):
+            meant = str(number)
+        case (Mapping(), _) if kind is list:
+            meant = [value]
+        case _:
+            return {}
+    return {"value_json": json.dumps(meant)} if _fits(meant, kind) else {}
+
+
+def _effect_of(text: str) -> dict[str, str]:
+    kind, _, target = text.partition(":")
+    return {"kind": kind, "target": target}
 
 
 def _not_text(document: object) -> list[v1.Violation]:
@@ -161,13 +209,13 @@ def _fits(value: object, kind: type) -> bool:
     return isinstance(value, kind)
 
 
-def _fault(pointer: str, expected: str, found: str) -> v1.Violation:
+def _fault(pointer: str, expected: str, found: str, **change: Any) -> v1.Violation:
     return v1.Violation(
         reason=v1.Reason.REASON_MALFORMED_JSON,
         pointer=pointer,
         expected=expected,
         found=found,
-        remedy=v1.Remedy(fix_arguments=v1.FixArguments(path=pointer, expected=expected)),
+        remedy=v1.Remedy(fix_arguments=v1.FixArguments(path=pointer, expected=expected, **change)),
     )
 
 

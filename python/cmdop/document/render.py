@@ -191,7 +191,7 @@ def _policy_document(policy: v1.PolicyRef) -> Document:
 
 
 def remedy_document(remedy: v1.Remedy) -> Document | None:
-    """`{"kind": "fix_arguments", "path": …, "expected": …}`; None if there is no remedy."""
+    """`{"kind": "fix_arguments", "path": …, "expected": …, "change": {"value": …}}`; None if there is no remedy."""
     kind = remedy.WhichOneof("kind")
     if kind is None:
         return None
@@ -199,10 +199,30 @@ def remedy_document(remedy: v1.Remedy) -> Document | None:
     body: Message = getattr(remedy, kind)
     for field in body.DESCRIPTOR.fields:
         value: Any = getattr(body, field.name)
+        if field.containing_oneof is not None:
+            continue
         if not isinstance(value, str | int):
-            value = [item if isinstance(item, str) else effect_document(item) for item in value]
+            value = [item if isinstance(item, str | int) else effect_document(item) for item in value]
         out[field.name] = value
-    return out
+    return out | _certain_document(remedy)
+
+
+def _certain_document(remedy: v1.Remedy) -> Document:
+    """What a machine may do without asking its author, where that is known."""
+    fix, tool = remedy.fix_arguments, remedy.use_tool
+    match fix.WhichOneof("change"), tool.WhichOneof("arguments"):
+        case "value_json", _:
+            return {"change": {"value": json.loads(fix.value_json)}}
+        case "remove", _:
+            return {"change": {"remove": True}}
+        case "rename", _:
+            return {"change": {"rename": fix.rename}}
+        case _, "same":
+            return {"arguments": "same"}
+        case _, "arguments_json":
+            return {"arguments": json.loads(tool.arguments_json)}
+        case _:
+            return {}
 
 
 def approval_document(approval: v1.Approval) -> Document:

@@ -172,18 +172,20 @@ REASON_SPEC_FIELD_NUMBER: _ClassVar[int]
 reason_spec: _descriptor.FieldDescriptor
 
 class ReasonSpec(_message.Message):
-    __slots__ = ("grpc_code", "retry", "summary", "remedy", "mend")
+    __slots__ = ("grpc_code", "retry", "summary", "remedy", "mend", "mechanical")
     GRPC_CODE_FIELD_NUMBER: _ClassVar[int]
     RETRY_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     REMEDY_FIELD_NUMBER: _ClassVar[int]
     MEND_FIELD_NUMBER: _ClassVar[int]
+    MECHANICAL_FIELD_NUMBER: _ClassVar[int]
     grpc_code: int
     retry: RetryClass
     summary: str
     remedy: str
     mend: str
-    def __init__(self, grpc_code: _Optional[int] = ..., retry: _Optional[_Union[RetryClass, str]] = ..., summary: _Optional[str] = ..., remedy: _Optional[str] = ..., mend: _Optional[str] = ...) -> None: ...
+    mechanical: bool
+    def __init__(self, grpc_code: _Optional[int] = ..., retry: _Optional[_Union[RetryClass, str]] = ..., summary: _Optional[str] = ..., remedy: _Optional[str] = ..., mend: _Optional[str] = ..., mechanical: _Optional[bool] = ...) -> None: ...
 
 class Remedy(_message.Message):
     __slots__ = ("fix_arguments", "narrow_effect", "declare_effect", "request_approval", "use_tool", "retry_after", "reconcile", "stop")
@@ -206,22 +208,30 @@ class Remedy(_message.Message):
     def __init__(self, fix_arguments: _Optional[_Union[FixArguments, _Mapping]] = ..., narrow_effect: _Optional[_Union[NarrowEffect, _Mapping]] = ..., declare_effect: _Optional[_Union[DeclareEffect, _Mapping]] = ..., request_approval: _Optional[_Union[RequestApproval, _Mapping]] = ..., use_tool: _Optional[_Union[UseTool, _Mapping]] = ..., retry_after: _Optional[_Union[RetryAfter, _Mapping]] = ..., reconcile: _Optional[_Union[Reconcile, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ...) -> None: ...
 
 class FixArguments(_message.Message):
-    __slots__ = ("path", "expected")
+    __slots__ = ("path", "expected", "value_json", "remove", "rename")
     PATH_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    VALUE_JSON_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    RENAME_FIELD_NUMBER: _ClassVar[int]
     path: str
     expected: str
-    def __init__(self, path: _Optional[str] = ..., expected: _Optional[str] = ...) -> None: ...
+    value_json: str
+    remove: bool
+    rename: str
+    def __init__(self, path: _Optional[str] = ..., expected: _Optional[str] = ..., value_json: _Optional[str] = ..., remove: _Optional[bool] = ..., rename: _Optional[str] = ...) -> None: ...
 
 class NarrowEffect(_message.Message):
-    __slots__ = ("predicted", "declared", "allowed_beneath")
+    __slots__ = ("predicted", "declared", "allowed_beneath", "refused")
     PREDICTED_FIELD_NUMBER: _ClassVar[int]
     DECLARED_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_BENEATH_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     predicted: str
     declared: str
     allowed_beneath: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, predicted: _Optional[str] = ..., declared: _Optional[str] = ..., allowed_beneath: _Optional[_Iterable[str]] = ...) -> None: ...
+    refused: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, predicted: _Optional[str] = ..., declared: _Optional[str] = ..., allowed_beneath: _Optional[_Iterable[str]] = ..., refused: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class DeclareEffect(_message.Message):
     __slots__ = ("effects",)
@@ -236,10 +246,14 @@ class RequestApproval(_message.Message):
     def __init__(self, approval_id: _Optional[str] = ...) -> None: ...
 
 class UseTool(_message.Message):
-    __slots__ = ("name",)
+    __slots__ = ("name", "same", "arguments_json")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    SAME_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_JSON_FIELD_NUMBER: _ClassVar[int]
     name: str
-    def __init__(self, name: _Optional[str] = ...) -> None: ...
+    same: bool
+    arguments_json: str
+    def __init__(self, name: _Optional[str] = ..., same: _Optional[bool] = ..., arguments_json: _Optional[str] = ...) -> None: ...
 
 class RetryAfter(_message.Message):
     __slots__ = ("ms", "new_key")

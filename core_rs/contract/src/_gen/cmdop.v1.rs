@@ -501,6 +501,10 @@ pub struct ReasonSpec {
     /// is nothing to do where the remedy is `stop`.
     #[prost(string, tag = "5")]
     pub mend: ::prost::alloc::string::String,
+    /// May following the remedy be enough, with nothing asked of who wrote the call? Where it is not, only the
+    /// author knows what was meant, or nobody can mend it.
+    #[prost(bool, tag = "6")]
+    pub mechanical: bool,
 }
 /// What to do about an error, in a form that a machine can follow.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -537,6 +541,27 @@ pub struct FixArguments {
     pub path: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub expected: ::prost::alloc::string::String,
+    /// What mends it, where that is certain and lets the action do nothing more than it said. Without one only the
+    /// author knows what was meant.
+    #[prost(oneof = "fix_arguments::Change", tags = "3, 4, 5")]
+    pub change: ::core::option::Option<fix_arguments::Change>,
+}
+/// Nested message and enum types in `FixArguments`.
+pub mod fix_arguments {
+    /// What mends it, where that is certain and lets the action do nothing more than it said. Without one only the
+    /// author knows what was meant.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        /// This JSON value stands there.
+        #[prost(string, tag = "3")]
+        ValueJson(::prost::alloc::string::String),
+        /// Nothing stands there.
+        #[prost(bool, tag = "4")]
+        Remove(bool),
+        /// What stands there has this name in its object.
+        #[prost(string, tag = "5")]
+        Rename(::prost::alloc::string::String),
+    }
 }
 /// Aim at less: an effect reaches what is forbidden.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -550,6 +575,10 @@ pub struct NarrowEffect {
     /// Directories of the host in which policy allows effects of this kind, for what can be done there instead.
     #[prost(string, repeated, tag = "3")]
     pub allowed_beneath: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Entries of `expect`, counted from 0, that reach too far although the action itself does not: without them
+    /// nothing of it does. Empty if the action itself must become another.
+    #[prost(uint32, repeated, tag = "4")]
+    pub refused: ::prost::alloc::vec::Vec<u32>,
 }
 /// Add these to `expect`, if they are meant.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -567,6 +596,22 @@ pub struct RequestApproval {
 pub struct UseTool {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    /// What the tool is given. With neither only the author knows what does the same there.
+    #[prost(oneof = "use_tool::Arguments", tags = "2, 3")]
+    pub arguments: ::core::option::Option<use_tool::Arguments>,
+}
+/// Nested message and enum types in `UseTool`.
+pub mod use_tool {
+    /// What the tool is given. With neither only the author knows what does the same there.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Arguments {
+        /// The arguments of the action as they are.
+        #[prost(bool, tag = "2")]
+        Same(bool),
+        /// This JSON object.
+        #[prost(string, tag = "3")]
+        ArgumentsJson(::prost::alloc::string::String),
+    }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RetryAfter {

@@ -5,7 +5,8 @@ use std::str::Utf8Error;
 
 use serde_json::error::Category;
 
-use crate::reason;
+use super::mend::mend;
+use crate::reason::{self, Change};
 use crate::v1::{Error, Reason};
 
 /// Characters of a key that an error quotes.
@@ -64,6 +65,8 @@ pub struct JsonError {
     fault: Fault,
     /// What the parser says, with line and column.
     said: String,
+    /// The JSON text that was meant, if it is certain.
+    meant: Option<String>,
 }
 
 impl JsonError {
@@ -79,11 +82,21 @@ impl JsonError {
         self.fault.expected()
     }
 
+    /// The JSON text that was meant, if the text can mean only one thing.
+    #[must_use]
+    pub fn meant(&self) -> Option<&str> {
+        self.meant.as_deref()
+    }
+
     /// As a typed error about what `name` is.
     #[must_use]
     pub fn typed(&self, name: &str) -> Error {
         let message = format!("{name} is no valid JSON: {self}; expected {}", self.expected());
-        reason::error(Reason::MalformedJson, message).fix_arguments("", self.expected())
+        let error = reason::error(Reason::MalformedJson, message).fix_arguments("", self.expected());
+        match &self.meant {
+            Some(meant) => error.by(Change::ValueJson(meant.clone())),
+            None => error,
+        }
     }
 
     pub(super) fn of(text: &str, error: &serde_json::Error, noticed: Option<Fault>) -> Self {
@@ -98,7 +111,7 @@ impl JsonError {
         } else {
             said
         };
-        Self { fault, said }
+        Self { fault, said, meant: mend(text) }
     }
 
     pub(super) fn not_utf8(bytes: &[u8], error: Utf8Error) -> Self {
@@ -107,7 +120,7 @@ impl JsonError {
         let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
         let found = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
         let said = format!("byte 0x{found:02x} is no UTF-8 at line {line} column {column}");
-        Self { fault: Fault::NotUtf8, said }
+        Self { fault: Fault::NotUtf8, said, meant: None }
     }
 }
 
@@ -123,11 +136,11 @@ impl std::error::Error for JsonError {}
 pub(super) fn check_start(text: &str) -> Result<(), JsonError> {
     if text.starts_with('\u{feff}') {
         let said = "a byte order mark at line 1 column 1".to_owned();
-        return Err(JsonError { fault: Fault::ByteOrderMark, said });
+        return Err(JsonError { fault: Fault::ByteOrderMark, said, meant: mend(text) });
     }
     if text.bytes().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')) {
         let said = if text.is_empty() { "the text is empty" } else { "the text is empty but for blanks" };
-        return Err(JsonError { fault: Fault::Empty, said: format!("{said}, at line 1 column 1") });
+        return Err(JsonError { fault: Fault::Empty, said: format!("{said}, at line 1 column 1"), meant: None });
     }
     Ok(())
 }

@@ -22,6 +22,28 @@ pub fn meant<'a>(name: &str, tools: impl IntoIterator<Item = &'a ToolContract>) 
     alike().find(|tool| tool.name == nearest)
 }
 
+/// The tool that a name can only mean: each of its words is one of that tool, and no other tool has as many of them.
+#[must_use]
+pub fn surely<'a>(name: &str, tools: impl IntoIterator<Item = &'a ToolContract>) -> Option<&'a ToolContract> {
+    let tools: Vec<&ToolContract> = tools.into_iter().collect();
+    let found = meant(name, tools.iter().copied())?;
+    let asked = words(name);
+    let shared = |tool: &ToolContract| asked.iter().map(|word| weight(word, tool)).sum::<u32>();
+    let all: Vec<&str> = tools.iter().flat_map(|tool| own(tool)).collect();
+    let is_word = |word: &String| {
+        let only = all.iter().copied().find(|it| it == word || it.strip_suffix('s') == Some(word));
+        let only = only.or_else(|| near::surely(word, all.iter().copied()));
+        only.is_some_and(|only| own(found).any(|it| it == only))
+    };
+    let is_alone = tools.iter().all(|tool| tool.name == found.name || shared(tool) < shared(found));
+    (is_alone && asked.iter().all(is_word)).then_some(found)
+}
+
+/// Words of a tool: those of its name and those that its contract states.
+fn own(tool: &ToolContract) -> impl Iterator<Item = &str> {
+    tool.name.split(['.', '_', '-']).chain(tool.words.iter().map(String::as_str))
+}
+
 /// Words of a name, whichever way they are put together: `run_command`, `runCommand`, `run.command`.
 fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
@@ -41,7 +63,7 @@ fn words(name: &str) -> Vec<String> {
 
 /// What a word says for a tool. A word that is the tool's own says more than a slip of one.
 fn weight(word: &str, tool: &ToolContract) -> u32 {
-    let own = || tool.name.split(['.', '_', '-']).chain(tool.words.iter().map(String::as_str));
+    let own = || own(tool);
     if own().any(|it| it == word) {
         2
     } else {
@@ -87,6 +109,27 @@ mod tests {
             for name in names.split_whitespace() {
                 assert_eq!(of_shipped(name).as_deref(), Some(tool), "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn what_a_name_says_beside_the_tool_is_not_passed_over() {
+        let registry = Registry::builtin();
+        let sure = |name: &str| surely(name, registry.list().map(|tool| tool.contract())).map(|tool| &*tool.name);
+        for (name, tool) in [
+            ("files_read", Some("files.read")),
+            ("ReadFile", Some("files.read")),
+            ("write_file", Some("files.write")),
+            ("bash", Some("terminal.exec")),
+            ("files.delet", Some("files.delete")),
+            ("restart_service", Some("service.restart")),
+            ("delete_if_empty", None),
+            ("move_to_trash", None),
+            ("service_stat", None),
+            ("status", None),
+            ("list", None),
+        ] {
+            assert_eq!(sure(name), tool, "{name}");
         }
     }
 

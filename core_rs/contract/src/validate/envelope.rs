@@ -2,17 +2,29 @@
 
 use super::{Limits, Violations, abridge};
 use crate::name::{GRAMMAR, is_name};
+use crate::reason::{self, Change};
 use crate::v1::{Action, Actor, Proposal, Reason};
 
 pub(super) fn check(proposal: &Proposal, action: &Action, limits: &Limits, found: &mut Violations) {
-    check_intent(&action.intent, limits, found);
-    found.check_name("/tool", &action.tool);
-    found.check_name("/host", &action.host);
-    if !proposal.idempotency_key.is_empty() {
-        found.check_name("/idempotency_key", &proposal.idempotency_key);
+    check_intent(action, limits, found);
+    for (pointer, name) in [("/tool", &action.tool), ("/host", &action.host)] {
+        if !is_name(name) {
+            let meant = name.trim_matches(|it: char| it.is_whitespace() || "`'\"".contains(it));
+            let change = is_name(meant).then(|| reason::value(meant));
+            found.add_mended(Reason::InvalidAction, pointer, GRAMMAR, &abridge::quoted(name), change);
+        }
+    }
+    if !proposal.idempotency_key.is_empty() && !is_name(&proposal.idempotency_key) {
+        let shown = abridge::quoted(&proposal.idempotency_key);
+        // Nothing was ever done under it.
+        found.add_mended(Reason::InvalidAction, "/idempotency_key", GRAMMAR, &shown, Some(Change::Remove(true)));
     }
     check_caller(proposal.actor.as_ref().unwrap_or(&Actor::default()), found);
-    found.check_length("/model_call_id", &proposal.model_call_id, limits.model_call_id_chars);
+    if is_longer(&proposal.model_call_id, limits.model_call_id_chars) {
+        let expected = format!("at most {} characters", limits.model_call_id_chars);
+        let shown = abridge::stand_in(&proposal.model_call_id);
+        found.add_mended(Reason::InvalidAction, "/model_call_id", &expected, &shown, Some(Change::Remove(true)));
+    }
 }
 
 /// Everything that is wrong with the names of whoever acts. An empty one means that there is none.
@@ -55,13 +67,19 @@ impl Violations {
     }
 }
 
-fn check_intent(intent: &str, limits: &Limits, found: &mut Violations) {
+fn check_intent(action: &Action, limits: &Limits, found: &mut Violations) {
+    let intent = &action.intent;
     let is_long = is_longer(intent, limits.intent_chars);
     if is_long || intent.trim().is_empty() {
         let expected =
             format!("why this is done, in 1 to {} characters; whoever approves it reads that", limits.intent_chars);
         let shown = if is_long { abridge::stand_in(intent) } else { "nothing".to_owned() };
-        found.add(Reason::InvalidAction, "/intent", &expected, &shown);
+        // Whoever approves it reads what there is, or that there is nothing.
+        let meant: String = match is_long {
+            true => intent.chars().take(limits.intent_chars - 1).chain(['…']).collect(),
+            false => format!("{}, whose author gave no reason", abridge::quoted(&action.tool)),
+        };
+        found.add_mended(Reason::InvalidAction, "/intent", &expected, &shown, Some(reason::value(meant)));
     }
 }
 

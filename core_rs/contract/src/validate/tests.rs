@@ -1,5 +1,5 @@
 use super::*;
-use crate::v1::{Actor, ExpectedEffect};
+use crate::v1::{Actor, EffectKind, ExpectedEffect};
 
 fn action(tool: &str, arguments: &str) -> Action {
     Action {

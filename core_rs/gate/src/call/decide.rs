@@ -21,7 +21,7 @@ const NO_HOME: &str = "/";
 /// What is wrong with a call, with that nobody knows its host.
 fn beside(mut malformed: v1::Error, host: &v1::Error) -> v1::Error {
     let fix = host.remedy.as_ref().and_then(|remedy| remedy.kind.as_ref());
-    if let Some(v1::remedy::Kind::FixArguments(v1::FixArguments { path, expected })) = fix
+    if let Some(v1::remedy::Kind::FixArguments(v1::FixArguments { path, expected, .. })) = fix
         && malformed.violations.iter().all(|known| known.pointer != *path)
     {
         malformed.violations.push(v1::Violation {

@@ -331,7 +331,7 @@ impl Driver {
             side_effects: &side_effects,
             observation: observation.unwrap_or(&NOTHING),
         });
-        let error = error.map(|error| error.ends(&self.call.call_id));
+        let error = error.map(|error| self.mended(error, outcome).ends(&self.call.call_id));
         let replaced_by = self.replaced_by.take().unwrap_or_default();
         let settled =
             CallSettled { outcome: outcome.into(), report, side_effects, score: Some(score), error, replaced_by };
@@ -346,6 +346,23 @@ impl Driver {
     }
 
     /// What was declared and did not come true in the preview.
+    /// What mends a call that did nothing; of one that may have done something no machine makes another.
+    fn mended(&self, error: v1::Error, outcome: Outcome) -> v1::Error {
+        if outcome != Outcome::NotApplied {
+            return error.unmended();
+        }
+        let bound = match error.remedy.as_ref().and_then(|remedy| remedy.kind.as_ref()) {
+            Some(v1::remedy::Kind::FixArguments(fix)) if fix.change.is_none() => &fix.path,
+            _ => return error,
+        };
+        let is_bound = matches!(error.reason(), Reason::TimedOut | Reason::LimitExceeded);
+        let raised = self.considered.as_ref().filter(|_| is_bound).and_then(|it| it.validated.raised(bound));
+        match raised {
+            Some(change) => error.by(change),
+            None => error,
+        }
+    }
+
     fn unmet_in_preview(&self) -> Option<v1::Error> {
         self.unmet_expectation(self.call.result.as_ref(), self.call.observation.as_ref())
     }

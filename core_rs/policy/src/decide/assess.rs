@@ -7,7 +7,7 @@ use cmdop_contract::validate::Validated;
 use super::bound::bind;
 use super::{Facts, masks};
 use crate::classes::{Class as PathClass, Classes};
-use crate::engine::{Engine, Inquiry, Verdict, effect_text};
+use crate::engine::{Engine, Inquiry, Verdict, effect_text, is_floor};
 use crate::points::{Point, carries_subtree, points};
 
 /// Where an effect comes from.
@@ -147,9 +147,23 @@ impl<'a> Assessment<'a> {
             predicted: predicted.to_owned(),
             declared: allowed.map(Finding::text).unwrap_or_default(),
             allowed_beneath: workspaces.iter().filter(is_allowed).cloned().collect(),
+            refused: self.only_declared(),
         };
-        let is_empty = narrow.declared.is_empty() && narrow.allowed_beneath.is_empty();
+        let is_empty = narrow.declared.is_empty() && narrow.allowed_beneath.is_empty() && narrow.refused.is_empty();
         (!is_empty).then_some(narrow)
+    }
+
+    /// The declared effects that policy refuses, if it refuses nothing that was foreseen: then the declaration is
+    /// too wide, and not the action.
+    fn only_declared(&self) -> Vec<u32> {
+        let is_refused = |it: &&Finding| matches!(it.verdict, Verdict::Forbidden(_) | Verdict::NotPermitted);
+        let by_floor = |it: &Finding| matches!(&it.verdict, Verdict::Forbidden(by) if by.iter().any(is_floor));
+        let mut refused = self.findings.iter().filter(is_refused);
+        if refused.any(|it| it.origin != Origin::Declared || by_floor(it)) {
+            return Vec::new();
+        }
+        let declared = self.findings.iter().filter(|it| it.origin == Origin::Declared);
+        (0..).zip(declared).filter(|(_, it)| is_refused(it)).map(|(index, _)| index).collect()
     }
 
     /// What a command must see to change what is masked, policy is asked about as a look: what it moves,

@@ -1,6 +1,7 @@
 //! `deploy.release`: copy, check, switch, check again, and back if that fails.
 
 use cmdop_contract::path::is_beneath;
+use cmdop_contract::reason;
 use cmdop_contract::v1::{EffectKind, FileType, ObservedEffect, Reason};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -414,12 +415,22 @@ fn source(root: &Root, site: &Site, from: &[u8], id: &str) -> Result<(Spot, Stam
     Ok((spot, stamp, census))
 }
 
+/// Numbers that are tried behind an id which a release has already.
+const MAX_TRIED: u32 = 20;
+/// Longest id of a release, as the schema has it.
+const MAX_ID: usize = 100;
+
 fn conflict(site: &Site, id: &str, found: &str, expected: &str) -> Error {
     let message = format!(
         "{} exists with other content: its digest is {found}, not {expected}; nothing was applied",
         show(&site.release_path(id))
     );
-    Error::fix(Reason::ReleaseConflict, message, "/arguments/release", "an id that no release has")
+    let error = Error::fix(Reason::ReleaseConflict, message, "/arguments/release", "an id that no release has");
+    let mut others = (2..=MAX_TRIED).map(|number| format!("{id}-{number}"));
+    match others.find(|other| other.len() <= MAX_ID && matches!(site.release(other), Ok(None))) {
+        Some(free) => error.by(reason::value(free)),
+        None => error,
+    }
 }
 
 fn unhealthy(message: String) -> Error {
