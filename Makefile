@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 ROOMS := agent client document errors policy testing trace
 LIBDIR = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
 
-.PHONY: build demo bench bench-starts bench-diff format lint types test test-rust test-python docs programs kills faults regenerate clean
+.PHONY: build demo bench bench-starts bench-diff format lint types test test-rust test-python docs programs kills faults regenerate errors clean
 
 $(VENV)/made: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -88,6 +88,11 @@ bench-diff: build
 regenerate: $(VENV)/made
 	CMDOP_REGENERATE=1 cargo test -p cmdop-contract --test generated
 	CMDOP_REGENERATE=1 cargo test -p cmdop-link --test generated
+	$(BIN)/python tools/regenerate.py
+
+# What commands are answered, for the pages of the reasons. As root: it starts hosts on fixtures.
+errors: build
+	$(BIN)/python tools/error_examples.py
 	$(BIN)/python tools/regenerate.py
 
 clean:

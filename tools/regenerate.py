@@ -1,4 +1,4 @@
-"""Writes what derives from `proto/`: the Python stubs and the error classes.
+"""Writes what derives from `proto/`: the Python stubs, the error classes and the pages of the reasons.
 
 `tests/wire/test_generated.py` renders the same into a temporary directory and compares. The Rust
 messages are written by `CMDOP_REGENERATE=1 cargo test -p cmdop-contract --test generated`.
@@ -14,6 +14,10 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_tools import protoc
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from error_pages import pages
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKER = "# --- Below this line: written by tools/regenerate.py from proto/cmdop/v1/error.proto. ---\n"
@@ -45,7 +49,7 @@ def generate(root: Path = ROOT) -> dict[Path, str]:
     errors = Path("python/cmdop/errors.py")
     head = (root / errors).read_text().split(MARKER)[0]
     files[errors] = head + MARKER + _error_classes(pool)
-    return files
+    return files | pages(root, _reasons(pool), FAMILIES)
 
 
 def _compile(root: Path, out: Path) -> descriptor_pb2.FileDescriptorSet:
@@ -147,6 +151,9 @@ def _reasons(files: descriptor_pb2.FileDescriptorSet) -> list[dict[str, Any]]:
                 "summary": spec.summary,
                 "retry": retries.values_by_number[spec.retry].name.removeprefix("RETRY_CLASS_").lower(),
                 "grpc_code": spec.grpc_code,
+                "remedy": spec.remedy,
+                "mend": spec.mend,
+                "mechanical": spec.mechanical,
             }
         )
     return rows
@@ -160,7 +167,8 @@ def _class_name(reason: str) -> str:
 def main() -> None:
     """Writes the files, and removes stubs of protos that are gone."""
     files = generate()
-    for stale in {path.relative_to(ROOT) for path in (ROOT / "python/cmdop/v1").glob("*_pb2*")} - set(files):
+    written = [*(ROOT / "python/cmdop/v1").glob("*_pb2*"), *(ROOT / "docs/errors").glob("*.md")]
+    for stale in {path.relative_to(ROOT) for path in written} - set(files):
         (ROOT / stale).unlink()
     for path, text in files.items():
         target = ROOT / path

@@ -26,6 +26,7 @@ app.command("cmdop.cli.call:undo", name="undo", help="Take back what a call chan
 app.command("cmdop.cli.run:run", name="run", help="Let an agent do a task.")
 app.command("cmdop.cli.inspect:hosts", name="hosts", help="List the hosts.")
 app.command("cmdop.cli.inspect:tools", name="tools", help="List the tools, or show one.")
+app.command("cmdop.cli.errors:errors", name="errors", help="List the reasons of errors, or show one.")
 app.command("cmdop.cli.inspect:doctor", name="doctor", help="Tell what this machine can confine and observe.")
 
 host: Final = App(name="host", help="Hosts.")

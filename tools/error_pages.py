@@ -1,0 +1,137 @@
+"""Renders `docs/errors`: a page for each reason of the table, with what a command was answered.
+
+The facts are the table's; the examples are those of `tools/error_examples.py`. `tools/regenerate.py` writes them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+Row = Mapping[str, Any]
+
+FOLDER: Final = Path("docs/errors")
+EXAMPLES: Final = FOLDER / "examples.json"
+
+CODES: Final = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
+"""Names of the canonical gRPC status codes, by number."""
+
+RETRIES: Final = {
+    "never": "No. The same call fails again.",
+    "after_fix": "When it is mended as the remedy says, under a new key.",
+    "after_delay": "Yes, the same call, later.",
+    "same_key": "Yes, under the same idempotency key: it runs at most once.",
+    "reconcile": "Not before it is known what became of it.",
+}
+
+KINDS: Final = {
+    "fix_arguments": "`fix_arguments {path, expected, change}`: `path` is a JSON pointer into the action. A `change`, "
+    "if there is one, is certain and makes the call do no more than it said: put this `value` there, `remove` what is "
+    "there, or `rename` it.",
+    "narrow_effect": "`narrow_effect {predicted, declared, allowed_beneath, refused}`: `refused` are the entries of "
+    "`expect` without which nothing reaches too far; `declared` and `allowed_beneath` say what policy allows.",
+    "declare_effect": "`declare_effect {effects}`: add these to `expect`, if they are meant.",
+    "request_approval": "`request_approval {approval_id}`: a person decides; the call is held until then.",
+    "use_tool": "`use_tool {name, arguments}`: call this tool. `arguments` says with which arguments, if that is certain.",
+    "retry_after": "`retry_after {ms, new_key}`: the same action after that time, under a new key if `new_key` is true.",
+    "reconcile": "`reconcile {call_id}`: find out what became of this call before anything else.",
+    "stop": "`stop {why}`: nothing that the caller can do helps.",
+}
+
+WHO: Final = {
+    True: "A machine can follow the remedy by itself wherever it says the change, the tool or the time.",
+    False: "No machine can mend it by itself: the author of the call, or a person, decides what to do.",
+}
+
+
+def pages(root: Path, rows: Sequence[Row], families: Sequence[tuple[int, int, str]]) -> dict[Path, str]:
+    """Every page by its path, and their index."""
+    file = root / EXAMPLES
+    examples: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    named = [row for row in rows if row["number"]]
+    found = {FOLDER / f"{row['name']}.md": _page(row, examples.get(row["name"])) for row in named}
+    return found | {FOLDER / "README.md": _index(named, families)}
+
+
+def _page(row: Row, example: Mapping[str, Any] | None) -> str:
+    return f"""# {row["name"]}
+
+{row["summary"]}
+
+| | |
+|---|---|
+| number | {row["number"]} |
+| gRPC status | {CODES[row["grpc_code"]]} ({row["grpc_code"]}) |
+| Python class | `cmdop.errors.{row["class"]}` |
+| may it be retried | {RETRIES[row["retry"]]} (`{row["retry"]}`) |
+| remedy | `{row["remedy"]}` |
+| mended by a machine | {"where the remedy says how" if row["mechanical"] else "no"} |
+
+## What to do
+
+{row["mend"]} {WHO[row["mechanical"]]}
+
+{KINDS[row["remedy"]]}
+
+## Example
+
+{_example(row, example)}"""
+
+
+def _example(row: Row, example: Mapping[str, Any] | None) -> str:
+    if example is None:
+        intro = "No command brings it about alone. Without details of its own it is told like this:"
+        return f"{intro}\n\n{_json(_made(row))}"
+    error = example["error"]
+    kind = (error["remedy"] or {}).get("kind")
+    also = "" if kind == row["remedy"] else f"\nHere the remedy is another:\n\n{KINDS[kind]}\n"
+    return f"""```sh
+{chr(10).join(example["typed"])}
+```
+
+The last command is answered with:
+
+{_json(error)}{also}"""
+
+
+def _json(document: Any) -> str:
+    return f"```json\n{json.dumps(document, indent=2, ensure_ascii=False)}\n```\n"
+
+
+def _made(row: Row) -> dict[str, Any]:
+    """The error of a reason without details, as the libraries make it."""
+    match row["remedy"]:
+        case "retry_after":
+            remedy: dict[str, Any] = {"kind": "retry_after", "ms": 1000, "new_key": False}
+        case "request_approval":
+            remedy = {"kind": "request_approval", "approval_id": ""}
+        case "stop" | "reconcile":
+            remedy = {"kind": "stop", "why": row["mend"]}
+        case _:
+            remedy = {"kind": "fix_arguments", "path": "", "expected": row["mend"]}
+    return {"reason": row["name"], "message": row["summary"], "remedy": remedy}
+
+
+def _index(rows: Sequence[Row], families: Sequence[tuple[int, int, str]]) -> str:
+    parts = [
+        "# Errors\n\nEvery refusal and failure has a reason of one table, `proto/cmdop/v1/error.proto`, and a remedy that a\n"
+        "program can follow; `cmdop errors REASON` prints a row of it. `cmdop.agent.follow` is what a machine does with\n"
+        "one, and `cmdop.testing.MechanicalAgent` does nothing else. These pages are written by `make regenerate`;\n"
+        "their examples by `make errors`.\n"
+    ]
+    for low, high, family in families[1:]:
+        lines = [
+            f"| [{row['name']}]({row['name']}.md) | {row['summary']} | `{row['remedy']}` |"
+            f" {'yes' if row['mechanical'] else ''} |"
+            for row in rows
+            if low <= row["number"] < high
+        ]
+        head = f"## {family}\n\n| reason | what it means | remedy | mended by a machine |\n|---|---|---|---|\n"
+        parts.append(head + "\n".join(lines) + "\n")
+    return "\n".join(parts)
