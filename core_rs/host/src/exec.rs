@@ -10,6 +10,7 @@ use cmdop_contract::v1::{ObservedEffect, OutputStream, PermittedEffect, Reason};
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
+use crate::attempts::Attempts;
 use crate::missing::Missing;
 use crate::network::Network;
 use crate::sandbox::{Answer, Kind, Layer, Size, Told};
@@ -105,6 +106,8 @@ pub struct Command {
     pub network: Option<Network>,
     /// Takes note of what it starts; none if the host cannot see that.
     pub processes: Option<Processes>,
+    /// Takes note of what is refused to it.
+    pub attempts: Attempts,
     /// What of it may go on when it has ended.
     pub leaves: Vec<PermittedEffect>,
 }

@@ -26,6 +26,7 @@ use crate::trapped::Contact;
 use observe::Log;
 pub(crate) use probe::probe;
 use rules::Rules;
+pub(crate) use sockets::{Kind, parse};
 
 /// Calls of a command that are answered at the same time; the others wait.
 const MAX_CALLS: usize = 256;

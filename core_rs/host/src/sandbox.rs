@@ -11,6 +11,7 @@
 mod command;
 mod confine;
 mod direct;
+mod filter;
 mod init;
 mod landlock;
 mod left;

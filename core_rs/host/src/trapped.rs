@@ -1,12 +1,13 @@
 //! Whoever answers a command's trapped calls: a thread of its own, which alone receives them.
 //!
-//! A process can have only one listener (seccomp(2), EBUSY), so the calls that start programs and those
-//! that name an address come here together. A thread, because ptrace(2) knows its tracer by it.
+//! A process can have only one listener (seccomp(2), EBUSY), so the calls that start programs, those that
+//! name an address and those that are refused come here together. A thread, because ptrace(2) knows its tracer by it.
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -15,9 +16,13 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::Error;
+use crate::attempts::Attempts;
 use crate::network::Network;
 use crate::notify::{Listener, Trapped};
 use crate::spawned::{EXECS, Processes};
+
+/// Calls that may name an address.
+const CONTACTS: [libc::c_long; 4] = [libc::SYS_connect, libc::SYS_sendto, libc::SYS_sendmsg, libc::SYS_sendmmsg];
 
 /// A call for the network's supervisor, with who can answer it and pid 1 of the caller's view.
 #[derive(Debug)]
@@ -34,15 +39,23 @@ pub(crate) struct Supervision {
     network: Option<JoinSet<()>>,
 }
 
+/// What of a command somebody wants to know.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Watched {
+    /// What it starts.
+    pub(crate) processes: Option<Processes>,
+    /// What is refused to it.
+    pub(crate) attempts: Attempts,
+    /// Directories that it finds empty.
+    pub(crate) hidden: Vec<PathBuf>,
+}
+
 /// The command's end of the way to its supervisor, which runs from now on. With a network it needs the
 /// runtime of the caller.
 ///
 /// # Errors
 /// What the operating system refuses.
-pub(crate) fn supervise(
-    processes: Option<&Processes>,
-    network: Option<&Network>,
-) -> Result<(OwnedFd, Supervision), Error> {
+pub(crate) fn supervise(watched: Watched, network: Option<&Network>) -> Result<(OwnedFd, Supervision), Error> {
     let doing = || Error::io("connect to the command's supervisor");
     let (ours, theirs) = UnixStream::pair().map_err(doing())?;
     // Who sends the listener is told by the kernel.
@@ -55,9 +68,8 @@ pub(crate) fn supervise(
         }
         None => (None, None),
     };
-    let processes = processes.cloned();
     let thread = std::thread::Builder::new().name("supervise".to_owned());
-    let thread = thread.spawn(move || answer(&ours, processes.as_ref(), contacts.as_ref())).map_err(doing())?;
+    let thread = thread.spawn(move || answer(&ours, &watched, contacts.as_ref())).map_err(doing())?;
     Ok((theirs.into(), Supervision { thread: Some(thread), network }))
 }
 
@@ -80,21 +92,24 @@ impl Supervision {
     }
 }
 
-fn answer(socket: &UnixStream, processes: Option<&Processes>, contacts: Option<&UnboundedSender<Contact>>) {
+fn answer(socket: &UnixStream, watched: &Watched, contacts: Option<&UnboundedSender<Contact>>) {
     let Ok(Some((listener, init))) = take_over(socket) else { return };
     let listener = Arc::new(Listener::new(listener));
+    // It has not begun yet: without an answer nothing starts.
+    watched.attempts.watch(init, &watched.hidden);
     // The other end is init's, and closes with it.
     while listener.wait(socket.as_fd()) {
         let Some(call) = listener.receive() else { continue };
-        match (processes, contacts) {
+        match (&watched.processes, contacts) {
             (Some(processes), _) if EXECS.contains(&call.number) => processes.let_through(&listener, &call),
-            (_, Some(contacts)) if !EXECS.contains(&call.number) => {
+            (_, Some(contacts)) if CONTACTS.contains(&call.number) => {
                 let contact = Contact { listener: listener.clone(), init, call };
                 if contacts.send(contact).is_err() {
                     listener.answer(&call, Err(libc::EPERM));
                 }
             }
-            _ => listener.answer(&call, Err(libc::ENOSYS)),
+            _ if EXECS.contains(&call.number) => listener.answer(&call, Err(libc::ENOSYS)),
+            _ => watched.attempts.answer(&listener, &call, init),
         }
     }
 }

@@ -26,6 +26,7 @@ const CASES: &[Case] = &[
     ("a_link_swapped_during_native_writes_never_leads_outside", paths::swapped),
     ("the_hosts_own_state_and_layers_are_out_of_reach", paths::own_state),
     ("system_calls_that_reach_outside_are_refused", escapes::system_calls),
+    ("a_flood_of_attempts_is_counted_and_bounded", escapes::flood),
     ("no_descriptor_and_no_privilege_is_inherited", escapes::inherited),
     ("kernel_file_systems_cannot_be_written", escapes::kernel_files),
     ("another_process_cannot_be_reached", escapes::processes),
@@ -44,6 +45,7 @@ const ROOT_CASES: &[Case] = &[
 
 const HELPERS: &[Case] = &[
     ("inside: system calls", escapes::inside_system_calls),
+    ("inside: flood", escapes::inside_flood),
     ("inside: descriptors", escapes::inside_descriptors),
     ("inside: sockets", channels::inside_sockets),
     ("inside: shared memory", channels::inside_shared_memory),

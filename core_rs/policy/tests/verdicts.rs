@@ -1,6 +1,6 @@
 //! What a decision carries: the refusal its remedy, the permit what it names and masks, the approval what it showed.
 
-use cmdop_contract::reason::is_followable;
+use cmdop_contract::reason::is_said;
 use cmdop_contract::v1::{ApprovalSubject, AutonomyLevel, Capability, Error, PolicyEffect, Reason, Stage, remedy};
 use cmdop_policy::decide::{Decided, DiffDecided};
 
@@ -207,7 +207,7 @@ fn an_approval_holds_only_for_what_it_showed() {
 /// What a refusal's remedy proposes instead; `None` if the remedy is to stop.
 fn instead(error: &Error) -> Option<(String, Vec<String>)> {
     let kind = error.remedy.clone().and_then(|remedy| remedy.kind).expect("a remedy");
-    assert!(is_followable(&kind), "{kind:?}");
+    assert!(is_said(&kind), "{kind:?}");
     match kind {
         remedy::Kind::NarrowEffect(narrow) => Some((narrow.declared, narrow.allowed_beneath)),
         remedy::Kind::Stop(_) => None,

@@ -242,8 +242,18 @@ class Unobserved(_message.Message):
     why: str
     def __init__(self, kind: _Optional[_Union[EffectKind, str]] = ..., why: _Optional[str] = ...) -> None: ...
 
+class RefusedAttempt(_message.Message):
+    __slots__ = ("what", "program", "count")
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    what: str
+    program: str
+    count: int
+    def __init__(self, what: _Optional[str] = ..., program: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
 class Observation(_message.Message):
-    __slots__ = ("effects", "unobserved", "digest", "truncated", "refused", "masked", "masked_count", "looks", "ended")
+    __slots__ = ("effects", "unobserved", "digest", "truncated", "refused", "masked", "masked_count", "looks", "ended", "attempts", "attempts_more")
     EFFECTS_FIELD_NUMBER: _ClassVar[int]
     UNOBSERVED_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -253,6 +263,8 @@ class Observation(_message.Message):
     MASKED_COUNT_FIELD_NUMBER: _ClassVar[int]
     LOOKS_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_MORE_FIELD_NUMBER: _ClassVar[int]
     effects: _containers.RepeatedCompositeFieldContainer[ObservedEffect]
     unobserved: _containers.RepeatedCompositeFieldContainer[Unobserved]
     digest: str
@@ -262,7 +274,9 @@ class Observation(_message.Message):
     masked_count: int
     looks: _containers.RepeatedCompositeFieldContainer[ObservedEffect]
     ended: _containers.RepeatedCompositeFieldContainer[ObservedEffect]
-    def __init__(self, effects: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., unobserved: _Optional[_Iterable[_Union[Unobserved, _Mapping]]] = ..., digest: _Optional[str] = ..., truncated: _Optional[bool] = ..., refused: _Optional[_Iterable[_Union[NetworkChange, _Mapping]]] = ..., masked: _Optional[_Iterable[str]] = ..., masked_count: _Optional[int] = ..., looks: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., ended: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ...) -> None: ...
+    attempts: _containers.RepeatedCompositeFieldContainer[RefusedAttempt]
+    attempts_more: int
+    def __init__(self, effects: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., unobserved: _Optional[_Iterable[_Union[Unobserved, _Mapping]]] = ..., digest: _Optional[str] = ..., truncated: _Optional[bool] = ..., refused: _Optional[_Iterable[_Union[NetworkChange, _Mapping]]] = ..., masked: _Optional[_Iterable[str]] = ..., masked_count: _Optional[int] = ..., looks: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., ended: _Optional[_Iterable[_Union[ObservedEffect, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[RefusedAttempt, _Mapping]]] = ..., attempts_more: _Optional[int] = ...) -> None: ...
 
 class SideEffect(_message.Message):
     __slots__ = ("effect", "severity", "why")

@@ -202,6 +202,19 @@ pub struct Unobserved {
     #[prost(string, tag = "2")]
     pub why: ::prost::alloc::string::String,
 }
+/// What a command tried and its confinement refused: nothing was done and nobody was reached. It is no effect.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RefusedAttempt {
+    /// A system call or channel: `mount`, `unshare user namespace`, `signal process 1`, `socket raw`,
+    /// `connect 127.0.0.1:7801`, `open /srv/cmdop/data`. At most 256 characters (special bytes escaped as in targets).
+    #[prost(string, tag = "1")]
+    pub what: ::prost::alloc::string::String,
+    /// Program file of who tried it, as the command saw it; empty where it is not known.
+    #[prost(string, tag = "2")]
+    pub program: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
+}
 /// Everything a host measured in one stage of one call.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Observation {
@@ -230,6 +243,13 @@ pub struct Observation {
     /// What still ran when the command ended, and was ended with it: as the PROCESS_LEAVE_RUNNING that it would have been.
     #[prost(message, repeated, tag = "9")]
     pub ended: ::prost::alloc::vec::Vec<ObservedEffect>,
+    /// Attempts to reach beyond the command's confinement, the contacts in `refused` among them: the first 64 that are
+    /// different, in the order in which they came.
+    #[prost(message, repeated, tag = "10")]
+    pub attempts: ::prost::alloc::vec::Vec<RefusedAttempt>,
+    /// How many attempts more that are not listed.
+    #[prost(uint64, tag = "11")]
+    pub attempts_more: u64,
 }
 /// An observed effect that no permitted effect covers.
 #[derive(Clone, PartialEq, ::prost::Message)]

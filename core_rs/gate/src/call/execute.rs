@@ -25,6 +25,8 @@ static NOTHING: Observation = Observation {
     masked_count: 0,
     looks: Vec::new(),
     ended: Vec::new(),
+    attempts: Vec::new(),
+    attempts_more: 0,
 };
 
 /// When a host that went away is likely to be back.

@@ -76,7 +76,7 @@ impl Terminal {
         let mut observation = blocking(move || before.compare()).await.unwrap_or_else(|error| unseen(&error));
         let is_unchanged = observation.effects.is_empty() && observation.unobserved.is_empty();
         masked.tell(&mut observation);
-        Beside::of(&command, Ok(&finished)).add_to(&mut observation);
+        Beside::of(&admitted.call_id, &command, Ok(&finished)).add_to(&mut observation);
         let left = finished.left.take();
         if left.is_some() {
             observation.unobserved.extend(goes_on(&admitted.effects));

@@ -16,6 +16,7 @@ use super::layers::{Layers, Meta};
 use super::machine::{User, broken, success, user};
 use super::output::OutputSender;
 use crate::admit::Interrupted;
+use crate::attempts::Attempts;
 use crate::exec::{self, Command, End, Finished, Leftovers, Limit};
 use crate::journal::Journals;
 use crate::masks::{Finder, Masked, Masks};
@@ -156,7 +157,7 @@ impl Terminal {
         layer.mask(&masked)?;
         let push = |stream, piece: &[u8]| output.push(stream, piece);
         let finished = exec::run(&self.spawner, admitted, &layer, &command, stop, push).await;
-        let beside = Beside::of(&command, finished.as_ref());
+        let beside = Beside::of(&admitted.call_id, &command, finished.as_ref());
         let previewed = match finished {
             Ok(finished) => hold(layers, admitted, layer, &finished, masked, beside.clone()).await,
             Err(error) => Err(error),
@@ -219,6 +220,7 @@ impl Terminal {
             user: self.user.name.clone(),
             network: None,
             processes: self.programs.as_ref().map(Processes::new),
+            attempts: Attempts::default(),
             leaves: Vec::new(),
         })
     }

@@ -15,7 +15,7 @@ use crate::Error;
 use crate::network::Network;
 use crate::sandbox::{self, Answer, Job, Layer, Shown, plan};
 use crate::spawner::{JOB_DESCRIPTORS, MAX_JOB_BYTES, Spawner};
-use crate::trapped::{self, Supervision};
+use crate::trapped::{self, Supervision, Watched};
 
 /// Variables that every command gets; nothing of the daemon's own environment.
 const ENVIRONMENT: [(&str, &str); 5] = [
@@ -85,7 +85,12 @@ pub(super) fn prepare(layer: &Layer, command: &Command) -> Result<Prepared, Erro
     job.may_leave = !command.leaves.is_empty();
     let groups = Arc::default();
     let (network, supervision) = if job.is_trapped || job.is_watched {
-        let (theirs, supervision) = trapped::supervise(command.processes.as_ref(), command.network.as_ref())?;
+        let watched = Watched {
+            processes: command.processes.clone(),
+            attempts: command.attempts.clone(),
+            hidden: command.hidden.clone(),
+        };
+        let (theirs, supervision) = trapped::supervise(watched, command.network.as_ref())?;
         (theirs, Some(supervision))
     } else {
         (unused()?, None)

@@ -8,7 +8,7 @@ use cmdop_contract::v1::{EffectKind, PermittedEffect};
 use super::Network;
 use crate::exec;
 use crate::spawner::Spawner;
-use crate::trapped;
+use crate::trapped::{self, Watched};
 
 /// Lets a command reach a listener of this process on the loopback and nothing else, for real. Blocks.
 ///
@@ -32,7 +32,7 @@ async fn attempt(spawner: &Spawner, dir: &Path) -> Result<(), String> {
         max_count: Some(1),
     };
     let network = Network::open("", &[permitted]).await.map_err(text)?;
-    let (theirs, supervision) = trapped::supervise(None, Some(&network)).map_err(text)?;
+    let (theirs, supervision) = trapped::supervise(Watched::default(), Some(&network)).map_err(text)?;
     let (spawner, dir) = (spawner.clone(), dir.to_owned());
     // The second attempt goes elsewhere and must fail.
     let line = format!("exec 3<>/dev/tcp/127.0.0.1/{port} && ! (exec 4<>/dev/tcp/127.0.0.2/{port}) 2>/dev/null");

@@ -20,7 +20,7 @@ const KEPT_OPTIONS: [(libc::c_int, libc::c_int); 7] = [
 
 /// What a socket is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Tcp {
         domain: libc::c_int,
     },
@@ -33,7 +33,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn of(socket: &OwnedFd) -> Result<Self, i32> {
+    pub(crate) fn of(socket: &OwnedFd) -> Result<Self, i32> {
         let domain = option(socket, libc::SOL_SOCKET, libc::SO_DOMAIN)?;
         let kind = option(socket, libc::SOL_SOCKET, libc::SO_TYPE)?;
         let protocol = option(socket, libc::SOL_SOCKET, libc::SO_PROTOCOL)?;
@@ -45,7 +45,7 @@ impl Kind {
         })
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Tcp { .. } => "tcp",
             Self::Udp { .. } => "udp",
@@ -59,7 +59,7 @@ impl Kind {
 ///
 /// # Errors
 /// The number that the kernel would give.
-pub(super) fn parse(bytes: &[u8], domain: libc::c_int) -> Result<SocketAddr, i32> {
+pub(crate) fn parse(bytes: &[u8], domain: libc::c_int) -> Result<SocketAddr, i32> {
     let short = |at: usize| bytes.get(at..at + 2).and_then(|two| two.try_into().ok()).ok_or(libc::EINVAL);
     let family = libc::c_int::from(u16::from_ne_bytes(short(0)?));
     let port = u16::from_be_bytes(short(2)?);

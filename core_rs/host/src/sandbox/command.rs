@@ -110,10 +110,8 @@ fn prepare(
         confine::write_within(layers.map(|cover| view::path(&cover.path)))?;
     }
     confine::limit_all(&limits)?;
-    confine::give_up_last(job.identity.is_some(), Sockets::of(view.no_unix, job.is_trapped))?;
-    if job.is_trapped || job.is_watched {
-        trap::set(job, outside)?;
-    }
+    confine::give_up_last(job.identity.is_some())?;
+    trap::set(job, Sockets::of(view.no_unix, job.is_trapped), outside)?;
     Ok(program)
 }
 

@@ -5,11 +5,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use landlock::{AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, sock_filter,
-};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
+use super::filter::{Rules, Test};
 use super::{Failure, Identity, Limits};
 
 /// Capabilities that root's ordinary file work needs; it all happens in the private layer.
@@ -25,18 +23,17 @@ const KEPT: [u32; 8] = [
 ];
 const LAST_CAPABILITY: u32 = 63;
 
-/// System calls by which the view is made, so that they are refused last of all.
-const REFUSED_LAST: &[libc::c_long] = &[
+/// What becomes of a refused call that nobody is told of.
+pub(super) const SILENTLY: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
+
+/// System calls that reach beyond namespaces and layer, or make new ones. Refused with EPERM.
+const REFUSED: &[libc::c_long] = &[
     libc::SYS_mount,
     libc::SYS_move_mount,
     libc::SYS_open_tree,
     libc::SYS_mount_setattr,
     libc::SYS_chroot,
     libc::SYS_unshare,
-];
-
-/// All others that reach beyond namespaces and layer, or make new ones. Refused with EPERM.
-const REFUSED: &[libc::c_long] = &[
     libc::SYS_umount2,
     libc::SYS_fsopen,
     libc::SYS_fsconfig,
@@ -206,14 +203,12 @@ pub(super) fn give_up_early(is_user: bool) -> Result<(), Failure> {
     }
     // SAFETY: prctl with integer arguments.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, "refuse new privileges")?;
-    filters(Sockets::of(is_user, false))?.iter().try_for_each(apply)
+    apply(&no_clone3()?)
 }
 
-/// In the command, when its view is made: the rest. Filters add up, so each further one only refuses more.
-pub(super) fn give_up_last(is_user: bool, sockets: Sockets) -> Result<(), Failure> {
-    drop_capabilities(kept(is_user))?;
-    let narrower = (sockets != Sockets::of(is_user, false)).then_some(sockets);
-    apply(&last_filter(narrower)?)
+/// In the command, when its view is made: all but the system calls, which go last.
+pub(super) fn give_up_last(is_user: bool) -> Result<(), Failure> {
+    drop_capabilities(kept(is_user))
 }
 
 fn kept(is_user: bool) -> u64 {
@@ -221,7 +216,7 @@ fn kept(is_user: bool) -> u64 {
     kept.iter().fold(0, |set, capability| set | 1 << capability)
 }
 
-fn apply(program: &BpfProgram) -> Result<(), Failure> {
+pub(super) fn apply(program: &BpfProgram) -> Result<(), Failure> {
     seccompiler::apply_filter(program).map_err(|error| Failure::new("filter system calls", error))
 }
 
@@ -250,94 +245,60 @@ fn drop_capabilities(kept: u64) -> Result<(), Failure> {
     check(set as libc::c_int, "drop capabilities")
 }
 
-/// The programs that refuse system calls: all but the last.
-fn filters(allowed: Sockets) -> Result<Vec<BpfProgram>, Failure> {
-    let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
-    refused.insert(libc::SYS_clone, vec![flag(0, libc::CLONE_NEWUSER).map_err(failed)?]);
-    refused.extend(socket_rules(allowed)?);
-    // The flags of clone3 lie in memory that no filter sees; without it glibc falls back to clone.
-    let unseen = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    Ok(vec![program(refused, libc::EPERM)?, program(unseen, libc::ENOSYS)?, no_x32()])
-}
-
-fn last_filter(narrower: Option<Sockets>) -> Result<BpfProgram, Failure> {
-    let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED_LAST.iter().map(|call| (*call, Vec::new())).collect();
-    if let Some(allowed) = narrower {
-        refused.extend(socket_rules(allowed)?);
-    }
-    program(refused, libc::EPERM)
-}
-
-fn program(refused: BTreeMap<i64, Vec<SeccompRule>>, errno: libc::c_int) -> Result<BpfProgram, Failure> {
+/// The flags of clone3 lie in memory that no filter sees; without it glibc falls back to clone. Nobody means
+/// harm by it, so it is not even told.
+fn no_clone3() -> Result<BpfProgram, Failure> {
+    let failed = |error: seccompiler::BackendError| Failure::new("build the filter", error);
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(failed)?;
-    let action = SeccompAction::Errno(errno.unsigned_abs());
-    SeccompFilter::new(refused, SeccompAction::Allow, action, arch).and_then(BpfProgram::try_from).map_err(failed)
+    let unseen = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let action = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    SeccompFilter::new(unseen, SeccompAction::Allow, action, arch).and_then(BpfProgram::try_from).map_err(failed)
 }
 
-fn failed(error: seccompiler::BackendError) -> Failure {
-    Failure::new("build the filter", error)
-}
-
-fn socket_rules(allowed: Sockets) -> Result<Vec<(i64, Vec<SeccompRule>)>, Failure> {
-    let mut rules = vec![(libc::SYS_socket, sockets(allowed).map_err(failed)?)];
-    if allowed == Sockets::Internet {
-        rules.push((libc::SYS_setsockopt, detours().map_err(failed)?));
+/// Adds what a command may not call to the rules of a filter; `refuse` is what becomes of it.
+pub(super) fn refuse(rules: &mut Rules, sockets: Sockets, refuse: u32) {
+    REFUSED.iter().for_each(|call| rules.add(*call, [], refuse));
+    rules.add(libc::SYS_clone, [Test::has(0, word(libc::CLONE_NEWUSER), word(libc::CLONE_NEWUSER))], refuse);
+    rules.add(libc::SYS_ioctl, [Test::is(1, libc::TIOCSTI as u32)], refuse);
+    rules.add(libc::SYS_setpriority, [Test::is_negative(2)], refuse);
+    refuse_devices(rules, libc::SYS_mknodat, 2, refuse);
+    #[cfg(target_arch = "x86_64")]
+    {
+        refuse_devices(rules, libc::SYS_mknod, 1, refuse);
+        rules.add(libc::SYS_iopl, [], refuse);
+        rules.add(libc::SYS_ioperm, [], refuse);
     }
-    Ok(rules)
-}
-
-/// Sockets that are refused: those of other families, and the internet's raw ones, which see what is
-/// not theirs.
-fn sockets(allowed: Sockets) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-    let others = allowed.families().iter().map(|family| word(0, SeccompCmpOp::Ne, *family));
-    let others = others.collect::<Result<_, _>>()?;
-    let mut rules = vec![SeccompRule::new(others)?];
+    // The C library looks for a cache of users with each look-up of one, and for the machine's addresses with
+    // each of a host: nobody means anything by it.
+    let looking = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let usual =
+        [(libc::AF_UNIX, Test::is(1, word(looking))), (libc::AF_NETLINK, Test::is(2, word(libc::NETLINK_ROUTE)))];
+    for (family, test) in usual.into_iter().filter(|(family, _)| !sockets.families().contains(family)) {
+        rules.add(libc::SYS_socket, [Test::is(0, word(family)), test], SILENTLY);
+    }
+    // Those of other families, and the internet's raw ones, which see what is not theirs.
+    let others: Vec<_> = sockets.families().iter().map(|family| Test::is_not(0, word(*family))).collect();
+    rules.add(libc::SYS_socket, others, refuse);
     for family in [libc::AF_INET, libc::AF_INET6] {
-        let raw = word(1, SeccompCmpOp::MaskedEq(0xf), libc::SOCK_RAW)?;
-        rules.push(SeccompRule::new(vec![word(0, SeccompCmpOp::Eq, family)?, raw])?);
+        let raw = Test::has(1, 0xf, word(libc::SOCK_RAW));
+        rules.add(libc::SYS_socket, [Test::is(0, word(family)), raw], refuse);
     }
-    Ok(rules)
+    if sockets == Sockets::Internet {
+        for (level, name) in DETOURS {
+            rules.add(libc::SYS_setsockopt, [Test::is(1, word(level)), Test::is(2, word(name))], refuse);
+        }
+    }
 }
 
-fn detours() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-    let rule = |(level, name): (libc::c_int, libc::c_int)| {
-        SeccompRule::new(vec![word(1, SeccompCmpOp::Eq, level)?, word(2, SeccompCmpOp::Eq, name)?])
-    };
-    DETOURS.into_iter().map(rule).collect()
+/// Nodes of devices, but for the one that stands for what an overlay removed.
+fn refuse_devices(rules: &mut Rules, call: libc::c_long, mode: u32, refuse: u32) {
+    rules.add(call, [Test::has(mode, libc::S_IFMT, libc::S_IFBLK)], refuse);
+    rules.add(call, [Test::has(mode, libc::S_IFMT, libc::S_IFCHR), Test::is_not(mode + 1, 0)], refuse);
 }
 
-/// A condition on the lower half of an argument, which is all that the kernel takes of an int.
-fn word(
-    argument: u8,
-    operator: SeccompCmpOp,
-    value: libc::c_int,
-) -> Result<SeccompCondition, seccompiler::BackendError> {
-    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value.unsigned_abs().into())
-}
-
-/// Refuses the calls of the x32 interface (seccomp(2)): it has the architecture of x86-64 but other
-/// numbers, which no filter by number would match.
-fn no_x32() -> BpfProgram {
-    const X32_BIT: u32 = 0x4000_0000;
-    let statement =
-        |code: u32, jump_true, jump_false, k| sock_filter { code: code as u16, jt: jump_true, jf: jump_false, k };
-    vec![
-        // The number lies at the beginning of `struct seccomp_data`.
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32_BIT),
-        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs()),
-        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ]
-}
-
-fn flag(argument: u8, flag: libc::c_int) -> Result<SeccompRule, seccompiler::BackendError> {
-    let flag = u64::from(flag.unsigned_abs());
-    SeccompRule::new(vec![SeccompCondition::new(
-        argument,
-        SeccompCmpArgLen::Qword,
-        SeccompCmpOp::MaskedEq(flag),
-        flag,
-    )?])
+/// The lower half of an argument, which is all that the kernel takes of an int.
+fn word(value: libc::c_int) -> u32 {
+    value.cast_unsigned()
 }
 
 pub(super) fn check(result: libc::c_int, what: &str) -> Result<(), Failure> {

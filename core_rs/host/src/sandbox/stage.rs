@@ -8,12 +8,13 @@
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount,
-    open_tree, unmount,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, mount_remount,
+    move_mount, open_tree, unmount,
 };
 
 use super::Failure;
@@ -25,6 +26,8 @@ const FIRST: &str = "/dev";
 pub(super) const OLD: &str = "/old";
 const VIEW: &str = "/view";
 const GROUND: &str = "/ground";
+/// The last of the stand-ins for hidden directories, shared by whatever is more.
+const LAST: usize = 15;
 
 /// Devices that hold no state and reach nothing.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -46,7 +49,7 @@ pub(super) struct Stage {
     ground: OwnedFd,
     /// An empty directory.
     empty: OwnedFd,
-    /// Another, which nobody may list.
+    /// A few more, which nobody may list.
     shut: OwnedFd,
     /// `/dev`, `/proc` and `/sys` of the view.
     own: [(&'static str, OwnedFd); 3],
@@ -65,8 +68,20 @@ pub(super) fn lay() -> Result<(), Failure> {
     rustix::process::pivot_root(FIRST, format!("{FIRST}{OLD}")).map_err(failed)?;
     rustix::process::chdir("/").map_err(failed)?;
     tmpfs(Path::new("/empty"), MountFlags::RDONLY, c"size=4k,mode=755")?;
-    tmpfs(Path::new("/shut"), MountFlags::RDONLY, c"size=4k,mode=700")?;
+    stand_ins(Path::new("/shut"))?;
     devices(Path::new("/dev"))
+}
+
+/// Empty directories, another for each that is hidden, so that it is known which of them was opened.
+fn stand_ins(shut: &Path) -> Result<(), Failure> {
+    tmpfs(shut, MountFlags::empty(), c"size=64k,mode=700")?;
+    for number in 0..=LAST {
+        let place = shut.join(number.to_string());
+        let made = fs::DirBuilder::new().mode(0o700).create(&place);
+        made.map_err(|error| Failure::new(format!("make {}", place.display()), error))?;
+    }
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    mount_remount(shut, flags, c"").map_err(|error| Failure::new("make what is hidden read-only", error))
 }
 
 /// An own small `/dev`: a few devices, a private `/dev/shm` that is the command's `TMPDIR`, own terminals.
@@ -142,10 +157,11 @@ impl Stage {
         by_descriptor(&self.empty)
     }
 
-    /// Hides what is in a directory of the view.
-    pub(super) fn shut(&self, place: &Path) -> Result<(), Failure> {
+    /// Hides what is in a directory of the view, the first, second or so that is hidden.
+    pub(super) fn shut(&self, number: usize, place: &Path) -> Result<(), Failure> {
         let failed = |error: rustix::io::Errno| Failure::new(format!("hide {}", place.display()), error);
-        rustix::mount::mount_bind(by_descriptor(&self.shut), place).map_err(failed)
+        let stand_in = by_descriptor(&self.shut).join(number.min(LAST).to_string());
+        rustix::mount::mount_bind(stand_in, place).map_err(failed)
     }
 
     /// Brings the view its `/dev`, `/proc` and `/sys`.

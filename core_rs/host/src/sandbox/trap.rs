@@ -1,4 +1,5 @@
-//! The trap for calls that name an address or start a program: its filter, and how its listener gets outside.
+//! The trap for calls that are refused, name an address or start a program: its filter, and how its listener
+//! gets outside.
 //!
 //! The filter binds the command, `sendmsg` included, so the command cannot send the listener itself:
 //! it says its number, and init takes it and sends it.
@@ -8,22 +9,27 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use seccompiler::sock_filter;
-
+use super::confine::{SILENTLY, Sockets, apply, refuse};
+use super::filter::{Rules, Test};
 use super::{Failure, Job};
 use crate::notify;
 use crate::spawned::EXECS;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 /// Calls that may name an address wherever they are used.
 const TRAPPED: [libc::c_long; 3] = [libc::SYS_connect, libc::SYS_sendmsg, libc::SYS_sendmmsg];
-/// Offsets in `struct seccomp_data` (seccomp(2)); both halves of the fifth argument.
-const NUMBER: u32 = 0;
-const ADDRESS: [u32; 2] = [48, 52];
+/// Signals by which one thread of a process is ended or stopped; the others are between threads.
+const ENDING: [libc::c_int; 5] = [libc::SIGKILL, libc::SIGSTOP, libc::SIGTERM, libc::SIGHUP, libc::SIGINT];
 
-/// In the command, last of all: from now on its calls wait for whoever has the listener.
-pub(super) fn set(job: &Job, mut outside: UnixStream) -> Result<(), Failure> {
-    let listener = install(job)?;
+/// In the command, last of all: from now on its calls wait for whoever has the listener. Without one what is
+/// refused is refused, and nobody is told.
+pub(super) fn set(job: &Job, sockets: Sockets, mut outside: UnixStream) -> Result<(), Failure> {
+    if !job.is_trapped && !job.is_watched {
+        let mut rules = Rules::default();
+        refuse(&mut rules, sockets, SILENTLY);
+        return apply(&rules.program(SILENTLY));
+    }
+    let listener = install(job, sockets)?;
     let failed = |error: std::io::Error| Failure::new("hand over the listener", error);
     // Neither call is trapped.
     outside.write_all(&raw_fd(&listener).to_ne_bytes()).map_err(failed)?;
@@ -45,8 +51,9 @@ pub(super) fn pass_on(command: libc::pid_t, mut inside: UnixStream, network: &Ow
 }
 
 /// Installs the filter; it is closed by `exec`, and then only the supervisor has one.
-fn install(job: &Job) -> Result<OwnedFd, Failure> {
-    let program = program(job.is_trapped, job.is_watched);
+fn install(job: &Job, sockets: Sockets) -> Result<OwnedFd, Failure> {
+    let rules = rules(job.is_trapped, job.is_watched, sockets);
+    let program = rules.program(libc::SECCOMP_RET_USER_NOTIF);
     let filter = libc::sock_fprog {
         len: program.len() as libc::c_ushort,
         filter: program.as_ptr().cast_mut().cast::<libc::sock_filter>(),
@@ -67,28 +74,36 @@ fn install(job: &Job) -> Result<OwnedFd, Failure> {
     Err(Failure::new("trap calls (Linux 5.9 for the network, 5.19 for programs)", std::io::Error::last_os_error()))
 }
 
-/// Numbers of other architectures are refused by the filters beside this one, which go before.
-fn program(is_trapped: bool, is_watched: bool) -> Vec<sock_filter> {
-    let statement =
-        |code: u32, jump_true, jump_false, k| sock_filter { code: code as u16, jt: jump_true, jf: jump_false, k };
-    let load = |offset| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
-    let is =
-        |jump_true, jump_false, k| statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, jump_true, jump_false, k);
-    let end = |what| statement(libc::BPF_RET | libc::BPF_K, 0, 0, what);
-    let notify = end(libc::SECCOMP_RET_USER_NOTIF);
-    let mut program = vec![load(NUMBER)];
-    let watched = EXECS.iter().filter(|_| is_watched);
-    let trapped = TRAPPED.iter().filter(|_| is_trapped);
-    for call in watched.chain(trapped) {
-        program.extend([is(0, 1, *call as u32), notify.clone()]);
+fn rules(is_trapped: bool, is_watched: bool, sockets: Sockets) -> Rules {
+    let ask = libc::SECCOMP_RET_USER_NOTIF;
+    let mut rules = Rules::default();
+    refuse(&mut rules, sockets, ask);
+    if is_watched {
+        EXECS.iter().for_each(|call| rules.add(*call, [], ask));
     }
-    if is_trapped {
-        // `sendto` without an address is `send`.
-        let sendto = libc::SYS_sendto as u32;
-        program.extend([is(0, 5, sendto), load(ADDRESS[0]), is(0, 2, 0), load(ADDRESS[1]), is(1, 0, 0), notify]);
+    // Where nothing may be contacted there is nobody to be reached, and who tries is only told.
+    let trapped = if is_trapped { &TRAPPED[..] } else { &[libc::SYS_connect] };
+    trapped.iter().for_each(|call| rules.add(*call, [], ask));
+    // `sendto` without an address is `send`.
+    let address = Test::is_not(4, 0);
+    rules.add(libc::SYS_sendto, [address], ask);
+    rules.add(libc::SYS_sendto, [address.upper()], ask);
+    signals(&mut rules, ask);
+    rules
+}
+
+/// Signals to one process, which may be none of the command's.
+fn signals(rules: &mut Rules, ask: u32) {
+    let [positive, some] = Test::is_positive(0);
+    rules.add(libc::SYS_kill, [positive, some, Test::is_not(1, 0)], ask);
+    rules.add(libc::SYS_rt_sigqueueinfo, [positive, some, Test::is_not(1, 0)], ask);
+    rules.add(libc::SYS_pidfd_open, [positive, some], ask);
+    for signal in ENDING {
+        let signal = signal.unsigned_abs();
+        rules.add(libc::SYS_tkill, [positive, some, Test::is(1, signal)], ask);
+        rules.add(libc::SYS_tgkill, [positive, some, Test::is(2, signal)], ask);
+        rules.add(libc::SYS_rt_tgsigqueueinfo, [positive, some, Test::is(2, signal)], ask);
     }
-    program.push(end(libc::SECCOMP_RET_ALLOW));
-    program
 }
 
 fn raw_fd(fd: &OwnedFd) -> RawFd {

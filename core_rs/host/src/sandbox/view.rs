@@ -63,7 +63,8 @@ pub(super) fn mount_all(job: &Job, stage: &Stage) -> Result<(View, Top), Failure
 }
 
 pub(super) fn hide(stage: &Stage, top: &Top, job: &Job) -> Result<(), Failure> {
-    job.hidden.iter().try_for_each(|hidden| stage.shut(&inside(&top.path, path(hidden))))
+    let mut hidden = job.hidden.iter().enumerate();
+    hidden.try_for_each(|(number, hidden)| stage.shut(number, &inside(&top.path, path(hidden))))
 }
 
 /// Binds a file over one of the view, wherever a link in the view leads.

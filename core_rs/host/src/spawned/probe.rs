@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Processes, Programs};
 use crate::exec;
 use crate::spawner::Spawner;
-use crate::trapped;
+use crate::trapped::{self, Watched};
 
 /// Runs a shell that starts another, for real, and looks whether both were seen. Blocks.
 ///
@@ -14,7 +14,8 @@ use crate::trapped;
 pub(crate) fn probe(spawner: &Spawner, dir: &Path) -> Result<Programs, String> {
     let programs = Programs::default();
     let processes = Processes::new(&programs);
-    let (theirs, supervision) = trapped::supervise(Some(&processes), None).map_err(|error| error.to_string())?;
+    let watched = Watched { processes: Some(processes.clone()), ..Watched::default() };
+    let (theirs, supervision) = trapped::supervise(watched, None).map_err(|error| error.to_string())?;
     exec::attempt_watched(spawner, dir, &exec::DEFAULT_LIMITS, "exec /bin/bash --norc -c :", theirs)?;
     supervision.join();
     let looks = processes.looks();

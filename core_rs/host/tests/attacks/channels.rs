@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
 use crate::support::host::{Host, on_runtime};
-use crate::support::inside::{effects, helper, is_root, line, stdout, told};
+use crate::support::inside::{assert_attempted, attempted, effects, helper, is_root, line, stdout, told};
 use crate::{assert_all_refused, say};
 
 /// System V memory that an outside process holds.
@@ -71,6 +71,21 @@ pub fn sockets(directory: &Path) {
         let mut link = host.start();
         let report = link.report_of(&helper(&host, "call", "inside: sockets")).await;
         assert_all_refused(&stdout(&report), outside.paths.len() + 4);
+        let [tcp, udp] = [outside.tcp.local_addr(), outside.udp.local_addr()].map(|at| at.expect("bound").port());
+        let mut told = vec![format!("connect 127.0.0.1:{tcp}"), format!("connect udp 127.0.0.1:{udp}")];
+        if is_root() {
+            let unix = outside.paths.iter().cloned().chain([directory.join("datagrams.sock")]);
+            told.extend(unix.map(|path| format!("connect {}", path.display())));
+            told.push(format!("connect @cmdop-{}", directory.display()));
+        } else {
+            told.push("socket unix".to_owned());
+        }
+        assert_attempted(&report, told.iter().map(String::as_str));
+        // A server of the command's own is nobody else, though nobody comes to it, either.
+        let own = "python3 -c 'import socket as s; a = s.create_server((\"127.0.0.1\", 0)); \
+                   s.socket().connect_ex(a.getsockname()); s.getaddrinfo(\"localhost\", a.getsockname()[1])'; echo over";
+        let report = link.report_of(&line(&host, "own", own)).await;
+        assert_eq!((stdout(&report).as_str(), attempted(&report).len()), ("over\n", 0), "{report:?}");
         link.stop().await;
     });
     outside.assert_quiet();
@@ -145,6 +160,7 @@ pub fn network(directory: &Path) {
                     awk 'NF > 7' /proc/net/unix | tail -n +2";
         let report = link.report_of(&line(&host, "call", look)).await;
         assert_eq!(stdout(&report), "lo\nunreachable\n", "{report:?}");
+        assert_attempted(&report, ["connect 192.0.2.1:80"]);
         link.stop().await;
     });
 }

@@ -1,12 +1,15 @@
 //! Leaving namespaces, gaining privileges, reaching the kernel or another process.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use cmdop_contract::v1::RefusedAttempt;
+
 use crate::support::host::{Host, on_runtime};
-use crate::support::inside::{effects, helper, is_root, line, stdout, told};
+use crate::support::inside::{assert_attempted, attempted, effects, helper, is_root, line, stdout, told};
 use crate::{assert_all_refused, say};
 
 pub fn system_calls(directory: &Path) {
@@ -15,11 +18,20 @@ pub fn system_calls(directory: &Path) {
         let report = link.report_of(&helper(&host, "call", "inside: system calls")).await;
         assert_all_refused(&stdout(&report), ATTEMPTS.len());
         assert!(effects(&report).is_empty(), "{report:?}");
+        assert_attempted(&report, ATTEMPTS.iter().map(|(_, told, _)| *told).filter(|told| *told != UNTOLD));
+        let attempts = &report.observation.as_ref().expect("an observation").attempts;
+        let program = std::env::current_exe().expect("this program");
+        let is_own = |attempt: &&RefusedAttempt| Path::new(&attempt.program) == program;
+        assert!(attempts.iter().filter(is_own).count() >= ATTEMPTS.len() - 4, "{attempts:?}");
         link.stop().await;
     });
 }
 
-type Attempt = (&'static str, fn() -> libc::c_long);
+/// What is said of one, what it is told as, and itself.
+type Attempt = (&'static str, &'static str, fn() -> libc::c_long);
+
+/// What the kernel refuses by itself is not told: there is no such file in the view, or no such call.
+const UNTOLD: &str = "";
 
 /// One call with integer and pointer arguments.
 macro_rules! call {
@@ -33,46 +45,58 @@ const NULL: usize = 0;
 const BLOCK_NODE: libc::c_uint = libc::S_IFBLK | 0o600;
 const CHARACTER_NODE: libc::c_uint = libc::S_IFCHR | 0o600;
 
+/// Elsewhere another call stands for those that only x86-64 has.
+const IOPL: &str = if cfg!(target_arch = "x86_64") { "iopl" } else { "setns" };
+const X32: &str = if cfg!(target_arch = "x86_64") { "system call 0x40000110" } else { "setns" };
+
 const ATTEMPTS: &[Attempt] = &[
-    ("mount", call!(libc::SYS_mount, c"none".as_ptr(), c"/mnt".as_ptr(), c"tmpfs".as_ptr(), 0, NULL)),
-    ("umount", call!(libc::SYS_umount2, c"/proc".as_ptr(), libc::MNT_DETACH)),
-    ("open_tree", call!(libc::SYS_open_tree, libc::AT_FDCWD, c"/".as_ptr(), 1)),
-    ("fsopen", call!(libc::SYS_fsopen, c"tmpfs".as_ptr(), 0)),
-    ("pivot_root", call!(libc::SYS_pivot_root, c"/".as_ptr(), c"/".as_ptr())),
-    ("chroot", call!(libc::SYS_chroot, c"/".as_ptr())),
-    ("unshare user", call!(libc::SYS_unshare, libc::CLONE_NEWUSER)),
-    ("unshare mount", call!(libc::SYS_unshare, libc::CLONE_NEWNS)),
-    ("clone user", call!(libc::SYS_clone, libc::CLONE_NEWUSER | libc::SIGCHLD, NULL, NULL, NULL, NULL)),
-    ("clone3", call!(libc::SYS_clone3, NULL, NULL)),
-    ("setns", call!(libc::SYS_setns, 0, 0)),
-    ("ptrace init", call!(libc::SYS_ptrace, libc::PTRACE_ATTACH, 1, NULL, NULL)),
-    ("process_vm_readv", call!(libc::SYS_process_vm_readv, 1, NULL, 0, NULL, 0, 0)),
-    ("keyctl", call!(libc::SYS_keyctl, 1, NULL, NULL, NULL, NULL)),
-    ("add_key", call!(libc::SYS_add_key, c"user".as_ptr(), c"k".as_ptr(), c"v".as_ptr(), 1, -3)),
-    ("request_key", call!(libc::SYS_request_key, c"user".as_ptr(), c"k".as_ptr(), NULL, 0)),
-    ("io_uring_setup", call!(libc::SYS_io_uring_setup, 1, NULL)),
-    ("bpf", call!(libc::SYS_bpf, 0, NULL, 0)),
-    ("perf_event_open", call!(libc::SYS_perf_event_open, NULL, 0, -1, -1, 0)),
-    ("userfaultfd", call!(libc::SYS_userfaultfd, 0)),
-    ("open_by_handle_at", call!(libc::SYS_open_by_handle_at, libc::AT_FDCWD, NULL, 0)),
-    ("fanotify_init", call!(libc::SYS_fanotify_init, 0, 0)),
-    ("sethostname", call!(libc::SYS_sethostname, c"x".as_ptr(), 1)),
-    ("reboot", call!(libc::SYS_reboot, 0, 0, 0, NULL)),
-    ("settimeofday", call!(libc::SYS_settimeofday, NULL, NULL)),
-    ("swapoff", call!(libc::SYS_swapoff, c"/x".as_ptr())),
-    ("syslog", call!(libc::SYS_syslog, 3, NULL, 0)),
-    ("packet socket", call!(libc::SYS_socket, libc::AF_PACKET, libc::SOCK_RAW, 0)),
-    ("raw socket", call!(libc::SYS_socket, libc::AF_INET, libc::SOCK_RAW, 1)),
-    ("vsock", call!(libc::SYS_socket, libc::AF_VSOCK, libc::SOCK_STREAM, 0)),
-    ("alg socket", call!(libc::SYS_socket, libc::AF_ALG, libc::SOCK_SEQPACKET, 0)),
-    ("mknod disk", call!(libc::SYS_mknodat, libc::AT_FDCWD, c"disk".as_ptr(), BLOCK_NODE, 0xfe00)),
-    ("mknod mem", call!(libc::SYS_mknodat, libc::AT_FDCWD, c"mem".as_ptr(), CHARACTER_NODE, 0x101)),
-    ("open mem", call!(libc::SYS_openat, libc::AT_FDCWD, c"/dev/mem".as_ptr(), libc::O_RDWR)),
-    ("open kmsg", call!(libc::SYS_openat, libc::AT_FDCWD, c"/dev/kmsg".as_ptr(), libc::O_WRONLY)),
-    ("push terminal input", call!(libc::SYS_ioctl, 0, libc::TIOCSTI, c"x".as_ptr())),
-    ("raise priority", call!(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, -20)),
-    ("iopl", iopl),
-    ("x32 call", x32),
+    ("mount", "mount", call!(libc::SYS_mount, c"none".as_ptr(), c"/mnt".as_ptr(), c"tmpfs".as_ptr(), 0, NULL)),
+    ("umount", "umount", call!(libc::SYS_umount2, c"/proc".as_ptr(), libc::MNT_DETACH)),
+    ("open_tree", "open_tree", call!(libc::SYS_open_tree, libc::AT_FDCWD, c"/".as_ptr(), 1)),
+    ("fsopen", "fsopen", call!(libc::SYS_fsopen, c"tmpfs".as_ptr(), 0)),
+    ("pivot_root", "pivot_root", call!(libc::SYS_pivot_root, c"/".as_ptr(), c"/".as_ptr())),
+    ("chroot", "chroot", call!(libc::SYS_chroot, c"/".as_ptr())),
+    ("unshare user", "unshare user namespace", call!(libc::SYS_unshare, libc::CLONE_NEWUSER)),
+    ("unshare mount", "unshare mount namespace", call!(libc::SYS_unshare, libc::CLONE_NEWNS)),
+    (
+        "clone user",
+        "clone user namespace",
+        call!(libc::SYS_clone, libc::CLONE_NEWUSER | libc::SIGCHLD, NULL, NULL, NULL, NULL),
+    ),
+    ("clone3", UNTOLD, call!(libc::SYS_clone3, NULL, NULL)),
+    ("setns", "setns", call!(libc::SYS_setns, 0, 0)),
+    ("ptrace init", "ptrace", call!(libc::SYS_ptrace, libc::PTRACE_ATTACH, 1, NULL, NULL)),
+    ("process_vm_readv", "process_vm_readv", call!(libc::SYS_process_vm_readv, 1, NULL, 0, NULL, 0, 0)),
+    ("keyctl", "keyctl", call!(libc::SYS_keyctl, 1, NULL, NULL, NULL, NULL)),
+    ("add_key", "add_key", call!(libc::SYS_add_key, c"user".as_ptr(), c"k".as_ptr(), c"v".as_ptr(), 1, -3)),
+    ("request_key", "request_key", call!(libc::SYS_request_key, c"user".as_ptr(), c"k".as_ptr(), NULL, 0)),
+    ("io_uring_setup", "io_uring_setup", call!(libc::SYS_io_uring_setup, 1, NULL)),
+    ("bpf", "bpf", call!(libc::SYS_bpf, 0, NULL, 0)),
+    ("perf_event_open", "perf_event_open", call!(libc::SYS_perf_event_open, NULL, 0, -1, -1, 0)),
+    ("userfaultfd", "userfaultfd", call!(libc::SYS_userfaultfd, 0)),
+    ("open_by_handle_at", "open_by_handle_at", call!(libc::SYS_open_by_handle_at, libc::AT_FDCWD, NULL, 0)),
+    ("fanotify_init", "fanotify_init", call!(libc::SYS_fanotify_init, 0, 0)),
+    ("sethostname", "sethostname", call!(libc::SYS_sethostname, c"x".as_ptr(), 1)),
+    ("reboot", "reboot", call!(libc::SYS_reboot, 0, 0, 0, NULL)),
+    ("settimeofday", "settimeofday", call!(libc::SYS_settimeofday, NULL, NULL)),
+    ("swapoff", "swapoff", call!(libc::SYS_swapoff, c"/x".as_ptr())),
+    ("syslog", "syslog", call!(libc::SYS_syslog, 3, NULL, 0)),
+    ("packet socket", "socket packet", call!(libc::SYS_socket, libc::AF_PACKET, libc::SOCK_RAW, 0)),
+    ("raw socket", "socket raw", call!(libc::SYS_socket, libc::AF_INET, libc::SOCK_RAW, 1)),
+    ("vsock", "socket vsock", call!(libc::SYS_socket, libc::AF_VSOCK, libc::SOCK_STREAM, 0)),
+    ("alg socket", "socket alg", call!(libc::SYS_socket, libc::AF_ALG, libc::SOCK_SEQPACKET, 0)),
+    ("mknod disk", "mknod of a device", call!(libc::SYS_mknodat, libc::AT_FDCWD, c"disk".as_ptr(), BLOCK_NODE, 0xfe00)),
+    (
+        "mknod mem",
+        "mknod of a device",
+        call!(libc::SYS_mknodat, libc::AT_FDCWD, c"mem".as_ptr(), CHARACTER_NODE, 0x101),
+    ),
+    ("open mem", UNTOLD, call!(libc::SYS_openat, libc::AT_FDCWD, c"/dev/mem".as_ptr(), libc::O_RDWR)),
+    ("open kmsg", UNTOLD, call!(libc::SYS_openat, libc::AT_FDCWD, c"/dev/kmsg".as_ptr(), libc::O_WRONLY)),
+    ("push terminal input", "ioctl TIOCSTI", call!(libc::SYS_ioctl, 0, libc::TIOCSTI, c"x".as_ptr())),
+    ("raise priority", "setpriority", call!(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, -20)),
+    ("iopl", IOPL, iopl),
+    ("x32 call", X32, x32),
 ];
 
 fn refused() -> libc::c_long {
@@ -102,9 +126,38 @@ fn x32() -> libc::c_long {
 }
 
 pub fn inside_system_calls(_: &Path) {
-    for (name, attempt) in ATTEMPTS {
+    for (name, _, attempt) in ATTEMPTS {
         say(name, attempt());
     }
+}
+
+/// Tries of one kind, and then as many kinds of sockets as there are.
+const TRIES: u64 = 2_000;
+const KINDS: libc::c_long = 100;
+
+pub fn flood(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let report = link.report_of(&helper(&host, "call", "inside: flood")).await;
+        assert_eq!(stdout(&report), "over\n", "{report:?}");
+        let observation = report.observation.as_ref().expect("an observation");
+        assert_eq!(attempted(&report)["setns"], TRIES, "{report:?}");
+        assert_eq!(observation.attempts.len(), 64, "{report:?}");
+        let listed: u64 = observation.attempts.iter().map(|attempt| attempt.count).sum();
+        assert_eq!(listed + observation.attempts_more, TRIES + KINDS.unsigned_abs(), "{report:?}");
+        link.stop().await;
+    });
+}
+
+pub fn inside_flood(_: &Path) {
+    for _ in 0..TRIES {
+        refused();
+    }
+    for family in 0..KINDS {
+        // SAFETY: a call with integers.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_socket, 100 + family, libc::SOCK_STREAM, 0) }, -1);
+    }
+    println!("over");
 }
 
 pub fn inherited(directory: &Path) {
@@ -196,6 +249,11 @@ pub fn processes(directory: &Path) {
         assert!(count <= 5, "{output}");
         let refused = told(&report)["stderr"].as_str().expect("text").lines().count();
         assert!(refused >= 6, "{report:?}");
+        let outsiders = [own, daemon, 1].map(|pid| format!("signal process {pid}"));
+        assert_attempted(&report, outsiders.iter().map(String::as_str));
+        // Those to its own are nobody's business.
+        let report = link.report_of(&line(&host, "own", "sleep 60 & kill $!; wait $!; kill -0 1; echo $?")).await;
+        assert_eq!(attempted(&report), BTreeMap::new(), "{report:?}");
         link.stop().await;
     });
     assert!(outside.try_wait().expect("wait").is_none(), "an outside process was killed");

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::support::commit_of;
 use crate::support::host::{Host, on_runtime, reason};
-use crate::support::inside::{assert_no_layer, helper, line, seen, stdout, told, with};
+use crate::support::inside::{assert_attempted, assert_no_layer, helper, line, seen, stdout, told, with};
 
 /// How often a link is swapped while files are written through it.
 const SWAPS: u64 = 100_000;
@@ -196,6 +196,7 @@ pub fn own_state(directory: &Path) {
         let refusals = told(&report)["stderr"].as_str().expect("text").to_lowercase();
         assert!(refusals.lines().count() >= 4 && refusals.contains("read-only"), "{refusals}");
         assert!(seen(&report).is_empty(), "{report:?}");
+        assert_attempted(&report, [&*format!("open {shown}"), &*format!("list {shown}")]);
         assert!(state.join("ledger").exists() && state.join("layers").exists());
         link.stop().await;
     });

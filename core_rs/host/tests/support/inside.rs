@@ -41,6 +41,23 @@ pub fn effects(report: &Report) -> &[ObservedEffect] {
     &report.observation.as_ref().expect("an observation").effects
 }
 
+/// What the host's confinement refused, with how often.
+pub fn attempted(report: &Report) -> std::collections::BTreeMap<String, u64> {
+    let attempts = &report.observation.as_ref().expect("an observation").attempts;
+    let mut counts = std::collections::BTreeMap::new();
+    for attempt in attempts {
+        *counts.entry(attempt.what.clone()).or_default() += attempt.count;
+    }
+    counts
+}
+
+/// All of these were tried, and are told.
+pub fn assert_attempted<'a>(report: &Report, expected: impl IntoIterator<Item = &'a str>) {
+    let told = attempted(report);
+    let missing: Vec<_> = expected.into_iter().filter(|what| !told.contains_key(*what)).collect();
+    assert!(missing.is_empty(), "not told: {missing:?} of {told:?}\n{report:?}");
+}
+
 /// Every effect as kind and target.
 pub fn seen(report: &Report) -> Vec<String> {
     effects(report).iter().map(|effect| format!("{:?} {}", effect.kind(), effect.target)).collect()
