@@ -180,7 +180,7 @@ struct Walk {
     copied: Vec<PathBuf>,
     /// New files that were copied up from the machine: place, layer's own, and which file it was.
     arrived: Vec<(PathBuf, PathBuf, Handle)>,
-    /// Places of those that have attributes on the machine that the command did not see, with all of them.
+    /// Places of those that have attributes on the machine that the command did not see.
     brought: Vec<(PathBuf, Vec<Xattr>)>,
 }
 
@@ -345,6 +345,7 @@ impl Walk {
             return self.attributes(upper, after, place, was);
         }
         let (old, new) = self.states((was, before), (upper, after), place)?;
+        self.keep_both(upper, was, place)?;
         if old.sha256 != new.sha256 || old.link_target != new.link_target || old.size != new.size {
             let (text_diff, text_diff_truncated) = difference(place, was, upper, &old, &new);
             let bytes = new.size;
@@ -361,9 +362,6 @@ impl Walk {
             self.kept_bytes += before.len();
             self.attribute_effects(upper, after, place, was, before, true)?;
             return Ok(());
-        }
-        if origin(self.own, upper)?.is_none_or(|of| handle_of(was).is_none_or(|there| there != of)) {
-            self.keep_notes(was)?;
         }
         self.attributes(upper, after, place, was)
     }

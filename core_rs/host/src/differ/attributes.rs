@@ -64,8 +64,9 @@ impl Walk {
             xattrs: xattrs.iter().map(look::shown).collect(),
             ..shallow(metadata)
         };
-        let old = state(&xattrs(was)?, before);
-        let new = state(&self.shown(upper, Some(was), place)?, after);
+        let machine = xattrs(was)?;
+        let old = state(&machine, before);
+        let new = state(&self.shown(upper, &machine, place)?, after);
         let access = look::access_xattrs(&old) != look::access_xattrs(&new);
         let content = look::other_xattrs(&old) != look::other_xattrs(&new) && !is_modified;
         let mode = old.mode != new.mode && !after.is_symlink();

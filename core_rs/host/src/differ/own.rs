@@ -8,7 +8,7 @@ use std::path::Path;
 use cmdop_contract::path::escape;
 use cmdop_contract::v1::FileState;
 
-use super::handle::origin;
+use super::handle::{handle_of, origin};
 use super::upper::{state, xattrs};
 use super::{Change, Kind, Walk};
 use crate::Error;
@@ -27,7 +27,7 @@ impl Walk {
         place: &Path,
     ) -> Result<(FileState, FileState), Error> {
         let old = state(was, before, &xattrs(was)?)?;
-        let shown = self.shown(upper, Some(was), place)?;
+        let shown = self.shown(upper, &xattrs(was)?, place)?;
         Ok((old, state(upper, after, &shown)?))
     }
 
@@ -37,27 +37,43 @@ impl Walk {
         after: &fs::Metadata,
         place: &Path,
     ) -> Result<FileState, Error> {
-        let shown = self.shown(upper, None, place)?;
-        // It may be a file of the machine by another name, which a copy of it is not entirely.
-        let of = origin(self.own, upper)?.and_then(|of| of.open(&self.top).ok());
-        if let Some(of) = of.filter(|_| !after.is_dir()) {
-            let found = held_xattrs(&of);
-            let found = found.map_err(|errno| Error::io(format!("measure {}", place.display()))(errno.into()))?;
-            if found.iter().any(|xattr| self.own.named(&xattr.name) != Named::Ordinary) {
-                self.brought.push((place.to_owned(), found));
-            }
+        let found = if after.is_dir() { Vec::new() } else { self.of_origin(upper, place)? };
+        let shown = self.shown(upper, &found, place)?;
+        if !found.is_empty() {
+            self.brought.push((place.to_owned(), found));
         }
         state(upper, after, &shown)
     }
 
+    /// Of a file that stands where one stood, and may be another: neither's attributes that the view did not show
+    /// can be kept.
+    pub(super) fn keep_both(&mut self, upper: &Path, was: &Path, place: &Path) -> Result<(), Error> {
+        if origin(self.own, upper)?.is_some_and(|of| handle_of(was).is_some_and(|there| there == of)) {
+            return Ok(());
+        }
+        self.keep_notes(was)?;
+        let found = self.of_origin(upper, place)?;
+        self.keep(place, &found);
+        Ok(())
+    }
+
+    /// Attributes with names of the overlay's own that the file of the machine has which was copied here.
+    fn of_origin(&self, upper: &Path, place: &Path) -> Result<Vec<Xattr>, Error> {
+        let of = origin(self.own, upper)?.and_then(|of| of.open(&self.top).ok());
+        let found = of.as_ref().map(held_xattrs).transpose();
+        let found = found.map_err(|errno| Error::io(format!("measure {}", place.display()))(errno.into()))?;
+        let found = found.unwrap_or_default().into_iter();
+        Ok(found.filter(|xattr| self.own.named(&xattr.name) != Named::Ordinary).collect())
+    }
+
     /// Extended attributes as they are after the command. Those of the machine with names of the overlay's own
     /// the command saw under others, or not at all: if it left them alone they are as they were.
-    pub(super) fn shown(&mut self, upper: &Path, was: Option<&Path>, place: &Path) -> Result<Vec<Xattr>, Error> {
+    pub(super) fn shown(&mut self, upper: &Path, machine: &[Xattr], place: &Path) -> Result<Vec<Xattr>, Error> {
         let own = self.own;
         let (mut all, owned): (Vec<_>, Vec<_>) =
             xattrs(upper)?.into_iter().partition(|xattr| own.named(&xattr.name) == Named::Ordinary);
-        let machine: Vec<_> = was.map(xattrs).transpose()?.unwrap_or_default();
-        let machine: Vec<_> = machine.into_iter().filter(|xattr| own.named(&xattr.name) != Named::Ordinary).collect();
+        let machine = machine.iter().filter(|xattr| own.named(&xattr.name) != Named::Ordinary).cloned();
+        let machine: Vec<_> = machine.collect();
         for xattr in &owned {
             let is_known = NOTES.iter().any(|note| own.note(note).as_bytes() == xattr.name);
             if own.named(&xattr.name) == Named::Note && !is_known {
