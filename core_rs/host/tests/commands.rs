@@ -47,6 +47,7 @@ const ROOT_CASES: &[Case] = &[
     ("hard_links_and_attributes_are_committed_as_they_were_previewed_or_refused", links_and_attributes),
     ("a_link_to_a_file_whose_directory_moves_is_refused", linked_and_moved),
     ("what_changes_by_one_of_several_names_changes_by_all", links::change_alike),
+    ("a_directory_that_a_direct_run_would_not_touch_keeps_its_time", links::times_stay),
     ("a_name_beyond_the_permit_keeps_a_change_by_another_from_being_committed", links::beyond_permit),
     ("a_file_of_which_not_all_names_are_found_is_refused", links::not_all_found),
     ("a_name_that_becomes_an_equal_files_is_seen_and_refused", links::equal_one),
