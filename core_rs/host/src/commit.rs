@@ -131,16 +131,22 @@ fn fill(draft: &mut Draft<'_>, changes: &[Change]) -> Result<(), Error> {
     times(draft, changes)
 }
 
-/// Directories in which something moves keep the times that the command left them with.
+/// Directories in which something moves keep the times that the command left them with: those that it left
+/// alone, where a file with several names has another, the times that they have.
 fn times(draft: &mut Draft<'_>, changes: &[Change]) -> Result<(), Error> {
-    let parents = draft.parents();
-    for change in changes.iter().filter(|change| change.kind() == Kind::Times) {
-        if parents.binary_search(&change.path).is_err() {
-            continue;
+    let of_kind = |kind| changes.iter().filter(move |change| change.kind() == kind);
+    let told: HashMap<&[u8], &Change> = of_kind(Kind::Times).map(|change| (&*change.path, change)).collect();
+    let made: HashMap<&[u8], &Change> = of_kind(Kind::MakeDirectory).map(|change| (&*change.path, change)).collect();
+    for parent in draft.parents() {
+        let known = told.get(&*parent).or_else(|| made.get(&*parent));
+        if let Some(change) = known {
+            let after = stage::stamp_of(path(&change.from))?;
+            let before = change.before.clone();
+            draft.times(&parent, Some(Attributes::times_of(&after)), &change.path_before, before);
+        } else if let Some(now) = draft.times_now(&parent)? {
+            let before = draft.path_before(&parent);
+            draft.times(&parent, Some(now.clone()), &before, Some(now));
         }
-        let after = stage::stamp_of(path(&change.from))?;
-        let before = change.before.clone();
-        draft.times(&change.path, Some(Attributes::times_of(&after)), &change.path_before, before);
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 mod aliases;
 mod attributes;
 mod handle;
+mod own;
 mod pairs;
 mod upper;
 
@@ -21,14 +22,14 @@ use cmdop_contract::v1::{EffectKind, FileChange, FileState, Observation, Observe
 
 use crate::Error;
 use crate::journal::MAX_BYTES;
-use crate::journal::attributes::Attributes;
+use crate::journal::attributes::{Attributes, Xattr};
 use crate::journal::stamp::{Extent, Standing};
 use crate::native::beneath::Root;
 use crate::notable;
-use crate::sandbox::{Layer, is_mask};
+use crate::sandbox::{Layer, Own, is_mask};
 use handle::{Handle, handle_of, origin};
 use pairs::Names;
-use upper::{difference, is_opaque, looked, redirect, shallow, state};
+use upper::{difference, is_opaque, looked, redirect, shallow};
 
 /// Effects that are listed; a layer with more is never committed.
 const MAX_EFFECTS: usize = 100_000;
@@ -136,6 +137,7 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
     walk.alias(orphans)?;
     walk.pair()?;
     walk.link()?;
+    walk.keep_brought();
     if walk.begun_ns.is_none() {
         walk.unsupported.push("the clock was set back while the command ran, so nobody knows what changed".to_owned());
     }
@@ -144,6 +146,8 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
 
 struct Walk {
     root: Root,
+    /// What is the overlays' own in the layers.
+    own: Own,
     /// Files of the machine that the command could not see.
     masked: BTreeSet<PathBuf>,
     /// When the layer was laid out.
@@ -176,6 +180,8 @@ struct Walk {
     copied: Vec<PathBuf>,
     /// New files that were copied up from the machine: place, layer's own, and which file it was.
     arrived: Vec<(PathBuf, PathBuf, Handle)>,
+    /// Places of those that have attributes on the machine that the command did not see.
+    brought: Vec<(PathBuf, Vec<Xattr>)>,
 }
 
 impl Walk {
@@ -183,6 +189,7 @@ impl Walk {
         let place = |bytes: &Vec<u8>| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
         Ok(Self {
             root: Root::machine()?,
+            own: Own::ours(),
             masked: layer.masked().iter().map(place).collect(),
             begun_ns: layer.begun_ns(),
             top: PathBuf::new(),
@@ -202,6 +209,7 @@ impl Walk {
             gone: Vec::new(),
             copied: Vec::new(),
             arrived: Vec::new(),
+            brought: Vec::new(),
         })
     }
 
@@ -211,7 +219,7 @@ impl Walk {
         let doing = || Error::io(format!("read the layer at {}", place.display()));
         let mut entries: Vec<_> = fs::read_dir(upper).map_err(doing())?.collect::<Result<_, _>>().map_err(doing())?;
         entries.sort_by_key(fs::DirEntry::file_name);
-        let is_instead = is_instead || is_opaque(upper)?;
+        let is_instead = is_instead || is_opaque(self.own, upper)?;
         if let Some(source) = source.filter(|_| is_instead) {
             let doing = || Error::io(format!("read {}", source.display()));
             for gone in fs::read_dir(source).map_err(doing())? {
@@ -270,7 +278,7 @@ impl Walk {
         let mut is_another = false;
         if let Some((was, _)) = linked {
             if self.has_index {
-                is_another = origin(upper)?.is_none_or(|of| handle_of(was).is_none_or(|there| there != of));
+                is_another = origin(self.own, upper)?.is_none_or(|of| handle_of(was).is_none_or(|there| there != of));
                 self.copied.push(was.to_path_buf());
             } else {
                 self.unsupported.push(format!("{}: a file with several names (hard links)", place.display()));
@@ -287,12 +295,12 @@ impl Walk {
         match &found {
             Some((was, before)) if before.file_type() == after.file_type() && !is_another => {
                 // One that came back to where it was shows what it is.
-                let is_instead = is_instead && redirect(upper)?.is_none();
+                let is_instead = is_instead && redirect(self.own, upper)?.is_none();
                 return self.changed(upper, after, place, was, before, is_instead);
             }
             Some((was, _)) => self.gone.push(was.to_path_buf()),
             None if after.is_file() => {
-                let handle = origin(upper)?;
+                let handle = origin(self.own, upper)?;
                 // It was copied from a file that nobody could remove since but somebody else.
                 if handle.as_ref().is_some_and(|handle| handle.is_gone(&self.top)) {
                     self.conflicts.get_mut().insert(place.as_os_str().as_bytes().to_vec());
@@ -330,10 +338,14 @@ impl Walk {
     ) -> Result<(), Error> {
         if after.is_dir() {
             self.directory(upper, place, Some(was), is_instead)?;
+            if is_instead || is_opaque(self.own, upper)? {
+                self.keep_notes(was)?;
+            }
             self.times(upper, place, was)?;
             return self.attributes(upper, after, place, was);
         }
-        let (old, new) = (state(was, before)?, state(upper, after)?);
+        let (old, new) = self.states((was, before), (upper, after), place)?;
+        self.keep_both(upper, was, place)?;
         if old.sha256 != new.sha256 || old.link_target != new.link_target || old.size != new.size {
             let (text_diff, text_diff_truncated) = difference(place, was, upper, &old, &new);
             let bytes = new.size;
@@ -345,6 +357,7 @@ impl Walk {
                 ..FileChange::default()
             };
             self.note(EffectKind::FileModify, place, 1, bytes, change);
+            self.keep_notes(was)?;
             self.step(Kind::Place, place, Some(was), upper)?;
             self.kept_bytes += before.len();
             self.attribute_effects(upper, after, place, was, before, true)?;
@@ -354,7 +367,7 @@ impl Walk {
     }
 
     fn created(&mut self, upper: &Path, after: &fs::Metadata, place: &Path) -> Result<(), Error> {
-        let new = state(upper, after)?;
+        let new = self.state_of_new(upper, after, place)?;
         let (text_diff, text_diff_truncated) =
             difference(place, Path::new("/dev/null"), upper, &FileState::default(), &new);
         let bytes = new.size;

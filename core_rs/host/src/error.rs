@@ -85,6 +85,7 @@ impl Error {
             Self::Typed(error) => error.reason(),
             Self::Ledger(error) => reason_of(error),
             Self::Io { source, .. } if is_full(source) => Reason::HostStorageFull,
+            Self::Io { source, .. } if is_read_only(source) => Reason::PathNotUsable,
             Self::Io { .. } => Reason::HostError,
         }
     }
@@ -96,9 +97,20 @@ impl From<Error> for v1::Error {
         match error {
             Error::Typed(typed) => *typed,
             Error::Ledger(error) if reason != Reason::HostStorageFull => error.into(),
+            Error::Io { doing, source } if is_read_only(&source) => {
+                let message = format!(
+                    "{doing}: its file system is read-only; nothing was done: mount it writable, then propose the call \
+                     again under a new key"
+                );
+                reason::error(reason, message).retry_after(1_000)
+            }
             other => reason::error(reason, other.to_string()).retry_after(1_000),
         }
     }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ReadOnlyFilesystem
 }
 
 /// As the conversion of the ledger's error to a wire error has it.

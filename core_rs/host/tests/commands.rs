@@ -4,6 +4,8 @@
 mod links;
 #[path = "commands/mounts.rs"]
 mod mounts;
+#[path = "commands/names.rs"]
+mod names;
 #[path = "commands/races.rs"]
 mod races;
 mod support;
@@ -35,6 +37,8 @@ const CASES: &[Case] = &[
     ("output_streams_while_a_command_runs_and_a_cancel_ends_it", output_streams),
     ("a_command_that_fails_is_typed_and_holds_no_layer", failing_commands),
     ("a_command_sees_nothing_of_the_hosts_own_state", command_sees_no_state),
+    ("an_attribute_that_a_private_copy_keeps_for_itself_is_seen_and_refused", names::its_own),
+    ("what_the_machine_has_of_such_attributes_stays_or_is_refused", names::of_the_machine),
     ("killed_while_it_commits_everything_or_nothing_is_applied_and_it_says_which", killed_while_committing),
 ];
 
@@ -43,10 +47,12 @@ const ROOT_CASES: &[Case] = &[
     ("hard_links_and_attributes_are_committed_as_they_were_previewed_or_refused", links_and_attributes),
     ("a_link_to_a_file_whose_directory_moves_is_refused", linked_and_moved),
     ("what_changes_by_one_of_several_names_changes_by_all", links::change_alike),
+    ("a_directory_that_a_direct_run_would_not_touch_keeps_its_time", links::times_stay),
     ("a_name_beyond_the_permit_keeps_a_change_by_another_from_being_committed", links::beyond_permit),
     ("a_file_of_which_not_all_names_are_found_is_refused", links::not_all_found),
     ("a_name_that_becomes_an_equal_files_is_seen_and_refused", links::equal_one),
     ("a_users_layer_says_what_it_does_not_know_of_several_names", links::without_index),
+    ("an_attribute_that_looks_like_another_overlays_note_is_an_attribute", names::anybodys),
     ("on_a_fixture_commands_change_the_fixture_and_nothing_else", on_a_fixture),
     ("a_mount_that_goes_while_a_command_runs_is_not_its_effect", mount_goes),
     ("an_ordinary_users_commands_are_previewed_and_committed_alike", as_user),

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cmdop_contract::v1::{EffectKind, Outcome, Permit, Reason, Report, Stage};
+use cmdop_contract::v1::{EffectKind, Outcome, Permit, Reason, Report, Stage, remedy};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, mount_remount, unmount};
 use serde_json::{Value, json};
 use support::cases::{self, Case};
@@ -81,6 +81,15 @@ fn assert_failed(report: &Report, why: &[Reason]) {
     assert!(error.remedy.as_ref().is_some_and(|remedy| remedy.kind.is_some()), "no remedy: {report:?}");
 }
 
+/// It says what is to be mended.
+fn assert_read_only(report: &Report) {
+    assert_failed(report, &[Reason::PathNotUsable]);
+    let error = report.error.as_ref().or_else(|| report.result.as_ref()?.error.as_ref()).expect("an error");
+    assert!(error.message.contains("its file system is read-only"), "{report:?}");
+    let remedy = error.remedy.as_ref().and_then(|remedy| remedy.kind.as_ref());
+    assert!(matches!(remedy, Some(remedy::Kind::RetryAfter(_))), "{report:?}");
+}
+
 fn full(directory: &Path) {
     small(&directory.join("srv"), c"size=2m");
     on_runtime(directory, async |mut host: Host| {
@@ -128,7 +137,7 @@ fn read_only(directory: &Path) {
         assert!(preview.layer_held, "{preview:?}");
         turn(&tree, MountFlags::RDONLY);
         let report = link.report_of(&commit_of(permit, &preview)).await;
-        assert_failed(&report, &[Reason::HostError, Reason::UnsupportedChange, Reason::PathNotUsable]);
+        assert_read_only(&report);
         assert_eq!(seen(&host.tree), before);
         turn(&tree, MountFlags::empty());
         let permit = command(&host, "two");
@@ -157,7 +166,7 @@ fn undone_later(directory: &Path) {
         assert!(plan.layer_held, "{plan:?}");
         turn(&tree, MountFlags::RDONLY);
         let report = link.report_of(&commit_of(first, &plan)).await;
-        assert_failed(&report, &[Reason::HostError, Reason::UnsupportedChange, Reason::PathNotUsable]);
+        assert_read_only(&report);
         assert_eq!(seen(&host.tree), after);
         turn(&tree, MountFlags::empty());
         let second = undo("second");

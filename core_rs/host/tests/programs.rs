@@ -15,14 +15,14 @@ mod support;
 #[path = "programs/tree.rs"]
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Output};
 
 use cmdop_contract::path::escape;
-use cmdop_contract::v1::{EffectKind, Outcome, Permit, Reason, Report, Stage};
+use cmdop_contract::v1::{EffectKind, FileType, Outcome, Permit, Reason, Report, Stage};
 use disk::Disk;
 use serde_json::{Value, json};
 use support::cases::{self, Case};
@@ -30,7 +30,7 @@ use support::commit_of;
 use support::host::{Host, Link, on_runtime, reason};
 use support::inside::is_root;
 use support::random::setting;
-use tree::{Tree, blocks, differences, grouped, identities, keeps_links, seen, takes_ahead};
+use tree::{Identities, Tree, blocks, differences, grouped, identities, keeps_links, seen, takes_ahead};
 
 const CASES: &[Case] = &[
     ("a_program_does_in_preview_and_commit_what_it_does_directly", programs),
@@ -162,7 +162,9 @@ struct Subject {
     tree: PathBuf,
     copy: PathBuf,
     before: Tree,
-    who: BTreeMap<String, (u64, i64, i64)>,
+    who: Identities,
+    /// Directories that a direct run left as they were.
+    left: BTreeSet<String>,
     said: String,
 }
 
@@ -186,11 +188,13 @@ impl Bench {
                 operations::plant(&place, self.seed(*number));
             }
         }
+        let copies: Vec<_> = numbers.iter().map(|number| identities(&self.copies.join(number.to_string()))).collect();
         let direct = self.interpreted(numbers).current_dir(&self.copies).output().expect("run");
         let Output { stdout, stderr, .. } = direct;
         assert!(stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));
         let said = spoken(&String::from_utf8(stdout).expect("text"));
-        let subjects: Vec<_> = numbers.iter().zip(said).map(|(number, said)| self.subject(*number, said)).collect();
+        let each = numbers.iter().zip(said).zip(&copies);
+        let subjects: Vec<_> = each.map(|((number, said), copy)| self.subject(*number, said, copy)).collect();
         assert_eq!(subjects.len(), numbers.len());
         if !self.call(&subjects).await {
             for subject in &subjects {
@@ -210,9 +214,13 @@ impl Bench {
         cases::again("interpret", Path::new(&seeds.join(",")))
     }
 
-    fn subject(&self, number: u64, said: String) -> Subject {
+    fn subject(&self, number: u64, said: String, was: &Identities) -> Subject {
         let [tree, copy] = [&self.host.tree, &self.copies].map(|top| top.join(number.to_string()));
-        Subject { number, before: seen(&tree), who: identities(&tree), tree, copy, said }
+        let before = seen(&tree);
+        let is_directory = |path: &str| before.get(path).is_some_and(|node| node.kind == i32::from(FileType::Directory));
+        let left = identities(&copy).into_iter().filter(|(path, who)| is_directory(path) && was.get(path) == Some(who));
+        let left = left.map(|(path, _)| path).collect();
+        Subject { number, before, who: identities(&tree), left, tree, copy, said }
     }
 
     fn permit(&self, call: &str, tool: &str, arguments: &Value) -> Permit {
@@ -294,6 +302,12 @@ impl Bench {
             if keeps_links(&subject.tree) || !has_links(&subject.before) {
                 assert_eq!(differences(&grouped(seen(&subject.copy)), &now), "", "not as directly: {}", context());
             }
+            if keeps_links(&subject.tree) {
+                let now = identities(&subject.tree);
+                let moved: Vec<_> =
+                    subject.left.iter().filter(|path| now.get(*path) != subject.who.get(*path)).collect();
+                assert!(moved.is_empty(), "directly {moved:?} stay as they were: {}", context());
+            }
             let (here, there) = (blocks(&subject.tree), blocks(&subject.copy));
             let is_kept = here <= there + 64 || takes_ahead(&subject.tree);
             assert!(is_kept, "holes were filled, {here} blocks instead of {there}: {}", context());
@@ -322,7 +336,7 @@ impl Bench {
 
 /// Some file has several names.
 fn has_links(tree: &Tree) -> bool {
-    let inodes: std::collections::BTreeSet<_> = tree.values().map(|node| node.inode).collect();
+    let inodes: BTreeSet<_> = tree.values().map(|node| node.inode).collect();
     inodes.len() < tree.len()
 }
 

@@ -12,10 +12,11 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::Error;
 use crate::differ::Change;
-use crate::journal::attributes::{Attributes, xattr_changes, xattrs};
+use crate::journal::attributes::{Attributes, Xattr, xattr_changes, xattrs};
 use crate::journal::{Draft, conflict};
 use crate::native::beneath::{hold_child, refused};
 use crate::native::measure::Stamp;
+use crate::sandbox::{Named, Own};
 
 /// From so many changes on, the whole file system is made durable at once.
 const BULK: usize = 16;
@@ -80,7 +81,7 @@ impl Stager {
         }
         let held = hold(from)?;
         let mut wanted = Attributes::of(&Stamp::of(&held)?);
-        wanted.xattrs = xattrs(&held).map_err(|errno| doing()(errno.into()))?;
+        wanted.xattrs = shown(xattrs(&held).map_err(|errno| doing()(errno.into()))?);
         wanted.set(hold(to)?).map_err(|errno| doing()(errno.into()))?;
         match made {
             Some(made) if metadata.is_dir() => self.directories.push((to.to_owned(), made, wanted)),
@@ -148,7 +149,9 @@ pub(super) fn attributes(draft: &Draft<'_>, change: &Change) -> Result<(Attribut
     let then = hold(Path::new(std::ffi::OsStr::from_bytes(&change.from)))?;
     let stamp = Stamp::of(&now)?;
     let (mut before, mut after) = (Attributes::of(&stamp), Attributes::of(&Stamp::of(&then)?));
-    let (now, then) = (xattrs(&now).map_err(failed)?, xattrs(&then).map_err(failed)?);
+    let (now, mut then) = (xattrs(&now).map_err(failed)?, shown(xattrs(&then).map_err(failed)?));
+    // What only looks like the overlay's own stays on the machine as it is.
+    then.extend(now.iter().filter(|xattr| !is_ordinary(xattr)).cloned());
     before.xattrs = xattr_changes(&then, &now);
     after.xattrs = xattr_changes(&now, &then);
     if stamp.file_type() == FileType::Directory {
@@ -169,4 +172,15 @@ pub(super) fn stamp_of(path: &Path) -> Result<Stamp, Error> {
 fn hold(path: &Path) -> Result<std::os::fd::OwnedFd, Error> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(CWD, path, flags, Mode::empty()).map_err(|errno| Error::io(format!("open {}", path.display()))(errno.into()))
+}
+
+/// Of the attributes in a layer those that the command gave; what it gave of the overlay's own names, the
+/// difference refuses.
+fn shown(mut xattrs: Vec<Xattr>) -> Vec<Xattr> {
+    xattrs.retain(is_ordinary);
+    xattrs
+}
+
+fn is_ordinary(xattr: &Xattr) -> bool {
+    Own::ours().named(&xattr.name) == Named::Ordinary
 }

@@ -19,12 +19,13 @@ use rustix::io::Errno;
 
 use super::handle::{Handle, handle_of, origin};
 use super::pairs::Names;
-use super::upper::{is_opaque, looked, redirected, shallow, state};
+use super::upper::{is_opaque, looked, redirected, shallow};
 use super::{Kind, Walk};
 use crate::Error;
 use crate::journal::stamp::Extent;
 use crate::native::beneath::Root;
 use crate::native::walk::{Next, Seen, Visitor, walk};
+use crate::sandbox::Own;
 
 /// Why a name of an equal file is not committed as one of another.
 const EQUAL: &str = "a file with several names that takes the place of an equal one";
@@ -63,7 +64,7 @@ impl Walk {
             .map(|(inode, copy)| (Some(inode), copy))
             .chain(orphans.into_iter().map(|copy| (None, copy)))
         {
-            match (file_of(&copy, &known)?, inode) {
+            match (file_of(self.own, &copy, &known)?, inode) {
                 (Some((known, before)), _) => files.push(File { copy, known, before }),
                 (None, Some(inode)) => drop(self.links.insert(inode, copy)),
                 (None, None) => self.unsupported.push(format!(
@@ -131,11 +132,11 @@ impl Walk {
         let mut stay: Vec<PathBuf> = olds.into_iter().map(|(place, _)| place.clone()).collect();
         let mut untouched = Vec::new();
         for name in names.iter().filter(|name| !copy.places.iter().any(|(place, _)| place == *name)) {
-            if shown(&copy.layer, &copy.top, name)? == Shown::File {
+            if shown(self.own, (&copy.layer, &copy.top), name)? == Shown::File {
                 untouched.push(name.clone());
             }
         }
-        let (old, new) = (state(known, before)?, state(&copy.upper, &after)?);
+        let (old, new) = self.states((known, before), (&copy.upper, &after), known)?;
         let is_moved_away = stay.len() + untouched.len() < names.len();
         let is_rewritten = old.sha256 != new.sha256 || old.link_target != new.link_target || old.size != new.size;
         if is_rewritten || old != new {
@@ -165,6 +166,7 @@ impl Walk {
         for name in names {
             let path = name.as_os_str().as_bytes();
             self.changes.retain(|change| change.path != path || change.kind() != Kind::Attributes);
+            self.keep_notes(name)?;
             self.step(Kind::Place, name, Some(name), upper)?;
         }
         Ok(())
@@ -274,15 +276,15 @@ impl Walk {
 }
 
 /// A name of the machine that is of the file from which the layer's was copied, if that has several.
-fn file_of(copy: &Names, known: &[(Handle, PathBuf)]) -> Result<Option<(PathBuf, fs::Metadata)>, Error> {
-    let Some(handle) = origin(&copy.upper)? else { return Ok(None) };
+fn file_of(own: Own, copy: &Names, known: &[(Handle, PathBuf)]) -> Result<Option<(PathBuf, fs::Metadata)>, Error> {
+    let Some(handle) = origin(own, &copy.upper)? else { return Ok(None) };
     let Some((_, known)) = known.iter().find(|(found, _)| *found == handle) else { return Ok(None) };
     let before = looked(known)?.filter(|before| before.nlink() > 1);
     Ok(before.map(|before| (known.clone(), before)))
 }
 
 /// Does the view show the file of the machine at its own name, though the layer has none there?
-fn shown(layer: &Path, top: &Path, name: &Path) -> Result<Shown, Error> {
+fn shown(own: Own, (layer, top): (&Path, &Path), name: &Path) -> Result<Shown, Error> {
     let Ok(beneath) = name.strip_prefix(top) else { return Ok(Shown::Other) };
     let (mut upper, mut natural) = (layer.to_owned(), top.to_owned());
     // Does the machine's directory shine through here?
@@ -296,8 +298,8 @@ fn shown(layer: &Path, top: &Path, name: &Path) -> Result<Shown, Error> {
             Ok(found) if !found.is_dir() => return Ok(Shown::Other),
             Ok(_) => {
                 // One that came back to where it was is merged wherever it was meanwhile.
-                let is_back = redirected(&upper, &natural, top)?.map(|from| from == natural.join(part));
-                is_merged = is_back.unwrap_or(is_merged) && !is_opaque(&upper)?;
+                let is_back = redirected(own, &upper, &natural, top)?.map(|from| from == natural.join(part));
+                is_merged = is_back.unwrap_or(is_merged) && !is_opaque(own, &upper)?;
             }
         }
         natural.push(part);

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use cmdop_contract::v1::{EffectKind, FileChange, FileState};
 
-use super::upper::{foreign_attributes, looked, shallow};
+use super::upper::{looked, shallow, xattrs};
 use super::{Change, Kind, Walk};
 use crate::Error;
-use crate::journal::attributes::Attributes;
+use crate::journal::attributes::{Attributes, Xattr};
 use crate::journal::look;
 use crate::native::measure::Stamp;
 
@@ -60,10 +60,13 @@ impl Walk {
         before: &fs::Metadata,
         is_modified: bool,
     ) -> Result<bool, Error> {
-        let state = |path: &Path, metadata: &fs::Metadata| -> Result<FileState, Error> {
-            Ok(FileState { xattrs: foreign_attributes(path)?, ..shallow(metadata) })
+        let state = |xattrs: &[Xattr], metadata: &fs::Metadata| FileState {
+            xattrs: xattrs.iter().map(look::shown).collect(),
+            ..shallow(metadata)
         };
-        let (old, new) = (state(was, before)?, state(upper, after)?);
+        let machine = xattrs(was)?;
+        let old = state(&machine, before);
+        let new = state(&self.shown(upper, &machine, place)?, after);
         let access = look::access_xattrs(&old) != look::access_xattrs(&new);
         let content = look::other_xattrs(&old) != look::other_xattrs(&new) && !is_modified;
         let mode = old.mode != new.mode && !after.is_symlink();

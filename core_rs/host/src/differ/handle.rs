@@ -8,6 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::sandbox::Own;
+
 /// Type and bytes of a file handle (name_to_handle_at(2)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Handle(u8, Vec<u8>);
@@ -26,8 +28,8 @@ const MAGIC: u8 = 0xfb;
 ///
 /// # Errors
 /// If it cannot be read.
-pub(super) fn origin(upper: &Path) -> Result<Option<Handle>, crate::Error> {
-    Ok(super::upper::overlay_attribute(upper, "origin")?.and_then(|value| {
+pub(super) fn origin(own: Own, upper: &Path) -> Result<Option<Handle>, crate::Error> {
+    Ok(super::upper::note(own, upper, "origin")?.and_then(|value| {
         let (header, handle) = value.split_at_checked(HEADER_BYTES)?;
         (header[1] == MAGIC && usize::from(header[2]) == value.len()).then(|| Handle(header[4], handle.to_vec()))
     }))
@@ -37,20 +39,30 @@ impl Handle {
     /// True if the file system of this directory knows that there is no such file any more. Without the
     /// right to ask, and on a file system that cannot tell, false.
     pub(super) fn is_gone(&self, top: &Path) -> bool {
-        let Ok(top) = std::fs::File::open(top) else { return false };
-        let Ok(length) = libc::c_uint::try_from(self.1.len()) else { return false };
+        match self.open(top) {
+            // Somebody may hold what has no name any more.
+            Ok(file) => std::fs::File::from(file).metadata().is_ok_and(|found| found.nlink() == 0),
+            Err(error) => error.raw_os_error() == Some(libc::ESTALE),
+        }
+    }
+
+    /// The file, to look at, on the file system of this directory.
+    ///
+    /// # Errors
+    /// The operating system's refusal.
+    pub(super) fn open(&self, top: &Path) -> std::io::Result<OwnedFd> {
+        let top = std::fs::File::open(top)?;
+        let too_long = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
+        let length = libc::c_uint::try_from(self.1.len()).map_err(|_| too_long())?;
         let mut raw = Raw { bytes: length, kind: self.0.into(), handle: [0; MAX_HANDLE_BYTES] };
-        let Some(room) = raw.handle.get_mut(..self.1.len()) else { return false };
-        room.copy_from_slice(&self.1);
+        raw.handle.get_mut(..self.1.len()).ok_or_else(too_long)?.copy_from_slice(&self.1);
         // SAFETY: the handle is as long as it says and outlives the call; the descriptor is open.
         let opened = unsafe { libc::syscall(libc::SYS_open_by_handle_at, top.as_raw_fd(), &raw mut raw, libc::O_PATH) };
         if opened < 0 {
-            return std::io::Error::last_os_error().raw_os_error() == Some(libc::ESTALE);
+            return Err(std::io::Error::last_os_error());
         }
         // SAFETY: the descriptor is new and nobody else's.
-        let file = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(opened as libc::c_int) });
-        // Somebody may hold what has no name any more.
-        file.metadata().is_ok_and(|found| found.nlink() == 0)
+        Ok(unsafe { OwnedFd::from_raw_fd(opened as libc::c_int) })
     }
 }
 

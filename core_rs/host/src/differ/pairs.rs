@@ -9,10 +9,11 @@ use cmdop_contract::path::escape;
 use cmdop_contract::v1::{EffectKind, FileChange, FileState};
 
 use super::handle::handle_of;
-use super::upper::{redirected, shallow, state};
+use super::upper::{redirected, shallow};
 use super::{Change, Kind, Walk};
 use crate::Error;
 use crate::journal::stamp::Extent;
+use crate::sandbox::Own;
 
 /// Names of one inode of the layer.
 #[derive(Default)]
@@ -37,7 +38,7 @@ impl Walk {
                 continue;
             }
             let natural = source.join(entry.file_name());
-            let from = redirected(&entry.path(), source, top)?.unwrap_or_else(|| natural.clone());
+            let from = redirected(self.own, &entry.path(), source, top)?.unwrap_or_else(|| natural.clone());
             if from != natural {
                 self.moved.insert(from.clone());
                 self.moved_here.insert(entry.path(), from.clone());
@@ -89,7 +90,7 @@ impl Walk {
             let doing = || Error::io(format!("measure {}", from.display()));
             let (before, after) =
                 (from.symlink_metadata().map_err(doing())?, upper.symlink_metadata().map_err(doing())?);
-            let (old, new) = (state(&from, &before)?, state(&upper, &after)?);
+            let (old, new) = self.states((&from, &before), (&upper, &after), &place)?;
             let mtime = |it: &fs::Metadata| (it.mtime(), it.mtime_nsec());
             if before.nlink() != 1 {
                 self.unsupported.push(format!("{}: a file with several names moved (hard links)", from.display()));
@@ -109,6 +110,11 @@ impl Walk {
             if renamed.iter().any(|from| from.starts_with(&path)) {
                 self.unsupported
                     .push(format!("{}: a directory that goes and of which a part is elsewhere", path.display()));
+            }
+            // Without a note of where it came from, what is new may be what went.
+            let is_new = |change: &Change| change.kind() == Kind::Place && change.standing.is_none();
+            if self.own == Own::User && !path.is_dir() && self.changes.iter().any(is_new) {
+                self.keep_notes(&path)?;
             }
             self.deleted(&path)?;
         }

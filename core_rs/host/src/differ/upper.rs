@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use cmdop_contract::path::escape;
-use cmdop_contract::v1::{FileAttribute, FileState, FileType};
+use cmdop_contract::v1::{FileState, FileType};
 use cmdop_policy::classes::is_secret;
 use rustix::io::Errno;
 
@@ -16,9 +16,7 @@ use crate::journal::attributes::Xattr;
 use crate::journal::look;
 use crate::native::measure;
 use crate::native::text_diff;
-
-/// What the names of the overlay's own attributes begin with, root's and an ordinary user's.
-const OVERLAY: [&str; 2] = ["trusted.overlay.", "user.overlay."];
+use crate::sandbox::Own;
 
 /// What is there; none if nothing is. A disk that cannot say is no answer: a file that it hides would look
 /// like one that is new.
@@ -41,8 +39,9 @@ pub(super) fn shallow(metadata: &fs::Metadata) -> FileState {
     }
 }
 
-pub(super) fn state(path: &Path, metadata: &fs::Metadata) -> Result<FileState, Error> {
-    let mut state = FileState { xattrs: foreign_attributes(path)?, ..shallow(metadata) };
+/// With the attributes that it shows; those of the machine are all its own.
+pub(super) fn state(path: &Path, metadata: &fs::Metadata, xattrs: &[Xattr]) -> Result<FileState, Error> {
+    let mut state = FileState { xattrs: xattrs.iter().map(look::shown).collect(), ..shallow(metadata) };
     match state.r#type() {
         FileType::Regular => {
             let mut file = fs::File::open(path).map_err(Error::io(format!("read {}", path.display())))?;
@@ -79,57 +78,54 @@ pub(super) fn difference(
 
 /// The overlay's note of where a directory was: a name, or a path from the top of its mount
 /// (overlayfs.rst, "redirect_dir").
-pub(super) fn redirect(upper: &Path) -> Result<Option<PathBuf>, Error> {
-    let value = overlay_attribute(upper, "redirect")?;
+pub(super) fn redirect(own: Own, upper: &Path) -> Result<Option<PathBuf>, Error> {
+    let value = note(own, upper, "redirect")?;
     Ok(value.map(|value| PathBuf::from(std::ffi::OsStr::from_bytes(&value))))
 }
 
-pub(super) fn redirected(upper: &Path, source: &Path, top: &Path) -> Result<Option<PathBuf>, Error> {
-    let found = redirect(upper)?;
+pub(super) fn redirected(own: Own, upper: &Path, source: &Path, top: &Path) -> Result<Option<PathBuf>, Error> {
+    let found = redirect(own, upper)?;
     Ok(found.map(|found| match found.strip_prefix("/") {
         Ok(beneath) => top.join(beneath),
         Err(_) => source.join(found),
     }))
 }
 
-pub(super) fn overlay_attribute(upper: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
-    for prefix in OVERLAY {
-        let mut value = vec![0; 8 * 1024];
-        match rustix::fs::lgetxattr(upper, format!("{prefix}{name}"), &mut value) {
-            Ok(size) => {
-                value.truncate(size);
-                return Ok(Some(value));
-            }
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            Err(errno) => return Err(refused(upper, errno)),
+/// What the overlay notes under a name; nobody else can.
+pub(super) fn note(own: Own, upper: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    let mut value = vec![0; 8 * 1024];
+    match rustix::fs::lgetxattr(upper, own.note(name), &mut value) {
+        Ok(size) => {
+            value.truncate(size);
+            Ok(Some(value))
         }
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        Err(errno) => Err(refused(upper, errno)),
     }
-    Ok(None)
 }
 
-pub(super) fn is_opaque(upper: &Path) -> Result<bool, Error> {
-    Ok(overlay_attribute(upper, "opaque")?.is_some_and(|value| value == b"y"))
+pub(super) fn is_opaque(own: Own, upper: &Path) -> Result<bool, Error> {
+    Ok(note(own, upper, "opaque")?.is_some_and(|value| value == b"y"))
 }
 
-/// Extended attributes that are not the overlay's own, as they are reported.
-pub(super) fn foreign_attributes(path: &Path) -> Result<Vec<FileAttribute>, Error> {
+/// All extended attributes, sorted by name.
+pub(super) fn xattrs(path: &Path) -> Result<Vec<Xattr>, Error> {
     let mut names = vec![0; 64 * 1024];
     let size = match rustix::fs::llistxattr(path, &mut names) {
         Err(Errno::OPNOTSUPP) => 0,
         listed => listed.map_err(|errno| refused(path, errno))?,
     };
-    let is_own = |name: &[u8]| OVERLAY.iter().any(|own| name.starts_with(own.as_bytes()));
     let mut found = Vec::new();
     let mut value = vec![0; 64 * 1024];
-    for name in names[..size].split(|byte| *byte == 0).filter(|name| !name.is_empty() && !is_own(name)) {
+    for name in names[..size].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let size = match rustix::fs::lgetxattr(path, name, &mut value) {
             // One that this user may not read counts as one without a value.
             Err(Errno::ACCESS | Errno::PERM | Errno::NODATA) => 0,
             size => size.map_err(|errno| refused(path, errno))?,
         };
-        found.push(look::shown(&Xattr { name: name.to_vec(), value: Some(value[..size].to_vec()) }));
+        found.push(Xattr { name: name.to_vec(), value: Some(value[..size].to_vec()) });
     }
-    found.sort_by(|one, two| one.name.cmp(&two.name));
+    found.sort();
     Ok(found)
 }
 

@@ -98,7 +98,7 @@ impl Attributes {
     }
 }
 
-/// Extended attributes of what is held, sorted, without the overlay's own.
+/// Extended attributes of what is held, sorted.
 ///
 /// # Errors
 /// The operating system's refusal.
@@ -109,10 +109,9 @@ pub(crate) fn xattrs(held: &OwnedFd) -> Result<Vec<Xattr>, Errno> {
         Err(Errno::OPNOTSUPP) => 0,
         length => length?,
     };
-    let is_own = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
     let mut found = Vec::new();
     let mut value = Vec::new();
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty() && !is_own(name)) {
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         value.resize(MAX_XATTR_BYTES, 0);
         match rustix::fs::getxattr(&*path, name, &mut value[..]) {
             Err(Errno::NODATA) => {}

@@ -17,7 +17,7 @@ use super::run::{self, conflict, slot_spot};
 use super::stamp::{Extent, Standing};
 use super::{DRAFT, INTENT, Journals, ROLLBACK, SLOTS, durable, remove_file, rename, stores};
 use crate::Error;
-use crate::native::beneath::Spot;
+use crate::native::beneath::{Spot, show};
 use crate::native::measure::Stamp;
 
 /// A place in a private directory on the mount of what moves there or waits there.
@@ -85,7 +85,8 @@ impl<'a> Draft<'a> {
         // So that a later life finds what this one leaves.
         fs::write(self.dir.join(DRAFT), self.record.encode_to_vec()).map_err(Error::io("write a journal"))?;
         super::remove_tree(&path)?;
-        fs::DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("create a journal"))?;
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(Error::io(format!("change {}", show(below.as_os_str().as_bytes()))))?;
         self.stores.push((mount, open(&path)?));
         Ok(self.stores.len() - 1)
     }
@@ -165,6 +166,15 @@ impl<'a> Draft<'a> {
         let parent = run::parent(&place.path).to_vec();
         self.times(&parent, None, &parent, Some(before));
         Ok(())
+    }
+
+    /// The times that a directory has, by its path after the commit; none if nothing is there yet.
+    ///
+    /// # Errors
+    /// If it cannot be measured.
+    pub(crate) fn times_now(&self, path: &[u8]) -> Result<Option<Attributes>, Error> {
+        let held = self.journals.root.open(&self.path_before(path), OFlags::PATH | OFlags::DIRECTORY);
+        held.ok().map(|held| Ok(Attributes::times_of(&Stamp::of(held)?))).transpose()
     }
 
     /// Makes everything that was staged durable.
@@ -267,7 +277,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Where something that stands at a path after the commit is before it.
-    fn path_before(&self, path: &[u8]) -> Vec<u8> {
+    pub(crate) fn path_before(&self, path: &[u8]) -> Vec<u8> {
         let mut path = path.to_vec();
         // At most one directory above it is the nearest that moves, and what is above that one moves
         // it, too; going back from path to path ends at the oldest name.

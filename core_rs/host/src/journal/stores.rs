@@ -2,6 +2,7 @@
 //! across mounts.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -46,7 +47,7 @@ pub(super) fn nearest(root: &Root, path: &[u8]) -> Result<(OwnedFd, PathBuf), Er
 /// process may write.
 ///
 /// # Errors
-/// `UNSUPPORTED_CHANGE` if there is no place for one.
+/// `UNSUPPORTED_CHANGE` if there is no place for one; what a read-only file system says.
 pub(super) fn private_directory(root: &Root, below: &Path, mount: u64, name: &str) -> Result<PathBuf, Error> {
     let is_on_mount = |path: &&Path| {
         let fd = root.open(path.as_os_str().as_bytes(), OFlags::PATH | OFlags::DIRECTORY);
@@ -54,12 +55,17 @@ pub(super) fn private_directory(root: &Root, below: &Path, mount: u64, name: &st
     };
     let mut candidates: Vec<&Path> = below.ancestors().take_while(is_on_mount).collect();
     candidates.reverse();
+    let mut read_only = None;
     for candidate in candidates {
         let path = candidate.join(name);
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
-        if is_ours(&path) && made.map_or_else(|error| error.kind() == std::io::ErrorKind::AlreadyExists, |()| true) {
+        if is_ours(&path) && made.as_ref().map_or_else(|error| error.kind() == ErrorKind::AlreadyExists, |()| true) {
             return Ok(path);
         }
+        read_only = made.err().filter(|error| error.kind() == ErrorKind::ReadOnlyFilesystem).or(read_only);
+    }
+    if let Some(read_only) = read_only {
+        return Err(Error::io(format!("change {}", show(below.as_os_str().as_bytes())))(read_only));
     }
     let message = format!(
         "no private directory can be made on the mount of `{}`, so what is changed there could not be taken back; \

@@ -12,11 +12,12 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt,
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, makedev, mknodat, utimensat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, makedev, mknodat, utimensat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount_bind};
 
 use super::direct::{beneath, open_view};
+use super::own::Own;
 use super::plan::{Layer, bytes};
 use super::view::{path, tmpfs};
 use super::{Failure, Job};
@@ -197,18 +198,7 @@ fn look_alike(like: &Path, made: &Path) -> std::io::Result<()> {
     }
     std::os::unix::fs::lchown(made, Some(found.uid()), Some(found.gid()))?;
     fs::set_permissions(made, found.permissions())?;
-    let mut names = vec![0; 64 * 1024];
-    let length = match rustix::fs::llistxattr(like, &mut names) {
-        Err(Errno::OPNOTSUPP) => 0,
-        length => length?,
-    };
-    let mut value = vec![0; 64 * 1024];
-    let is_own = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty() && !is_own(name)) {
-        let length = rustix::fs::lgetxattr(like, name, &mut value)?;
-        rustix::fs::lsetxattr(made, name, &value[..length], XattrFlags::empty())?;
-    }
-    Ok(())
+    Own::ours().copy(like, made)
 }
 
 fn times_of(like: &Path, made: &Path) -> std::io::Result<()> {

@@ -1,11 +1,13 @@
 //! Which layer covers which part of the machine, and what of it the command finds empty.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::moment::Moment;
+use super::own::Own;
 use crate::Error;
 use crate::fixture::mounts;
 
@@ -27,8 +29,8 @@ pub struct Cover {
     /// For the overlay's own use.
     #[prost(bytes = "vec", tag = "3")]
     pub work: Vec<u8>,
-    /// Its top belongs to somebody else and the upper layer's cannot be made alike: its own mode and
-    /// owner say nothing.
+    /// Its top belongs to somebody else and the upper layer's cannot be made alike: its own mode, owner and
+    /// attributes say nothing.
     #[prost(bool, tag = "4")]
     pub is_foreign: bool,
     /// Device and inode of its top when the layer was laid out: mounts come and go.
@@ -130,7 +132,7 @@ impl Layer {
         let number = self.covers.len();
         for made in [format!("upper{number}"), format!("work{number}")].map(|name| self.dir.join(name)) {
             match fs::remove_dir(&made) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(Error::io(format!("remove {}", made.display()))(error));
                 }
                 _ => {}
@@ -156,9 +158,9 @@ fn private(path: &Path) -> Result<(), Error> {
     fs::DirBuilder::new().mode(0o755).create(path).map_err(Error::io(format!("create {}", path.display())))
 }
 
-/// The top of an overlay has the mode and owner of its upper layer, so that takes the mount's own:
-/// else the command would see another directory, and the measurement a change. False if the owner is
-/// somebody whom only root could make it.
+/// The top of an overlay has mode, owner and attributes of its upper layer, so that takes the mount's own:
+/// else the command would see another directory, and the measurement a change. False if they are such as
+/// only root could give it.
 fn look_alike(upper: &Path, mount: &Path) -> Result<bool, Error> {
     let doing = || Error::io(format!("lay out the layer of {}", mount.display()));
     let found = fs::symlink_metadata(mount).map_err(doing())?;
@@ -167,11 +169,15 @@ fn look_alike(upper: &Path, mount: &Path) -> Result<bool, Error> {
         return Ok(false);
     }
     let is_owned = match std::os::unix::fs::lchown(upper, Some(found.uid()), Some(found.gid())) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => false,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => false,
         done => done.map(|()| true).map_err(doing())?,
     };
     fs::set_permissions(upper, found.permissions()).map_err(doing())?;
-    Ok(is_owned)
+    let is_alike = match Own::ours().copy(mount, upper) {
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => false,
+        done => done.map(|()| true).map_err(doing())?,
+    };
+    Ok(is_owned && is_alike)
 }
 
 pub(super) fn is_kernel(path: &Path) -> bool {

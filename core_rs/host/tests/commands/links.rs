@@ -104,6 +104,35 @@ pub fn change_alike(directory: &Path) {
     });
 }
 
+/// What a direct run would not touch: the directory of a name by which the file was not changed.
+pub fn times_stay(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        lay_out(&host);
+        let times = |host: &Host| {
+            let of = |path: &str| fs::metadata(host.tree.join(path)).expect("it is there");
+            ["", "deep"].map(|path| (of(path).mtime(), of(path).mtime_nsec()))
+        };
+        let before = times(&host);
+        let mut link = host.start();
+        let permit = preview_of(&host, "call", "echo new > a");
+        let preview = link.report_of(&permit).await;
+        let report = link.report_of(&commit_of(permit, &preview)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        assert_eq!(fs::read_to_string(host.tree.join("deep/c")).expect("read"), "new\n");
+        assert_eq!(times(&host), before, "committed");
+        assert_eq!(undo(&host, &mut link, "call").await.outcome(), Outcome::Applied);
+        assert_eq!(times(&host), before, "undone");
+        // A name that comes into a directory which came with the same commit.
+        let permit = preview_of(&host, "moved", "mkdir made && mv other made/ && touch -d @1000000000 made");
+        let preview = link.report_of(&permit).await;
+        let report = link.report_of(&commit_of(permit, &preview)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        assert!(host.tree.join("made/other").exists());
+        assert_eq!(fs::metadata(host.tree.join("made")).expect("it is there").mtime(), 1_000_000_000);
+        link.stop().await;
+    });
+}
+
 /// A name that the permit does not cover changes with the one that it does: nothing is committed.
 pub fn beyond_permit(directory: &Path) {
     on_runtime(directory, async |mut host: Host| {

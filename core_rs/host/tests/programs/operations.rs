@@ -47,6 +47,7 @@ fn there(random: &mut Random, top: &Path) -> PathBuf {
 /// What the program finds.
 pub fn plant(tree: &Path, seed: u64) {
     let random = &mut Random(seed ^ 0x0bad_cafe);
+    let is_root = rustix::process::geteuid().is_root();
     for number in 0..4 + random.below(16) {
         let path = tree.join(path(random));
         let Some(parent) = path.parent() else { continue };
@@ -67,6 +68,9 @@ pub fn plant(tree: &Path, seed: u64) {
             0 => attribute(&path, "user.cmdop", format!("planted {number}").as_bytes()),
             1 if path.is_file() => fs::set_permissions(&path, Permissions::from_mode(0o4755)),
             2 if path.is_dir() => fs::set_permissions(&path, Permissions::from_mode(0o1777)),
+            // A user's overlay would not show those, which a direct run sees.
+            3 if is_root => attribute(&path, note(random), b"y"),
+            4 if is_root && seed.is_multiple_of(NOTED_SHARE) => attribute(&path, "trusted.overlay.opaque", b"y"),
             _ => Ok(()),
         };
     }
@@ -74,6 +78,9 @@ pub fn plant(tree: &Path, seed: u64) {
         let _ = fs::hard_link(tree.join(there(random, tree)), tree.join(path(random)));
     }
 }
+
+/// Of so many programs one finds what root's overlays would note: where it stands, nothing can take its place.
+const NOTED_SHARE: u64 = 7;
 
 /// Of so many programs one is mostly about files with several names.
 const LINKED_SHARE: u64 = 3;
@@ -183,7 +190,7 @@ fn goings(random: &mut Random, one: &Path, two: &Path) -> Done {
 
 fn attributes(random: &mut Random, one: &Path) -> Done {
     let text = format!("value {}", random.below(100));
-    match random.below(10) {
+    match random.below(12) {
         0 | 1 => {
             // Its owner keeps enough to read it: the test does.
             let mode = 0o600 | (random.below(0o10000) as u32);
@@ -199,6 +206,11 @@ fn attributes(random: &mut Random, one: &Path) -> Done {
         6 => ("set another", quiet(attribute(one, "user.second", &[0, 255, b'\n']))),
         7 => ("remove attribute", quiet(rustix::fs::lremovexattr(one, "user.cmdop").map_err(Into::into))),
         8 => ("touch", quiet(times(one, 1_000_000_000))),
+        9 => {
+            let value: &[u8] = [&b"y"[..], b"x", b"a", b"/a/b"][random.below(4) as usize];
+            ("set note", quiet(attribute(one, note(random), value)))
+        }
+        10 => ("remove note", quiet(rustix::fs::lremovexattr(one, note(random)).map_err(Into::into))),
         _ => ("touch now", quiet(times(one, i64::from(u32::MAX) / 2))),
     }
 }
@@ -234,6 +246,19 @@ fn kind(entry: &fs::DirEntry) -> bool {
 
 fn node(path: &Path, kind: FileType) -> std::io::Result<()> {
     Ok(rustix::fs::mknodat(CWD, path, kind, Mode::from_raw_mode(0o644), 0)?)
+}
+
+/// A name that an overlay mounted with `userxattr` takes for its own, and that is anybody's to root's.
+fn note(random: &mut Random) -> &'static str {
+    const NAMES: [&str; 6] = [
+        "user.overlay.opaque",
+        "user.overlay.redirect",
+        "user.overlay.whiteout",
+        "user.overlay.origin",
+        "user.overlay.metacopy",
+        "user.overlay.overlay.opaque",
+    ];
+    NAMES[random.below(NAMES.len() as u64) as usize]
 }
 
 fn attribute(path: &Path, name: &str, value: &[u8]) -> std::io::Result<()> {

@@ -29,6 +29,9 @@ pub struct Node {
 /// By path from the tree's top, escaped as in effects, with a slash in front.
 pub type Tree = BTreeMap<String, Node>;
 
+/// Inode, seconds and nanoseconds by path.
+pub type Identities = BTreeMap<String, (u64, i64, i64)>;
+
 /// Everything beneath a directory.
 pub fn seen(top: &Path) -> Tree {
     let mut tree = Tree::new();
@@ -47,12 +50,11 @@ pub fn grouped(mut tree: Tree) -> Tree {
     tree
 }
 
-/// Who everything is: inode, and of files the time of the last change.
-pub fn identities(top: &Path) -> BTreeMap<String, (u64, i64, i64)> {
+/// Who everything is: inode, and the time of the last change.
+pub fn identities(top: &Path) -> Identities {
     let mut found = BTreeMap::new();
     each(top, &mut |name, _, metadata| {
-        let (seconds, nanoseconds) = if metadata.is_dir() { (0, 0) } else { (metadata.mtime(), metadata.mtime_nsec()) };
-        found.insert(name, (metadata.ino(), seconds, nanoseconds));
+        found.insert(name, (metadata.ino(), metadata.mtime(), metadata.mtime_nsec()));
     });
     found
 }
