@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 ROOMS := agent client document errors policy testing trace
 LIBDIR = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
 
-.PHONY: build demo bench bench-starts bench-diff format lint types test test-rust test-python docs programs kills faults regenerate errors clean
+.PHONY: build demo bench bench-starts bench-diff format lint types test test-rust test-python docs portable targets programs kills faults regenerate errors clean
 
 $(VENV)/made: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,7 @@ format: $(VENV)/made
 lint: build
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p cmdop-host --features portable --lib --test portable -- -D warnings
 	$(BIN)/ruff format --check python tests tools examples bench
 	$(BIN)/ruff check python tests tools examples bench
 	$(BIN)/lint-imports
@@ -42,9 +43,18 @@ test: test-python test-rust
 # The core is built as it is for Python, so that both suites share one build.
 test-rust: build
 	LD_LIBRARY_PATH=$(LIBDIR) cargo test --workspace
+	$(MAKE) portable
 
 test-python: build
 	$(BIN)/python -m pytest -q
+
+# The host of macOS and Windows, built and run on Linux, attached to a real server.
+portable:
+	cargo test -p cmdop-host --features portable --lib --test portable
+
+# The same against the standard libraries of macOS and Windows; twelve minutes of processor time the first time.
+targets:
+	tools/check_targets.sh
 
 # Random programs, previewed and run directly. CMDOP_SEED and CMDOP_FIRST choose which.
 programs:
