@@ -125,12 +125,13 @@ def _index(rows: Sequence[Row], families: Sequence[tuple[int, int, str]]) -> str
         "one, and `cmdop.testing.MechanicalAgent` does nothing else. These pages are written by `make regenerate`;\n"
         "their examples by `make errors`.\n"
     ]
-    for low, high, family in families[1:]:
+    for family in dict.fromkeys(name for _, _, name in families[1:]):
+        blocks = [range(low, high) for low, high, name in families if name == family]
         lines = [
             f"| [{row['name']}]({row['name']}.md) | {row['summary']} | `{row['remedy']}` |"
             f" {'yes' if row['mechanical'] else ''} |"
             for row in rows
-            if low <= row["number"] < high
+            if any(row["number"] in block for block in blocks)
         ]
         head = f"## {family}\n\n| reason | what it means | remedy | mended by a machine |\n|---|---|---|---|\n"
         parts.append(head + "\n".join(lines) + "\n")

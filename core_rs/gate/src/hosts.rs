@@ -125,9 +125,12 @@ fn meant<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     only.or_else(local).or_else(|| near::surely(name, known.iter().copied()))
 }
 
+/// A daemon that died is up again after a few seconds.
+const RESTART_MS: u64 = 5_000;
+
 fn gone(name: &str) -> v1::Error {
     let message = format!("host `{name}` is not attached, so nothing was sent to it; start its daemon or try again");
-    reason::error(Reason::HostUnavailable, message)
+    reason::error(Reason::HostUnavailable, message).retry_after(RESTART_MS)
 }
 
 /// A host's presence. Dropping it detaches the host.

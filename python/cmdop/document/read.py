@@ -138,7 +138,9 @@ def _fields(value: object, pointer: str, known: Mapping[str, type], faults: list
             near = _meant(name, known)
             meant = f"; did you mean `{near}`?" if near else ";"
             expected = f"no such field{meant} there are {_listed(known)}"
-            change = _renamed(near, value) or ({"remove": True} if entry is None else {})
+            change = _renamed(near, cast("Mapping[object, object]", value)) or (
+                {"remove": True} if entry is None else {}
+            )
             faults.append(_fault(_SURROGATE.sub("\ufffd", place), expected, _shown(entry), **change))
         elif entry is None and name in ("min_count", "max_count"):
             continue
@@ -155,7 +157,7 @@ def _meant(name: str, known: Mapping[str, type]) -> str:
     return near[0] if near else ""
 
 
-def _renamed(name: str, fields: Mapping[Any, Any]) -> dict[str, Any]:
+def _renamed(name: str, fields: Mapping[object, object]) -> dict[str, Any]:
     return {"rename": name} if name and name not in fields else {}
 
 
@@ -174,8 +176,8 @@ def _retyped(value: object, kind: type) -> dict[str, Any]:
             meant = int(number)
         case (int(number), _) if kind is str and not isinstance(number, bool):
             meant = str(number)
-        case (Mapping(), _) if kind is list:
-            meant = [value]
+        case Mapping(), _ if kind is list:
+            meant = [cast("object", value)]
         case _:
             return {}
     return {"value_json": json.dumps(meant)} if _fits(meant, kind) else {}

@@ -104,7 +104,8 @@ def _proposal(action: dict[str, Any]) -> v1.Proposal:
     text = action.get("arguments")
     if not isinstance(text, str):
         return proposal_from_document(action)
-    proposal = proposal_from_document(action | {"arguments": {}})
+    around: dict[str, Any] = {name: value for name, value in action.items() if name != "arguments"}
+    proposal = proposal_from_document(around)
     try:
         check_json("the arguments", text.encode())
     except MalformedJsonError:
