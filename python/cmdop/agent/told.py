@@ -16,7 +16,7 @@ ENTRIES = 100
 ALL_CHARS = 64_000
 """Characters of one answer. Beyond it, texts and lists are cut further."""
 
-_KEPT = ("outcome", "result", "observed", "unobserved", "side_effects", "error")
+_KEPT = ("outcome", "result", "observed", "refused", "unobserved", "side_effects", "error")
 
 
 def told_of_call(call: v1.Call) -> str:

@@ -64,6 +64,7 @@ def call_view(call: v1.Call) -> RenderableType:
         _effects(grid, name, document[name])
     for name, listed in (("started", "looks"), ("ended", "ended")):
         _effects(grid, name, document[listed])
+    _refused(grid, document)
     for why in document["unanalysable"]:
         _row(grid, "unknown", why, "yellow")
     for one in document["unobserved"]:
@@ -75,6 +76,21 @@ def call_view(call: v1.Call) -> RenderableType:
     if document["approval_id"] and document["outcome"] is None:
         _row(grid, "decide", f"cmdop approvals show {document['approval_id']}", "bold")
     return grid
+
+
+def _refused(grid: Table, document: Document) -> None:
+    """What the command tried and its confinement refused, in one line."""
+    listed = document["refused"]
+    if not listed:
+        return
+    counts: dict[str, int] = {}
+    for attempt in listed:
+        counts[attempt["what"]] = counts.get(attempt["what"], 0) + attempt["count"]
+    words = [what if count == 1 else f"{what} (x{count})" for what, count in counts.items()]
+    more = len(words) - _SHOWN_EFFECTS
+    rest = f", and {more} more kinds" if more > 0 else ""
+    unlisted = f", and {document['refused_more']} more attempts" if document["refused_more"] else ""
+    _row(grid, "refused", ", ".join(words[:_SHOWN_EFFECTS]) + rest + unlisted, "yellow")
 
 
 _DECISION_STYLES = {"allow": "green", "deny": "bold red", "require_approval": "bold yellow"}
@@ -218,6 +234,7 @@ def approval_view(approval: v1.Approval, before: Sequence[v1.Call] | None = None
     diff = document["diff"]
     if diff is not None:
         _effects(grid, "diff", diff["effects"])
+        _refused(grid, diff)
         for one in diff["unobserved"]:
             _row(grid, "unobserved", f"{one['kind']}: {one['why']}", "yellow")
         if diff["truncated"]:

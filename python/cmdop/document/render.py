@@ -40,6 +40,8 @@ def call_document(call: v1.Call) -> Document:
         "unanalysable": list(call.prediction.unanalysable),
         "declared": [effect_document(effect) for effect in call.declared],
         "observed": [effect_document(effect) for effect in call.observation.effects],
+        "refused": _attempt_documents(call.observation),
+        "refused_more": call.observation.attempts_more,
         "looks": [effect_document(effect) for effect in call.observation.looks],
         "ended": [effect_document(effect) for effect in call.observation.ended],
         "unobserved": [{"kind": kind_name(one.kind), "why": one.why} for one in call.observation.unobserved],
@@ -143,12 +145,22 @@ def observation_document(observation: v1.Observation) -> Document:
     """Everything a host measured, with what it could not."""
     return {
         "effects": [effect_document(effect) for effect in observation.effects],
+        "refused": _attempt_documents(observation),
+        "refused_more": observation.attempts_more,
         "looks": [effect_document(effect) for effect in observation.looks],
         "ended": [effect_document(effect) for effect in observation.ended],
         "unobserved": [{"kind": kind_name(one.kind), "why": one.why} for one in observation.unobserved],
         "digest": observation.digest,
         "truncated": observation.truncated,
     }
+
+
+def _attempt_documents(observation: v1.Observation) -> list[Document]:
+    """What was tried beyond the confinement and refused: the system call or channel, by whom, how often."""
+    return [
+        {"what": attempt.what, "program": attempt.program or None, "count": attempt.count}
+        for attempt in observation.attempts
+    ]
 
 
 def score_document(score: v1.Score) -> Document:

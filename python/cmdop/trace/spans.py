@@ -150,6 +150,7 @@ def _call(call: v1.Call) -> dict[str, Value | None]:
         ours + "effects.observed": _effects(call.observation.effects),
         ours + "effects.looks": _effects(call.observation.looks),
         ours + "effects.ended": _effects(call.observation.ended),
+        ours + "attempts.refused": [attempt.what for attempt in call.observation.attempts],
         ours + "effects.unobserved": [kind_name(one.kind) for one in call.observation.unobserved],
         ours + "side_effects": _effects(one.effect for one in call.side_effects),
         ours + "side_effects.severity": [word(v1.Severity, one.severity) or "none" for one in call.side_effects],

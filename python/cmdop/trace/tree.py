@@ -115,6 +115,7 @@ def _call(root: Tree, call: v1.Call, events: Iterable[v1.Event]) -> None:
     for one in document["unobserved"]:
         _line(branch, f"could not be observed: {one['kind']}: {one['why']}", "yellow")
     _masked(branch, call.observation)
+    _refused(branch, call.observation)
     _side_effects(branch, call.side_effects)
     if document["scores"] is not None:
         _line(branch, f"scores: {score_words(document['scores'])}")
@@ -224,6 +225,20 @@ def _masked(branch: Tree, observation: v1.Observation) -> None:
         _line(line, path, "dim")
     if observation.masked_count > len(shown):
         _line(line, f"and {observation.masked_count - len(shown)} more", "dim")
+
+
+def _refused(branch: Tree, observation: v1.Observation) -> None:
+    """What the command tried and its confinement refused."""
+    if not observation.attempts:
+        return
+    count = sum(attempt.count for attempt in observation.attempts) + observation.attempts_more
+    line = _line(branch, f"refused by the confinement: {count}", "yellow")
+    for attempt in observation.attempts:
+        times = f"  (x{attempt.count})" if attempt.count > 1 else ""
+        by = f"  by {attempt.program}" if attempt.program else ""
+        _line(line, f"{attempt.what}{times}{by}", "yellow")
+    if observation.attempts_more:
+        _line(line, f"and {observation.attempts_more} more", "dim")
 
 
 def _side_effects(branch: Tree, side_effects: Sequence[v1.SideEffect]) -> None:
