@@ -122,6 +122,8 @@ impl World {
             approver: "grace".into(),
             comment: String::new(),
             digest: approval.digest.clone(),
+            confirm: approval.confirm.clone(),
+            ..v1::DecideApprovalRequest::default()
         };
         let _decided: v1::Approval = self.ask("/cmdop.v1.Approvals/Decide", request).await.expect("decided");
         self.over(&call.call_id).await
