@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use cmdop_contract::digest::action_digest;
 use cmdop_contract::v1::{Action, Actor, EffectKind, Permit, PermittedEffect, SignedPermit, Stage};
 use cmdop_host::admit::{Admission, Keys};
+use cmdop_host::attempts::Attempts;
 use cmdop_host::exec::{self, Command, End, Program};
 use cmdop_host::observe::Before;
 use cmdop_host::sandbox::Layer;
@@ -147,6 +148,7 @@ impl Bench {
             network: None,
             processes,
             leaves: Vec::new(),
+            attempts: Attempts::default(),
         };
         let started = Instant::now();
         let finished =
