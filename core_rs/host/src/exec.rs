@@ -180,9 +180,9 @@ pub struct Finished {
 /// still. Dropping the future kills them, too.
 ///
 /// # Errors
-/// PATH_NOT_FOUND for a missing working directory or program; INVALID_ARGUMENTS for more arguments
-/// than the kernel takes; PREVIEW_UNAVAILABLE if the private view cannot be made: the command did not
-/// run.
+/// PATH_NOT_FOUND for a missing working directory or program, PATH_NOT_USABLE for one that is not
+/// executable; INVALID_ARGUMENTS for more arguments than the kernel takes; PREVIEW_UNAVAILABLE if the
+/// private view cannot be made: the command did not run.
 pub async fn run(
     spawner: &Spawner,
     _admitted: &Admitted,
@@ -364,8 +364,12 @@ fn ended(told: &Told, command: &Command, group: &cgroup::Group) -> Result<End, E
             let message = format!("nothing was run: {why}");
             Err(Error::fix(Reason::PathNotFound, message, "/arguments/argv/0", "a program that the host has"))
         }
+        Kind::NotExecutable if matches!(command.program, Program::Words(_)) => {
+            let message = format!("nothing was run: it is not executable: {why}");
+            Err(Error::fix(Reason::PathNotUsable, message, "/arguments/argv/0", "a program that may be executed"))
+        }
         Kind::TooLarge => Err(start::too_large()),
-        Kind::Failed | Kind::NoProgram => Err(unavailable(why)),
+        Kind::Failed | Kind::NoProgram | Kind::NotExecutable => Err(unavailable(why)),
         Kind::Silent | Kind::Killed => {
             Err(Error::later(Reason::HostError, "the command's guard ended without a word; nothing was applied"))
         }

@@ -393,6 +393,7 @@ fn bad_arguments(directory: &Path) {
         let long = "x".repeat(200 << 10);
         let refused = [
             ("program", json!({"argv": ["no-such-program"]}), Reason::PathNotFound),
+            ("no program", json!({"argv": ["/etc/hostname"]}), Reason::PathNotUsable),
             ("directory", json!({"command": "touch app/y", "cwd": host.tree.join("nowhere")}), Reason::PathNotFound),
             ("large", json!({"argv": ["touch", "app/y", long]}), Reason::InvalidArguments),
         ];

@@ -217,7 +217,7 @@ fn bad_arguments(directory: &Path) {
         let long = "x".repeat(200_000);
         let cases = [
             (json!({"argv": ["no-such-program"]}), Reason::PathNotFound, "/arguments/argv/0"),
-            (json!({"argv": ["/etc/hostname"]}), Reason::PathNotFound, "/arguments/argv/0"),
+            (json!({"argv": ["/etc/hostname"]}), Reason::PathNotUsable, "/arguments/argv/0"),
             (json!({"argv": ["ls", "a\0b"]}), Reason::InvalidArguments, "/arguments/argv"),
             (json!({"command": "ls", "argv": ["ls"]}), Reason::InvalidArguments, "/arguments"),
             (json!({"command": "ls", "env": large}), Reason::InvalidArguments, "/arguments"),

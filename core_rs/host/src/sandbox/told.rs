@@ -113,6 +113,8 @@ pub(crate) enum Kind {
     NoProgram = 6,
     /// Arguments and environment are larger than the kernel takes; the command never ran.
     TooLarge = 7,
+    /// There is such a program, and it may not be executed; the command never ran.
+    NotExecutable = 8,
 }
 
 /// Why the command could not be started.
