@@ -158,6 +158,8 @@ pub struct Usage {
 pub struct Finished {
     /// Why it ended.
     pub end: End,
+    /// A limit that the kernel had to enforce, though it went on.
+    pub met: Option<Limit>,
     /// Its standard output; of a terminal everything.
     pub stdout: Kept,
     /// Its standard error.
@@ -214,12 +216,14 @@ pub async fn run(
         Some(end) => end,
         None => ended(&told, command, group)?,
     };
+    let met = group.met();
     let confinement = confinement(layer, &told, group, command.network.is_some());
     let ended = left::ended(&told, if is_left { &heard.stay } else { &[] });
     // The groups go with it, unless something is left in them.
     let left = is_left.then(|| LeftRunning::new(started, &told, &heard.stay));
     Ok(Finished {
         end,
+        met,
         stdout,
         stderr,
         duration: begun.elapsed(),

@@ -19,6 +19,7 @@ use support::inside::{assert_no_layer, effects, is_root, seen, stdout, told, wit
 const CASES: &[Case] = &[
     ("a_gigabyte_of_output_is_kept_by_head_and_tail", gigabyte),
     ("a_fork_bomb_ends_in_time", fork_bomb),
+    ("a_command_that_goes_on_with_fewer_processes_says_that_it_met_the_limit", fewer_processes),
     ("a_command_deaf_to_sigterm_ends_in_time", deaf),
     ("a_child_that_holds_the_output_open_keeps_nobody_waiting", holds_open),
     ("no_background_job_survives", background),
@@ -129,6 +130,26 @@ fn fork_bomb(directory: &Path) {
         assert!(took < Duration::from_secs(8), "{took:?}");
         let (report, _) = run(&host, &mut link, "after", json!({"command": "echo alive"})).await;
         assert_eq!(stdout(&report), "alive\n");
+        link.stop().await;
+    });
+}
+
+/// A command may go on without the processes that it did not get, and end well.
+fn fewer_processes(directory: &Path) {
+    let program = "import os, time\nfor _ in range(100):\n try: child = os.fork()\n except OSError: break\n if not \
+                   child: time.sleep(1); os._exit(0)";
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let arguments = |processes: u32| json!({"argv": ["python3", "-c", program], "processes": processes});
+        for (call, processes, limit) in [("few", 32, json!("processes")), ("enough", 256, json!(null))] {
+            let (report, _) = run(&host, &mut link, call, arguments(processes)).await;
+            let told = told(&report);
+            assert_eq!(told["exit_code"], json!(0), "{report:?}");
+            // Without a control group the kernel does not count what it refuses.
+            if report.result.as_ref().is_some_and(|result| result.confinement.contains("cgroup pids")) {
+                assert_eq!(told["limit"], limit, "{report:?}");
+            }
+        }
         link.stop().await;
     });
 }

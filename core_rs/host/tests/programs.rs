@@ -217,7 +217,8 @@ impl Bench {
     fn subject(&self, number: u64, said: String, was: &Identities) -> Subject {
         let [tree, copy] = [&self.host.tree, &self.copies].map(|top| top.join(number.to_string()));
         let before = seen(&tree);
-        let is_directory = |path: &str| before.get(path).is_some_and(|node| node.kind == i32::from(FileType::Directory));
+        let is_directory =
+            |path: &str| before.get(path).is_some_and(|node| node.kind == i32::from(FileType::Directory));
         let left = identities(&copy).into_iter().filter(|(path, who)| is_directory(path) && was.get(path) == Some(who));
         let left = left.map(|(path, _)| path).collect();
         Subject { number, before, who: identities(&tree), left, tree, copy, said }

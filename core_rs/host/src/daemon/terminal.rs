@@ -327,7 +327,7 @@ async fn measured<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
 /// The tool's result by how the command ended.
 pub(super) fn result(finished: &Finished, masked: &Masked) -> ToolResult {
     let (exit_code, signal, limit) = match finished.end {
-        End::Exited(code) => (Some(code), None, None),
+        End::Exited(code) => (Some(code), None, finished.met.map(name_of)),
         End::Signalled(signal) => (None, Some(signal), None),
         End::Limited(limit) => (None, None, Some(name_of(limit))),
         End::Cancelled => (None, None, None),
