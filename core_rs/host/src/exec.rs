@@ -149,8 +149,8 @@ pub struct Usage {
     pub user: Duration,
     /// Processor time in the kernel.
     pub system: Duration,
-    /// Largest resident set of one process, bytes.
-    pub max_rss: u64,
+    /// Largest resident set of one process, bytes; none if all were smaller than what the command began as.
+    pub max_rss: Option<u64>,
 }
 
 /// What a command did, beside its effects.
@@ -404,7 +404,7 @@ fn usage(told: &Told) -> Usage {
     Usage {
         user: Duration::from_micros(told.user_us),
         system: Duration::from_micros(told.system_us),
-        max_rss: told.max_rss_kib * 1024,
+        max_rss: (told.max_rss_kib > 0).then_some(told.max_rss_kib * 1024),
     }
 }
 

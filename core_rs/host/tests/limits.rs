@@ -302,6 +302,10 @@ fn usage(directory: &Path) {
         let told = told(&report);
         let number = |name: &str| told["usage"][name].as_f64().unwrap_or_else(|| panic!("{told}"));
         assert!(number("user_s") > 0.01 && number("max_rss_bytes") > 20e6, "{}", told["usage"]);
+        // Of a small one it would be the size of the daemon that started it.
+        let (report, _) = run(&host, &mut link, "small", json!({"argv": ["true"]})).await;
+        let small = support::inside::told(&report);
+        assert!(small["usage"]["max_rss_bytes"].is_null() && small["usage"]["user_s"].is_number(), "{small}");
         let confinement = &report.result.as_ref().expect("a result").confinement;
         let namespaces = if is_root() { "overlay+mount" } else { "overlay+user+mount" };
         assert!(confinement.starts_with(&format!("{namespaces}+pid+net+ipc+uts+cgroup, seccomp")), "{confinement}");

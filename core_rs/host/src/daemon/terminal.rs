@@ -334,7 +334,11 @@ pub(super) fn result(finished: &Finished, masked: &Masked) -> ToolResult {
     };
     let usage = finished.usage.map(|usage| {
         let (user_s, system_s) = (usage.user.as_secs_f64(), usage.system.as_secs_f64());
-        json!({"user_s": user_s, "system_s": system_s, "max_rss_bytes": usage.max_rss})
+        let mut told = json!({"user_s": user_s, "system_s": system_s});
+        if let Some(bytes) = usage.max_rss {
+            told["max_rss_bytes"] = json!(bytes);
+        }
+        told
     });
     let told = json!({
         "exit_code": exit_code,

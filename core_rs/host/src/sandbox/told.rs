@@ -16,7 +16,7 @@ pub(crate) struct Told {
     pub(crate) user_us: u64,
     #[prost(uint64, tag = "5")]
     pub(crate) system_us: u64,
-    /// Largest resident set of a process, KiB.
+    /// Largest resident set of a process, KiB; 0 if none is larger than what the command began as.
     #[prost(uint64, tag = "6")]
     pub(crate) max_rss_kib: u64,
     /// Writable directories that no overlay could cover: the command could only read them.
