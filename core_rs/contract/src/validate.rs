@@ -289,19 +289,23 @@ fn check_path(name: &str, around: &Around<'_>, found: &mut Violations) -> Option
 
 /// No operating system takes NUL in a command, path or variable.
 fn check_nul(arguments: &Value, at: &str, found: &mut Violations) {
-    let Some(map) = arguments.as_object() else { return };
-    for (name, value) in map {
+    let named: Vec<(String, &Value)> = match arguments {
+        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), value)).collect(),
+        Value::Array(list) => list.iter().enumerate().map(|(place, value)| (place.to_string(), value)).collect(),
+        _ => Vec::new(),
+    };
+    for (name, value) in named {
+        let pointer = format!("{at}/{}", schema::escape_pointer(&name));
         let text = value.as_str().filter(|text| text.contains('\0') && name != "stdin" && name != "content");
         if let Some(text) = text {
             // At the end it ends the text, as it does for whoever wrote it.
             let meant = Some(text.trim_end_matches('\0')).filter(|text| !text.contains('\0'));
-            let pointer = format!("{at}/{name}");
             found.list.retain(|violation| violation.pointer != pointer);
             let change = meant.map(reason::value);
             found.add_mended(Reason::InvalidArguments, &pointer, "text without NUL", "a NUL character", change);
         }
-        if name == "env" {
-            check_nul(value, &format!("{at}/{name}"), found);
+        if matches!(&*name, "env" | "argv") {
+            check_nul(value, &pointer, found);
         }
     }
 }

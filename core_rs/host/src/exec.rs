@@ -149,8 +149,8 @@ pub struct Usage {
     pub user: Duration,
     /// Processor time in the kernel.
     pub system: Duration,
-    /// Largest resident set of one process, bytes.
-    pub max_rss: u64,
+    /// Largest resident set of one process, bytes; none if all were smaller than what the command began as.
+    pub max_rss: Option<u64>,
 }
 
 /// What a command did, beside its effects.
@@ -158,6 +158,8 @@ pub struct Usage {
 pub struct Finished {
     /// Why it ended.
     pub end: End,
+    /// A limit that the kernel had to enforce, though it went on.
+    pub met: Option<Limit>,
     /// Its standard output; of a terminal everything.
     pub stdout: Kept,
     /// Its standard error.
@@ -180,9 +182,9 @@ pub struct Finished {
 /// still. Dropping the future kills them, too.
 ///
 /// # Errors
-/// PATH_NOT_FOUND for a missing working directory or program; INVALID_ARGUMENTS for more arguments
-/// than the kernel takes; PREVIEW_UNAVAILABLE if the private view cannot be made: the command did not
-/// run.
+/// PATH_NOT_FOUND for a missing working directory or program, PATH_NOT_USABLE for one that is not
+/// executable; INVALID_ARGUMENTS for more arguments than the kernel takes; PREVIEW_UNAVAILABLE if the
+/// private view cannot be made: the command did not run.
 pub async fn run(
     spawner: &Spawner,
     _admitted: &Admitted,
@@ -214,12 +216,14 @@ pub async fn run(
         Some(end) => end,
         None => ended(&told, command, group)?,
     };
+    let met = group.met();
     let confinement = confinement(layer, &told, group, command.network.is_some());
     let ended = left::ended(&told, if is_left { &heard.stay } else { &[] });
     // The groups go with it, unless something is left in them.
     let left = is_left.then(|| LeftRunning::new(started, &told, &heard.stay));
     Ok(Finished {
         end,
+        met,
         stdout,
         stderr,
         duration: begun.elapsed(),
@@ -364,8 +368,12 @@ fn ended(told: &Told, command: &Command, group: &cgroup::Group) -> Result<End, E
             let message = format!("nothing was run: {why}");
             Err(Error::fix(Reason::PathNotFound, message, "/arguments/argv/0", "a program that the host has"))
         }
+        Kind::NotExecutable if matches!(command.program, Program::Words(_)) => {
+            let message = format!("nothing was run: it is not executable: {why}");
+            Err(Error::fix(Reason::PathNotUsable, message, "/arguments/argv/0", "a program that may be executed"))
+        }
         Kind::TooLarge => Err(start::too_large()),
-        Kind::Failed | Kind::NoProgram => Err(unavailable(why)),
+        Kind::Failed | Kind::NoProgram | Kind::NotExecutable => Err(unavailable(why)),
         Kind::Silent | Kind::Killed => {
             Err(Error::later(Reason::HostError, "the command's guard ended without a word; nothing was applied"))
         }
@@ -396,7 +404,7 @@ fn usage(told: &Told) -> Usage {
     Usage {
         user: Duration::from_micros(told.user_us),
         system: Duration::from_micros(told.system_us),
-        max_rss: told.max_rss_kib * 1024,
+        max_rss: (told.max_rss_kib > 0).then_some(told.max_rss_kib * 1024),
     }
 }
 

@@ -19,6 +19,7 @@ use support::inside::{assert_no_layer, effects, is_root, seen, stdout, told, wit
 const CASES: &[Case] = &[
     ("a_gigabyte_of_output_is_kept_by_head_and_tail", gigabyte),
     ("a_fork_bomb_ends_in_time", fork_bomb),
+    ("a_command_that_goes_on_with_fewer_processes_says_that_it_met_the_limit", fewer_processes),
     ("a_command_deaf_to_sigterm_ends_in_time", deaf),
     ("a_child_that_holds_the_output_open_keeps_nobody_waiting", holds_open),
     ("no_background_job_survives", background),
@@ -133,6 +134,26 @@ fn fork_bomb(directory: &Path) {
     });
 }
 
+/// A command may go on without the processes that it did not get, and end well.
+fn fewer_processes(directory: &Path) {
+    let program = "import os, time\nfor _ in range(100):\n try: child = os.fork()\n except OSError: break\n if not \
+                   child: time.sleep(1); os._exit(0)";
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let arguments = |processes: u32| json!({"argv": ["python3", "-c", program], "processes": processes});
+        for (call, processes, limit) in [("few", 32, json!("processes")), ("enough", 256, json!(null))] {
+            let (report, _) = run(&host, &mut link, call, arguments(processes)).await;
+            let told = told(&report);
+            assert_eq!(told["exit_code"], json!(0), "{report:?}");
+            // Without a control group the kernel does not count what it refuses.
+            if report.result.as_ref().is_some_and(|result| result.confinement.contains("cgroup pids")) {
+                assert_eq!(told["limit"], limit, "{report:?}");
+            }
+        }
+        link.stop().await;
+    });
+}
+
 fn deaf(directory: &Path) {
     let line = "trap '' TERM INT HUP; while :; do sleep 1000; done";
     meets(directory, json!({"command": line, "timeout_s": 1}), "time", "/arguments/timeout_s", Duration::from_secs(4));
@@ -217,7 +238,7 @@ fn bad_arguments(directory: &Path) {
         let long = "x".repeat(200_000);
         let cases = [
             (json!({"argv": ["no-such-program"]}), Reason::PathNotFound, "/arguments/argv/0"),
-            (json!({"argv": ["/etc/hostname"]}), Reason::PathNotFound, "/arguments/argv/0"),
+            (json!({"argv": ["/etc/hostname"]}), Reason::PathNotUsable, "/arguments/argv/0"),
             (json!({"argv": ["ls", "a\0b"]}), Reason::InvalidArguments, "/arguments/argv"),
             (json!({"command": "ls", "argv": ["ls"]}), Reason::InvalidArguments, "/arguments"),
             (json!({"command": "ls", "env": large}), Reason::InvalidArguments, "/arguments"),
@@ -281,6 +302,10 @@ fn usage(directory: &Path) {
         let told = told(&report);
         let number = |name: &str| told["usage"][name].as_f64().unwrap_or_else(|| panic!("{told}"));
         assert!(number("user_s") > 0.01 && number("max_rss_bytes") > 20e6, "{}", told["usage"]);
+        // Of a small one it would be the size of the daemon that started it.
+        let (report, _) = run(&host, &mut link, "small", json!({"argv": ["true"]})).await;
+        let small = support::inside::told(&report);
+        assert!(small["usage"]["max_rss_bytes"].is_null() && small["usage"]["user_s"].is_number(), "{small}");
         let confinement = &report.result.as_ref().expect("a result").confinement;
         let namespaces = if is_root() { "overlay+mount" } else { "overlay+user+mount" };
         assert!(confinement.starts_with(&format!("{namespaces}+pid+net+ipc+uts+cgroup, seccomp")), "{confinement}");

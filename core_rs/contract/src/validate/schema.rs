@@ -104,7 +104,7 @@ fn describe(schema: &Map<String, Value>) -> String {
 }
 
 /// One step of a JSON pointer (RFC 6901, section 3).
-fn escape_pointer(name: &str) -> String {
+pub(super) fn escape_pointer(name: &str) -> String {
     super::shorten(&name.replace('~', "~0").replace('/', "~1"))
 }
 

@@ -82,6 +82,15 @@ fn what_cannot_be_meant_is_refused() {
     ] {
         assert_eq!(check(action("terminal.exec", arguments)).expect_err(arguments).reason(), reason, "{arguments}");
     }
+    for (arguments, pointer) in [
+        (r#"{"argv":["ls","a\u0000b"],"cwd":"/"}"#, "/arguments/argv/1"),
+        (r#"{"argv":["ls"],"env":{"A/B":"a\u0000b"},"cwd":"/"}"#, "/arguments/env/A~1B"),
+        (r#"{"command":"a\u0000b","cwd":"/"}"#, "/arguments/command"),
+    ] {
+        let error = check(action("terminal.exec", arguments)).expect_err(arguments);
+        let told: Vec<_> = error.violations.iter().map(|it| (it.pointer.as_str(), it.reason())).collect();
+        assert!(told.contains(&(pointer, Reason::InvalidArguments)), "{arguments}: {told:?}");
+    }
     let large = format!(r#"{{"path":"/x","content":"{}"}}"#, "x".repeat(2 << 20));
     assert_eq!(check(action("files.write", &large)).expect_err("large").reason(), Reason::ArgumentsTooLarge);
     assert_eq!(check(action("files.shred", "{}")).expect_err("unknown").reason(), Reason::UnknownTool);

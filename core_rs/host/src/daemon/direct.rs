@@ -65,7 +65,12 @@ impl Terminal {
             Ok(finished) => finished,
             Err(error) if error.reason() == Reason::PreviewUnavailable => return Err(unavailable(&error.to_string())),
             // No such directory or program, or more arguments than one takes.
-            Err(error) if matches!(error.reason(), Reason::PathNotFound | Reason::InvalidArguments) => {
+            Err(error)
+                if matches!(
+                    error.reason(),
+                    Reason::PathNotFound | Reason::PathNotUsable | Reason::InvalidArguments
+                ) =>
+            {
                 return Err(error);
             }
             // Its guard is gone, and nobody knows whether it ran.

@@ -327,14 +327,18 @@ async fn measured<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
 /// The tool's result by how the command ended.
 pub(super) fn result(finished: &Finished, masked: &Masked) -> ToolResult {
     let (exit_code, signal, limit) = match finished.end {
-        End::Exited(code) => (Some(code), None, None),
+        End::Exited(code) => (Some(code), None, finished.met.map(name_of)),
         End::Signalled(signal) => (None, Some(signal), None),
         End::Limited(limit) => (None, None, Some(name_of(limit))),
         End::Cancelled => (None, None, None),
     };
     let usage = finished.usage.map(|usage| {
         let (user_s, system_s) = (usage.user.as_secs_f64(), usage.system.as_secs_f64());
-        json!({"user_s": user_s, "system_s": system_s, "max_rss_bytes": usage.max_rss})
+        let mut told = json!({"user_s": user_s, "system_s": system_s});
+        if let Some(bytes) = usage.max_rss {
+            told["max_rss_bytes"] = json!(bytes);
+        }
+        told
     });
     let told = json!({
         "exit_code": exit_code,

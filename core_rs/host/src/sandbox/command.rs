@@ -172,7 +172,8 @@ fn execute(program: &Program) -> Failure {
     }
     let kind = match found.raw_os_error() {
         Some(libc::E2BIG) => Kind::TooLarge,
-        Some(libc::ENOENT | libc::EACCES | libc::ENOEXEC | libc::ELOOP | libc::ENAMETOOLONG) => Kind::NoProgram,
+        Some(libc::EACCES | libc::ENOEXEC) => Kind::NotExecutable,
+        Some(libc::ENOENT | libc::ELOOP | libc::ENAMETOOLONG) => Kind::NoProgram,
         _ => Kind::Failed,
     };
     let name = program.argv.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -100,8 +100,12 @@ fn run(mut control: UnixStream, watch: Watch, supervisor: Option<&OwnedFd>, runn
     let mut failure = Vec::new();
     let _ = failure_rx.read_to_end(&mut failure);
     drop(running);
-    // SAFETY: no status is asked for, and nobody else reaps it.
-    unsafe { libc::waitpid(lender, std::ptr::null_mut(), 0) };
+    // SAFETY: no status is asked for, nobody else reaps it, and a whole rusage is filled in by the call.
+    let image = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::wait4(lender, std::ptr::null_mut(), 0, &raw mut usage);
+        usage.ru_maxrss.unsigned_abs()
+    };
     let status = wait(&control, &children, command);
     // What nobody waits for any more was not left: it is ended in the middle.
     let is_left = status.is_some() && has_children();
@@ -121,7 +125,7 @@ fn run(mut control: UnixStream, watch: Watch, supervisor: Option<&OwnedFd>, runn
         staying.end_others();
     }
     let mut told = if failure.is_empty() { ended(status) } else { Told::read(&failure) };
-    use_of(&mut told);
+    use_of(&mut told, image);
     (told.left, told.more_left) = (left, more_left);
     tell(&mut control, &told);
     if !staying.is_empty() {
@@ -222,8 +226,14 @@ fn ended(status: Option<libc::c_int>) -> Told {
     Told { kind: kind.into(), code, ..Told::default() }
 }
 
+/// By which two counts of one memory may differ: each processor adds up its own before it tells.
+const ROUNDING_KIB: u64 = 1024;
+
 /// What all reaped children used together (getrusage(2)).
-fn use_of(told: &mut Told) {
+///
+/// The command began in the lender's memory, whose size stays with it when it becomes the program (`exec_mmap`,
+/// fs/exec.c): what is no larger than that `image`, KiB, is not the command's.
+fn use_of(told: &mut Told, image: u64) {
     // SAFETY: a whole rusage, filled in by the call.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
@@ -233,5 +243,6 @@ fn use_of(told: &mut Told) {
     let microseconds = |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs();
     told.user_us = microseconds(usage.ru_utime);
     told.system_us = microseconds(usage.ru_stime);
-    told.max_rss_kib = usage.ru_maxrss.unsigned_abs();
+    let largest = usage.ru_maxrss.unsigned_abs();
+    told.max_rss_kib = if largest > image + ROUNDING_KIB { largest } else { 0 };
 }

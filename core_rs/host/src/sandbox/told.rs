@@ -16,7 +16,7 @@ pub(crate) struct Told {
     pub(crate) user_us: u64,
     #[prost(uint64, tag = "5")]
     pub(crate) system_us: u64,
-    /// Largest resident set of a process, KiB.
+    /// Largest resident set of a process, KiB; 0 if none is larger than what the command began as.
     #[prost(uint64, tag = "6")]
     pub(crate) max_rss_kib: u64,
     /// Writable directories that no overlay could cover: the command could only read them.
@@ -113,6 +113,8 @@ pub(crate) enum Kind {
     NoProgram = 6,
     /// Arguments and environment are larger than the kernel takes; the command never ran.
     TooLarge = 7,
+    /// There is such a program, and it may not be executed; the command never ran.
+    NotExecutable = 8,
 }
 
 /// Why the command could not be started.
