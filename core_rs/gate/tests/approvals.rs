@@ -313,8 +313,16 @@ fn to_terminate_ends_everything_of_the_run_and_nothing_of_another_even_after_a_c
             let call = life.settled(ticket).await;
             assert_eq!((call.outcome(), reason(&call)), (Outcome::NotApplied, Reason::RunTerminated));
         }
-        host.told_to("discard", &held.call_id).await;
-        host.told_to("cancel", &preview.call_id).await;
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            match host.next().await {
+                v1::server_to_host::Kind::Discard(discard) => told.push(("discard", discard.call_id)),
+                v1::server_to_host::Kind::Cancel(cancel) => told.push(("cancel", cancel.call_id)),
+                other => panic!("neither stopped nor thrown away: {other:?}"),
+            }
+        }
+        told.sort();
+        assert_eq!(told, [("cancel", preview.call_id.clone()), ("discard", held.call_id.clone())]);
         host.report(support::failure(&preview, Outcome::NotApplied, Reason::Cancelled)).await;
         let call = life.settled(&mut works).await;
         assert_eq!((call.outcome(), reason(&call)), (Outcome::NotApplied, Reason::RunTerminated));
@@ -462,8 +470,7 @@ fn a_commit_that_needs_nobody_is_not_permitted_once_its_run_was_ended() {
     let life = Life::begin(&dir);
     life.run(async {
         let mut host = HostEnd::attach(&life).await;
-        let (_held, held) = life.held(in_run(write("asker", "1"), "r", ""), &mut host).await;
-        host.waiting();
+        let (_held, held) = life.held(in_run(read_secret("1"), "r", ""), &mut host).await;
         let mut works = life.gate.submit(in_run(support::touch("auto", "2"), "r", "")).await.expect("taken");
         let preview = host.execute().await;
         // Through the ledger: no driver hears of it.
