@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Generator
@@ -125,6 +126,18 @@ def test_what_is_not_signed_now_with_the_secret_is_refused() -> None:
             verify(SECRET, headers, content, now=now)
     with pytest.raises(ValueError, match="this secret"):
         verify(SECRET[::-1], signed, body, now=1010)
+
+
+def test_the_documented_receiver_takes_what_is_signed() -> None:
+    page = (Path(__file__).parents[2] / "docs/design/approvals.md").read_text()
+    example = page[page.index("    import base64") : page.index("Five attempts")]
+    told: dict[str, Any] = {}
+    exec(textwrap.dedent(example), told)
+    body, now = b'{"type": "approval"}', str(int(time.time()))
+    signed = {"webhook-id": "a.0", "webhook-timestamp": now, "webhook-signature": sign(SECRET, "a.0", now, body)}
+    assert told["is_genuine"](SECRET, signed, body)
+    assert not told["is_genuine"](SECRET, signed, body + b" ")
+    assert not told["is_genuine"](SECRET, signed | {"webhook-timestamp": "1000"}, body)
 
 
 @pytest.mark.parametrize(

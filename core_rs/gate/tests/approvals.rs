@@ -313,8 +313,16 @@ fn to_terminate_ends_everything_of_the_run_and_nothing_of_another_even_after_a_c
             let call = life.settled(ticket).await;
             assert_eq!((call.outcome(), reason(&call)), (Outcome::NotApplied, Reason::RunTerminated));
         }
-        host.told_to("discard", &held.call_id).await;
-        host.told_to("cancel", &preview.call_id).await;
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            match host.next().await {
+                v1::server_to_host::Kind::Discard(discard) => told.push(("discard", discard.call_id)),
+                v1::server_to_host::Kind::Cancel(cancel) => told.push(("cancel", cancel.call_id)),
+                other => panic!("neither stopped nor thrown away: {other:?}"),
+            }
+        }
+        told.sort();
+        assert_eq!(told, [("cancel", preview.call_id.clone()), ("discard", held.call_id.clone())]);
         host.report(support::failure(&preview, Outcome::NotApplied, Reason::Cancelled)).await;
         let call = life.settled(&mut works).await;
         assert_eq!((call.outcome(), reason(&call)), (Outcome::NotApplied, Reason::RunTerminated));
@@ -453,5 +461,46 @@ fn an_agent_answers_nothing() {
         request.approver = "cancelled".into();
         let error = within(life.gate.decide_approval(request)).await.expect_err("nobody");
         assert_eq!(error.reason(), Reason::NotApprover);
+    });
+}
+
+#[test]
+fn a_commit_that_needs_nobody_is_not_permitted_once_its_run_was_ended() {
+    let dir = directory();
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let (_held, held) = life.held(in_run(read_secret("1"), "r", ""), &mut host).await;
+        let mut works = life.gate.submit(in_run(support::touch("auto", "2"), "r", "")).await.expect("taken");
+        let preview = host.execute().await;
+        // Through the ledger: no driver hears of it.
+        let ends = verdict_on(&held.approval.expect("an approval"), ApprovalVerdict::Terminate);
+        within(life.ledger.decide_approval(ends, &[])).await.expect("durable");
+        host.report_created(&preview).await;
+        let call = life.settled(&mut works).await;
+        assert_eq!((call.outcome(), reason(&call)), (Outcome::NotApplied, Reason::RunTerminated));
+        assert!(host.got_no_permit());
+    });
+}
+
+#[test]
+fn a_modification_whose_key_somebody_took_beforehand_happens_not_at_all() {
+    let dir = directory();
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let (mut ticket, held) = life.held(write("asker", "k"), &mut host).await;
+        let approval = held.approval.clone().expect("an approval");
+        let key = format!("modified-{}", approval.approval_id);
+        let _taken = life.gate.submit(read_secret(&key)).await.expect("taken");
+        let mut action = approval.action.clone().expect("an action");
+        action.intent = "another intent".into();
+        let modify =
+            v1::DecideApprovalRequest { action: Some(action), ..verdict_on(&approval, ApprovalVerdict::Modify) };
+        within(life.gate.decide_approval(modify)).await.expect("modified");
+        let call = life.settled(&mut ticket).await;
+        assert_eq!((call.outcome(), reason(&call)), (Outcome::NotApplied, Reason::KeyConflict));
+        assert_eq!(call.replaced_by, "");
+        assert!(host.got_no_permit());
     });
 }

@@ -51,11 +51,12 @@ impl Gate {
             let groups = gate.shared.policy.engine().user_groups(&request.approver);
             let answered = gate.shared.ledger.decide_approval(request, &groups).await;
             if let Ok(answered) = &answered {
-                gate.pass_on(answered.approval.clone()).await;
-                answered.voided.iter().for_each(|voided| gate.tell(voided.clone()));
                 if answered.approval.decision.as_ref().is_some_and(|it| it.verdict() == ApprovalVerdict::Terminate) {
+                    // First: whose call ended looks at the run next.
                     gate.end_scope(&answered.approval).await;
                 }
+                gate.pass_on(answered.approval.clone()).await;
+                answered.voided.iter().for_each(|voided| gate.tell(voided.clone()));
             }
             let _ = tell.send(answered.map(|answered| answered.approval));
         });
