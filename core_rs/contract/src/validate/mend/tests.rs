@@ -1,10 +1,14 @@
 use crate::reason::{Change, value};
 use crate::tool::Registry;
-use crate::v1::{Action, EffectKind, Error, ExpectedEffect, Proposal, Violation, remedy};
+use crate::v1::{Action, Actor, EffectKind, Error, ExpectedEffect, Proposal, Violation, remedy};
 use crate::validate::{Limits, validate};
 
+fn ann() -> Actor {
+    Actor { user: "ann".into(), ..Actor::default() }
+}
+
 fn refused(action: Action) -> Error {
-    let proposal = Proposal { action: Some(action), ..Proposal::default() };
+    let proposal = Proposal { action: Some(action), actor: Some(ann()), ..Proposal::default() };
     validate(&Registry::builtin(), proposal, &Limits::default(), "/home/ann").expect_err("malformed")
 }
 
@@ -167,8 +171,13 @@ fn one_slip_around_the_arguments_is_mended() {
     assert_eq!(error.remedy, error.violations[0].remedy);
 
     let action = Some(action("files.read", r#"{"path":"/a"}"#));
-    let long =
-        Proposal { action, idempotency_key: "a b".into(), model_call_id: "x".repeat(300), ..Proposal::default() };
+    let long = Proposal {
+        action,
+        idempotency_key: "a b".into(),
+        model_call_id: "x".repeat(300),
+        actor: Some(ann()),
+        ..Proposal::default()
+    };
     let error = validate(&Registry::builtin(), long, &Limits::default(), "/root").expect_err("names");
     assert!(error.violations.iter().all(|it| change_of(it) == REMOVE), "{error:?}");
 }
