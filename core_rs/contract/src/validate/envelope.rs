@@ -74,10 +74,11 @@ fn check_intent(action: &Action, limits: &Limits, found: &mut Violations) {
         let expected =
             format!("why this is done, in 1 to {} characters; whoever approves it reads that", limits.intent_chars);
         let shown = if is_long { abridge::stand_in(intent) } else { "nothing".to_owned() };
-        // Whoever approves it reads what there is, or that there is nothing.
-        let meant: String = match is_long {
-            true => intent.chars().take(limits.intent_chars - 1).chain(['…']).collect(),
-            false => format!("{}, whose author gave no reason", abridge::quoted(&action.tool)),
+        // Whoever approves it reads that there is no reason; of one that is too long nothing is kept.
+        let tool = abridge::quoted(&action.tool);
+        let meant = match is_long {
+            true => format!("{tool}, whose reason was too long: {shown}"),
+            false => format!("{tool}, whose author gave no reason"),
         };
         found.add_mended(Reason::InvalidAction, "/intent", &expected, &shown, Some(reason::value(meant)));
     }

@@ -165,7 +165,7 @@ fn one_slip_around_the_arguments_is_mended() {
     let named = Action { intent: "i".repeat(3_000), ..action("files.read", "{'path': '/a'}") };
     let error = refused(named);
     let found = changes(&error);
-    assert!(matches!(&found[0].1, Some(Change::ValueJson(intent)) if intent.chars().count() == 2_002));
+    assert!(matches!(&found[0].1, Some(Change::ValueJson(intent)) if intent.contains("3000-bytes:sha256:")));
     assert_eq!(found[1], ("/arguments".to_owned(), Some(Change::ValueJson(r#"{"path":"/a"}"#.to_owned()))));
     // The error itself says the same as its first violation.
     assert_eq!(error.remedy, error.violations[0].remedy);
