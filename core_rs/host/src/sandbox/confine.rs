@@ -191,8 +191,8 @@ pub(super) fn limit_all(limits: &Limits) -> Result<(), Failure> {
         .try_for_each(|(resource, most, more)| limit(resource, most, more))
 }
 
-/// In the command, before its job is known: gives up what the view can be made without. What takes the
-/// kernel long is here: it tries a filter on every system call.
+/// In the command, before its job is known: gives up what the view can be made without. What it may not call
+/// depends on who is asked, so all but one of that is in the last filter (`sandbox/trap.rs`).
 pub(super) fn give_up_early(is_user: bool) -> Result<(), Failure> {
     let kept = kept(is_user);
     for capability in (0..=LAST_CAPABILITY).filter(|capability| kept & (1 << capability) == 0) {

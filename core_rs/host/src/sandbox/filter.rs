@@ -97,8 +97,14 @@ fn tree(bodies: &[(u32, Vec<sock_filter>)]) -> Vec<sock_filter> {
     let least = upper.first().map_or(first.0, |(number, _)| *number);
     let lower = tree(lower);
     // Conditional jumps are short ones.
-    let skip = statement(libc::BPF_JMP | libc::BPF_JA, lower.len() as u32);
-    [jump(libc::BPF_JGE, least, 0, 1), skip].into_iter().chain(lower).chain(tree(upper)).collect()
+    let choice = match u8::try_from(lower.len()) {
+        Ok(length) => vec![jump(libc::BPF_JGE, least, length, 0)],
+        Err(_) => {
+            let skip = statement(libc::BPF_JMP | libc::BPF_JA, lower.len() as u32);
+            vec![jump(libc::BPF_JGE, least, 0, 1), skip]
+        }
+    };
+    choice.into_iter().chain(lower).chain(tree(upper)).collect()
 }
 
 fn body(rules: &[Rule]) -> Vec<sock_filter> {
@@ -119,6 +125,9 @@ fn body(rules: &[Rule]) -> Vec<sock_filter> {
         }
         program.extend(tests.into_iter().rev().flatten());
         program.push(end(rule.action));
+        if rule.tests.is_empty() {
+            return program;
+        }
     }
     program.push(end(libc::SECCOMP_RET_ALLOW));
     program
