@@ -48,8 +48,7 @@ struct Log {
 
 impl Attempts {
     /// What was tried, in the order in which it came, and how much more.
-    #[must_use]
-    pub fn told(&self) -> (Vec<RefusedAttempt>, u64) {
+    pub(crate) fn told(&self) -> (Vec<RefusedAttempt>, u64) {
         let mut log = self.log.lock();
         for (what, count) in log.places.take() {
             log.note(what, String::new(), count);
