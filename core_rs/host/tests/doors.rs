@@ -69,6 +69,7 @@ const FREE: [(&str, &[&str]); 7] = [
             "Daemon::hello",
             "Daemon::open",
             "Daemon::run",
+            "Error::by",
             "Error::fix",
             "Error::io",
             "Error::later",
