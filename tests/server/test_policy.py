@@ -170,7 +170,9 @@ def test_an_approval_given_before_a_restart_under_another_policy_is_void(tmp_pat
     up = start_up(data, fixture)
     try:
         _, answer = up.call("approvals", "approve", held["approval_id"])
-        assert answer["call"]["error"]["reason"] == "APPROVAL_VOID", answer
+        assert answer["error"]["reason"] == "APPROVAL_NOT_PENDING", "it is void since the start"
+        _, call = up.call("calls", "show", held["call_id"])
+        assert (call["outcome"], call["error"]["reason"]) == ("not_applied", "APPROVAL_VOID"), call
         assert (fixture / "srv/app/logs/app.log").exists()
     finally:
         up.stop()

@@ -335,7 +335,7 @@ fn check_pending(approval: &Approval) -> Result<(), Error> {
 }
 
 fn not_pending() -> Error {
-    Error::typed(Reason::ApprovalNotPending, "the approval was decided, used or expired already")
+    Error::typed(Reason::ApprovalNotPending, "the approval was decided, used, voided or expired already")
 }
 
 fn decided(approval: &Approval) -> Event {

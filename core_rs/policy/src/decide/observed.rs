@@ -168,9 +168,10 @@ fn lists_notable(facts: &Facts<'_>) -> bool {
     facts.host.capabilities.iter().any(|capability| capability.name == LISTS_NOTABLE && capability.available)
 }
 
-/// A change of which not enough is kept to undo it.
+/// A change of which not enough is kept to undo it. What was made can be deleted, whoever keeps nothing of it:
+/// so giving back what was deleted takes nothing away.
 fn is_lost(effect: &ObservedEffect) -> bool {
-    class(effect.kind()) == EffectClass::Change && !effect.reversible
+    class(effect.kind()) == EffectClass::Change && effect.kind() != EffectKind::FileCreate && !effect.reversible
 }
 
 /// What nobody can approve.
