@@ -8,7 +8,7 @@ use std::time::Duration;
 use cmdop_contract::digest::observation_digest;
 use cmdop_contract::v1::{
     ApprovalVerdict, Call, CallState, EffectKind, ExpectedEffect, Observation, ObservedEffect, Outcome, Permit,
-    Proposal, Reason, Stage,
+    Proposal, Reason, Stage, Unobserved, remedy,
 };
 use support::{HostEnd, Life, Script, failure, observed, report, touch, until, within};
 
@@ -145,5 +145,54 @@ fn a_host_lost_while_it_could_contact_somebody_leaves_the_outcome_unknown_until_
         .await;
         let call = within(life.ledger.call(&permit.call_id)).await.expect("readable").expect("recorded");
         assert_eq!(contacted(&call).len(), 1, "{call:?}");
+        assert_warned(&call);
+    });
+}
+
+/// The same action again would contact the same again.
+fn assert_warned(call: &Call) {
+    let error = call.error.clone().expect("an error");
+    assert!(error.message.contains("it had contacted example.com:443 already"), "{error:?}");
+    let remedy = error.remedy.and_then(|remedy| remedy.kind);
+    assert!(matches!(remedy, Some(remedy::Kind::Reconcile(_))), "{remedy:?}");
+}
+
+#[test]
+fn a_command_that_failed_after_a_contact_is_not_to_be_made_again_by_a_machine() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = begin(&dir, true);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let (mut ticket, permit) = approved(&life, &mut host, fetch(true)).await;
+        let mut failed = failure(&permit, Outcome::NotApplied, Reason::TimedOut);
+        failed.observation = Some(observed(&["net.connect:example.com:443"]));
+        host.report(failed).await;
+        let call = life.settled(&mut ticket).await;
+        assert_eq!((call.state(), contacted(&call).len()), (CallState::NotApplied, 1), "{call:?}");
+        assert_warned(&call);
+    });
+}
+
+#[test]
+fn a_preview_that_was_lost_with_its_contacts_unseen_leaves_the_outcome_unknown() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = begin(&dir, true);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let (mut ticket, permit) = approved(&life, &mut host, fetch(true)).await;
+        host.started(&permit).await;
+        drop(host);
+        within(ticket.settled_or_unknown()).await.expect("unknown");
+        let mut host = HostEnd::attach(&life).await;
+        host.inquired(&permit).await;
+        let mut told = failure(&permit, Outcome::NotApplied, Reason::PreviewLost);
+        let unseen = Unobserved { kind: EffectKind::NetConnect.into(), why: "the host stopped".into() };
+        told.observation = Some(Observation { unobserved: vec![unseen], ..observed(&[]) });
+        host.report(told).await;
+        host.acknowledged(&permit).await;
+        let call = within(life.ledger.call(&permit.call_id)).await.expect("readable").expect("recorded");
+        let error = call.error.clone().expect("an error");
+        assert_eq!((call.state(), error.reason()), (CallState::Unknown, Reason::OutcomeUnknown), "{call:?}");
+        assert!(!call.score.expect("a score").clean);
     });
 }

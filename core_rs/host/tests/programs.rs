@@ -144,7 +144,8 @@ fn part(directory: &Path) {
             "{count} programs of {who}: {committed} committed and undone, {refused} refused, {empty} without effect, \
              {otherwise} did otherwise than directly"
         );
-        assert!(committed > count / 3 || count < 20, "too few were committed to show anything");
+        // Of a few dozen chance decides.
+        assert!(committed > count / 3 || count < 50, "too few were committed to show anything");
     });
 }
 

@@ -43,7 +43,8 @@ impl Client {
             ms => Duration::from_millis(ms),
         };
         let max_frame_bytes = match config.max_frame_bytes {
-            0 => 4 << 20,
+            // Whatever the server has of a call: its diff, and output that takes six times its size as text.
+            0 => 64 << 20,
             bytes => bytes as usize,
         };
         let channel = address::endpoint(&config.address, connect_timeout)?.connect_lazy();

@@ -146,11 +146,13 @@ def quorum_words(quorum: Mapping[str, Any]) -> str:
     return words + (f", then {', '.join(quorum['next'])}" if quorum["next"] else "")
 
 
-def score_words(scores: Mapping[str, Any]) -> str:
-    """The three scores in words."""
-    success = {None: "nothing ran", 1: "succeeded"}.get(scores["success"], "did not succeed")
+def score_words(scores: Mapping[str, Any], outcome: str | None) -> str:
+    """The three scores in words, of a call that ended so."""
+    unmeasured = "nobody can tell what it did" if outcome == "unknown" else "nothing ran"
+    success = {None: unmeasured, 1: "succeeded"}.get(scores["success"], "did not succeed")
     count = scores["side_effects"]
-    beyond = "no side effects" if not count else f"{count} side effect{'s' if count > 1 else ''}"
+    none = "no side effects seen" if outcome == "unknown" else "no side effects"
+    beyond = none if not count else f"{count} side effect{'s' if count > 1 else ''}"
     if count:
         beyond += f" (worst {scores['severity']}, weight {scores['weight']:g})"
     valid = "valid" if scores["validity"] == 1 else "not valid"

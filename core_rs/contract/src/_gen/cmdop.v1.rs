@@ -1973,7 +1973,7 @@ pub struct ClientConfig {
     /// 5,000
     #[prost(uint64, tag = "2")]
     pub connect_timeout_ms: u64,
-    /// 4 MiB
+    /// 64 MiB
     #[prost(uint32, tag = "3")]
     pub max_frame_bytes: u32,
 }

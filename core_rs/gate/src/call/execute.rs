@@ -2,8 +2,8 @@
 
 use cmdop_contract::effect::{Class, Effect, class};
 use cmdop_contract::v1::{
-    self, CallPreviewed, CallSettled, CallStarted, CallState, Idempotency, Observation, Outcome, Permit, Reason,
-    Report, Stage, ToolResult, event, server_to_host,
+    self, CallPreviewed, CallSettled, CallStarted, CallState, EffectKind, Idempotency, Observation, Outcome, Permit,
+    Reason, Report, Stage, ToolResult, event, server_to_host,
 };
 use cmdop_contract::{fold, reason, score};
 use cmdop_ledger::{Clearance, Entry};
@@ -325,6 +325,7 @@ impl Driver {
         let side_effects = self.side_effects(observation);
         let unmet = || self.unmet_expectation(result, observation);
         let error = error.or_else(|| (outcome == Outcome::Applied).then(unmet).flatten());
+        let (outcome, error) = self.with_contacts(outcome, error, observation);
         let author_attempt = self.call.proposal.as_ref().map_or(1, |proposal| proposal.author_attempt);
         let score = score::score(&score::Evidence {
             valid: true,
@@ -341,13 +342,42 @@ impl Driver {
         self.flush().await
     }
 
+    /// What was contacted stays so, whatever became of the changes: where nobody knows whether somebody was, nobody
+    /// knows the outcome; where somebody was, the same again is no remedy.
+    fn with_contacts(
+        &self,
+        outcome: Outcome,
+        error: Option<v1::Error>,
+        observation: Option<&Observation>,
+    ) -> (Outcome, Option<v1::Error>) {
+        let (Outcome::NotApplied, Some(observation)) = (outcome, observation) else { return (outcome, error) };
+        let call_id = &self.call.call_id;
+        if observation.unobserved.iter().any(|it| it.kind() == EffectKind::NetConnect) {
+            let message = "no change was applied, but nobody can tell whom the command had contacted by then";
+            let lost = reason::error(Reason::OutcomeUnknown, message).reconcile(call_id);
+            return (Outcome::Unknown, Some(lost));
+        }
+        let mut made = observation.effects.iter().filter(|effect| class(effect.kind()) == Class::Contact);
+        let Some(contact) = made.next() else { return (outcome, error) };
+        let warned = |error: v1::Error| {
+            let message = format!(
+                "{}; it had contacted {} already, and the same again would, too",
+                error.message, contact.target
+            );
+            let is_final =
+                matches!(error.remedy.as_ref().and_then(|it| it.kind.as_ref()), Some(v1::remedy::Kind::Stop(_)));
+            let error = v1::Error { message, ..error };
+            if is_final { error } else { error.reconcile(call_id) }
+        };
+        (outcome, error.map(warned))
+    }
+
     /// Result and observation as the call's document will have them once this report is folded in.
     fn as_folded<'a>(&'a self, report: Option<&'a Report>) -> (Option<&'a ToolResult>, Option<&'a Observation>) {
         let (result, observation) = report.map_or((None, None), fold::measured);
         (result.or(self.call.result.as_ref()), observation.or(self.call.observation.as_ref()))
     }
 
-    /// What was declared and did not come true in the preview.
     /// What mends a call that did nothing; of one that may have done something no machine makes another.
     fn mended(&self, error: v1::Error, outcome: Outcome) -> v1::Error {
         if outcome != Outcome::NotApplied {
@@ -365,6 +395,7 @@ impl Driver {
         }
     }
 
+    /// What was declared and did not come true in the preview.
     fn unmet_in_preview(&self) -> Option<v1::Error> {
         self.unmet_expectation(self.call.result.as_ref(), self.call.observation.as_ref())
     }
