@@ -41,6 +41,8 @@ const LULL: Duration = Duration::from_millis(200);
 const FULL: Duration = Duration::from_millis(500);
 /// Records after which a transaction is written, whatever else waits.
 const BATCH: usize = 16_384;
+/// How long an index may be somebody else's still when it is opened.
+const LAST_USER: Duration = Duration::from_secs(5);
 
 const SCHEMA: &str = "
 CREATE TABLE head (position INTEGER NOT NULL, hash BLOB NOT NULL);
@@ -95,7 +97,7 @@ impl Feed {
 pub(crate) fn open(dir: &Path) -> Result<(Filler, Head), Error> {
     let path = dir.join("index.db");
     let mut spare = Spare::of(dir);
-    let writer = usable(&path).or_else(|error| {
+    let writer = when_free(&path).or_else(|error| {
         // It is as good as before; and it knows what was acknowledged.
         if is_full(&error) {
             return if spare.give_up() { usable(&path) } else { Err(error) };
@@ -110,6 +112,21 @@ pub(crate) fn open(dir: &Path) -> Result<(Filler, Head), Error> {
         .query_row("SELECT position, hash FROM head", [], |row| Ok(Head { position: row.get(0)?, hash: row.get(1)? }));
     let head = head.optional()?.unwrap_or_default();
     Ok((Filler { path, writer, spare }, head))
+}
+
+/// Whoever had it last may not be done with it: SQLite does not wait for that where the journal's mode is concerned.
+fn when_free(path: &Path) -> Result<Connection, Error> {
+    let begun = Instant::now();
+    loop {
+        match usable(path) {
+            Err(error) if is_busy(&error) && begun.elapsed() < LAST_USER => std::thread::sleep(LAST_USER / 100),
+            done => return done,
+        }
+    }
+}
+
+fn is_busy(error: &Error) -> bool {
+    matches!(error, Error::Index(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy))
 }
 
 fn is_full(error: &Error) -> bool {
