@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 import sys
 
 import anyio
@@ -130,3 +131,23 @@ async def test_a_forked_child_gets_a_typed_error_and_ends_cleanly() -> None:
         assert os.waitstatus_to_exitcode(status) == 0
         async with await bridge.echo(b"x", 1) as stream:
             assert [payload async for payload in stream] == [b"x"]
+
+
+def test_the_core_outlives_the_thread_that_loaded_it() -> None:
+    # The next thread is given the place in memory of the one that ended, and is not to be taken for it.
+    program = """
+import threading
+
+def load():
+    import cmdop._core
+
+def use():
+    import cmdop._core
+    cmdop._core.Runtime(threads=1)
+
+for work in (load, use, use):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -49,6 +49,20 @@ async fn approved(life: &Life, host: &mut HostEnd, proposal: Proposal) -> (cmdop
     (ticket, permit)
 }
 
+/// The host goes away while its command could contact somebody, and is back and asked what came of it.
+async fn lost_and_back(life: &Life) -> (HostEnd, Permit) {
+    let mut host = HostEnd::attach(life).await;
+    let (mut ticket, permit) = approved(life, &mut host, fetch(true)).await;
+    host.started(&permit).await;
+    drop(host);
+    let call = within(ticket.settled_or_unknown()).await.expect("unknown");
+    let why = call.error.clone().expect("why");
+    assert_eq!((call.state(), why.reason()), (CallState::Unknown, Reason::OutcomeUnknown));
+    let mut host = HostEnd::attach(life).await;
+    host.inquired(&permit).await;
+    (host, permit)
+}
+
 fn contacted(call: &Call) -> Vec<&ObservedEffect> {
     let observation = call.observation.as_ref().expect("an observation");
     observation.effects.iter().filter(|effect| effect.kind() == EffectKind::NetConnect).collect()
@@ -126,15 +140,7 @@ fn a_host_lost_while_it_could_contact_somebody_leaves_the_outcome_unknown_until_
     let dir = tempfile::tempdir().expect("temporary directory");
     let life = begin(&dir, true);
     life.run(async {
-        let mut host = HostEnd::attach(&life).await;
-        let (mut ticket, permit) = approved(&life, &mut host, fetch(true)).await;
-        host.started(&permit).await;
-        drop(host);
-        let call = within(ticket.settled_or_unknown()).await.expect("unknown");
-        let why = call.error.clone().expect("why");
-        assert_eq!((call.state(), why.reason()), (CallState::Unknown, Reason::OutcomeUnknown));
-        let mut host = HostEnd::attach(&life).await;
-        host.inquired(&permit).await;
+        let (host, permit) = lost_and_back(&life).await;
         let mut told = failure(&permit, Outcome::NotApplied, Reason::PreviewLost);
         told.observation = Some(observed(&["net.connect:example.com:443"]));
         host.report(told).await;
@@ -178,13 +184,7 @@ fn a_preview_that_was_lost_with_its_contacts_unseen_leaves_the_outcome_unknown()
     let dir = tempfile::tempdir().expect("temporary directory");
     let life = begin(&dir, true);
     life.run(async {
-        let mut host = HostEnd::attach(&life).await;
-        let (mut ticket, permit) = approved(&life, &mut host, fetch(true)).await;
-        host.started(&permit).await;
-        drop(host);
-        within(ticket.settled_or_unknown()).await.expect("unknown");
-        let mut host = HostEnd::attach(&life).await;
-        host.inquired(&permit).await;
+        let (mut host, permit) = lost_and_back(&life).await;
         let mut told = failure(&permit, Outcome::NotApplied, Reason::PreviewLost);
         let unseen = Unobserved { kind: EffectKind::NetConnect.into(), why: "the host stopped".into() };
         told.observation = Some(Observation { unobserved: vec![unseen], ..observed(&[]) });
