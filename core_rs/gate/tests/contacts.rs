@@ -188,11 +188,16 @@ fn a_preview_that_was_lost_with_its_contacts_unseen_leaves_the_outcome_unknown()
         let mut told = failure(&permit, Outcome::NotApplied, Reason::PreviewLost);
         let unseen = Unobserved { kind: EffectKind::NetConnect.into(), why: "the host stopped".into() };
         told.observation = Some(Observation { unobserved: vec![unseen], ..observed(&[]) });
-        host.report(told).await;
+        host.report(told.clone()).await;
         host.acknowledged(&permit).await;
         let call = within(life.ledger.call(&permit.call_id)).await.expect("readable").expect("recorded");
         let error = call.error.clone().expect("an error");
         assert_eq!((call.state(), error.reason()), (CallState::Unknown, Reason::OutcomeUnknown), "{call:?}");
-        assert!(!call.score.expect("a score").clean);
+        assert!(!call.score.as_ref().expect("a score").clean);
+        // That it says so again is nothing new.
+        host.report(told).await;
+        host.acknowledged(&permit).await;
+        let again = within(life.ledger.call(&permit.call_id)).await.expect("readable").expect("recorded");
+        assert_eq!((again.settled_at, again.state()), (call.settled_at, CallState::Unknown));
     });
 }

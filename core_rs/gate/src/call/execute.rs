@@ -215,7 +215,9 @@ impl Driver {
             Outcome::Unspecified => Outcome::Unknown,
             outcome => outcome,
         };
-        if unknown && outcome == Outcome::Unknown && self.evidence {
+        let cannot_tell = outcome == Outcome::Unknown
+            || (outcome == Outcome::NotApplied && report.observation.as_ref().is_some_and(has_unseen_contacts));
+        if unknown && cannot_tell && self.evidence {
             // It says again that it cannot tell, and that is durable.
             self.gate.acknowledge(&self.live.host, report.permit_id);
             return Ok(());
@@ -233,7 +235,7 @@ impl Driver {
                 return Ok(());
             }
         }
-        self.evidence |= outcome == Outcome::Unknown;
+        self.evidence |= cannot_tell;
         let failed = || report.result.as_ref().and_then(|result| result.error.clone());
         let error = report.error.clone().or_else(failed);
         // The host says that it was stopped; who stopped it says why.
@@ -352,7 +354,7 @@ impl Driver {
     ) -> (Outcome, Option<v1::Error>) {
         let (Outcome::NotApplied, Some(observation)) = (outcome, observation) else { return (outcome, error) };
         let call_id = &self.call.call_id;
-        if observation.unobserved.iter().any(|it| it.kind() == EffectKind::NetConnect) {
+        if has_unseen_contacts(observation) {
             let message = "no change was applied, but nobody can tell whom the command had contacted by then";
             let lost = reason::error(Reason::OutcomeUnknown, message).reconcile(call_id);
             return (Outcome::Unknown, Some(lost));
@@ -429,4 +431,9 @@ impl Driver {
         let workspaces = host.as_ref().map_or(&[][..], |host| &host.workspaces);
         score::side_effects(permitted, observation.unwrap_or(&NOTHING), workspaces)
     }
+}
+
+/// The command could contact somebody, and nobody saw whether it did.
+fn has_unseen_contacts(observation: &Observation) -> bool {
+    observation.unobserved.iter().any(|it| it.kind() == EffectKind::NetConnect)
 }
