@@ -6,6 +6,8 @@ the server lies unread in its socket; while the server is stopped, a report does
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import json
 import signal
 import subprocess
@@ -16,16 +18,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from tests.live import READY_S, make_fixture, recorded
 
-from cmdop.cli.app import main
+from cmdop import v1
+from cmdop.document.read import expected_effect
+from cmdop.v1 import call_pb2_grpc
 
 pytestmark = pytest.mark.timeout(180)
 
 WRITE = (
     "call", "files.write", "--host", "local", "--arg", "path=/srv/app/new.txt", "--arg", "content=by the call",
-    "--expect", "file.create:/srv/app/new.txt", "--key", "once",
+    "--expect", "file.create:/srv/app/new.txt", "--intent", "write it", "--key", "once",
 )  # fmt: skip
 
 PERMIT_BYTES = 256
@@ -82,8 +87,7 @@ class Pair:
         """
         before = self.unread()
         # In this process, which has loaded everything: a stopped host is soon taken for gone.
-        command = [*WRITE, "--json", "--server", self.listen]
-        threading.Thread(target=main, args=[command], daemon=True).start()
+        threading.Thread(target=propose_once, args=[self.listen], daemon=True).start()
         log = self.directory / "data/server/log"
         until(lambda: any(event.HasField("call_permitted") for event in recorded(log)))
         until(lambda: self.unread() >= before + PERMIT_BYTES)
@@ -118,6 +122,23 @@ class Pair:
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen([sys.executable, "-m", "cmdop", *arguments], stdout=subprocess.PIPE, text=True)
+
+
+def propose_once(address: str) -> None:
+    """Proposes `WRITE` as a plain gRPC client.
+
+    Ours would send it again, under the same key, as soon as the server is back: a second call beside the first.
+    """
+    action = v1.Action(
+        tool="files.write",
+        host="local",
+        intent="write it",
+        arguments_json=json.dumps({"path": "/srv/app/new.txt", "content": "by the call"}),
+        expect=[expected_effect("file.create:/srv/app/new.txt")],
+    )
+    proposal = v1.Proposal(action=action, actor=v1.Actor(user=getpass.getuser()), idempotency_key="once")
+    with grpc.insecure_channel(address) as channel, contextlib.suppress(grpc.RpcError):
+        call_pb2_grpc.CallsStub(channel).Propose(v1.ProposeRequest(proposal=proposal))
 
 
 def said(process: subprocess.Popen[str], wanted: str) -> str:
