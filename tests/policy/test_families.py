@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from tests.policy.test_vocabulary import said
 
+from cmdop.policy import Invocation, Word, vocabulary
+
+STORE = "?file.create:./.git/** ?file.modify:./.git/** ?file.delete:./.git/*/**"
+"""What recording may do beneath `.git`."""
+TREE = "?file.create:./** ?file.modify:./*/** ?file.chmod:./*/** ?file.delete:./*/**"
+"""What making the work tree another one may do to it."""
+
 # fmt: off
 KNOWN: dict[str, str] = {
-    "git branch -f main HEAD~5": "?file.create:./.git/** ?file.modify:./.git/** external:git/drop-commits file.read:./**",  # noqa: E501
-    "git branch -d old": "?file.create:./.git/** ?file.modify:./.git/** file.read:./**",
+    "git branch -f main HEAD~5": "STORE external:git/drop-commits file.read:./**",
+    "git branch -d old": "STORE file.read:./**",
     "kill 0": "process.signal:*",
-    "install -m 4755 a b/": "?file.create:./b/a ?file.modify:./b/a external:privilege/setuid file.read:./a",
+    "install -m 4755 a b/": "?file.chmod:./b/a ?file.chown:./b/a ?file.create:./b/a ?file.modify:./b/a external:privilege/setuid file.read:./a",  # noqa: E501
+    "install -D a d/e/f": "?file.chmod:./d/e/f ?file.chmod:./d/e/f/a ?file.chown:./d/e/f ?file.chown:./d/e/f/a ?file.create:./d ?file.create:./d/e ?file.create:./d/e/f/** ?file.modify:./d/e/f ?file.modify:./d/e/f/a file.read:./a",  # noqa: E501
+    "shred -u a": "?file.modify:./a file.delete:./a",
+    "csplit -f part- a 2": "?file.create:./part-* ?file.modify:./part-* file.read:./a",
+    "zstd --rm a": "?file.create:./a ?file.create:./a.* file.delete:./a file.read:./a",
+    "cp -b a b/": "?file.create:./b/a ?file.create:./b/a* ?file.modify:./b/a ?file.modify:./b/a* file.read:./a",
     "strip a": "?file.create:./a ?file.modify:./a file.read:./a",
-    "git switch main": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** file.read:./**",  # noqa: E501
-    "git switch -f main": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** external:git/discard",  # noqa: E501
-    "git checkout main": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** file.read:./**",  # noqa: E501
-    "git checkout notes": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** external:git/discard",  # noqa: E501
-    "git checkout -- a.txt": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** external:git/discard",  # noqa: E501
-    "git reset --hard": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** external:git/discard",  # noqa: E501
-    "git reset --soft HEAD~1": "?file.create:./.git/** ?file.modify:./.git/** file.read:./**",
-    "git clean -fd": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** external:git/discard",  # noqa: E501
-    "git stash drop": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** external:git/drop-commits file.read:./**",  # noqa: E501
-    "git branch -D x": "?file.create:./.git/** ?file.modify:./.git/** external:git/drop-commits file.read:./**",
+    "git switch main": "STORE TREE file.read:./**",
+    "git switch -f main": "STORE TREE external:git/discard",
+    "git checkout main": "STORE TREE file.read:./**",
+    "git checkout notes": "STORE TREE external:git/discard",
+    "git checkout -- a.txt": "STORE TREE external:git/discard",
+    "git reset --hard": "STORE TREE external:git/discard",
+    "git reset --soft HEAD~1": "STORE file.read:./**",
+    "git clean -fd": "STORE TREE external:git/discard",
+    "git stash drop": "STORE TREE external:git/drop-commits file.read:./**",
+    "git branch -D x": "STORE external:git/drop-commits file.read:./**",
     "git push --force origin main": "external:git-remote/rewrite-history net.connect:*:*",
     "git push origin main": "external:git-remote/push net.connect:*:*",
-    "git commit -m x": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** file.read:./**",  # noqa: E501
-    "git rebase -x 'make test' main": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** file.read:./** script:make test",  # noqa: E501
+    "git commit -m x": "STORE TREE file.read:./**",
+    "git rebase -x 'make test' main": "STORE TREE file.read:./** script:make test",
     "git config user.name ada": "?file.modify:./.git/config",
-    "git worktree remove --force ../x": "?file.create:./.git/** ?file.modify:./.git/** external:git/discard file.delete:./../x file.read:./**",  # noqa: E501
-    "git rm a.txt": "?file.create:./.git/** ?file.modify:./.git/** file.delete:./a.txt file.read:./**",
-    "git filter-branch --all": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** external:git/discard external:git/drop-commits",  # noqa: E501
-    "git fetch": "?file.create:./.git/** ?file.modify:./.git/** file.read:./** net.connect:*:*",
+    "git worktree remove --force ../x": "STORE external:git/discard file.delete:./../x file.read:./**",
+    "git rm a.txt": "STORE file.delete:./a.txt file.read:./**",
+    "git filter-branch --all": "STORE TREE external:git/discard external:git/drop-commits",
+    "git fetch": "STORE file.read:./** net.connect:*:*",
     "tar xzf a.tgz -C /srv/out": "?file.modify:/srv/out/*/** file.create:/srv/out/** file.read:./a.tgz",
     "tar czf out.tgz src": "?file.create:./out.tgz ?file.modify:./out.tgz file.read:./src/**",
     "tar tf a.tar": "file.read:./a.tar",
@@ -124,11 +138,11 @@ KNOWN: dict[str, str] = {
     "node -e 'console.log(1)'": "",
     "openssl x509 -in a.crt -noout": "file.read:./a.crt",
     "ssh-keygen -t rsa": "external:keys/ssh-keygen",
-    "git restore --staged a": "?file.create:./.git/** ?file.modify:./.git/** file.read:./**",
-    "git restore a": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** external:git/discard",  # noqa: E501
-    "git stash pop": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** file.read:./**",  # noqa: E501
-    "git switch -c x": "?file.create:./** ?file.create:./.git/** ?file.delete:./*/** ?file.modify:./*/** ?file.modify:./.git/** file.read:./**",  # noqa: E501
-    "git worktree add ../x": "?file.create:./.git/** ?file.modify:./.git/** file.create:./../x/** file.read:./**",
+    "git restore --staged a": "STORE file.read:./**",
+    "git restore a": "STORE TREE external:git/discard",
+    "git stash pop": "STORE TREE file.read:./**",
+    "git switch -c x": "STORE TREE file.read:./**",
+    "git worktree add ../x": "STORE file.create:./../x/** file.read:./**",
     "7z x a.7z -o/usr/bin": "?file.modify:/usr/bin/*/** file.create:/usr/bin/**",
     "ls -R src": "file.read:./src/**",
     "nohup x": "process.leave_running:x run:x",
@@ -227,9 +241,23 @@ UNKNOWN = [
 def test_a_command_of_a_family_says_what_it_does(command: str) -> None:
     effects = said(command)
     assert not isinstance(effects, str), effects
-    assert " ".join(sorted(effects)).replace("/srv/app", ".") == KNOWN[command]
+    assert " ".join(sorted(effects)).replace("/srv/app", ".") == expected(KNOWN[command])
+
+
+def expected(text: str) -> str:
+    """The effects of a row, in order: an effect begins where a kind stands."""
+    text = text.replace("STORE", STORE).replace("TREE", TREE)
+    return " ".join(sorted(re.split(r" (?=\??[a-z]+(?:\.[a-z_]+)?:)", text)))
 
 
 @pytest.mark.parametrize("command", UNKNOWN)
 def test_what_may_do_anything_is_unanalysable(command: str) -> None:
     assert isinstance(said(command), str)
+
+
+def test_a_repository_may_begin_above_the_directory_but_not_above_the_workspace() -> None:
+    call = Invocation(
+        argv=(Word("git"), Word("add"), Word(".")), cwd="/srv/app/src/pkg", workspaces=("/srv/app", "/opt")
+    )
+    targets = {effect.target for effect in vocabulary().judge(call).effects if effect.target.endswith("/.git/**")}
+    assert targets == {"/srv/app/src/pkg/.git/**", "/srv/app/src/.git/**", "/srv/app/.git/**"}

@@ -195,9 +195,11 @@ impl Effect {
     /// Does it cover what was observed? A target that does not parse is not covered.
     #[must_use]
     pub fn covers_observed(&self, observed: &ObservedEffect) -> bool {
-        if self.kind != observed.kind() {
-            return false;
-        }
+        self.kind == observed.kind() && self.reaches(observed)
+    }
+
+    /// Does it reach what an effect was observed at, whatever its kind?
+    pub(crate) fn reaches(&self, observed: &ObservedEffect) -> bool {
         match &self.reach {
             // One literal of which a call may have very many: nothing is compiled for it.
             Target::Path(reach) => unescape(&observed.target).is_ok_and(|path| reach.covers(&path)),

@@ -115,6 +115,7 @@ pub fn side_effects(
     for observed in changes {
         let places: Vec<usize> = (0..permitted.len()).filter(|at| permitted[*at].covers_observed(observed)).collect();
         let why = match places.last() {
+            None if is_replacement(&permitted, observed) => continue,
             None => "nothing permitted covers it".to_owned(),
             Some(widest) => {
                 let left = use_up(&mut room, &places, observed.count.max(1));
@@ -129,6 +130,16 @@ pub fn side_effects(
         });
     }
     beyond
+}
+
+/// Is it what a deletion and a creation at the same path leave behind, both of them among these and uncounted? What
+/// is observed is the difference between before and after, which shows such a pair as a change.
+fn is_replacement(among: &[Effect], observed: &ObservedEffect) -> bool {
+    let both = [EffectKind::FileDelete, EffectKind::FileCreate];
+    matches!(observed.kind(), EffectKind::FileModify | EffectKind::FileChmod | EffectKind::FileChown)
+        && both
+            .iter()
+            .all(|kind| among.iter().any(|it| it.kind == *kind && it.max_count.is_none() && it.reaches(observed)))
 }
 
 /// Takes a count from the room at these places. What is left found none.
@@ -160,8 +171,14 @@ pub fn check_success(declared: &[Effect], observation: &Observation, result: &To
     }
     let is_unseen = |kind: EffectKind| observation.unobserved.iter().any(|unseen| unseen.kind() == kind);
     for (index, effect) in declared.iter().enumerate().filter(|(_, it)| class(it.kind) == Class::Change) {
-        let seen: u64 =
-            observation.effects.iter().filter(|it| effect.covers_observed(it)).map(|it| it.count.max(1)).sum();
+        let is_half_of = |it: &ObservedEffect| {
+            matches!(effect.kind, EffectKind::FileDelete | EffectKind::FileCreate)
+                && it.kind() == EffectKind::FileModify
+                && effect.reaches(it)
+                && is_replacement(declared, it)
+        };
+        let came_true = observation.effects.iter().filter(|it| effect.covers_observed(it) || is_half_of(it));
+        let seen: u64 = came_true.map(|it| it.count.max(1)).sum();
         let most = effect.max_count.map_or(u64::MAX, u64::from);
         let is_missing = seen < u64::from(effect.min_count) && !is_unseen(effect.kind);
         if is_missing || seen > most {
@@ -363,6 +380,34 @@ mod tests {
             side_effects(&[permitted(EffectKind::FileDelete, "/a", Some(2))], &observation, &workspaces()).len(),
             1
         );
+    }
+
+    #[test]
+    fn what_may_be_deleted_and_made_anew_may_be_another_afterwards() {
+        let effects = [EffectKind::FileModify, EffectKind::FileChmod, EffectKind::FileChown];
+        let observation = seen(effects.iter().map(|kind| observed(*kind, "/srv/app/a", 1)).collect());
+        let beyond = |permitted: &[PermittedEffect]| side_effects(permitted, &observation, &workspaces()).len();
+        let delete = permitted(EffectKind::FileDelete, "/srv/app/a", None);
+        let create = permitted(EffectKind::FileCreate, "/srv/app/*", None);
+        assert_eq!(beyond(&[delete.clone(), create.clone()]), 0);
+        assert_eq!(beyond(std::slice::from_ref(&delete)), 3);
+        assert_eq!(beyond(std::slice::from_ref(&create)), 3);
+        assert_eq!(beyond(&[delete.clone(), permitted(EffectKind::FileCreate, "/srv/app/b", None)]), 3);
+        assert_eq!(beyond(&[permitted(EffectKind::FileDelete, "/srv/app/a", Some(1)), create]), 3);
+    }
+
+    #[test]
+    fn a_deletion_and_a_creation_at_the_same_path_come_true_as_a_change() {
+        let declared = |kind: EffectKind| {
+            let expected =
+                ExpectedEffect { kind: kind.into(), target: "/srv/app/a".into(), ..ExpectedEffect::default() };
+            Effect::parse(&expected, &Base::default()).expect("an effect")
+        };
+        let (delete, create) = (declared(EffectKind::FileDelete), declared(EffectKind::FileCreate));
+        let observation = seen(vec![observed(EffectKind::FileModify, "/srv/app/a", 1)]);
+        let ok = ToolResult { ok: true, ..ToolResult::default() };
+        assert!(check_success(&[delete.clone(), create], &observation, &ok).is_ok());
+        assert!(check_success(&[delete], &observation, &ok).is_err());
     }
 
     #[test]

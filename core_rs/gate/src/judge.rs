@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cmdop_contract::reason;
-use cmdop_contract::v1::{self, JudgementReply, JudgementRequest, Prediction, Reason};
+use cmdop_contract::v1::{self, Host, JudgementReply, JudgementRequest, Prediction, Reason};
 use cmdop_contract::validate::Validated;
 use cmdop_policy::predict::{Predictor, Step};
 use lru::LruCache;
@@ -56,23 +56,23 @@ impl Foresight {
         }
     }
 
-    /// Predicts what a call would do on a host whose user has this home directory.
+    /// Predicts what a call would do on a host.
     ///
     /// # Errors
     /// MALFORMED_COMMAND from the gates; PREDICTION_FAILED if the judge does not answer in time.
-    pub(crate) async fn predict(&self, validated: &Validated, home: &str) -> Result<Prediction, v1::Error> {
+    pub(crate) async fn predict(&self, validated: &Validated, host: &Host) -> Result<Prediction, v1::Error> {
         // What a native tool does follows from its arguments; nothing is worth remembering.
         if validated.tool().name() != "terminal.exec"
-            && let Step::Done(prediction) = Predictor::start(validated, home)
+            && let Step::Done(prediction) = Predictor::start(validated, &host.home)
         {
             return Ok(prediction);
         }
-        let key = digest(validated, home, &self.vocabulary_version);
+        let key = digest(validated, host, &self.vocabulary_version);
         if let Some(prediction) = self.remembered.lock().get(&key) {
             return Ok(prediction.clone());
         }
-        let step = aside(|| Predictor::start(validated, home));
-        let (prediction, complete) = tokio::time::timeout(self.deadline, self.converse(step, home))
+        let step = aside(|| Predictor::start(validated, &host.home));
+        let (prediction, complete) = tokio::time::timeout(self.deadline, self.converse(step, host))
             .await
             .unwrap_or_else(|_| Err(unanswered("no answer came in time")))?;
         // What was left unanswered may be answered the next time.
@@ -83,7 +83,7 @@ impl Foresight {
     }
 
     /// The prediction, and whether every question was answered.
-    async fn converse(&self, mut step: Step, home: &str) -> Result<(Prediction, bool), v1::Error> {
+    async fn converse(&self, mut step: Step, host: &Host) -> Result<(Prediction, bool), v1::Error> {
         let mut complete = true;
         loop {
             let (predictor, invocations) = match step {
@@ -96,7 +96,8 @@ impl Foresight {
             };
             let asked = invocations.len();
             let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-            let request = JudgementRequest { id, invocations, home: home.to_owned() };
+            let request =
+                JudgementRequest { id, invocations, home: host.home.clone(), workspaces: host.workspaces.clone() };
             let reply = self.judge.judge(request).await.ok_or_else(|| unanswered("it is not running"))?;
             complete &= reply.judgements.len() >= asked;
             step = aside(|| predictor.answer(reply.judgements));
@@ -117,12 +118,13 @@ fn unanswered(why: &str) -> v1::Error {
     reason::error(Reason::PredictionFailed, message)
 }
 
-/// What a prediction depends on, besides the code: the arguments, the home, the vocabulary.
-fn digest(validated: &Validated, home: &str, vocabulary_version: &str) -> [u8; 32] {
+/// What a prediction depends on, besides the code: the arguments, the host's directories, the vocabulary.
+fn digest(validated: &Validated, host: &Host, vocabulary_version: &str) -> [u8; 32] {
     let mut hash = Sha256::new();
     let action = validated.proposal().action.as_ref();
     let (tool, arguments) = action.map_or(("", ""), |action| (action.tool.as_str(), action.arguments_json.as_str()));
-    for part in [tool, arguments, home, vocabulary_version] {
+    let named = [tool, arguments, &host.home, vocabulary_version];
+    for part in named.into_iter().chain(host.workspaces.iter().map(String::as_str)) {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }

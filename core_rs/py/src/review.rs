@@ -170,7 +170,7 @@ impl Policy {
 /// Finds out what an action would do, with the vocabulary of whoever asks: see `cmdop_policy::predict`.
 #[pyclass(frozen, module = "cmdop._core")]
 pub struct Forecast {
-    home: String,
+    host: Host,
     state: Mutex<State>,
 }
 
@@ -183,21 +183,26 @@ enum State {
 
 #[pymethods]
 impl Forecast {
-    /// Begins with an encoded proposal, for a host whose user has this home. Raises if it is not well formed.
+    /// Begins with an encoded proposal, for an encoded host. Raises if it is not well formed.
     #[new]
-    fn new(py: Python<'_>, proposal: &[u8], home: &str) -> PyResult<Self> {
-        let host = Host { home: home.to_owned(), ..Host::default() };
+    fn new(py: Python<'_>, proposal: &[u8], host: &[u8]) -> PyResult<Self> {
+        let host: Host = decoded(host)?;
         let validated = validated(registry(), decoded(proposal)?, &host).map_err(|error| raise(py, error))?;
-        let step = py.detach(|| Predictor::start(&validated, home));
+        let step = py.detach(|| Predictor::start(&validated, &host.home));
         let state = State::of(step).map_err(|error| raise(py, *error))?;
-        Ok(Self { home: home.to_owned(), state: Mutex::new(state) })
+        Ok(Self { host, state: Mutex::new(state) })
     }
 
     /// The encoded `JudgementRequest` that must be answered next; none if everything that can be said is said.
     fn question(&self, py: Python<'_>) -> Option<Bytes> {
         let state = self.state.lock();
         let State::Asked(_, invocations) = &*state else { return None };
-        let request = JudgementRequest { id: 1, invocations: invocations.clone(), home: self.home.clone() };
+        let request = JudgementRequest {
+            id: 1,
+            invocations: invocations.clone(),
+            home: self.host.home.clone(),
+            workspaces: self.host.workspaces.clone(),
+        };
         Some(PyBytes::new(py, &request.encode_to_vec()).unbind())
     }
 

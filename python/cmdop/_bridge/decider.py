@@ -39,7 +39,7 @@ class CoreDecider:
             InvalidConfigurationError: A policy does not parse or does not fit the schema.
         """
         self._judge = judge
-        self._home = host.home
+        self._host = host
         encoded = (host.SerializeToString(), [file.SerializeToString() for file in policies])
         self._core = typed(lambda: _core.Decider(*encoded))
 
@@ -51,7 +51,7 @@ class CoreDecider:
     def decide(self, proposal: v1.Proposal, level: v1.AutonomyLevel) -> Foreseen:
         """Predicts what a proposal would do, and decides about it. Runs nothing."""
         try:
-            prediction = predict(proposal, self._home, self._judge)
+            prediction = predict(proposal, self._host, self._judge)
             encoded = (proposal.SerializeToString(), prediction.SerializeToString())
             decision, error = typed(lambda: self._core.decide(*encoded, level))
         except CmdopError as malformed:

@@ -129,13 +129,13 @@ class PolicyReview:
         return Comparison(decided, skipped, differing)
 
 
-def predict(proposal: v1.Proposal, home: str, judge: Callable[[bytes], bytes]) -> v1.Prediction:
-    """What an action would do on a host whose user has this home, by the vocabulary that `judge` answers from.
+def predict(proposal: v1.Proposal, host: v1.Host, judge: Callable[[bytes], bytes]) -> v1.Prediction:
+    """What an action would do on a host, by the vocabulary that `judge` answers from.
 
     Raises:
         MalformedCallError: The proposal is not well formed, or the command cannot be parsed safely.
     """
-    forecast = typed(lambda: _core.Forecast(proposal.SerializeToString(), home))
+    forecast = typed(lambda: _core.Forecast(proposal.SerializeToString(), host.SerializeToString()))
     while (question := forecast.question()) is not None:
         reply = judge(question)
         typed(lambda reply=reply: forecast.answer(reply))

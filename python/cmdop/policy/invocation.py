@@ -83,6 +83,8 @@ class Invocation:
     """Standard input, if the script itself provides it."""
     stdin_unknown: bool = False
     home: str = "/root"
+    workspaces: tuple[str, ...] = ()
+    """Directories of the host in which agents may change things."""
 
     @property
     def program(self) -> str:

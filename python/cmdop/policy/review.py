@@ -57,7 +57,7 @@ def review_command(policy: PolicyReview, command: str, cwd: str, situation: Situ
         arguments_json=json.dumps({"command": command, "cwd": cwd}),
     )
     proposal = v1.Proposal(action=action, actor=situation.to_actor(), idempotency_key="review", author_attempt=1)
-    prediction = predict(proposal, situation.home, judge)
+    prediction = predict(proposal, situation.to_host(), judge)
     for effect in prediction.effects:
         if kind_name(effect.kind) not in _LOOKS:
             proposal.action.expect.add(kind=effect.kind, target=effect.target, min_count=0)

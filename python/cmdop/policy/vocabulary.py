@@ -181,6 +181,7 @@ def judge(request: bytes) -> bytes:
             stdin=message.stdin if message.HasField("stdin") else None,
             stdin_unknown=message.stdin_unknown,
             home=asked.home,
+            workspaces=tuple(asked.workspaces),
         )
         if not call.argv or call.argv[0].globbed:
             reply.judgements.add(unanalysable="the program's name cannot be known")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from cmdop.v1 import effect_pb2 as cmdop_dot_v1_dot_effect__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63mdop/v1/judgement.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/effect.proto\"\xe6\x01\n\nInvocation\x12\x0c\n\x04\x61rgv\x18\x01 \x03(\t\x12\x0f\n\x07globbed\x18\x02 \x03(\r\x12*\n\x03\x65nv\x18\x03 \x03(\x0b\x32\x1d.cmdop.v1.Invocation.EnvEntry\x12\x0b\n\x03\x63wd\x18\x04 \x01(\t\x12\x12\n\x05stdin\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x15\n\rstdin_unknown\x18\x06 \x01(\x08\x12\x0f\n\x07\x63\x65rtain\x18\x07 \x01(\x08\x12\x0e\n\x06source\x18\x08 \x01(\t\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_stdin\"W\n\x10JudgementRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12)\n\x0binvocations\x18\x02 \x03(\x0b\x32\x14.cmdop.v1.Invocation\x12\x0c\n\x04home\x18\x03 \x01(\t\"\xa1\x01\n\tJudgement\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x01 \x03(\x0b\x32\x19.cmdop.v1.PredictedEffect\x12\'\n\x07scripts\x18\x02 \x03(\x0b\x32\x16.cmdop.v1.NestedScript\x12)\n\x0binvocations\x18\x03 \x03(\x0b\x32\x14.cmdop.v1.Invocation\x12\x14\n\x0cunanalysable\x18\x04 \x01(\t\"\x86\x01\n\x0cNestedScript\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\x12\x0b\n\x03\x63wd\x18\x02 \x01(\t\x12,\n\x03\x65nv\x18\x03 \x03(\x0b\x32\x1f.cmdop.v1.NestedScript.EnvEntry\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x0eJudgementReply\x12\n\n\x02id\x18\x01 \x01(\x04\x12\'\n\njudgements\x18\x02 \x03(\x0b\x32\x13.cmdop.v1.Judgementb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63mdop/v1/judgement.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/effect.proto\"\xe6\x01\n\nInvocation\x12\x0c\n\x04\x61rgv\x18\x01 \x03(\t\x12\x0f\n\x07globbed\x18\x02 \x03(\r\x12*\n\x03\x65nv\x18\x03 \x03(\x0b\x32\x1d.cmdop.v1.Invocation.EnvEntry\x12\x0b\n\x03\x63wd\x18\x04 \x01(\t\x12\x12\n\x05stdin\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x15\n\rstdin_unknown\x18\x06 \x01(\x08\x12\x0f\n\x07\x63\x65rtain\x18\x07 \x01(\x08\x12\x0e\n\x06source\x18\x08 \x01(\t\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_stdin\"k\n\x10JudgementRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12)\n\x0binvocations\x18\x02 \x03(\x0b\x32\x14.cmdop.v1.Invocation\x12\x0c\n\x04home\x18\x03 \x01(\t\x12\x12\n\nworkspaces\x18\x04 \x03(\t\"\xa1\x01\n\tJudgement\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x01 \x03(\x0b\x32\x19.cmdop.v1.PredictedEffect\x12\'\n\x07scripts\x18\x02 \x03(\x0b\x32\x16.cmdop.v1.NestedScript\x12)\n\x0binvocations\x18\x03 \x03(\x0b\x32\x14.cmdop.v1.Invocation\x12\x14\n\x0cunanalysable\x18\x04 \x01(\t\"\x86\x01\n\x0cNestedScript\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\t\x12\x0b\n\x03\x63wd\x18\x02 \x01(\t\x12,\n\x03\x65nv\x18\x03 \x03(\x0b\x32\x1f.cmdop.v1.NestedScript.EnvEntry\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x0eJudgementReply\x12\n\n\x02id\x18\x01 \x01(\x04\x12\'\n\njudgements\x18\x02 \x03(\x0b\x32\x13.cmdop.v1.Judgementb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,13 +41,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INVOCATION_ENVENTRY']._serialized_start=240
   _globals['_INVOCATION_ENVENTRY']._serialized_end=282
   _globals['_JUDGEMENTREQUEST']._serialized_start=294
-  _globals['_JUDGEMENTREQUEST']._serialized_end=381
-  _globals['_JUDGEMENT']._serialized_start=384
-  _globals['_JUDGEMENT']._serialized_end=545
-  _globals['_NESTEDSCRIPT']._serialized_start=548
-  _globals['_NESTEDSCRIPT']._serialized_end=682
+  _globals['_JUDGEMENTREQUEST']._serialized_end=401
+  _globals['_JUDGEMENT']._serialized_start=404
+  _globals['_JUDGEMENT']._serialized_end=565
+  _globals['_NESTEDSCRIPT']._serialized_start=568
+  _globals['_NESTEDSCRIPT']._serialized_end=702
   _globals['_NESTEDSCRIPT_ENVENTRY']._serialized_start=240
   _globals['_NESTEDSCRIPT_ENVENTRY']._serialized_end=282
-  _globals['_JUDGEMENTREPLY']._serialized_start=684
-  _globals['_JUDGEMENTREPLY']._serialized_end=753
+  _globals['_JUDGEMENTREPLY']._serialized_start=704
+  _globals['_JUDGEMENTREPLY']._serialized_end=773
 # @@protoc_insertion_point(module_scope)

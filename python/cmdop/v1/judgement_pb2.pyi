@@ -35,14 +35,16 @@ class Invocation(_message.Message):
     def __init__(self, argv: _Optional[_Iterable[str]] = ..., globbed: _Optional[_Iterable[int]] = ..., env: _Optional[_Mapping[str, str]] = ..., cwd: _Optional[str] = ..., stdin: _Optional[str] = ..., stdin_unknown: _Optional[bool] = ..., certain: _Optional[bool] = ..., source: _Optional[str] = ...) -> None: ...
 
 class JudgementRequest(_message.Message):
-    __slots__ = ("id", "invocations", "home")
+    __slots__ = ("id", "invocations", "home", "workspaces")
     ID_FIELD_NUMBER: _ClassVar[int]
     INVOCATIONS_FIELD_NUMBER: _ClassVar[int]
     HOME_FIELD_NUMBER: _ClassVar[int]
+    WORKSPACES_FIELD_NUMBER: _ClassVar[int]
     id: int
     invocations: _containers.RepeatedCompositeFieldContainer[Invocation]
     home: str
-    def __init__(self, id: _Optional[int] = ..., invocations: _Optional[_Iterable[_Union[Invocation, _Mapping]]] = ..., home: _Optional[str] = ...) -> None: ...
+    workspaces: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[int] = ..., invocations: _Optional[_Iterable[_Union[Invocation, _Mapping]]] = ..., home: _Optional[str] = ..., workspaces: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Judgement(_message.Message):
     __slots__ = ("effects", "scripts", "invocations", "unanalysable")

@@ -2316,6 +2316,9 @@ pub struct JudgementRequest {
     /// Home directory of the user on the host, for `~` and dotfiles.
     #[prost(string, tag = "3")]
     pub home: ::prost::alloc::string::String,
+    /// Directories of the host in which agents may change things: a repository that holds a directory begins within.
+    #[prost(string, repeated, tag = "4")]
+    pub workspaces: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What one invocation does. `unanalysable` wins over the rest.
 #[derive(Clone, PartialEq, ::prost::Message)]

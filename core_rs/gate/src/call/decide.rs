@@ -113,7 +113,7 @@ impl Driver {
         let validated = self.validate(&host.home)?;
         let validate_time = started.elapsed();
         let started = Instant::now();
-        let prediction = shared.foresight.predict(&validated, &host.home).await?;
+        let prediction = shared.foresight.predict(&validated, &host).await?;
         let predict_time = started.elapsed();
         self.considered = Some(Box::new(Considered { validated, prediction, host, validate_time, predict_time }));
         Ok(())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from dataclasses import replace
 
 from cmdop.policy.commands.files import beneath
 from cmdop.policy.effects import Effects, create, delete, modify, read, write
@@ -42,7 +43,9 @@ def compress(call: Invocation) -> Effects:
             continue
         yield create(path + ".*", certain=False)
         yield create(posixpath.splitext(path)[0], certain=False)
-        if not parsed.has("k", "keep") and call.program not in ("zstd", "unzstd", "lz4", "brotli"):
+        if parsed.has("rm") or (
+            not parsed.has("k", "keep") and call.program not in ("zstd", "unzstd", "lz4", "brotli")
+        ):
             yield delete(path)
 
 
@@ -66,7 +69,7 @@ def tar(call: Invocation) -> Effects:
             raise Unanalysable("the archive is on another machine")
     directory = list(parsed.values("C", "directory"))
     base = call.path(directory[-1]) if directory else call.path(".")
-    inside = Invocation(argv=call.argv, cwd=base if directory else call.cwd)
+    inside = replace(call, cwd=base if directory else call.cwd)
     if parsed.has("x", "extract", "get"):
         for word in archives:
             yield read(call.path(word))
@@ -104,7 +107,7 @@ def _tar_words(call: Invocation) -> Invocation:
         values.append(Word(f"-{letter}"))
         if letter in _TAR.valued and rest:
             values.append(rest.pop(0))
-    return Invocation(argv=(call.argv[0], *values, *rest), cwd=call.cwd, home=call.home)
+    return replace(call, argv=(call.argv[0], *values, *rest))
 
 
 @command("unzip", "7z", "7za", "7zz", "unrar", "cpio", "ar", "bsdcpio", "unar", "ditto")

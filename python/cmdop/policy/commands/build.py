@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 
 from cmdop.policy.commands.files import beneath
@@ -244,6 +245,14 @@ def compiler(call: Invocation) -> Effects:
     for word in outputs:
         if word.text not in ("/dev/null", "-"):
             yield from write(call.path(word))
+    if any(text.startswith(("-M", "-save-temps", "--save-temps")) for text in texts):
+        # What a source depends on, and what came between: beside what is made, or in the directory.
+        for word in outputs:
+            yield from write(f"{posixpath.splitext(call.path(word))[0]}.*")
+        yield from write(f"{call.path('.').rstrip('/')}/*.*")
+        for at, text in enumerate(texts[:-1]):
+            if text == "-MF":
+                yield from write(call.path(call.words[at + 1]))
     if not outputs:
         for name in _MADE.get(call.program, ("**",)):
             yield from write(f"{call.path('.').rstrip('/')}/{name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from cmdop.policy.effects import Effects, create, modify, read
 from cmdop.policy.invocation import Invocation, Options, Parsed, Unanalysable, Word
@@ -51,7 +52,7 @@ def _sed_words(call: Invocation) -> tuple[Invocation, bool, bool]:
             words += [Word(f"-{found[1]}")] if found[1] else []
         else:
             words.append(word)
-    return Invocation(argv=tuple(words), cwd=call.cwd, home=call.home), in_place, backup
+    return replace(call, argv=tuple(words)), in_place, backup
 
 
 _ADDRESS = r"(?:\d+(?:~\d+)?|\$|/(?:[^/\\\n]|\\.)*/[IM]*)(?:\s*,\s*(?:[+~]?\d+|\$|/(?:[^/\\\n]|\\.)*/[IM]*))?\s*!?\s*"

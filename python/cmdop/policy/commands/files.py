@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from cmdop.policy.effects import Effects, chmod, chown, create, delete, external, modify, read, rename, write
-from cmdop.policy.invocation import Invocation, Options, Parsed, Unanalysable, Word
+from cmdop.policy.invocation import Invocation, Options, Parsed, Unanalysable, Word, escape
 from cmdop.policy.vocabulary import command
 
 
@@ -22,7 +22,7 @@ def into(target: str, source: Word) -> str:
     return f"{target.rstrip('/')}/{name}"
 
 
-@command("rm", "unlink", "shred")
+@command("rm", "unlink")
 def rm(call: Invocation) -> Effects:
     """Deletes."""
     long = (
@@ -38,6 +38,17 @@ def rm(call: Invocation) -> Effects:
     parsed = call.parse(Options("fiIrRdvuzn", "", long))
     for word in parsed.operands:
         yield delete(call.path(word))
+
+
+@command("shred")
+def shred(call: Invocation) -> Effects:
+    """Overwrites what is there with noise, which is as final as a deletion; with -u it deletes, too."""
+    long = ("force", "iterations=", "random-source=", "size=", "remove?", "verbose", "exact", "zero")
+    parsed = call.parse(Options("fuvxz", "ns", long))
+    for word in parsed.operands:
+        path = call.path(word)
+        yield delete(path)
+        yield modify(path, certain=False)
 
 
 @command("rmdir")
@@ -58,11 +69,18 @@ def mkdir(call: Invocation) -> Effects:
     parsed = call.parse(Options("pvZ", "m", ("parents", "verbose", "mode=")))
     parents = parsed.has("p", "parents")
     for word in parsed.operands:
-        path = call.path(word)
-        yield create(path, certain=not parents)
-        base = "" if word.text.startswith("/") else call.cwd
-        while parents and (path := posixpath.dirname(path)) not in ("/", "", base):
-            yield create(path, certain=False)
+        if parents:
+            yield from _directories(call, call.path(word))
+        else:
+            yield create(call.path(word))
+
+
+def _directories(call: Invocation, path: str) -> Effects:
+    """A directory and those above it that are missing. The working directory is there, and so is a workspace."""
+    there = [f"{escape(directory)}/" for directory in (call.cwd, *call.workspaces)]
+    while path not in ("/", "") and not any(directory.startswith(f"{path}/") for directory in there):
+        yield create(path, certain=False)
+        path = posixpath.dirname(path)
 
 
 @command("touch")
@@ -102,8 +120,8 @@ def _landing(parsed: Parsed) -> _Landing:
     return _Landing(tuple(sources), target, inside=True if is_directory or len(sources) > 1 else None)
 
 
-def _lands(call: Invocation, landing: _Landing, source: Word, *, tree: bool) -> Effects:
-    """Creates or overwrites what a source becomes.
+def _lands(call: Invocation, landing: _Landing, source: Word, *, tree: bool, replaces: bool = False) -> Effects:
+    """Creates or overwrites what a source becomes, with its mode and owner if it replaces what is there.
 
     Where the place itself is in doubt nothing is certain, not even that one of the two happens: a creation
     and a change with the same target would say that (`write`).
@@ -115,12 +133,33 @@ def _lands(call: Invocation, landing: _Landing, source: Word, *, tree: bool) -> 
         where = to if landing.inside is False else place
         yield modify(where, certain=False)
         yield modify(f"{where.rstrip('/')}/*/**", certain=False)
+        if landing.inside is None:
+            yield modify(to, certain=False)
+        changed = (where, to) if landing.inside is None else (where,)
     elif landing.inside is None:
         yield create(beneath(to), certain=False)
         yield modify(to, certain=False)
         yield modify(place, certain=False)
+        changed = (to, place)
     else:
-        yield from write(place if landing.inside else to)
+        changed = (place if landing.inside else to,)
+        yield from write(changed[0])
+    if replaces:
+        for path in changed:
+            yield chmod(path, certain=False)
+            yield chown(path, certain=False)
+
+
+def _backups(call: Invocation, landing: _Landing, parsed: Parsed) -> Effects:
+    """What was there stays under another name: `x~`, `x.~1~`, or with the suffix that is told."""
+    if not parsed.has("b", "backup", "S", "suffix"):
+        return
+    to = call.path(landing.target)
+    if landing.inside is not True:
+        yield from write(to + "*")
+    if landing.inside is not False:
+        for source in landing.sources:
+            yield from write(into(to, source) + "*")
 
 
 @command("cp")
@@ -132,12 +171,17 @@ def cp(call: Invocation) -> Effects:
     for source in landing.sources:
         path = call.path(source)
         yield read(beneath(path) if tree else path)
-        yield from _lands(call, landing, source, tree=tree)
+        yield from _lands(call, landing, source, tree=tree, replaces=parsed.has("remove-destination"))
+    if parsed.has("parents"):
+        # Each lands under its whole path.
+        yield create(beneath(call.path(landing.target)), certain=False)
+        yield modify(f"{call.path(landing.target).rstrip('/')}/*/**", certain=False)
+    yield from _backups(call, landing, parsed)
 
 
 @command("install")
 def install(call: Invocation) -> Effects:
-    """Copies with a mode; with -d it makes directories."""
+    """Copies with a mode; with -d it makes directories, with -D those that the target lacks."""
     long = (
         "directory",
         "mode=",
@@ -158,12 +202,16 @@ def install(call: Invocation) -> Effects:
         yield external("privilege/setuid")
     if parsed.has("d", "directory"):
         for word in parsed.operands:
-            yield create(call.path(word), certain=False)
+            yield from _directories(call, call.path(word))
         return
     landing = _landing(parsed)
+    if parsed.has("D"):
+        to = call.path(landing.target)
+        yield from _directories(call, to if landing.inside else posixpath.dirname(to))
     for source in landing.sources:
         yield read(call.path(source))
-        yield from _lands(call, landing, source, tree=False)
+        yield from _lands(call, landing, source, tree=False, replaces=True)
+    yield from _backups(call, landing, parsed)
 
 
 @command("mv")
@@ -172,11 +220,13 @@ def mv(call: Invocation) -> Effects:
 
     Not every host can tell a move from a deletion and a creation, so either declaration must do.
     """
-    landing = _landing(call.parse(Options("bfinTuvZ", "St", _COPY)))
+    parsed = call.parse(Options("bfinTuvZ", "St", _COPY))
+    landing = _landing(parsed)
     for source in landing.sources:
         yield rename(call.path(source), certain=False)
         yield delete(call.path(source), certain=False)
-        yield from _lands(call, landing, source, tree=True)
+        yield from _lands(call, landing, source, tree=True, replaces=True)
+    yield from _backups(call, landing, parsed)
 
 
 @command("ln")

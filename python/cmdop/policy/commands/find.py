@@ -153,7 +153,9 @@ def _execution(test: str, words: list[Word], regions: list[str]) -> Effects:
         raise Unanalysable(f"{test} is not closed")
     for region in regions:
         found = Word(region, globbed=True)
-        yield run([found if word.text == "{}" else _without_braces(word) for word in inner])
+        # In whichever directory it finds something: one that is not known.
+        cwd = "" if test.endswith("dir") else None
+        yield run([found if word.text == "{}" else _without_braces(word) for word in inner], cwd=cwd)
 
 
 def _without_braces(word: Word) -> Word:

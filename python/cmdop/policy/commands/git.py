@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from dataclasses import replace
 
 from cmdop.policy.commands.files import beneath
 from cmdop.policy.commands.repository import MAKERS, SAFE_SETTINGS, VERBS
@@ -95,7 +96,7 @@ def git(call: Invocation) -> Effects:
     texts = [word.text for word in rest]
     if "--help" in texts[: texts.index("--") if "--" in texts else None] or texts == ["-h"]:
         return
-    inside = Invocation(argv=(Word(verb), *rest), cwd=cwd, home=call.home)
+    inside = replace(call, argv=(Word(verb), *rest), cwd=cwd, env={})
     if verb in MAKERS:
         yield from MAKERS[verb](inside)
         return

@@ -403,7 +403,10 @@ def _split(call: Invocation) -> Effects:
     )
     parsed = call.parse(Options("dex", "lbCnafk", long))
     yield from _reads(call, parsed.operands[:1])
-    prefix = parsed.operands[1] if len(parsed.operands) > 1 else (parsed.values("f", "prefix") or [Word("x")])[-1]
+    if call.program == "split":
+        prefix = parsed.operands[1] if len(parsed.operands) > 1 else Word("x")
+    else:
+        prefix = (parsed.values("f", "prefix") or [Word("xx")])[-1]
     yield from write(call.path(prefix) + "*")
 
 

@@ -4,40 +4,75 @@ from __future__ import annotations
 
 import posixpath
 import re
+from dataclasses import replace
 
 from cmdop.policy.commands.files import beneath
-from cmdop.policy.effects import Effects, connect, create, delete, external, kept, modify, read, run, script, write
-from cmdop.policy.invocation import Invocation, Options, Unanalysable, Word
+from cmdop.policy.effects import (
+    Effects,
+    Predicted,
+    chmod,
+    connect,
+    create,
+    delete,
+    external,
+    kept,
+    modify,
+    read,
+    rename,
+    run,
+    script,
+    write,
+)
+from cmdop.policy.invocation import Invocation, Options, Unanalysable, Word, escape
 
 SAFE_SETTINGS = ("color.", "advice.", "user.", "log.", "column.", "status.", "core.quotepath", "core.abbrev", "core.autocrlf", "core.eol", "diff.renames",
                   "diff.algorithm", "init.defaultbranch", "pull.", "push.default", "push.autosetupremote", "fetch.prune", "merge.conflictstyle", "rerere.", "commit.verbose")  # fmt: skip
 
 
-def _store(call: Invocation) -> str:
-    return beneath(call.path(".git"))
+def _tops(call: Invocation) -> list[str]:
+    """Where the repository may begin: git looks for it upwards, which here means as far as the workspace goes."""
+    at = call.path(".")
+    tops = [at]
+    workspaces = {escape(workspace).rstrip("/") for workspace in call.workspaces}
+    while at not in ("/", *workspaces) and any(at.startswith(f"{workspace}/") for workspace in workspaces):
+        at = posixpath.dirname(at)
+        tops.append(at)
+    return [top.rstrip("/") for top in tops]
 
 
 def records(call: Invocation) -> Effects:
     """Writes only below `.git`, and nothing that was there is lost: objects, refs and their log."""
     yield read(beneath(call.path(".")))
-    yield from kept(*write(_store(call)))
+    for top in _tops(call):
+        yield from kept(*write(f"{top}/.git/**"))
+        # Loose refs and objects that are packed or renamed, notes of an operation that is over.
+        yield from kept(delete(f"{top}/.git/*/**", certain=False))
+
+
+def _rewrites(call: Invocation) -> tuple[Predicted, ...]:
+    """What may happen to the files of a work tree."""
+    tree = _tops(call)[-1]
+    return (
+        create(f"{tree}/**", certain=False),
+        modify(f"{tree}/*/**", certain=False),
+        chmod(f"{tree}/*/**", certain=False),
+        delete(f"{tree}/*/**", certain=False),
+    )
 
 
 def switches(call: Invocation) -> Effects:
     """Makes the work tree another commit's. git refuses to overwrite or delete what it does not hold."""
     yield from records(call)
-    tree = beneath(call.path("."))
-    yield from kept(create(tree, certain=False), modify(f"{call.path('.').rstrip('/')}/*/**", certain=False))
-    yield from kept(delete(f"{call.path('.').rstrip('/')}/*/**", certain=False))
+    yield from kept(*_rewrites(call))
 
 
 def discards(call: Invocation) -> Effects:
     """Takes away what git does not hold: uncommitted work, commits that nothing names."""
     yield external("git/discard")
-    yield from write(_store(call))
-    tree = call.path(".").rstrip("/")
-    yield from (create(beneath(tree), certain=False), modify(f"{tree}/*/**", certain=False))
-    yield delete(f"{tree}/*/**", certain=False)
+    for top in _tops(call):
+        yield from write(f"{top}/.git/**")
+        yield delete(f"{top}/.git/*/**", certain=False)
+    yield from _rewrites(call)
 
 
 _CHECKOUT = Options("qftldpmNhsS", "bBcCU", (
@@ -63,7 +98,7 @@ _DOCUMENTED = {
 def _checkout(call: Invocation) -> Effects:
     before = ("", *(word.text for word in call.words))
     words = [word for at, word in enumerate(call.words) if word.text not in _DOCUMENTED.get(before[at], ())]
-    parsed = Invocation(argv=(call.argv[0], *words), cwd=call.cwd, home=call.home).parse(_CHECKOUT)
+    parsed = replace(call, argv=(call.argv[0], *words)).parse(_CHECKOUT)
     at = [word.text for word in call.words]
     behind = at[at.index("--") + 1 :] if "--" in at else []
     makes = parsed.has("b", "B", "orphan", "detach", "d", "t", "track")
@@ -134,6 +169,8 @@ def _move(call: Invocation) -> Effects:
     parsed = call.parse(Options("fknv", "", ("force", "dry-run", "verbose")))
     if parsed.has("f", "force"):
         yield external("git/discard")
+    for word in parsed.operands[:-1]:
+        yield from kept(rename(call.path(word), certain=False))
     yield from switches(call)
 
 
@@ -167,8 +204,7 @@ def _stash(call: Invocation) -> Effects:
 
 def _worktree(call: Invocation) -> Effects:
     verb, *rest = call.words
-    inside = Invocation(argv=(verb, *rest), cwd=call.cwd, home=call.home)
-    parsed = inside.parse(
+    parsed = replace(call, argv=(verb, *rest)).parse(
         Options(
             "fdqvn",
             "bB",
