@@ -8,12 +8,14 @@ mod decide;
 mod execute;
 mod held;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cmdop_contract::v1::{self, Call, CallState, Event, Reason, event, server_to_host};
 use cmdop_contract::{fold, reason};
 use cmdop_ledger::Entry;
+use futures::FutureExt;
 use tokio::sync::watch;
 
 use crate::gate::{Gate, now};
@@ -185,7 +187,9 @@ impl Driver {
     }
 
     pub(crate) async fn run(mut self) {
-        let failure = self.drive().await.err();
+        // A defect ends one call, whose caller hears of it: the next life takes up what is recorded.
+        let driven = AssertUnwindSafe(self.drive()).catch_unwind().await;
+        let failure = driven.unwrap_or_else(|_| Err(internal("whatever worked on the call failed"))).err();
         if let Some(error) = failure {
             tracing::error!(call = %self.call.call_id, state = ?self.call.state(), error = %error.message, "call left unrecorded");
             // Whoever comes with the same key again finds it free.

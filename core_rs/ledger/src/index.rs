@@ -42,7 +42,7 @@ const FULL: Duration = Duration::from_millis(500);
 /// Records after which a transaction is written, whatever else waits.
 const BATCH: usize = 16_384;
 /// How long an index may be somebody else's still when it is opened.
-const LAST_USER: Duration = Duration::from_secs(5);
+const LAST_USER: Duration = Duration::from_secs(20);
 
 const SCHEMA: &str = "
 CREATE TABLE head (position INTEGER NOT NULL, hash BLOB NOT NULL);
