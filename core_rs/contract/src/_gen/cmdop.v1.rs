@@ -479,8 +479,13 @@ pub struct Proposal {
     pub action: ::core::option::Option<Action>,
     #[prost(message, optional, tag = "2")]
     pub actor: ::core::option::Option<Actor>,
-    /// Minted by a runtime, never by a model. The same key executes at most once per tenant; with
-    /// another action it is a KEY_CONFLICT. A name. Empty: the server mints one.
+    /// Minted by a runtime, never by a model. A name. Empty: the server mints one.
+    ///
+    /// The same key executes at most once per tenant. While its call is open, and for good once that did
+    /// something or ended in a way that does not pass by itself, the same action under it is answered with that
+    /// call. After a call that was refused, or that applied nothing and whose error says `retry_after` without
+    /// `new_key`, the same action under it is a new call. Another action under the key of a recorded call is a
+    /// KEY_CONFLICT, whatever became of that call.
     #[prost(string, tag = "3")]
     pub idempotency_key: ::prost::alloc::string::String,
     /// Which attempt of the author at this step it is, from 1. A call repaired after a typed error
@@ -714,8 +719,8 @@ pub enum RetryClass {
     AfterFix = 2,
     /// Propose the same call again later.
     AfterDelay = 3,
-    /// Propose again with the same idempotency key: it executes at most once. A call that is settled
-    /// keeps its end under its key; then the remedy says `new_key`.
+    /// Propose again with the same idempotency key: it executes at most once. Where a call that is settled
+    /// keeps its end under its key, the remedy says `new_key`.
     SameKey = 4,
     /// Nobody knows whether it happened: find out before anything else.
     Reconcile = 5,
