@@ -455,6 +455,28 @@ pub struct Action {
     #[prost(message, repeated, tag = "5")]
     pub expect: ::prost::alloc::vec::Vec<ExpectedEffect>,
 }
+/// Where a call or approval was cut, so that the message that carries it is not larger than its receiver takes. What is
+/// recorded is whole: `Calls.Get` and `Approvals.Get` give it to whoever says that they take more.
+///
+/// An answer holds at most 3 MiB, for clients that take 4 MiB as gRPC does by default. A client that takes more says
+/// how many bytes in the request's metadata, under `cmdop-max-bytes`. Lists hold 2 MiB at most, whoever asks, and of
+/// each of their entries 16 KiB.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Abridged {
+    /// JSON pointer into the message, by the names of its fields: `/result/result_json`, `/approval/diff/effects`. Below
+    /// a text of JSON into its value, too: `/result/result_json/stdout`.
+    #[prost(string, tag = "1")]
+    pub pointer: ::prost::alloc::string::String,
+    /// Its full size: of a text its bytes, of a list those of its encoded elements.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// Elements of a list in full.
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
+    /// SHA-256 of the text, or of the encoded elements one after another, each behind its length; lower-case hex.
+    #[prost(string, tag = "4")]
+    pub sha256: ::prost::alloc::string::String,
+}
 /// Who acts. Every record names all of them. Each is a name or empty.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Actor {
@@ -1054,6 +1076,9 @@ pub struct Approval {
     /// The person who wrote the action, if one changed what was asked before.
     #[prost(string, tag = "22")]
     pub author: ::prost::alloc::string::String,
+    /// What was cut here; empty if it is whole.
+    #[prost(message, repeated, tag = "23")]
+    pub abridged: ::prost::alloc::vec::Vec<Abridged>,
 }
 /// How many people must agree because of one policy, and who of them may.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1110,14 +1135,21 @@ pub struct ListApprovalsRequest {
     pub status: ::prost::alloc::vec::Vec<i32>,
     #[prost(string, tag = "2")]
     pub call_id: ::prost::alloc::string::String,
-    /// At most 1,000; 0 means 100.
+    /// Newest first. At most 1,000; 0 means 100. A page ends earlier where it is full: see `next_before_approval_id`.
     #[prost(uint32, tag = "3")]
     pub limit: u32,
+    /// Only approvals asked for before this one.
+    #[prost(string, tag = "4")]
+    pub before_approval_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListApprovalsResponse {
+    /// Each abridged to 16 KiB.
     #[prost(message, repeated, tag = "1")]
     pub approvals: ::prost::alloc::vec::Vec<Approval>,
+    /// Set if there are more: the `before_approval_id` of the next page.
+    #[prost(string, tag = "2")]
+    pub next_before_approval_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetApprovalRequest {
@@ -1543,6 +1575,9 @@ pub struct Call {
     /// The call that a person put in its place.
     #[prost(string, tag = "19")]
     pub replaced_by: ::prost::alloc::string::String,
+    /// What was cut here; empty if it is whole.
+    #[prost(message, repeated, tag = "20")]
+    pub abridged: ::prost::alloc::vec::Vec<Abridged>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ProposeRequest {
@@ -1559,7 +1594,7 @@ pub struct GetCallRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListCallsRequest {
-    /// Newest first. At most 1,000; 0 means 100.
+    /// Newest first. At most 1,000; 0 means 100. A page ends earlier where it is full: see `next_before_call_id`.
     #[prost(uint32, tag = "1")]
     pub limit: u32,
     #[prost(string, tag = "2")]
@@ -1574,8 +1609,12 @@ pub struct ListCallsRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListCallsResponse {
+    /// Each abridged to 16 KiB.
     #[prost(message, repeated, tag = "1")]
     pub calls: ::prost::alloc::vec::Vec<Call>,
+    /// Set if there are more: the `before_call_id` of the next page.
+    #[prost(string, tag = "2")]
+    pub next_before_call_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchCallRequest {
