@@ -202,11 +202,11 @@ impl Gate {
         Ok(self.follow(call_id).await?.now())
     }
 
-    /// Calls that are durable, newest first.
+    /// A page of the calls that are durable, newest first, each abridged.
     ///
     /// # Errors
     /// What the ledger says.
-    pub async fn calls(&self, request: v1::ListCallsRequest) -> Result<Vec<Call>, v1::Error> {
+    pub async fn calls(&self, request: v1::ListCallsRequest) -> Result<v1::ListCallsResponse, v1::Error> {
         Ok(self.shared.ledger.calls(request).await?)
     }
 

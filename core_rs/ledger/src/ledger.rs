@@ -234,11 +234,11 @@ impl Ledger {
         self.inner.index.call(self.inner.log.durable(), call_id.to_owned()).await
     }
 
-    /// Calls, newest first.
+    /// A page of calls, newest first, each abridged.
     ///
     /// # Errors
     /// If the index cannot answer.
-    pub async fn calls(&self, request: v1::ListCallsRequest) -> Result<Vec<Call>, Error> {
+    pub async fn calls(&self, request: v1::ListCallsRequest) -> Result<v1::ListCallsResponse, Error> {
         self.inner.index.calls(self.inner.log.durable(), request).await
     }
 
@@ -258,11 +258,11 @@ impl Ledger {
         self.inner.index.approval(self.inner.log.durable(), approval_id.to_owned()).await
     }
 
-    /// Approvals, newest first; pending ones if no status is asked for.
+    /// A page of approvals, newest first, each abridged; pending ones if no status is asked for.
     ///
     /// # Errors
     /// If the index cannot answer.
-    pub async fn approvals(&self, request: v1::ListApprovalsRequest) -> Result<Vec<Approval>, Error> {
+    pub async fn approvals(&self, request: v1::ListApprovalsRequest) -> Result<v1::ListApprovalsResponse, Error> {
         self.inner.index.approvals(self.inner.log.durable(), request).await
     }
 
