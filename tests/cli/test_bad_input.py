@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -171,7 +172,8 @@ async def test_one_refused_call_does_not_break_the_list_for_everybody(up: Up) ->
     assert code == 0
     assert any(call["error"] and call["error"]["reason"] == "MALFORMED_JSON" for call in listed), "it is in the list"
     done = up.cmdop("calls", "list")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert re.fullmatch(r"(\d+ of these are abridged; `cmdop calls show` shows the whole of one\n)?", done.stderr)
     for call in listed[:5]:
         assert up.cmdop("calls", "show", call["call_id"]).returncode == 0
         assert up.cmdop("trace", "show", call["call_id"]).returncode == 0

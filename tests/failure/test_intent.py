@@ -204,6 +204,39 @@ def test_what_never_reached_the_host_is_not_applied_and_the_same_key_may_come_ag
     assert pair.target.read_text() == "by the call"
 
 
+def test_a_key_whose_host_died_under_a_preview_is_good_for_the_same_action_and_for_no_other(pair: Pair) -> None:
+    place = ("--host", "local", "--arg", "cwd=/srv/app", "--key", "once", "--intent", "write it")
+    slow = "while [ ! -e go ]; do sleep 0.1; done; echo by the call > new.txt"
+    effect = ("--expect", "file.create:/srv/app/new.txt")
+    call = ("call", "terminal.exec", "--arg", f"command={slow}", *effect, *place)
+    lost: list[tuple[int, dict[str, Any]]] = []
+    caller = threading.Thread(target=lambda: lost.append(pair.call(*call)))
+    caller.start()
+    # The host noted the permit and works on it.
+    until(lambda: any(event.HasField("permit_noted") for event in recorded(pair.ledger)))
+    killed(pair.host)
+    caller.join()
+    ((_, first),) = lost
+    assert (first["outcome"], first["error"]["reason"]) == ("not_applied", "HOST_UNAVAILABLE"), first
+    assert first["error"]["remedy"]["new_key"] is False
+    assert pair.kinds(first["call_id"]).count("call_permitted") == 1
+    # Another action under the key, before the host is back and after.
+    code, other = pair.call(*WRITE)
+    assert (code, other["error"]["reason"]) == (2, "KEY_CONFLICT"), other
+    pair.host = pair.start_host()
+    code, other = pair.call(*WRITE)
+    assert (code, other["error"]["reason"]) == (2, "KEY_CONFLICT"), other
+    (pair.fixture / "srv/app/go").touch()
+    code, again = pair.call(*call)
+    assert (code, again["outcome"]) == (0, "applied"), again
+    assert again["call_id"] != first["call_id"]
+    assert pair.target.read_text() == "by the call\n"
+    # And now it is spent: the same key is answered with that call.
+    pair.target.unlink()
+    code, third = pair.call(*call)
+    assert (code, third["call_id"], pair.target.exists()) == (0, again["call_id"], False)
+
+
 def test_a_host_that_hangs_is_noticed_within_seconds_and_comes_back(pair: Pair) -> None:
     def is_attached() -> bool:
         (host,) = pair.call("hosts")[1]

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tests.live import Up
 
@@ -52,6 +53,32 @@ def test_every_service_of_the_protocol_is_discovered_with_all_its_methods(pool: 
             # A method whose messages cannot be described could not be called.
             assert method.input_type.full_name
             assert method.output_type.full_name
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_either_version_of_reflection_names_both_and_describes_every_service(
+    channel: grpc.Channel, version: str
+) -> None:
+    # The package has the messages of v1alpha alone; those of v1 are the same on the wire.
+    ask: Any = cast(Any, channel).stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    versions = {f"grpc.reflection.{one}.ServerReflection" for one in ("v1", "v1alpha")}
+    wanted = services_in_the_protos() | versions
+    requests = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        *(reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in sorted(wanted)),
+    ]
+    listed, *described = ask(iter(requests), timeout=DEADLINE_S)
+    assert {service.name for service in listed.list_services_response.service} == wanted | {"grpc.health.v1.Health"}
+    for name, answer in zip(sorted(wanted), described, strict=True):
+        files = [
+            descriptor_pb2.FileDescriptorProto.FromString(file)
+            for file in answer.file_descriptor_response.file_descriptor_proto
+        ]
+        assert any(name == f"{file.package}.{service.name}" for file in files for service in file.service), name
 
 
 def test_a_call_is_made_through_what_reflection_says_alone(channel: grpc.Channel, pool: Described) -> None:

@@ -11,11 +11,13 @@
 //! | [`life`], [`fold`] | which state follows; a call out of its events |
 //! | [`score`] | side effects, success, severity, clean |
 //! | [`json`] | JSON read strictly |
+//! | [`abridge`] | calls and approvals that are too large for a message, cut |
 //! | [`digest`] | what an idempotency key, an approval and a permit bind to |
 //! | [`reason`] | the table of errors and how to build one |
 
 #![allow(clippy::result_large_err, reason = "errors are the wire's message")]
 
+pub mod abridge;
 pub mod approval;
 pub mod derive;
 pub mod digest;

@@ -97,6 +97,14 @@ pub fn is_said(remedy: &remedy::Kind) -> bool {
     }
 }
 
+/// May the same action come again under the key of a call that changed nothing and ended with this error? It passes
+/// by itself, and nothing else came of it.
+#[must_use]
+pub fn may_come_again(error: &Error) -> bool {
+    let waits = matches!(error.remedy.as_ref().and_then(|it| it.kind.as_ref()), Some(remedy::Kind::RetryAfter(_)));
+    waits && matches!(spec(error.reason()).retry, RetryClass::SameKey | RetryClass::AfterDelay)
+}
+
 impl Error {
     /// Replaces the remedy.
     #[must_use]
@@ -192,11 +200,12 @@ impl Error {
         self.with(stop(why))
     }
 
-    /// As the end of a call: it names the call, whose key is spent with it.
+    /// As the end of a call: it names the call, and says if the key is spent with it.
     #[must_use]
     pub fn ends(mut self, call_id: &str) -> Self {
+        let is_spent = !may_come_again(&self);
         match self.remedy.as_mut().and_then(|remedy| remedy.kind.as_mut()) {
-            Some(remedy::Kind::RetryAfter(retry)) => retry.new_key = true,
+            Some(remedy::Kind::RetryAfter(retry)) => retry.new_key = is_spent,
             Some(remedy::Kind::Reconcile(reconcile)) if reconcile.call_id.is_empty() => {
                 call_id.clone_into(&mut reconcile.call_id);
             }
@@ -246,7 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_call_says_that_its_key_is_spent() {
+    fn the_end_of_a_call_says_whether_its_key_is_spent() {
+        let away = error(Reason::HostUnavailable, "away").ends("c");
+        assert!(may_come_again(&away));
+        let again = RetryAfter { ms: 1_000, new_key: false };
+        assert_eq!(away.remedy.clone().and_then(|it| it.kind), Some(remedy::Kind::RetryAfter(again)));
+        assert!(!may_come_again(&away.reconcile("c")), "it had done something by then");
+
         let lost = error(Reason::PreviewLost, "gone").ends("c");
         let again = RetryAfter { ms: 1_000, new_key: true };
         assert_eq!(lost.remedy.and_then(|it| it.kind), Some(remedy::Kind::RetryAfter(again)));

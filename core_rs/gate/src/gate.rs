@@ -106,7 +106,8 @@ impl Gate {
 
     /// Takes a proposal and starts its driver. The call goes on whether or not anyone waits.
     ///
-    /// The same key with the same action joins the call that has it.
+    /// The same key with the same action joins the call that has it, unless that is over, changed nothing and may
+    /// come again: then it begins anew.
     ///
     /// # Errors
     /// DRAINING, LOAD_SHED, KEY_CONFLICT. What is wrong with the action comes through the ticket.
@@ -134,9 +135,9 @@ impl Gate {
         let entry = Entry::from(&event);
         let mut call = Call::default();
         fold::apply(&mut call, event).map_err(|error| internal(&error.to_string()))?;
-        let mut another = None;
+        let mut clear = None;
         loop {
-            let mut claim = {
+            let claim = {
                 // One lock over claim and driver: whoever finds the key taken finds its call, too.
                 let mut live = self.shared.live.lock();
                 if live.len() >= self.shared.options.max_open_calls {
@@ -144,21 +145,23 @@ impl Gate {
                         reason::error(Reason::LoadShed, "too many calls are open; try again later").retry_after(500)
                     );
                 }
-                let claim = self.shared.ledger.claim((&tenant, &key), &action_digest, &call_id, another);
+                let claim = self.shared.ledger.claim((&tenant, &key), &action_digest, &call_id, clear);
                 if claim == Claim::New {
                     return Ok(self.drive(&mut live, call, Some(Fresh { entry, oversized })));
                 }
                 claim
             };
-            if let Claim::Spent(position) = claim {
-                let spender = self.shared.ledger.spender((&tenant, &key), &action_digest, position).await?;
-                another = Some(position);
-                claim = spender.unwrap_or(claim);
-            }
-            match claim {
-                Claim::Same(earlier) => return self.join(&earlier).await,
-                Claim::Conflict(earlier) => return Err(conflict(&key, &earlier)),
-                Claim::New | Claim::Spent(_) => {}
+            let whose = match claim {
+                Claim::Spent(mark) => {
+                    clear = Some(mark.position);
+                    self.shared.ledger.spender((&tenant, &key), &action_digest, mark).await?
+                }
+                claim => Some(claim),
+            };
+            match whose {
+                Some(Claim::Same(earlier)) => return self.join(&earlier).await,
+                Some(Claim::Conflict(earlier)) => return Err(conflict(&key, &earlier)),
+                Some(Claim::New | Claim::Spent(_)) | None => {}
             }
         }
     }
@@ -199,11 +202,11 @@ impl Gate {
         Ok(self.follow(call_id).await?.now())
     }
 
-    /// Calls that are durable, newest first.
+    /// A page of the calls that are durable, newest first, each abridged.
     ///
     /// # Errors
     /// What the ledger says.
-    pub async fn calls(&self, request: v1::ListCallsRequest) -> Result<Vec<Call>, v1::Error> {
+    pub async fn calls(&self, request: v1::ListCallsRequest) -> Result<v1::ListCallsResponse, v1::Error> {
         Ok(self.shared.ledger.calls(request).await?)
     }
 

@@ -274,7 +274,7 @@ fn a_modification_that_was_durable_when_the_server_died_becomes_one_call() {
             let settled = async || within(life.ledger.call(&held.call_id)).await.expect("readable").expect("recorded");
             until(async || settled().await.state() == CallState::NotApplied).await;
             replaced_by = settled().await.replaced_by;
-            let calls = within(life.gate.calls(v1::ListCallsRequest::default())).await.expect("calls");
+            let calls = within(life.gate.calls(v1::ListCallsRequest::default())).await.expect("calls").calls;
             let instead = calls.iter().filter(|call| {
                 call.proposal.as_ref().and_then(|proposal| proposal.action.as_ref()) == modify.action.as_ref()
             });

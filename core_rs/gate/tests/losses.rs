@@ -108,6 +108,65 @@ fn a_host_lost_while_it_looks_applied_nothing_and_nobody_waits_for_it() {
 }
 
 #[test]
+fn the_key_of_a_call_that_lost_its_host_is_good_for_the_same_action_and_for_no_other() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let lost = {
+        let life = Life::with(&dir, |setup| setup.options.host_grace = SOON);
+        let lost = life.run(async {
+            let mut host = HostEnd::attach(&life).await;
+            let mut ticket = life.gate.submit(touch("auto", "k")).await.expect("taken");
+            let preview = host.execute().await;
+            host.started(&preview).await;
+            drop(host);
+            let call = life.settled(&mut ticket).await;
+            let error = call.error.clone().expect("why");
+            assert_eq!((call.state(), error.reason()), (CallState::NotApplied, Reason::HostUnavailable));
+            let remedy = error.remedy.and_then(|remedy| remedy.kind);
+            assert!(matches!(remedy, Some(remedy::Kind::RetryAfter(again)) if !again.new_key));
+            let conflict = within(life.gate.propose(write("", "k"), true)).await.expect_err("another action");
+            assert_eq!((conflict.reason(), &conflict.call_id), (Reason::KeyConflict, &call.call_id));
+            call
+        });
+        life.crash();
+        lost
+    };
+    let life = Life::begin(&dir);
+    life.run(async {
+        let conflict = within(life.gate.propose(write("", "k"), true)).await.expect_err("another action");
+        assert_eq!((conflict.reason(), &conflict.call_id), (Reason::KeyConflict, &lost.call_id));
+        // Refused while its host is away, and the key is as good as before.
+        let away = within(life.gate.propose(touch("auto", "k"), true)).await.expect_err("away");
+        assert_eq!(away.reason(), Reason::HostUnavailable);
+        let conflict = within(life.gate.propose(write("", "k"), true)).await.expect_err("another action");
+        assert_eq!(conflict.reason(), Reason::KeyConflict);
+        let mut host = HostEnd::attach(&life).await;
+        let mut ticket = life.gate.submit(touch("auto", "k")).await.expect("taken");
+        assert_ne!(ticket.call_id(), lost.call_id);
+        let joined = life.gate.submit(touch("auto", "k")).await.expect("joined");
+        assert_eq!(joined.call_id(), ticket.call_id());
+        let preview = host.execute().await;
+        assert_eq!(preview.idempotency_key, "k");
+        host.report_created(&preview).await;
+        host.acknowledged(&preview).await;
+        let commit = host.execute().await;
+        host.report_created(&commit).await;
+        host.acknowledged(&commit).await;
+        let call = life.settled(&mut ticket).await;
+        assert_eq!(call.state(), CallState::Applied);
+        // Now it is spent.
+        let again = within(life.gate.propose(touch("auto", "k"), true)).await.expect("joined");
+        assert_eq!(again.call_id, call.call_id);
+        assert!(host.got_no_permit());
+    });
+    life.crash();
+    let life = Life::begin(&dir);
+    life.run(async {
+        let again = within(life.gate.propose(touch("auto", "k"), true)).await.expect("joined");
+        assert_eq!((again.state(), again.call_id == lost.call_id), (CallState::Applied, false));
+    });
+}
+
+#[test]
 fn a_host_lost_while_it_acts_makes_the_outcome_unknown_until_it_reports() {
     for commits in [false, true] {
         let dir = tempfile::tempdir().expect("temporary directory");

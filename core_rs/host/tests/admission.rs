@@ -9,12 +9,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use cmdop_contract::v1::{
-    EffectKind, Observation, Outcome, Permit, PermittedEffect, Reason, Report, Stage, ToolResult,
+    EffectKind, Observation, Outcome, Permit, PermittedEffect, Reason, Report, Stage, ToolResult, Unobserved,
 };
 use cmdop_host::admit::{Admission, Keys, Known};
 use serde_json::json;
 use small_disk::on_small_disk;
-use support::{HOST, Server, permit};
+use support::{HOST, Server, permit, with_effects};
 
 fn open(dir: &Path) -> Keys {
     Keys::open(dir, HOST, &Server::new(1).verifying_key()).expect("open")
@@ -133,6 +133,85 @@ async fn another_permit_for_what_has_run_is_refused() {
     assert_eq!(refused(&keys, &thief).await, Reason::PermitInvalid);
     let second_attempt = Permit { permit_id: "second".into(), attempt: 2, ..some("call", Stage::Apply) };
     let _admitted = fresh(&keys, &second_attempt).await;
+}
+
+/// A permit under the key of `call`, for another call that comes after it.
+fn after(call: &str, stage: Stage) -> Permit {
+    Permit { idempotency_key: format!("key-{call}"), ..some("after", stage) }
+}
+
+#[tokio::test]
+async fn a_key_under_which_nothing_was_applied_may_come_again_in_another_call() {
+    let dir = tempfile::tempdir().expect("directory");
+    let keys = open(dir.path());
+    let first = some("call", Stage::Apply);
+    let _admitted = fresh(&keys, &first).await;
+    assert_eq!(refused(&keys, &after("call", Stage::Apply)).await, Reason::PermitInvalid);
+    keys.report(report(&first, "")).await.expect("not applied");
+    drop(keys);
+    let keys = open(dir.path());
+    let again = after("call", Stage::Apply);
+    let _admitted = fresh(&keys, &again).await;
+    keys.report(Report { outcome: Outcome::Applied.into(), ..report(&again, "") }).await.expect("applied");
+    // Under one key one call acts; the first comes too late for a second attempt.
+    let late = Permit { permit_id: "late".into(), attempt: 2, ..some("call", Stage::Apply) };
+    assert_eq!(refused(&keys, &late).await, Reason::PermitInvalid);
+    let third = Permit { permit_id: "third".into(), call_id: "third".into(), ..again };
+    assert_eq!(refused(&keys, &third).await, Reason::PermitInvalid);
+    assert_eq!(refused(&open_again(keys, dir.path()), &third).await, Reason::PermitInvalid);
+}
+
+fn open_again(keys: Keys, dir: &Path) -> Keys {
+    drop(keys);
+    open(dir)
+}
+
+#[tokio::test]
+async fn what_may_have_been_applied_keeps_its_key() {
+    let contacted = |permit: &Permit| {
+        let contact = Unobserved { kind: EffectKind::NetConnect.into(), why: "nobody saw".into() };
+        let observation = Observation { unobserved: vec![contact], ..Observation::default() };
+        Report { observation: Some(observation), ..report(permit, "") }
+    };
+    let contacts = with_effects(some("call", Stage::Preview), &[EffectKind::NetConnect], "db:5432");
+    let unknown = |permit: &Permit| Report { outcome: Outcome::Unknown.into(), ..report(permit, "") };
+    for (first, reported) in
+        [(some("call", Stage::Apply), unknown(&some("call", Stage::Apply))), (contacts.clone(), contacted(&contacts))]
+    {
+        let dir = tempfile::tempdir().expect("directory");
+        let keys = open(dir.path());
+        let _admitted = fresh(&keys, &first).await;
+        assert_eq!(refused(&keys, &after("call", Stage::Preview)).await, Reason::PermitInvalid);
+        keys.report(reported).await.expect("reported");
+        assert_eq!(refused(&keys, &after("call", Stage::Preview)).await, Reason::PermitInvalid);
+        assert_eq!(refused(&open_again(keys, dir.path()), &after("call", Stage::Apply)).await, Reason::PermitInvalid);
+    }
+}
+
+#[tokio::test]
+async fn a_preview_or_look_that_nobody_waits_for_any_more_does_not_keep_its_key() {
+    let dir = tempfile::tempdir().expect("directory");
+    let keys = open(dir.path());
+    let look = permit("look", Stage::Apply, "files.read", &json!({"path": "/srv/app/a.txt"}));
+    for first in [some("call", Stage::Preview), look] {
+        let _runs = fresh(&keys, &first).await;
+        let call_id = format!("{}-2", first.call_id);
+        let _runs = fresh(&keys, &Permit { permit_id: call_id.clone(), call_id, ..first }).await;
+    }
+    // Of two copies under one key one is committed.
+    for call in ["call", "call-2"] {
+        let preview = Permit { permit_id: format!("{call}-p"), attempt: 3, ..some(call, Stage::Preview) };
+        let preview = Permit { idempotency_key: "key-call".into(), ..preview };
+        let _admitted = fresh(&keys, &preview).await;
+        keys.report(report(&preview, "seen")).await.expect("reported");
+    }
+    let commit = |call: &str| Permit {
+        preview_digest: "seen".into(),
+        idempotency_key: "key-call".into(),
+        ..some(call, Stage::Commit)
+    };
+    let _commits = fresh(&keys, &commit("call-2")).await;
+    assert_eq!(refused(&keys, &commit("call")).await, Reason::PermitInvalid);
 }
 
 #[tokio::test]

@@ -409,7 +409,11 @@ impl Index {
         self.ask(after, move |reader| query::call_at(reader, position)).await
     }
 
-    pub(crate) async fn calls(&self, after: u64, request: v1::ListCallsRequest) -> Result<Vec<Call>, Error> {
+    pub(crate) async fn calls(
+        &self,
+        after: u64,
+        request: v1::ListCallsRequest,
+    ) -> Result<v1::ListCallsResponse, Error> {
         self.ask(after, move |reader| query::calls(reader, &request)).await
     }
 
@@ -425,7 +429,7 @@ impl Index {
         &self,
         after: u64,
         request: v1::ListApprovalsRequest,
-    ) -> Result<Vec<Approval>, Error> {
+    ) -> Result<v1::ListApprovalsResponse, Error> {
         self.ask(after, move |reader| query::approvals(&reader.db, &request)).await
     }
 

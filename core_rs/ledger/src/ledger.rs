@@ -33,6 +33,7 @@ pub use denials::{CANCELLED, Denial};
 pub use freezes::Standing;
 use memory::{Memory, Note};
 pub use permits::{Clearance, Issued, PermitRequest};
+pub use spent::Mark;
 
 /// How a ledger is opened.
 #[derive(Debug, Clone, Default)]
@@ -47,8 +48,8 @@ pub enum Claim {
     Same(String),
     /// An earlier call with another action has it.
     Conflict(String),
-    /// A call that is over probably has it: the one proposed at this position. [`Ledger::spender`] knows.
-    Spent(u64),
+    /// A call that is over probably has it. [`Ledger::spender`] knows.
+    Spent(Mark),
 }
 
 impl Claim {
@@ -193,14 +194,15 @@ impl Ledger {
         entries.drain(..).zip(first..).for_each(|(entry, position)| memory.take_in(entry.note, position));
     }
 
-    /// Claims an idempotency key of a tenant for a call that is about to be proposed. `another` is a position
-    /// of which [`Ledger::spender`] said that another key was spent there.
+    /// Claims an idempotency key of a tenant for a call that is about to be proposed. `clear` is a position
+    /// of which [`Ledger::spender`] said that nothing stands in the way there.
     #[must_use]
-    pub fn claim(&self, key: (&str, &str), action_digest: &str, call_id: &str, another: Option<u64>) -> Claim {
-        self.inner.memory.lock().claim(key, action_digest, call_id, another)
+    pub fn claim(&self, key: (&str, &str), action_digest: &str, call_id: &str, clear: Option<u64>) -> Claim {
+        self.inner.memory.lock().claim(key, action_digest, call_id, clear)
     }
 
-    /// Whose a key of a tenant is, if it was spent at a position; `None` if another was.
+    /// Whose a marked key of a tenant is; `None` if nothing stands in the way: the mark is another key's, or the
+    /// same action changed nothing under this one and may come again.
     ///
     /// # Errors
     /// If the index cannot answer, or has no call there: then nobody can say that the key is new.
@@ -208,14 +210,15 @@ impl Ledger {
         &self,
         (tenant, key): (&str, &str),
         action_digest: &str,
-        position: u64,
+        mark: Mark,
     ) -> Result<Option<Claim>, Error> {
-        let Some(call) = self.inner.index.call_at(self.inner.log.durable(), position).await? else {
-            return Err(Error::io("find the call that spent a key")(std::io::ErrorKind::NotFound.into()));
+        let Some(call) = self.inner.index.call_at(self.inner.log.durable(), mark.position).await? else {
+            return Err(Error::io("find the call that used a key")(std::io::ErrorKind::NotFound.into()));
         };
         let proposal = call.proposal.unwrap_or_default();
         let is_it = proposal.idempotency_key == key && proposal.actor.unwrap_or_default().tenant == tenant;
-        Ok(is_it.then(|| Claim::of(&call.action_digest, &call.call_id, action_digest)))
+        let is_free = mark.may_come_again && call.action_digest == action_digest;
+        Ok((is_it && !is_free).then(|| Claim::of(&call.action_digest, &call.call_id, action_digest)))
     }
 
     /// Gives up the key of a call of which nothing could be recorded.
@@ -231,11 +234,11 @@ impl Ledger {
         self.inner.index.call(self.inner.log.durable(), call_id.to_owned()).await
     }
 
-    /// Calls, newest first.
+    /// A page of calls, newest first, each abridged.
     ///
     /// # Errors
     /// If the index cannot answer.
-    pub async fn calls(&self, request: v1::ListCallsRequest) -> Result<Vec<Call>, Error> {
+    pub async fn calls(&self, request: v1::ListCallsRequest) -> Result<v1::ListCallsResponse, Error> {
         self.inner.index.calls(self.inner.log.durable(), request).await
     }
 
@@ -255,11 +258,11 @@ impl Ledger {
         self.inner.index.approval(self.inner.log.durable(), approval_id.to_owned()).await
     }
 
-    /// Approvals, newest first; pending ones if no status is asked for.
+    /// A page of approvals, newest first, each abridged; pending ones if no status is asked for.
     ///
     /// # Errors
     /// If the index cannot answer.
-    pub async fn approvals(&self, request: v1::ListApprovalsRequest) -> Result<Vec<Approval>, Error> {
+    pub async fn approvals(&self, request: v1::ListApprovalsRequest) -> Result<v1::ListApprovalsResponse, Error> {
         self.inner.index.approvals(self.inner.log.durable(), request).await
     }
 

@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 
 use crate::codec::RawCodec;
 use crate::error::{Error, deepest};
-use crate::{address, status};
+use crate::{address, answer, status};
 
 pub use session::{Session, SessionClient, Update};
 
@@ -62,7 +62,7 @@ impl Client {
     pub async fn unary(&self, method: &str, request: Bytes) -> Result<Bytes, v1::Error> {
         let path = self.check(method, &request)?;
         let mut grpc = self.ready().await?;
-        let response = grpc.unary(Request::new(request.clone()), path, RawCodec).await;
+        let response = grpc.unary(self.request(request.clone()), path, RawCodec).await;
         response.map(tonic::Response::into_inner).map_err(|status| match status::to_lost(&status) {
             Some(cause) if method == PROPOSE => Error::Lost { key: key_of(&request), cause }.into(),
             _ => status::to_error(&status),
@@ -81,7 +81,7 @@ impl Client {
         let opened = async move {
             let path = client.check(&method, &request)?;
             let mut grpc = client.ready().await?;
-            let response = grpc.server_streaming(Request::new(request), path, RawCodec).await;
+            let response = grpc.server_streaming(client.request(request), path, RawCodec).await;
             let response = response.map_err(|status| status::to_error(&status))?;
             Ok::<_, v1::Error>(response.into_inner().map_err(|status| status::to_error(&status)))
         };
@@ -96,9 +96,16 @@ impl Client {
         SessionClient::connect(self, name).await
     }
 
+    /// A request that says how large its answer may be.
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        answer::say(request.metadata_mut(), self.max_frame_bytes);
+        request
+    }
+
     fn check(&self, method: &str, request: &Bytes) -> Result<PathAndQuery, Error> {
         if request.len() > self.max_frame_bytes {
-            return Err(Error::FrameTooLarge { found: request.len(), limit: self.max_frame_bytes });
+            return Err(Error::RequestTooLarge { found: request.len(), limit: self.max_frame_bytes });
         }
         PathAndQuery::try_from(method).map_err(|_| Error::UnknownMethod(method.into()))
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use cmdop_contract::reason;
 use cmdop_contract::v1::{self, Reason};
 
+use crate::answer;
+
 /// Failures of the link itself. Callers get them as [`v1::Error`] with a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -42,12 +44,24 @@ pub enum Error {
     /// A method that the other side does not have.
     #[error("the server does not know `{0}`; update the older side")]
     UnknownMethod(String),
-    /// A message over the limit.
+    /// A request over the limit of who is asked.
     #[error("a message of {found} bytes is larger than the {limit} that the receiver accepts; send less at once")]
-    FrameTooLarge {
+    RequestTooLarge {
         /// Its size.
         found: usize,
         /// The receiver's limit.
+        limit: usize,
+    },
+    /// An answer over the limit of who asks.
+    #[error(
+        "the answer has {found} bytes, more than the {limit} that this client takes; what it is about is as it is, and \
+         nothing was sent too much: ask for less at once, or take more and say so as `{}`",
+        answer::MAX_BYTES
+    )]
+    AnswerTooLarge {
+        /// Its size.
+        found: usize,
+        /// The limit of who asks.
         limit: usize,
     },
     /// Bytes that are no message of the expected type.
@@ -96,7 +110,7 @@ impl Error {
             Self::Unreachable(_) | Self::Silent(_) => Reason::Unreachable,
             Self::Lost { .. } => Reason::OutcomeUnknown,
             Self::UnknownMethod(_) => Reason::UnsupportedProtocol,
-            Self::FrameTooLarge { .. } => Reason::FrameTooLarge,
+            Self::RequestTooLarge { .. } | Self::AnswerTooLarge { .. } => Reason::FrameTooLarge,
             Self::Undecodable(_) | Self::Violation(_) => Reason::ProtocolViolation,
             Self::SlowConsumer(_) | Self::OutboxFull(_) | Self::Missed(_) => Reason::SlowConsumer,
             Self::TooMany(_) => Reason::LoadShed,
@@ -110,8 +124,16 @@ impl From<Error> for v1::Error {
         let built = reason::error(error.reason(), error.to_string());
         match error {
             Error::NotLoopback(_) | Error::BadAddress(_) => built.fix_arguments("/listen", "127.0.0.1:7717"),
-            Error::FrameTooLarge { limit, .. } => {
+            Error::RequestTooLarge { limit, .. } => {
                 built.fix_arguments("", &format!("a message of at most {limit} bytes; send large content in parts"))
+            }
+            Error::AnswerTooLarge { found, .. } => {
+                let expected = format!(
+                    "a question with a smaller answer, or a client that takes {found} bytes (`max_frame_bytes`; a plain \
+                     gRPC client raises its own limit and says it in its metadata, `{}`)",
+                    answer::MAX_BYTES
+                );
+                built.fix_arguments("", &expected)
             }
             Error::Bind { .. } => built.fix_arguments("/listen", "a free port; 0 picks one"),
             Error::SlowConsumer(_) | Error::OutboxFull(_) | Error::Missed(_) | Error::TooMany(_) => {

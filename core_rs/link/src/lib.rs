@@ -12,6 +12,7 @@ mod proto {
 }
 
 mod address;
+mod answer;
 pub mod client;
 mod codec;
 mod error;

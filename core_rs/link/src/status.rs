@@ -48,8 +48,9 @@ pub fn to_error(status: &Status) -> v1::Error {
         return error;
     }
     let message = status.message();
-    if let Some(error) = too_large(status) {
-        return error.into();
+    if let Some((found, limit)) = too_large(status) {
+        // Had it been the request, the server would have said so in its own words.
+        return Error::AnswerTooLarge { found, limit }.into();
     }
     let untyped = || Error::Untyped { code: format!("{:?}", status.code()), message: message.into() }.into();
     match status.code() {
@@ -78,9 +79,9 @@ pub(crate) fn to_lost(status: &Status) -> Option<String> {
     Some(deepest(broken))
 }
 
-/// Gives a status of tonic's own a reason, if it is one of those that need it.
+/// Gives a status of tonic's own about what was received a reason, if it is one of those that need it.
 pub(crate) fn typed(status: Status) -> Status {
-    too_large(&status).map_or(status, |error| from_error(&error.into()))
+    too_large(&status).map_or(status, |(found, limit)| from_error(&Error::RequestTooLarge { found, limit }.into()))
 }
 
 fn carried(status: &Status) -> Option<v1::Error> {
@@ -89,14 +90,15 @@ fn carried(status: &Status) -> Option<v1::Error> {
     v1::Error::decode(&*any.value).ok()
 }
 
-fn too_large(status: &Status) -> Option<Error> {
+/// Size and limit of a message that tonic did not take.
+fn too_large(status: &Status) -> Option<(usize, usize)> {
     if status.code() != Code::OutOfRange {
         return None;
     }
     let (_, numbers) = status.message().split_once(TOO_LARGE)?;
     let (found, limit) = numbers.split_once(", the limit is: ")?;
     let number = |text: &str| text.trim_end_matches(" bytes").parse().ok();
-    Some(Error::FrameTooLarge { found: number(found)?, limit: number(limit)? })
+    Some((number(found)?, number(limit)?))
 }
 
 fn cause(status: &Status) -> String {

@@ -4,8 +4,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use cmdop_contract::v1::{self, CallState, Reason, client_frame, server_frame, session_update};
-use cmdop_link::client::Update;
+use cmdop_contract::v1::{self, CallState, ClientConfig, Reason, client_frame, server_frame, session_update};
+use cmdop_link::client::{Client, Update};
 use futures::StreamExt as _;
 use support::{FakeHost, RawSessions, Server, actor, client_hello, get, read, until, within};
 
@@ -239,24 +239,25 @@ async fn a_client_that_stops_reading_is_cut_and_costs_the_server_a_bounded_queue
 }
 
 #[tokio::test]
-async fn a_call_too_large_for_a_frame_is_told_as_such_and_its_stream_goes_on() {
-    let server = Server::with("127.0.0.1:0", |options| options.max_frame_bytes = 100_000).await;
+async fn a_call_too_large_for_a_client_is_abridged_and_its_stream_goes_on() {
+    let server = Server::start().await;
     let mut host = FakeHost::attach(&server.address, "web").await;
-    let sessions = within(server.client().sessions("large")).await.expect("sessions");
-    let session = within(sessions.open(Some(actor()))).await.expect("session");
-    for (key, size) in [("large", 200_000), ("small", 10)] {
-        let answer = async {
-            let permit = host.permit().await;
-            host.started(&permit).await;
-            host.report_content(&permit, &"x".repeat(size)).await;
-            permit.call_id
-        };
-        match within(futures::future::join(session.propose(read("web", key)), answer)).await {
-            (Err(error), call_id) => {
-                assert_eq!((error.reason(), &error.call_id), (Reason::FrameTooLarge, &call_id));
-                assert_eq!(key, "large", "{}", error.message);
-            }
-            (Ok(call), call_id) => assert_eq!((&*call.call_id, key), (&*call_id, "small")),
+    let small = ClientConfig { address: server.address.clone(), max_frame_bytes: 100_000, ..ClientConfig::default() };
+    let small = Client::connect(&small).expect("a client");
+    for (client, key, is_whole) in [(small, "small", false), (server.client(), "large", true)] {
+        let sessions = within(client.sessions("large")).await.expect("sessions");
+        let session = within(sessions.open(Some(actor()))).await.expect("session");
+        for (size, fits) in [(200_000, is_whole), (10, true)] {
+            let answer = async {
+                let permit = host.permit().await;
+                host.started(&permit).await;
+                host.report_content(&permit, &"x".repeat(size)).await;
+                permit.call_id
+            };
+            let proposed = session.propose(read("web", &format!("{key}-{size}")));
+            let (call, call_id) = within(futures::future::join(proposed, answer)).await;
+            let call = call.expect("a call");
+            assert_eq!((&call.call_id, call.abridged.is_empty()), (&call_id, fits), "{key} {size}");
         }
     }
     server.drained().await;

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from cmdop import v1
 from cmdop.cli.call import modified
 from cmdop.cli.exit import ExitCode, code_of_call
-from cmdop.cli.session import AsJson, Limit, Server, User, print_json, with_client
+from cmdop.cli.session import AsJson, Limit, Server, User, print_json, say_abridged, with_client
 from cmdop.client import Client
 from cmdop.document import approval_document, call_document
 
@@ -41,7 +41,7 @@ def list_approvals(
     Args:
         every: Decided and expired ones, too.
         call: Only those of this call.
-        limit: At most this many, up to 1,000.
+        limit: At most this many, up to 1,000. What is large is abridged; `cmdop approvals show` has the whole.
     """
 
     async def act(client: Client) -> int:
@@ -52,6 +52,7 @@ def list_approvals(
             from cmdop.cli.output import approvals_table, console
 
             console().print(approvals_table(found))
+        say_abridged(found, "cmdop approvals show")
         return ExitCode.DONE
 
     return with_client(act, as_json=as_json, server=server)

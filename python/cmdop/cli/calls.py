@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cmdop.cli.exit import ExitCode
-from cmdop.cli.session import AsJson, Limit, Server, print_json, with_client
+from cmdop.cli.session import AsJson, Limit, Server, print_json, say_abridged, with_client
 from cmdop.client import Client
 from cmdop.document import call_document
 
@@ -14,7 +14,7 @@ def list_calls(
     """List calls, newest first.
 
     Args:
-        limit: At most this many, up to 1,000.
+        limit: At most this many, up to 1,000. What is large is abridged; `cmdop calls show` has the whole.
         run: Only those of this run.
         agent: Only those of this agent.
     """
@@ -27,6 +27,7 @@ def list_calls(
             from cmdop.cli.output import calls_table, console
 
             console().print(calls_table(found))
+        say_abridged(found, "cmdop calls show")
         return ExitCode.DONE
 
     return with_client(act, as_json=as_json, server=server)

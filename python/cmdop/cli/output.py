@@ -14,7 +14,15 @@ from rich.text import Text
 
 from cmdop import v1
 from cmdop.document import Document, approval_document, call_document, error_document, time_text, word
-from cmdop.document.text import effect_details, quorum_words, score_words, value_text, verdict_words, visible
+from cmdop.document.text import (
+    effect_details,
+    quorum_words,
+    score_words,
+    size_text,
+    value_text,
+    verdict_words,
+    visible,
+)
 
 _PIPE_WIDTH = 140
 _SHOWN_EFFECTS = 20
@@ -73,9 +81,17 @@ def call_view(call: v1.Call) -> RenderableType:
     _scores(grid, document["scores"], document["outcome"])
     _result(grid, document["result"])
     _error(grid, document["error"])
+    _abridged(grid, document)
     if document["approval_id"] and document["outcome"] is None:
         _row(grid, "decide", f"cmdop approvals show {document['approval_id']}", "bold")
     return grid
+
+
+def _abridged(grid: Table, document: Document) -> None:
+    """What is not all here, because it was larger than a message."""
+    for one in document["abridged"]:
+        what = f"{one['count']} entries" if one["count"] else size_text(one["bytes"])
+        _row(grid, "abridged", f"{one['pointer'] or 'all of it'}: {what} in full", "yellow")
 
 
 def _refused(grid: Table, document: Document) -> None:
@@ -248,6 +264,7 @@ def approval_view(approval: v1.Approval, before: Sequence[v1.Call] | None = None
         _row(grid, "answer", verdict_words(answer) + (f": {answer['comment']}" if answer["comment"] else ""))
     if document["void_cause"]:
         _row(grid, "void", document["void_cause"].replace("_", " "))
+    _abridged(grid, document)
     _row(grid, "expires", document["expires_at"] or "never")
     _row(grid, "digest", document["digest"], "dim")
     parts: list[RenderableType] = [grid]

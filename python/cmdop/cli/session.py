@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, TypeAlias
 
 import anyio
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from cmdop import v1
 from cmdop.cli.exit import ExitCode, code_of_error
 from cmdop.client import Client
 from cmdop.document import error_document
@@ -94,6 +95,13 @@ def print_json(document: Any) -> None:
     escaped = "".join(character if is_seen(character) else json.dumps(character)[1:-1] for character in text)
     sys.stdout.write(escaped + "\n")
     sys.stdout.flush()
+
+
+def say_abridged(listed: Sequence[v1.Call] | Sequence[v1.Approval], show: str) -> None:
+    """Says on standard error of how many entries of a list something was cut, and which command shows all of one."""
+    count = sum(bool(one.abridged) for one in listed)
+    if count:
+        print(f"{count} of these are abridged; `{show}` shows the whole of one", file=sys.stderr)
 
 
 def configuration_error(message: str, *, expected: str, as_json: bool) -> int:

@@ -10,6 +10,7 @@ import anyio
 
 from cmdop import v1
 from cmdop._bridge import Stream
+from cmdop.client.calls import PAGE
 from cmdop.client.connection import Connection
 from cmdop.errors import DrainingError, UnreachableError
 
@@ -26,10 +27,20 @@ class Approvals:
     async def list(
         self, *, status: Iterable[v1.ApprovalStatus] = (), call_id: str = "", limit: int = 100
     ) -> list[v1.Approval]:
-        """Approvals, pending ones unless `status` says otherwise; at most 1,000."""
-        request = v1.ListApprovalsRequest(status=status, call_id=call_id, limit=limit)
-        answer = await self._connection.unary("Approvals/List", request, v1.ListApprovalsResponse)
-        return [*answer.approvals]
+        """Approvals, newest first, pending ones unless `status` says otherwise.
+
+        Each is abridged to 16 KiB: its `abridged` says where, and `get` has the whole.
+        """
+        found: list[v1.Approval] = []
+        request = v1.ListApprovalsRequest(status=status, call_id=call_id)
+        while len(found) < limit:
+            request.limit = min(limit - len(found), PAGE)
+            answer = await self._connection.unary("Approvals/List", request, v1.ListApprovalsResponse)
+            found += answer.approvals
+            request.before_approval_id = answer.next_before_approval_id
+            if not request.before_approval_id:
+                break
+        return found
 
     async def get(self, approval_id: str) -> v1.Approval:
         """One approval, with the exact diff it is about.

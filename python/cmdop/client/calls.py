@@ -25,6 +25,9 @@ FINAL_STATES: Final = frozenset(
 HELD_STATES: Final = frozenset({v1.CallState.CALL_STATE_HELD, v1.CallState.CALL_STATE_DIFF_HELD})
 """States in which a person must decide."""
 
+PAGE: Final = 1_000
+"""Entries that are asked for at once; the server sends as many of them as fit into a message."""
+
 RECONNECT_S: Final = 15.0
 """How long a proposal that lost its connection is sent again, under the same key."""
 
@@ -139,10 +142,20 @@ class Calls:
         before: str = "",
         states: Iterable[v1.CallState] = (),
     ) -> list[v1.Call]:
-        """Calls, newest first, at most 1,000; `before` is the id of the last one of the page before."""
-        request = v1.ListCallsRequest(limit=limit, run=run, agent=agent, before_call_id=before, states=states)
-        answer = await self._connection.unary("Calls/List", request, v1.ListCallsResponse)
-        return [*answer.calls]
+        """Calls, newest first; `before` is the id of the last one of those that are known already.
+
+        Each is abridged to 16 KiB: its `abridged` says where, and `get` has the whole.
+        """
+        found: list[v1.Call] = []
+        request = v1.ListCallsRequest(run=run, agent=agent, before_call_id=before, states=states)
+        while len(found) < limit:
+            request.limit = min(limit - len(found), PAGE)
+            answer = await self._connection.unary("Calls/List", request, v1.ListCallsResponse)
+            found += answer.calls
+            request.before_call_id = answer.next_before_call_id
+            if not request.before_call_id:
+                break
+        return found
 
     def watch(self, call_id: str, *, output_from: int = 0) -> AbstractAsyncContextManager[Stream[v1.CallUpdate]]:
         """The call as it is, then each change of state and each piece of output until it is settled.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias, cast
 
 from google.protobuf.message import Message
@@ -58,7 +59,16 @@ def call_document(call: v1.Call) -> Document:
         "approval": _answer_document(call.approval) if call.HasField("approval") else None,
         "proposed_at": time_text(call.proposed_at),
         "settled_at": time_text(call.settled_at),
+        "abridged": abridged_documents(call.abridged),
     }
+
+
+def abridged_documents(abridged: Iterable[v1.Abridged]) -> list[Document]:
+    """What was cut of a message, with its full size: `count` is of a list's elements, else null."""
+    return [
+        {"pointer": one.pointer, "bytes": one.bytes, "count": one.count or None, "sha256": one.sha256 or None}
+        for one in abridged
+    ]
 
 
 def decision_document(decision: v1.Decision) -> Document:
@@ -273,6 +283,7 @@ def approval_document(approval: v1.Approval) -> Document:
         "created_at": time_text(approval.created_at),
         "expires_at": time_text(approval.expires_at),
         "decision": verdict_document(decision) if approval.HasField("decision") else None,
+        "abridged": abridged_documents(approval.abridged),
     }
 
 

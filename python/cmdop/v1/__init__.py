@@ -4,6 +4,7 @@ Service stubs for plain gRPC clients are in `cmdop.v1.<file>_pb2_grpc` (extra `c
 """
 
 from cmdop.v1.action_pb2 import (
+    Abridged,
     Action,
     Actor,
     Proposal,
@@ -208,6 +209,7 @@ from cmdop.v1.trace_pb2 import (
 )
 
 __all__ = [
+    "Abridged",
     "Acknowledge",
     "Action",
     "Actor",

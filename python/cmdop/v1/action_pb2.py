@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from cmdop.v1 import effect_pb2 as cmdop_dot_v1_dot_effect__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63mdop/v1/action.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/effect.proto\"v\n\x06\x41\x63tion\x12\x0c\n\x04tool\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0e\n\x06intent\x18\x03 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x04 \x01(\t\x12(\n\x06\x65xpect\x18\x05 \x03(\x0b\x32\x18.cmdop.v1.ExpectedEffect\"R\n\x05\x41\x63tor\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\r\n\x05\x61gent\x18\x03 \x01(\t\x12\x0b\n\x03run\x18\x04 \x01(\t\x12\x0f\n\x07session\x18\x05 \x01(\t\"\xba\x01\n\x08Proposal\x12 \n\x06\x61\x63tion\x18\x01 \x01(\x0b\x32\x10.cmdop.v1.Action\x12\x1e\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x16\n\x0e\x61uthor_attempt\x18\x04 \x01(\r\x12\x15\n\rmodel_call_id\x18\x05 \x01(\t\x12$\n\x08replaces\x18\x06 \x01(\x0b\x32\x12.cmdop.v1.Replaces\"\'\n\x08Replaces\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63mdop/v1/action.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/effect.proto\"v\n\x06\x41\x63tion\x12\x0c\n\x04tool\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0e\n\x06intent\x18\x03 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x04 \x01(\t\x12(\n\x06\x65xpect\x18\x05 \x03(\x0b\x32\x18.cmdop.v1.ExpectedEffect\"I\n\x08\x41\x62ridged\x12\x0f\n\x07pointer\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"R\n\x05\x41\x63tor\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\r\n\x05\x61gent\x18\x03 \x01(\t\x12\x0b\n\x03run\x18\x04 \x01(\t\x12\x0f\n\x07session\x18\x05 \x01(\t\"\xba\x01\n\x08Proposal\x12 \n\x06\x61\x63tion\x18\x01 \x01(\x0b\x32\x10.cmdop.v1.Action\x12\x1e\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x16\n\x0e\x61uthor_attempt\x18\x04 \x01(\r\x12\x15\n\rmodel_call_id\x18\x05 \x01(\t\x12$\n\x08replaces\x18\x06 \x01(\x0b\x32\x12.cmdop.v1.Replaces\"\'\n\x08Replaces\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACTION']._serialized_start=58
   _globals['_ACTION']._serialized_end=176
-  _globals['_ACTOR']._serialized_start=178
-  _globals['_ACTOR']._serialized_end=260
-  _globals['_PROPOSAL']._serialized_start=263
-  _globals['_PROPOSAL']._serialized_end=449
-  _globals['_REPLACES']._serialized_start=451
-  _globals['_REPLACES']._serialized_end=490
+  _globals['_ABRIDGED']._serialized_start=178
+  _globals['_ABRIDGED']._serialized_end=251
+  _globals['_ACTOR']._serialized_start=253
+  _globals['_ACTOR']._serialized_end=335
+  _globals['_PROPOSAL']._serialized_start=338
+  _globals['_PROPOSAL']._serialized_end=524
+  _globals['_REPLACES']._serialized_start=526
+  _globals['_REPLACES']._serialized_end=565
 # @@protoc_insertion_point(module_scope)

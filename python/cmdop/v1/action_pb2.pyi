@@ -21,6 +21,18 @@ class Action(_message.Message):
     expect: _containers.RepeatedCompositeFieldContainer[_effect_pb2.ExpectedEffect]
     def __init__(self, tool: _Optional[str] = ..., host: _Optional[str] = ..., intent: _Optional[str] = ..., arguments_json: _Optional[str] = ..., expect: _Optional[_Iterable[_Union[_effect_pb2.ExpectedEffect, _Mapping]]] = ...) -> None: ...
 
+class Abridged(_message.Message):
+    __slots__ = ("pointer", "bytes", "count", "sha256")
+    POINTER_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    pointer: str
+    bytes: int
+    count: int
+    sha256: str
+    def __init__(self, pointer: _Optional[str] = ..., bytes: _Optional[int] = ..., count: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
+
 class Actor(_message.Message):
     __slots__ = ("tenant", "user", "agent", "run", "session")
     TENANT_FIELD_NUMBER: _ClassVar[int]

@@ -27,39 +27,39 @@ from cmdop.v1 import effect_pb2 as cmdop_dot_v1_dot_effect__pb2
 from cmdop.v1 import error_pb2 as cmdop_dot_v1_dot_error__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63mdop/v1/approval.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/action.proto\x1a\x15\x63mdop/v1/effect.proto\x1a\x14\x63mdop/v1/error.proto\"\xa5\x05\n\x08\x41pproval\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12*\n\x07subject\x18\x03 \x01(\x0e\x32\x19.cmdop.v1.ApprovalSubject\x12(\n\x06status\x18\x04 \x01(\x0e\x32\x18.cmdop.v1.ApprovalStatus\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12 \n\x06\x61\x63tion\x18\x06 \x01(\x0b\x32\x10.cmdop.v1.Action\x12\"\n\trequester\x18\x07 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0b\n\x03why\x18\x08 \x01(\t\x12%\n\x08policies\x18\t \x03(\x0b\x32\x13.cmdop.v1.PolicyRef\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\n \x03(\x0b\x32\x19.cmdop.v1.PermittedEffect\x12#\n\x04\x64iff\x18\x0b \x01(\x0b\x32\x15.cmdop.v1.Observation\x12$\n\x06\x62\x65yond\x18\x0c \x03(\x0b\x32\x14.cmdop.v1.SideEffect\x12\x12\n\ncreated_at\x18\r \x01(\x03\x12\x12\n\nexpires_at\x18\x0e \x01(\x03\x12,\n\x08\x64\x65\x63ision\x18\x0f \x01(\x0b\x32\x1a.cmdop.v1.ApprovalDecision\x12!\n\x07quorums\x18\x10 \x03(\x0b\x32\x10.cmdop.v1.Quorum\x12+\n\x07\x61nswers\x18\x11 \x03(\x0b\x32\x1a.cmdop.v1.ApprovalDecision\x12\'\n\nvoid_cause\x18\x12 \x01(\x0e\x32\x13.cmdop.v1.VoidCause\x12\x14\n\x0cirreversible\x18\x13 \x03(\t\x12\x0f\n\x07\x63onfirm\x18\x14 \x01(\t\x12\x16\n\x0epolicy_version\x18\x15 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x16 \x01(\t\"\x86\x01\n\x06Quorum\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0e\n\x06needed\x18\x02 \x01(\r\x12%\n\x05\x63hain\x18\x03 \x03(\x0b\x32\x16.cmdop.v1.ApproverStep\x12\x0c\n\x04step\x18\x04 \x01(\r\x12\x12\n\nexpires_at\x18\x05 \x01(\x03\x12\x13\n\x0b\x61pproved_by\x18\x06 \x03(\t\"-\n\x0c\x41pproverStep\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06ttl_ms\x18\x02 \x01(\x04\"\x97\x01\n\x10\x41pprovalDecision\x12*\n\x07verdict\x18\x01 \x01(\x0e\x32\x19.cmdop.v1.ApprovalVerdict\x12\x10\n\x08\x61pprover\x18\x02 \x01(\t\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\x12\x12\n\ndecided_at\x18\x04 \x01(\x03\x12 \n\x06\x61\x63tion\x18\x05 \x01(\x0b\x32\x10.cmdop.v1.Action\"`\n\x14ListApprovalsRequest\x12(\n\x06status\x18\x01 \x03(\x0e\x32\x18.cmdop.v1.ApprovalStatus\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\">\n\x15ListApprovalsResponse\x12%\n\tapprovals\x18\x01 \x03(\x0b\x32\x12.cmdop.v1.Approval\")\n\x12GetApprovalRequest\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\"\xcd\x01\n\x15\x44\x65\x63ideApprovalRequest\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12*\n\x07verdict\x18\x02 \x01(\x0e\x32\x19.cmdop.v1.ApprovalVerdict\x12\x10\n\x08\x61pprover\x18\x03 \x01(\t\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\x0f\n\x07\x63onfirm\x18\x06 \x01(\t\x12 \n\x06\x61\x63tion\x18\x07 \x01(\x0b\x32\x10.cmdop.v1.Action\x12\r\n\x05\x61gent\x18\x08 \x01(\t\"\x17\n\x15WatchApprovalsRequest*\xca\x01\n\x0f\x41pprovalVerdict\x12 \n\x1c\x41PPROVAL_VERDICT_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41PPROVAL_VERDICT_APPROVE\x10\x01\x12\x1b\n\x17\x41PPROVAL_VERDICT_MODIFY\x10\x02\x12\x1b\n\x17\x41PPROVAL_VERDICT_REJECT\x10\x03\x12\x1d\n\x19\x41PPROVAL_VERDICT_ESCALATE\x10\x04\x12\x1e\n\x1a\x41PPROVAL_VERDICT_TERMINATE\x10\x05*\xdb\x01\n\x0e\x41pprovalStatus\x12\x1f\n\x1b\x41PPROVAL_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41PPROVAL_STATUS_PENDING\x10\x01\x12\x1c\n\x18\x41PPROVAL_STATUS_APPROVED\x10\x02\x12\x1c\n\x18\x41PPROVAL_STATUS_REJECTED\x10\x03\x12\x1b\n\x17\x41PPROVAL_STATUS_EXPIRED\x10\x04\x12\x18\n\x14\x41PPROVAL_STATUS_USED\x10\x05\x12\x18\n\x14\x41PPROVAL_STATUS_VOID\x10\x06*\xce\x01\n\tVoidCause\x12\x1a\n\x16VOID_CAUSE_UNSPECIFIED\x10\x00\x12\x1d\n\x19VOID_CAUSE_POLICY_CHANGED\x10\x01\x12\x1c\n\x18VOID_CAUSE_STATE_CHANGED\x10\x02\x12\x17\n\x13VOID_CAUSE_MODIFIED\x10\x03\x12\x19\n\x15VOID_CAUSE_SUPERSEDED\x10\x04\x12\x19\n\x15VOID_CAUSE_TERMINATED\x10\x05\x12\x19\n\x15VOID_CAUSE_CALL_ENDED\x10\x06*n\n\x0f\x41pprovalSubject\x12 \n\x1c\x41PPROVAL_SUBJECT_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41PPROVAL_SUBJECT_EXECUTION\x10\x01\x12\x19\n\x15\x41PPROVAL_SUBJECT_DIFF\x10\x02\x32\x8c\x02\n\tApprovals\x12G\n\x04List\x12\x1e.cmdop.v1.ListApprovalsRequest\x1a\x1f.cmdop.v1.ListApprovalsResponse\x12\x37\n\x03Get\x12\x1c.cmdop.v1.GetApprovalRequest\x1a\x12.cmdop.v1.Approval\x12=\n\x06\x44\x65\x63ide\x12\x1f.cmdop.v1.DecideApprovalRequest\x1a\x12.cmdop.v1.Approval\x12>\n\x05Watch\x12\x1f.cmdop.v1.WatchApprovalsRequest\x1a\x12.cmdop.v1.Approval0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63mdop/v1/approval.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/action.proto\x1a\x15\x63mdop/v1/effect.proto\x1a\x14\x63mdop/v1/error.proto\"\xcb\x05\n\x08\x41pproval\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12*\n\x07subject\x18\x03 \x01(\x0e\x32\x19.cmdop.v1.ApprovalSubject\x12(\n\x06status\x18\x04 \x01(\x0e\x32\x18.cmdop.v1.ApprovalStatus\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12 \n\x06\x61\x63tion\x18\x06 \x01(\x0b\x32\x10.cmdop.v1.Action\x12\"\n\trequester\x18\x07 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0b\n\x03why\x18\x08 \x01(\t\x12%\n\x08policies\x18\t \x03(\x0b\x32\x13.cmdop.v1.PolicyRef\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\n \x03(\x0b\x32\x19.cmdop.v1.PermittedEffect\x12#\n\x04\x64iff\x18\x0b \x01(\x0b\x32\x15.cmdop.v1.Observation\x12$\n\x06\x62\x65yond\x18\x0c \x03(\x0b\x32\x14.cmdop.v1.SideEffect\x12\x12\n\ncreated_at\x18\r \x01(\x03\x12\x12\n\nexpires_at\x18\x0e \x01(\x03\x12,\n\x08\x64\x65\x63ision\x18\x0f \x01(\x0b\x32\x1a.cmdop.v1.ApprovalDecision\x12!\n\x07quorums\x18\x10 \x03(\x0b\x32\x10.cmdop.v1.Quorum\x12+\n\x07\x61nswers\x18\x11 \x03(\x0b\x32\x1a.cmdop.v1.ApprovalDecision\x12\'\n\nvoid_cause\x18\x12 \x01(\x0e\x32\x13.cmdop.v1.VoidCause\x12\x14\n\x0cirreversible\x18\x13 \x03(\t\x12\x0f\n\x07\x63onfirm\x18\x14 \x01(\t\x12\x16\n\x0epolicy_version\x18\x15 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x16 \x01(\t\x12$\n\x08\x61\x62ridged\x18\x17 \x03(\x0b\x32\x12.cmdop.v1.Abridged\"\x86\x01\n\x06Quorum\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0e\n\x06needed\x18\x02 \x01(\r\x12%\n\x05\x63hain\x18\x03 \x03(\x0b\x32\x16.cmdop.v1.ApproverStep\x12\x0c\n\x04step\x18\x04 \x01(\r\x12\x12\n\nexpires_at\x18\x05 \x01(\x03\x12\x13\n\x0b\x61pproved_by\x18\x06 \x03(\t\"-\n\x0c\x41pproverStep\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06ttl_ms\x18\x02 \x01(\x04\"\x97\x01\n\x10\x41pprovalDecision\x12*\n\x07verdict\x18\x01 \x01(\x0e\x32\x19.cmdop.v1.ApprovalVerdict\x12\x10\n\x08\x61pprover\x18\x02 \x01(\t\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\x12\x12\n\ndecided_at\x18\x04 \x01(\x03\x12 \n\x06\x61\x63tion\x18\x05 \x01(\x0b\x32\x10.cmdop.v1.Action\"|\n\x14ListApprovalsRequest\x12(\n\x06status\x18\x01 \x03(\x0e\x32\x18.cmdop.v1.ApprovalStatus\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x1a\n\x12\x62\x65\x66ore_approval_id\x18\x04 \x01(\t\"_\n\x15ListApprovalsResponse\x12%\n\tapprovals\x18\x01 \x03(\x0b\x32\x12.cmdop.v1.Approval\x12\x1f\n\x17next_before_approval_id\x18\x02 \x01(\t\")\n\x12GetApprovalRequest\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\"\xcd\x01\n\x15\x44\x65\x63ideApprovalRequest\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12*\n\x07verdict\x18\x02 \x01(\x0e\x32\x19.cmdop.v1.ApprovalVerdict\x12\x10\n\x08\x61pprover\x18\x03 \x01(\t\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\x0f\n\x07\x63onfirm\x18\x06 \x01(\t\x12 \n\x06\x61\x63tion\x18\x07 \x01(\x0b\x32\x10.cmdop.v1.Action\x12\r\n\x05\x61gent\x18\x08 \x01(\t\"\x17\n\x15WatchApprovalsRequest*\xca\x01\n\x0f\x41pprovalVerdict\x12 \n\x1c\x41PPROVAL_VERDICT_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41PPROVAL_VERDICT_APPROVE\x10\x01\x12\x1b\n\x17\x41PPROVAL_VERDICT_MODIFY\x10\x02\x12\x1b\n\x17\x41PPROVAL_VERDICT_REJECT\x10\x03\x12\x1d\n\x19\x41PPROVAL_VERDICT_ESCALATE\x10\x04\x12\x1e\n\x1a\x41PPROVAL_VERDICT_TERMINATE\x10\x05*\xdb\x01\n\x0e\x41pprovalStatus\x12\x1f\n\x1b\x41PPROVAL_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41PPROVAL_STATUS_PENDING\x10\x01\x12\x1c\n\x18\x41PPROVAL_STATUS_APPROVED\x10\x02\x12\x1c\n\x18\x41PPROVAL_STATUS_REJECTED\x10\x03\x12\x1b\n\x17\x41PPROVAL_STATUS_EXPIRED\x10\x04\x12\x18\n\x14\x41PPROVAL_STATUS_USED\x10\x05\x12\x18\n\x14\x41PPROVAL_STATUS_VOID\x10\x06*\xce\x01\n\tVoidCause\x12\x1a\n\x16VOID_CAUSE_UNSPECIFIED\x10\x00\x12\x1d\n\x19VOID_CAUSE_POLICY_CHANGED\x10\x01\x12\x1c\n\x18VOID_CAUSE_STATE_CHANGED\x10\x02\x12\x17\n\x13VOID_CAUSE_MODIFIED\x10\x03\x12\x19\n\x15VOID_CAUSE_SUPERSEDED\x10\x04\x12\x19\n\x15VOID_CAUSE_TERMINATED\x10\x05\x12\x19\n\x15VOID_CAUSE_CALL_ENDED\x10\x06*n\n\x0f\x41pprovalSubject\x12 \n\x1c\x41PPROVAL_SUBJECT_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41PPROVAL_SUBJECT_EXECUTION\x10\x01\x12\x19\n\x15\x41PPROVAL_SUBJECT_DIFF\x10\x02\x32\x8c\x02\n\tApprovals\x12G\n\x04List\x12\x1e.cmdop.v1.ListApprovalsRequest\x1a\x1f.cmdop.v1.ListApprovalsResponse\x12\x37\n\x03Get\x12\x1c.cmdop.v1.GetApprovalRequest\x1a\x12.cmdop.v1.Approval\x12=\n\x06\x44\x65\x63ide\x12\x1f.cmdop.v1.DecideApprovalRequest\x1a\x12.cmdop.v1.Approval\x12>\n\x05Watch\x12\x1f.cmdop.v1.WatchApprovalsRequest\x1a\x12.cmdop.v1.Approval0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cmdop.v1.approval_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APPROVALVERDICT']._serialized_start=1562
-  _globals['_APPROVALVERDICT']._serialized_end=1764
-  _globals['_APPROVALSTATUS']._serialized_start=1767
-  _globals['_APPROVALSTATUS']._serialized_end=1986
-  _globals['_VOIDCAUSE']._serialized_start=1989
-  _globals['_VOIDCAUSE']._serialized_end=2195
-  _globals['_APPROVALSUBJECT']._serialized_start=2197
-  _globals['_APPROVALSUBJECT']._serialized_end=2307
+  _globals['_APPROVALVERDICT']._serialized_start=1661
+  _globals['_APPROVALVERDICT']._serialized_end=1863
+  _globals['_APPROVALSTATUS']._serialized_start=1866
+  _globals['_APPROVALSTATUS']._serialized_end=2085
+  _globals['_VOIDCAUSE']._serialized_start=2088
+  _globals['_VOIDCAUSE']._serialized_end=2294
+  _globals['_APPROVALSUBJECT']._serialized_start=2296
+  _globals['_APPROVALSUBJECT']._serialized_end=2406
   _globals['_APPROVAL']._serialized_start=106
-  _globals['_APPROVAL']._serialized_end=783
-  _globals['_QUORUM']._serialized_start=786
-  _globals['_QUORUM']._serialized_end=920
-  _globals['_APPROVERSTEP']._serialized_start=922
-  _globals['_APPROVERSTEP']._serialized_end=967
-  _globals['_APPROVALDECISION']._serialized_start=970
-  _globals['_APPROVALDECISION']._serialized_end=1121
-  _globals['_LISTAPPROVALSREQUEST']._serialized_start=1123
-  _globals['_LISTAPPROVALSREQUEST']._serialized_end=1219
-  _globals['_LISTAPPROVALSRESPONSE']._serialized_start=1221
-  _globals['_LISTAPPROVALSRESPONSE']._serialized_end=1283
-  _globals['_GETAPPROVALREQUEST']._serialized_start=1285
-  _globals['_GETAPPROVALREQUEST']._serialized_end=1326
-  _globals['_DECIDEAPPROVALREQUEST']._serialized_start=1329
-  _globals['_DECIDEAPPROVALREQUEST']._serialized_end=1534
-  _globals['_WATCHAPPROVALSREQUEST']._serialized_start=1536
-  _globals['_WATCHAPPROVALSREQUEST']._serialized_end=1559
-  _globals['_APPROVALS']._serialized_start=2310
-  _globals['_APPROVALS']._serialized_end=2578
+  _globals['_APPROVAL']._serialized_end=821
+  _globals['_QUORUM']._serialized_start=824
+  _globals['_QUORUM']._serialized_end=958
+  _globals['_APPROVERSTEP']._serialized_start=960
+  _globals['_APPROVERSTEP']._serialized_end=1005
+  _globals['_APPROVALDECISION']._serialized_start=1008
+  _globals['_APPROVALDECISION']._serialized_end=1159
+  _globals['_LISTAPPROVALSREQUEST']._serialized_start=1161
+  _globals['_LISTAPPROVALSREQUEST']._serialized_end=1285
+  _globals['_LISTAPPROVALSRESPONSE']._serialized_start=1287
+  _globals['_LISTAPPROVALSRESPONSE']._serialized_end=1382
+  _globals['_GETAPPROVALREQUEST']._serialized_start=1384
+  _globals['_GETAPPROVALREQUEST']._serialized_end=1425
+  _globals['_DECIDEAPPROVALREQUEST']._serialized_start=1428
+  _globals['_DECIDEAPPROVALREQUEST']._serialized_end=1633
+  _globals['_WATCHAPPROVALSREQUEST']._serialized_start=1635
+  _globals['_WATCHAPPROVALSREQUEST']._serialized_end=1658
+  _globals['_APPROVALS']._serialized_start=2409
+  _globals['_APPROVALS']._serialized_end=2677
 # @@protoc_insertion_point(module_scope)

@@ -69,7 +69,7 @@ APPROVAL_SUBJECT_EXECUTION: ApprovalSubject
 APPROVAL_SUBJECT_DIFF: ApprovalSubject
 
 class Approval(_message.Message):
-    __slots__ = ("approval_id", "call_id", "subject", "status", "digest", "action", "requester", "why", "policies", "effects", "diff", "beyond", "created_at", "expires_at", "decision", "quorums", "answers", "void_cause", "irreversible", "confirm", "policy_version", "author")
+    __slots__ = ("approval_id", "call_id", "subject", "status", "digest", "action", "requester", "why", "policies", "effects", "diff", "beyond", "created_at", "expires_at", "decision", "quorums", "answers", "void_cause", "irreversible", "confirm", "policy_version", "author", "abridged")
     APPROVAL_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +92,7 @@ class Approval(_message.Message):
     CONFIRM_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    ABRIDGED_FIELD_NUMBER: _ClassVar[int]
     approval_id: str
     call_id: str
     subject: ApprovalSubject
@@ -114,7 +115,8 @@ class Approval(_message.Message):
     confirm: str
     policy_version: str
     author: str
-    def __init__(self, approval_id: _Optional[str] = ..., call_id: _Optional[str] = ..., subject: _Optional[_Union[ApprovalSubject, str]] = ..., status: _Optional[_Union[ApprovalStatus, str]] = ..., digest: _Optional[str] = ..., action: _Optional[_Union[_action_pb2.Action, _Mapping]] = ..., requester: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., why: _Optional[str] = ..., policies: _Optional[_Iterable[_Union[_error_pb2.PolicyRef, _Mapping]]] = ..., effects: _Optional[_Iterable[_Union[_effect_pb2.PermittedEffect, _Mapping]]] = ..., diff: _Optional[_Union[_effect_pb2.Observation, _Mapping]] = ..., beyond: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ..., created_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., decision: _Optional[_Union[ApprovalDecision, _Mapping]] = ..., quorums: _Optional[_Iterable[_Union[Quorum, _Mapping]]] = ..., answers: _Optional[_Iterable[_Union[ApprovalDecision, _Mapping]]] = ..., void_cause: _Optional[_Union[VoidCause, str]] = ..., irreversible: _Optional[_Iterable[str]] = ..., confirm: _Optional[str] = ..., policy_version: _Optional[str] = ..., author: _Optional[str] = ...) -> None: ...
+    abridged: _containers.RepeatedCompositeFieldContainer[_action_pb2.Abridged]
+    def __init__(self, approval_id: _Optional[str] = ..., call_id: _Optional[str] = ..., subject: _Optional[_Union[ApprovalSubject, str]] = ..., status: _Optional[_Union[ApprovalStatus, str]] = ..., digest: _Optional[str] = ..., action: _Optional[_Union[_action_pb2.Action, _Mapping]] = ..., requester: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., why: _Optional[str] = ..., policies: _Optional[_Iterable[_Union[_error_pb2.PolicyRef, _Mapping]]] = ..., effects: _Optional[_Iterable[_Union[_effect_pb2.PermittedEffect, _Mapping]]] = ..., diff: _Optional[_Union[_effect_pb2.Observation, _Mapping]] = ..., beyond: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ..., created_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., decision: _Optional[_Union[ApprovalDecision, _Mapping]] = ..., quorums: _Optional[_Iterable[_Union[Quorum, _Mapping]]] = ..., answers: _Optional[_Iterable[_Union[ApprovalDecision, _Mapping]]] = ..., void_cause: _Optional[_Union[VoidCause, str]] = ..., irreversible: _Optional[_Iterable[str]] = ..., confirm: _Optional[str] = ..., policy_version: _Optional[str] = ..., author: _Optional[str] = ..., abridged: _Optional[_Iterable[_Union[_action_pb2.Abridged, _Mapping]]] = ...) -> None: ...
 
 class Quorum(_message.Message):
     __slots__ = ("policy", "needed", "chain", "step", "expires_at", "approved_by")
@@ -155,20 +157,24 @@ class ApprovalDecision(_message.Message):
     def __init__(self, verdict: _Optional[_Union[ApprovalVerdict, str]] = ..., approver: _Optional[str] = ..., comment: _Optional[str] = ..., decided_at: _Optional[int] = ..., action: _Optional[_Union[_action_pb2.Action, _Mapping]] = ...) -> None: ...
 
 class ListApprovalsRequest(_message.Message):
-    __slots__ = ("status", "call_id", "limit")
+    __slots__ = ("status", "call_id", "limit", "before_approval_id")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_APPROVAL_ID_FIELD_NUMBER: _ClassVar[int]
     status: _containers.RepeatedScalarFieldContainer[ApprovalStatus]
     call_id: str
     limit: int
-    def __init__(self, status: _Optional[_Iterable[_Union[ApprovalStatus, str]]] = ..., call_id: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+    before_approval_id: str
+    def __init__(self, status: _Optional[_Iterable[_Union[ApprovalStatus, str]]] = ..., call_id: _Optional[str] = ..., limit: _Optional[int] = ..., before_approval_id: _Optional[str] = ...) -> None: ...
 
 class ListApprovalsResponse(_message.Message):
-    __slots__ = ("approvals",)
+    __slots__ = ("approvals", "next_before_approval_id")
     APPROVALS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_BEFORE_APPROVAL_ID_FIELD_NUMBER: _ClassVar[int]
     approvals: _containers.RepeatedCompositeFieldContainer[Approval]
-    def __init__(self, approvals: _Optional[_Iterable[_Union[Approval, _Mapping]]] = ...) -> None: ...
+    next_before_approval_id: str
+    def __init__(self, approvals: _Optional[_Iterable[_Union[Approval, _Mapping]]] = ..., next_before_approval_id: _Optional[str] = ...) -> None: ...
 
 class GetApprovalRequest(_message.Message):
     __slots__ = ("approval_id",)

@@ -132,7 +132,7 @@ class Score(_message.Message):
     def __init__(self, validity: _Optional[float] = ..., success: _Optional[float] = ..., side_effects: _Optional[int] = ..., side_effect_weight: _Optional[float] = ..., severity: _Optional[_Union[_effect_pb2.Severity, str]] = ..., clean: _Optional[bool] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("call_id", "proposal", "state", "outcome", "decision", "prediction", "declared", "observation", "side_effects", "score", "result", "error", "approval", "permits", "attempt", "proposed_at", "settled_at", "action_digest", "replaced_by")
+    __slots__ = ("call_id", "proposal", "state", "outcome", "decision", "prediction", "declared", "observation", "side_effects", "score", "result", "error", "approval", "permits", "attempt", "proposed_at", "settled_at", "action_digest", "replaced_by", "abridged")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     PROPOSAL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +152,7 @@ class Call(_message.Message):
     SETTLED_AT_FIELD_NUMBER: _ClassVar[int]
     ACTION_DIGEST_FIELD_NUMBER: _ClassVar[int]
     REPLACED_BY_FIELD_NUMBER: _ClassVar[int]
+    ABRIDGED_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     proposal: _action_pb2.Proposal
     state: CallState
@@ -171,7 +172,8 @@ class Call(_message.Message):
     settled_at: int
     action_digest: str
     replaced_by: str
-    def __init__(self, call_id: _Optional[str] = ..., proposal: _Optional[_Union[_action_pb2.Proposal, _Mapping]] = ..., state: _Optional[_Union[CallState, str]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., prediction: _Optional[_Union[_effect_pb2.Prediction, _Mapping]] = ..., declared: _Optional[_Iterable[_Union[_effect_pb2.ExpectedEffect, _Mapping]]] = ..., observation: _Optional[_Union[_effect_pb2.Observation, _Mapping]] = ..., side_effects: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., result: _Optional[_Union[ToolResult, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., approval: _Optional[_Union[_approval_pb2.Approval, _Mapping]] = ..., permits: _Optional[_Iterable[_Union[_permit_pb2.Permit, _Mapping]]] = ..., attempt: _Optional[int] = ..., proposed_at: _Optional[int] = ..., settled_at: _Optional[int] = ..., action_digest: _Optional[str] = ..., replaced_by: _Optional[str] = ...) -> None: ...
+    abridged: _containers.RepeatedCompositeFieldContainer[_action_pb2.Abridged]
+    def __init__(self, call_id: _Optional[str] = ..., proposal: _Optional[_Union[_action_pb2.Proposal, _Mapping]] = ..., state: _Optional[_Union[CallState, str]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., prediction: _Optional[_Union[_effect_pb2.Prediction, _Mapping]] = ..., declared: _Optional[_Iterable[_Union[_effect_pb2.ExpectedEffect, _Mapping]]] = ..., observation: _Optional[_Union[_effect_pb2.Observation, _Mapping]] = ..., side_effects: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., result: _Optional[_Union[ToolResult, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., approval: _Optional[_Union[_approval_pb2.Approval, _Mapping]] = ..., permits: _Optional[_Iterable[_Union[_permit_pb2.Permit, _Mapping]]] = ..., attempt: _Optional[int] = ..., proposed_at: _Optional[int] = ..., settled_at: _Optional[int] = ..., action_digest: _Optional[str] = ..., replaced_by: _Optional[str] = ..., abridged: _Optional[_Iterable[_Union[_action_pb2.Abridged, _Mapping]]] = ...) -> None: ...
 
 class ProposeRequest(_message.Message):
     __slots__ = ("proposal", "wait_for_decision")
@@ -202,10 +204,12 @@ class ListCallsRequest(_message.Message):
     def __init__(self, limit: _Optional[int] = ..., run: _Optional[str] = ..., agent: _Optional[str] = ..., before_call_id: _Optional[str] = ..., states: _Optional[_Iterable[_Union[CallState, str]]] = ...) -> None: ...
 
 class ListCallsResponse(_message.Message):
-    __slots__ = ("calls",)
+    __slots__ = ("calls", "next_before_call_id")
     CALLS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_BEFORE_CALL_ID_FIELD_NUMBER: _ClassVar[int]
     calls: _containers.RepeatedCompositeFieldContainer[Call]
-    def __init__(self, calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ...) -> None: ...
+    next_before_call_id: str
+    def __init__(self, calls: _Optional[_Iterable[_Union[Call, _Mapping]]] = ..., next_before_call_id: _Optional[str] = ...) -> None: ...
 
 class WatchCallRequest(_message.Message):
     __slots__ = ("call_id", "output_from")

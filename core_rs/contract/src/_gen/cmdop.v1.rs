@@ -455,6 +455,28 @@ pub struct Action {
     #[prost(message, repeated, tag = "5")]
     pub expect: ::prost::alloc::vec::Vec<ExpectedEffect>,
 }
+/// Where a call or approval was cut, so that the message that carries it is not larger than its receiver takes. What is
+/// recorded is whole: `Calls.Get` and `Approvals.Get` give it to whoever says that they take more.
+///
+/// An answer holds at most 3 MiB, for clients that take 4 MiB as gRPC does by default. A client that takes more says
+/// how many bytes in the request's metadata, under `cmdop-max-bytes`. Lists hold 2 MiB at most, whoever asks, and of
+/// each of their entries 16 KiB.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Abridged {
+    /// JSON pointer into the message, by the names of its fields: `/result/result_json`, `/approval/diff/effects`. Below
+    /// a text of JSON into its value, too: `/result/result_json/stdout`.
+    #[prost(string, tag = "1")]
+    pub pointer: ::prost::alloc::string::String,
+    /// Its full size: of a text its bytes, of a list those of its encoded elements.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// Elements of a list in full.
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
+    /// SHA-256 of the text, or of the encoded elements one after another, each behind its length; lower-case hex.
+    #[prost(string, tag = "4")]
+    pub sha256: ::prost::alloc::string::String,
+}
 /// Who acts. Every record names all of them. Each is a name or empty.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Actor {
@@ -479,8 +501,13 @@ pub struct Proposal {
     pub action: ::core::option::Option<Action>,
     #[prost(message, optional, tag = "2")]
     pub actor: ::core::option::Option<Actor>,
-    /// Minted by a runtime, never by a model. The same key executes at most once per tenant; with
-    /// another action it is a KEY_CONFLICT. A name. Empty: the server mints one.
+    /// Minted by a runtime, never by a model. A name. Empty: the server mints one.
+    ///
+    /// The same key executes at most once per tenant. While its call is open, and for good once that did
+    /// something or ended in a way that does not pass by itself, the same action under it is answered with that
+    /// call. After a call that was refused, or that applied nothing and whose error says `retry_after` without
+    /// `new_key`, the same action under it is a new call. Another action under the key of a recorded call is a
+    /// KEY_CONFLICT, whatever became of that call.
     #[prost(string, tag = "3")]
     pub idempotency_key: ::prost::alloc::string::String,
     /// Which attempt of the author at this step it is, from 1. A call repaired after a typed error
@@ -714,8 +741,8 @@ pub enum RetryClass {
     AfterFix = 2,
     /// Propose the same call again later.
     AfterDelay = 3,
-    /// Propose again with the same idempotency key: it executes at most once. A call that is settled
-    /// keeps its end under its key; then the remedy says `new_key`.
+    /// Propose again with the same idempotency key: it executes at most once. Where a call that is settled
+    /// keeps its end under its key, the remedy says `new_key`.
     SameKey = 4,
     /// Nobody knows whether it happened: find out before anything else.
     Reconcile = 5,
@@ -1049,6 +1076,9 @@ pub struct Approval {
     /// The person who wrote the action, if one changed what was asked before.
     #[prost(string, tag = "22")]
     pub author: ::prost::alloc::string::String,
+    /// What was cut here; empty if it is whole.
+    #[prost(message, repeated, tag = "23")]
+    pub abridged: ::prost::alloc::vec::Vec<Abridged>,
 }
 /// How many people must agree because of one policy, and who of them may.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1105,14 +1135,21 @@ pub struct ListApprovalsRequest {
     pub status: ::prost::alloc::vec::Vec<i32>,
     #[prost(string, tag = "2")]
     pub call_id: ::prost::alloc::string::String,
-    /// At most 1,000; 0 means 100.
+    /// Newest first. At most 1,000; 0 means 100. A page ends earlier where it is full: see `next_before_approval_id`.
     #[prost(uint32, tag = "3")]
     pub limit: u32,
+    /// Only approvals asked for before this one.
+    #[prost(string, tag = "4")]
+    pub before_approval_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListApprovalsResponse {
+    /// Each abridged to 16 KiB.
     #[prost(message, repeated, tag = "1")]
     pub approvals: ::prost::alloc::vec::Vec<Approval>,
+    /// Set if there are more: the `before_approval_id` of the next page.
+    #[prost(string, tag = "2")]
+    pub next_before_approval_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetApprovalRequest {
@@ -1538,6 +1575,9 @@ pub struct Call {
     /// The call that a person put in its place.
     #[prost(string, tag = "19")]
     pub replaced_by: ::prost::alloc::string::String,
+    /// What was cut here; empty if it is whole.
+    #[prost(message, repeated, tag = "20")]
+    pub abridged: ::prost::alloc::vec::Vec<Abridged>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ProposeRequest {
@@ -1554,7 +1594,7 @@ pub struct GetCallRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListCallsRequest {
-    /// Newest first. At most 1,000; 0 means 100.
+    /// Newest first. At most 1,000; 0 means 100. A page ends earlier where it is full: see `next_before_call_id`.
     #[prost(uint32, tag = "1")]
     pub limit: u32,
     #[prost(string, tag = "2")]
@@ -1569,8 +1609,12 @@ pub struct ListCallsRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListCallsResponse {
+    /// Each abridged to 16 KiB.
     #[prost(message, repeated, tag = "1")]
     pub calls: ::prost::alloc::vec::Vec<Call>,
+    /// Set if there are more: the `before_call_id` of the next page.
+    #[prost(string, tag = "2")]
+    pub next_before_call_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchCallRequest {

@@ -22,11 +22,11 @@ impl Gate {
         found.ok_or_else(|| reason::error(Reason::UnknownApproval, format!("no approval `{approval_id}`")))
     }
 
-    /// Approvals, newest first.
+    /// A page of approvals, newest first, each abridged.
     ///
     /// # Errors
     /// What the ledger says.
-    pub async fn approvals(&self, request: v1::ListApprovalsRequest) -> Result<Vec<Approval>, v1::Error> {
+    pub async fn approvals(&self, request: v1::ListApprovalsRequest) -> Result<v1::ListApprovalsResponse, v1::Error> {
         Ok(self.shared.ledger.approvals(request).await?)
     }
 

@@ -1,10 +1,13 @@
 //! What the host's ledger says, kept in memory: the fold of its events.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use cmdop_contract::v1::{Event, Outcome, Permit, Report, Stage, event};
+use cmdop_contract::effect::{Class, class};
+use cmdop_contract::v1::{Event, Observation, ObservedEffect, Outcome, Permit, Report, Stage, Unobserved, event};
 use prost::Message;
 
+use super::is_harmless;
 use super::refusal::{not_valid, preview_lost};
 use crate::Error;
 
@@ -28,6 +31,28 @@ struct Record {
     earlier: Option<i64>,
 }
 
+impl Record {
+    /// Did something come of it that the same key must not bring about again, or may it still?
+    fn may_have_acted(&self) -> bool {
+        let may_contact = self.permit.effects.iter().any(|effect| class(effect.kind()) == Class::Contact);
+        if is_harmless(&self.permit) && !may_contact {
+            return false;
+        }
+        match &self.seen {
+            Seen::Noted => true,
+            Seen::Reported(report) => {
+                report.outcome() != Outcome::NotApplied || report.observation.as_ref().is_some_and(tells_of_contacts)
+            }
+        }
+    }
+}
+
+fn tells_of_contacts(observation: &Observation) -> bool {
+    let mut seen = observation.effects.iter().map(ObservedEffect::kind);
+    let mut unseen = observation.unobserved.iter().map(Unobserved::kind);
+    seen.any(|kind| class(kind) == Class::Contact) || unseen.any(|kind| class(kind) == Class::Contact)
+}
+
 /// Everything that decides whether a permit may run.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -36,8 +61,8 @@ pub(super) struct Memory {
     by_id: HashMap<String, u64>,
     /// Each attempt of a call has at most one permit per stage.
     stages: HashSet<(String, u32, i32)>,
-    /// The call that owns an idempotency key, by tenant and key.
-    owners: HashMap<(String, String), String>,
+    /// Numbers of the records under each idempotency key, by tenant and key.
+    keys: HashMap<(String, String), Vec<u64>>,
     /// Digest of the observation of each held layer, by call.
     layers: HashMap<String, String>,
     next: u64,
@@ -75,8 +100,9 @@ impl Memory {
         if self.stages.contains(&stage_of(permit)) {
             return Err(not_valid("this attempt of the call has run under another permit"));
         }
-        if self.owners.get(&owner_of(permit)).is_some_and(|call| *call != permit.call_id) {
-            return Err(not_valid("its idempotency key belongs to another call"));
+        let mut under = self.keys.get(&key_of(permit)).into_iter().flatten().filter_map(|it| self.records.get(it));
+        if under.any(|record| record.permit.call_id != permit.call_id && record.may_have_acted()) {
+            return Err(not_valid("another call acted under its idempotency key, or may have"));
         }
         if permit.stage() == Stage::Commit {
             match self.layers.get(&permit.call_id) {
@@ -94,7 +120,7 @@ impl Memory {
         self.next += 1;
         self.by_id.insert(permit.permit_id.clone(), self.next);
         self.stages.insert(stage_of(permit));
-        self.owners.insert(owner_of(permit), permit.call_id.clone());
+        self.keys.entry(key_of(permit)).or_default().push(self.next);
         if permit.stage() == Stage::Commit {
             // Whatever becomes of it: a layer is committed at most once.
             self.layers.remove(&permit.call_id);
@@ -106,10 +132,9 @@ impl Memory {
     /// Takes back a note that did not become durable. The layer of a commit stays lost: the ledger
     /// takes no more records until a restart anyway.
     pub(super) fn unnote(&mut self, permit: &Permit) {
-        if let Some(number) = self.by_id.remove(&permit.permit_id) {
-            self.records.remove(&number);
+        if let Some(number) = self.by_id.get(&permit.permit_id) {
+            self.forget(*number);
         }
-        self.stages.remove(&stage_of(permit));
     }
 
     pub(super) fn report(&mut self, report: Report) {
@@ -174,10 +199,18 @@ impl Memory {
         let over: Vec<_> =
             self.records.iter().filter(|(_, record)| is_over(record)).map(|(number, _)| *number).collect();
         for number in over {
-            if let Some(record) = self.records.remove(&number) {
-                self.by_id.remove(&record.permit.permit_id);
-                self.stages.remove(&stage_of(&record.permit));
-                self.owners.remove(&owner_of(&record.permit));
+            self.forget(number);
+        }
+    }
+
+    fn forget(&mut self, number: u64) {
+        let Some(Record { permit, .. }) = self.records.remove(&number) else { return };
+        self.by_id.remove(&permit.permit_id);
+        self.stages.remove(&stage_of(&permit));
+        if let Entry::Occupied(mut under) = self.keys.entry(key_of(&permit)) {
+            under.get_mut().retain(|it| *it != number);
+            if under.get().is_empty() {
+                under.remove();
             }
         }
     }
@@ -191,7 +224,7 @@ fn stage_of(permit: &Permit) -> (String, u32, i32) {
     (permit.call_id.clone(), permit.attempt, permit.stage)
 }
 
-fn owner_of(permit: &Permit) -> (String, String) {
+fn key_of(permit: &Permit) -> (String, String) {
     let tenant = permit.actor.as_ref().map_or("", |actor| actor.tenant.as_str());
     (tenant.to_owned(), permit.idempotency_key.clone())
 }

@@ -1,12 +1,12 @@
 //! Questions to the index.
 
-use cmdop_contract::fold;
 use cmdop_contract::v1::{
-    Approval, ApprovalStatus, Call, CallState, Event, Host, ListApprovalsRequest, ListCallsRequest, Run, Trace,
-    event::Kind,
+    Approval, ApprovalStatus, Call, CallState, Event, Host, ListApprovalsRequest, ListApprovalsResponse,
+    ListCallsRequest, ListCallsResponse, Run, Trace, event::Kind,
 };
+use cmdop_contract::{abridge, fold};
 use prost::Message;
-use rusqlite::types::Value;
+use rusqlite::types::{FromSql, Value};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::{Reader, trail};
@@ -14,6 +14,9 @@ use crate::{Error, log};
 
 /// Rows of one answer at most.
 const MOST: u32 = 1_000;
+
+/// Bytes around one entry of a list, at most.
+const FRAMING: usize = 8;
 
 pub(super) fn call(reader: &mut Reader, call_id: &str) -> Result<Option<Call>, Error> {
     let trail = one_trail(&reader.db, call_id)?;
@@ -26,7 +29,7 @@ pub(super) fn call_at(reader: &mut Reader, position: u64) -> Result<Option<Call>
     trail.map(|trail| folded(&mut reader.log, &trail)).transpose()
 }
 
-pub(super) fn calls(reader: &mut Reader, request: &ListCallsRequest) -> Result<Vec<Call>, Error> {
+pub(super) fn calls(reader: &mut Reader, request: &ListCallsRequest) -> Result<ListCallsResponse, Error> {
     let mut filter = Filter::default();
     if !request.run.is_empty() {
         filter.add("run = ? AND run <> ''", Value::Text(request.run.clone()));
@@ -41,8 +44,36 @@ pub(super) fn calls(reader: &mut Reader, request: &ListCallsRequest) -> Result<V
         );
     }
     filter.add_any("state", &request.states);
-    let trails: Vec<Vec<u8>> = filter.run(&reader.db, "trail", "call", "position DESC", request.limit)?;
-    trails.iter().map(|trail| folded(&mut reader.log, trail)).collect()
+    let limit = rows(request.limit);
+    let trails: Vec<Vec<u8>> = filter.run(&reader.db, "trail", "call", "position DESC", limit + 1)?;
+    let (calls, is_more) =
+        page(trails, limit, |trail| Ok(Some(abridge::call(folded(&mut reader.log, &trail)?, abridge::ENTRY_BYTES))))?;
+    let next = calls.last().filter(|_| is_more).map(|last| last.call_id.clone());
+    Ok(ListCallsResponse { calls, next_before_call_id: next.unwrap_or_default() })
+}
+
+/// The entries of one page, read one by one until it is full, and whether there are more.
+fn page<K, M: Message>(
+    keys: Vec<K>,
+    limit: u32,
+    mut read: impl FnMut(K) -> Result<Option<M>, Error>,
+) -> Result<(Vec<M>, bool), Error> {
+    let (all, limit) = (keys.len(), limit as usize);
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    for key in keys.into_iter().take(limit) {
+        let Some(entry) = read(key)? else { continue };
+        bytes += entry.encoded_len() + FRAMING;
+        if bytes > abridge::PAGE_BYTES {
+            return Ok((entries, true));
+        }
+        entries.push(entry);
+    }
+    Ok((entries, all > limit))
+}
+
+/// Rows that are asked for.
+fn rows(limit: u32) -> u32 {
+    if limit == 0 { 100 } else { limit.min(MOST) }
 }
 
 pub(super) fn open_calls(reader: &mut Reader) -> Result<Vec<Call>, Error> {
@@ -75,20 +106,33 @@ pub(super) fn approval(db: &Connection, approval_id: &str) -> Result<Option<Appr
     one(db, "SELECT document FROM approval WHERE approval_id = ?1", approval_id)
 }
 
-pub(super) fn approvals(db: &Connection, request: &ListApprovalsRequest) -> Result<Vec<Approval>, Error> {
+pub(super) fn approvals(db: &Connection, request: &ListApprovalsRequest) -> Result<ListApprovalsResponse, Error> {
     let mut filter = Filter::default();
     let status = if request.status.is_empty() { vec![ApprovalStatus::Pending.into()] } else { request.status.clone() };
     filter.add_any("status", &status);
     if !request.call_id.is_empty() {
         filter.add("call_id = ?", Value::Text(request.call_id.clone()));
     }
-    decoded_all(filter.run(db, "document", "approval", "created_at DESC", request.limit)?)
+    if !request.before_approval_id.is_empty() {
+        let earlier =
+            "(created_at, approval_id) < (SELECT created_at, approval_id FROM approval WHERE approval_id = ?)";
+        filter.add(earlier, Value::Text(request.before_approval_id.clone()));
+    }
+    let limit = rows(request.limit);
+    let order = "created_at DESC, approval_id DESC";
+    let ids: Vec<String> = filter.run(db, "approval_id", "approval", order, limit + 1)?;
+    let abridged = |found: Option<Approval>| found.map(|it| abridge::approval(it, abridge::ENTRY_BYTES));
+    let (approvals, is_more) = page(ids, limit, |id| Ok(abridged(approval(db, &id)?)))?;
+    let next = approvals.last().filter(|_| is_more).map(|last| last.approval_id.clone());
+    Ok(ListApprovalsResponse { approvals, next_before_approval_id: next.unwrap_or_default() })
 }
 
 /// The approvals of a call that have one of these states.
 pub(super) fn approvals_of(db: &Connection, call_id: &str, status: &[ApprovalStatus]) -> Result<Vec<Approval>, Error> {
-    let status = status.iter().map(|&status| status.into()).collect();
-    approvals(db, &ListApprovalsRequest { call_id: call_id.into(), status, ..ListApprovalsRequest::default() })
+    let mut filter = Filter::default();
+    filter.add_any("status", &status.iter().map(|&status| status.into()).collect::<Vec<_>>());
+    filter.add("call_id = ?", Value::Text(call_id.into()));
+    decoded_all(filter.run(db, "document", "approval", "created_at DESC", MOST)?)
 }
 
 pub(super) fn run(db: &Connection, run_id: &str) -> Result<Option<Run>, Error> {
@@ -105,7 +149,7 @@ pub(super) fn run_with_trail(db: &Connection, run_id: &str) -> Result<Option<(Ru
 }
 
 pub(super) fn runs(db: &Connection, limit: u32) -> Result<Vec<Run>, Error> {
-    decoded_all(Filter::default().run(db, "document", "run", "started_at DESC", limit)?)
+    decoded_all(Filter::default().run(db, "document", "run", "started_at DESC", rows(limit))?)
 }
 
 pub(super) fn hosts(db: &Connection) -> Result<Vec<Host>, Error> {
@@ -167,11 +211,17 @@ impl Filter {
         }
     }
 
-    fn run(self, db: &Connection, column: &str, table: &str, order: &str, limit: u32) -> Result<Vec<Vec<u8>>, Error> {
-        let limit = if limit == 0 { 100 } else { limit.min(MOST) };
+    fn run<T: FromSql>(
+        self,
+        db: &Connection,
+        column: &str,
+        table: &str,
+        order: &str,
+        limit: u32,
+    ) -> Result<Vec<T>, Error> {
         let filter = if self.clauses.is_empty() { "1".to_owned() } else { self.clauses.join(" AND ") };
         let sql = format!("SELECT {column} FROM {table} WHERE {filter} ORDER BY {order} LIMIT {limit}");
-        many_bytes(db, &sql, self.values)
+        many(db, &sql, self.values)
     }
 }
 
@@ -181,6 +231,10 @@ fn one<M: Message + Default>(db: &Connection, sql: &str, id: &str) -> Result<Opt
 }
 
 fn many_bytes(db: &Connection, sql: &str, values: Vec<Value>) -> Result<Vec<Vec<u8>>, Error> {
+    many(db, sql, values)
+}
+
+fn many<T: FromSql>(db: &Connection, sql: &str, values: Vec<Value>) -> Result<Vec<T>, Error> {
     let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map(params_from_iter(values), |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)

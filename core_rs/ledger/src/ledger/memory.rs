@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cmdop_contract::approval;
-use cmdop_contract::reason::spec;
+use cmdop_contract::reason::may_come_again;
 use cmdop_contract::v1::{
-    Approval, ApprovalDecided, ApprovalStatus, ApprovalVerdict, Error, Event, Freeze, FreezeLifted, Outcome,
-    RetryClass, Stage, event::Kind,
+    Approval, ApprovalDecided, ApprovalStatus, ApprovalVerdict, Error, Event, Freeze, FreezeLifted, Outcome, Stage,
+    event::Kind,
 };
 
 use super::Claim;
 use super::denials::{self, Denials, Scopes};
 use super::freezes::Standing;
 use super::scope::{self, Words};
-use super::spent::Spent;
+use super::spent::{Mark, Spent};
 
 /// What an event says to the memory, so that the event itself need not be kept until it is durable.
 #[derive(Debug)]
@@ -48,8 +48,8 @@ pub(super) enum Note {
     Lifted(Box<FreezeLifted>),
     Closed {
         call_id: String,
-        /// It changed nothing and may come again.
-        release_key: bool,
+        /// It changed nothing, and the same action may come again under its key.
+        may_come_again: bool,
         /// Effects that policy refused.
         denied: Vec<String>,
     },
@@ -57,9 +57,9 @@ pub(super) enum Note {
 
 impl Note {
     pub(super) fn of(event: &Event) -> Self {
-        let closed = |release_key, error: Option<&Error>| Self::Closed {
+        let closed = |may_come_again, error: Option<&Error>| Self::Closed {
             call_id: event.subject.clone(),
-            release_key,
+            may_come_again,
             denied: error.map(denials::refused).unwrap_or_default(),
         };
         match &event.kind {
@@ -110,17 +110,19 @@ impl Note {
 struct Holder {
     action_digest: String,
     call_id: String,
-    /// Where its proposal stands in the log, once it is durable.
+    /// Where its last durable proposal stands in the log.
     position: Option<u64>,
+    /// Its call is over and changed nothing: the same action may have the key anew.
+    may_come_again: bool,
 }
 
 #[derive(Default)]
 pub(super) struct Memory {
-    /// Keys of open calls, by tenant and key.
+    /// Keys of open calls, by tenant and key, and those of over ones that [`Spent`] has no room for.
     keys: HashMap<(String, String), Holder>,
     /// Keys of calls that are over.
     spent: Spent,
-    /// The key of each open call, to release it if the call never ran.
+    /// The key of each open call.
     key_of: HashMap<String, (String, String)>,
     pub(super) denials: Denials,
     /// What people said to runs and sessions as wholes.
@@ -136,22 +138,28 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// `another` is a position at which another key was found to be spent.
+    /// `clear` is a position of which it was found that nothing stands in the way there.
     pub(super) fn claim(
         &mut self,
         (tenant, key): (&str, &str),
         action_digest: &str,
         call_id: &str,
-        another: Option<u64>,
+        clear: Option<u64>,
     ) -> Claim {
         let place = (tenant.to_owned(), key.to_owned());
-        if let Some(holder) = self.keys.get(&place) {
-            return Claim::of(&holder.action_digest, &holder.call_id, action_digest);
-        }
-        if let Some(position) = self.spent.position(tenant, key).filter(|position| Some(*position) != another) {
-            return Claim::Spent(position);
-        }
-        let holder = Holder { action_digest: action_digest.to_owned(), call_id: call_id.to_owned(), position: None };
+        // The position of the earlier call stays until this one's is durable: it may never be recorded.
+        let position = match self.keys.get(&place) {
+            Some(holder) if !holder.may_come_again || holder.action_digest != action_digest => {
+                return Claim::of(&holder.action_digest, &holder.call_id, action_digest);
+            }
+            Some(holder) => holder.position,
+            None => match self.spent.mark(tenant, key) {
+                Some(mark) if Some(mark.position) != clear => return Claim::Spent(mark),
+                _ => None,
+            },
+        };
+        let (action_digest, holds) = (action_digest.to_owned(), call_id.to_owned());
+        let holder = Holder { action_digest, call_id: holds, position, may_come_again: false };
         self.keys.insert(place.clone(), holder);
         self.key_of.insert(call_id.to_owned(), place);
         Claim::New
@@ -180,7 +188,8 @@ impl Memory {
             Note::Nothing => {}
             Note::Proposed { place, action_digest, call_id, scopes } => {
                 self.denials.proposed(&call_id, scopes);
-                let holder = Holder { action_digest, call_id: call_id.clone(), position: Some(position) };
+                let (holds, position) = (call_id.clone(), Some(position));
+                let holder = Holder { action_digest, call_id: holds, position, may_come_again: false };
                 self.keys.insert(place.clone(), holder);
                 self.key_of.insert(call_id, place);
             }
@@ -223,32 +232,32 @@ impl Memory {
                     freeze.lift = lifted.lift;
                 }
             }
-            Note::Closed { call_id, release_key, denied } => {
+            Note::Closed { call_id, may_come_again, denied } => {
                 self.denials.denied(&call_id, &denied, false);
-                self.close(&call_id, release_key);
+                self.close(&call_id, may_come_again);
             }
         }
     }
 
-    /// Forgets what only an open call needs. A key whose call changed nothing and may come again is
-    /// free again; any other stays spent for ever, and the log says by whom.
-    pub(super) fn close(&mut self, call_id: &str, release_key: bool) {
+    /// Forgets what only an open call needs. The key of a recorded call is marked for ever, and the log says whose
+    /// it was; one that nothing was recorded of is as it was before.
+    pub(super) fn close(&mut self, call_id: &str, may_come_again: bool) {
         self.permitted.remove(call_id);
         self.denials.close(call_id);
         for approval_id in self.asked.remove(call_id).unwrap_or_default() {
             self.approvals.remove(&approval_id);
         }
         let Some(place) = self.key_of.remove(call_id) else { return };
-        let Some(holder) = self.keys.get(&place).filter(|holder| holder.call_id == call_id) else { return };
-        // One that shares its fingerprint with another stays as it is.
-        if release_key || holder.position.is_some_and(|position| self.spent.note(&place.0, &place.1, position)) {
+        let Some(holder) = self.keys.get_mut(&place).filter(|holder| holder.call_id == call_id) else { return };
+        holder.may_come_again = may_come_again;
+        let is_kept = match holder.position {
+            Some(position) => !self.spent.note(&place.0, &place.1, Mark { position, may_come_again }),
+            None => !may_come_again,
+        };
+        if !is_kept {
             self.keys.remove(&place);
         }
     }
-}
-
-fn may_come_again(error: &Error) -> bool {
-    matches!(spec(error.reason()).retry, RetryClass::SameKey | RetryClass::AfterDelay)
 }
 
 #[cfg(test)]
@@ -265,6 +274,10 @@ mod tests {
         );
     }
 
+    fn spent(position: u64, may_come_again: bool) -> Claim {
+        Claim::Spent(Mark { position, may_come_again })
+    }
+
     #[test]
     fn a_key_is_held_while_its_call_is_open_and_only_marked_when_it_is_over() {
         let mut memory = Memory::default();
@@ -274,25 +287,50 @@ mod tests {
         proposed("first", 7, &mut memory);
         memory.close("first", false);
         assert!(memory.keys.is_empty() && memory.key_of.is_empty());
-        assert_eq!(memory.claim(KEY, "one", "second", None), Claim::Spent(7));
+        assert_eq!(memory.claim(KEY, "one", "second", None), spent(7, false));
         assert_eq!(memory.claim(("another", "key"), "one", "second", None), Claim::New);
     }
 
     #[test]
-    fn a_key_that_is_given_up_leaves_no_mark() {
+    fn the_key_of_a_call_of_which_nothing_was_recorded_leaves_no_mark() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.claim(KEY, "one", "first", None), Claim::New);
+        memory.close("first", true);
+        assert_eq!(memory.claim(KEY, "another", "second", None), Claim::New);
+    }
+
+    #[test]
+    fn a_key_whose_call_changed_nothing_is_free_for_the_same_action_alone() {
         let mut memory = Memory::default();
         assert_eq!(memory.claim(KEY, "one", "first", None), Claim::New);
         proposed("first", 7, &mut memory);
         memory.close("first", true);
-        assert_eq!(memory.claim(KEY, "one", "second", None), Claim::New);
+        assert_eq!(memory.claim(KEY, "one", "second", None), spent(7, true));
+        // The log said that it is this key, and this action.
+        assert_eq!(memory.claim(KEY, "one", "second", Some(7)), Claim::New);
+        assert_eq!(memory.claim(KEY, "one", "third", Some(7)), Claim::Same("second".into()));
+        // The second is never recorded: all is as before.
+        memory.close("second", true);
+        assert_eq!(memory.claim(KEY, "one", "third", None), spent(7, true));
+        assert_eq!(memory.claim(KEY, "one", "third", Some(7)), Claim::New);
+        proposed("third", 9, &mut memory);
+        memory.close("third", true);
+        assert_eq!(memory.claim(KEY, "another", "fourth", Some(7)), Claim::Conflict("third".into()));
+        assert_eq!(memory.claim(KEY, "one", "fourth", None), Claim::New);
+        memory.close("fourth", true);
+        assert_eq!(memory.claim(KEY, "another", "fifth", Some(7)), Claim::Conflict("fourth".into()));
+        assert_eq!(memory.claim(KEY, "one", "fifth", None), Claim::New);
+        proposed("fifth", 11, &mut memory);
+        memory.close("fifth", false);
+        assert_eq!(memory.claim(KEY, "one", "sixth", Some(7)), Claim::Same("fifth".into()));
     }
 
     #[test]
     fn a_key_with_the_fingerprint_of_another_is_kept_whole() {
         let mut memory = Memory::default();
         // As if another key had this one's fingerprint.
-        assert!(memory.spent.note(KEY.0, KEY.1, 3));
-        assert_eq!(memory.claim(KEY, "one", "first", None), Claim::Spent(3));
+        assert!(memory.spent.note(KEY.0, KEY.1, Mark { position: 3, may_come_again: false }));
+        assert_eq!(memory.claim(KEY, "one", "first", None), spent(3, false));
         assert_eq!(memory.claim(KEY, "one", "first", Some(3)), Claim::New);
         proposed("first", 7, &mut memory);
         memory.close("first", false);

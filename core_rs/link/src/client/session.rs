@@ -101,7 +101,7 @@ impl SessionClient {
             let mut grpc = client.ready().await?;
             let codec: Codec<ClientFrame, ServerFrame> = Codec::default();
             let path = PathAndQuery::from_static(CONNECT);
-            let opened = grpc.streaming(tonic::Request::new(outbound), path, codec).await;
+            let opened = grpc.streaming(client.request(outbound), path, codec).await;
             let mut inbound = opened.map_err(|status| status::to_error(&status))?.into_inner();
             let welcome = welcome(&mut inbound).await?;
             Ok::<_, v1::Error>((inbound, welcome))

@@ -8,6 +8,7 @@ use futures::stream;
 use tonic::{Request, Response, Status};
 
 use super::{BoxStream, Context, refused, until_drained};
+use crate::answer::Room;
 use crate::frame::SharedCall;
 use crate::proto::calls_server::Calls;
 
@@ -17,37 +18,40 @@ impl Calls for Context {
 
     /// The call is driven by the gate: a client that goes away only stops waiting for it.
     async fn propose(&self, request: Request<v1::ProposeRequest>) -> Result<Response<SharedCall>, Status> {
+        let room = Room::of(request.metadata());
         let v1::ProposeRequest { proposal, wait_for_decision } = request.into_inner();
         // A missing proposal is an empty one, which validation answers with all that is missing.
         let call = self.gate.propose(proposal.unwrap_or_default(), wait_for_decision).await;
-        call.map(answer).map_err(refused)
+        answer(call, room).await
     }
 
     async fn get(&self, request: Request<v1::GetCallRequest>) -> Result<Response<SharedCall>, Status> {
-        self.gate.call(&request.get_ref().call_id).await.map(answer).map_err(refused)
+        let room = Room::of(request.metadata());
+        answer(self.gate.call(&request.get_ref().call_id).await, room).await
     }
 
     async fn list(&self, request: Request<v1::ListCallsRequest>) -> Result<Response<v1::ListCallsResponse>, Status> {
-        let calls = self.gate.calls(request.into_inner()).await.map_err(refused)?;
-        Ok(Response::new(v1::ListCallsResponse { calls }))
+        self.gate.calls(request.into_inner()).await.map(Response::new).map_err(refused)
     }
 
     async fn watch(&self, request: Request<v1::WatchCallRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let room = Room::of(request.metadata());
         let v1::WatchCallRequest { call_id, output_from } = request.into_inner();
         let ticket = self.gate.follow(&call_id).await.map_err(refused)?;
-        let watch = Watch { output: ticket.output(output_from), ticket, told: None, next: None };
+        let watch = Watch { output: ticket.output(output_from), ticket, told: None, next: None, room };
         let updates = stream::unfold(Some(watch), |watch| async { watch?.step().await });
         Ok(Response::new(until_drained(updates, self.streams.clone())))
     }
 
     async fn cancel(&self, request: Request<v1::CancelCallRequest>) -> Result<Response<SharedCall>, Status> {
+        let room = Room::of(request.metadata());
         let v1::CancelCallRequest { call_id, why } = request.into_inner();
-        self.gate.cancel(&call_id, &why).await.map(answer).map_err(refused)
+        answer(self.gate.cancel(&call_id, &why).await, room).await
     }
 }
 
-fn answer(call: Arc<Call>) -> Response<SharedCall> {
-    Response::new(SharedCall(call))
+async fn answer(call: Result<Arc<Call>, v1::Error>, room: Room) -> Result<Response<SharedCall>, Status> {
+    Ok(Response::new(SharedCall(room.call(call.map_err(refused)?).await)))
 }
 
 /// Follows one call. It takes what there is when the client has room for it: of a call's states a
@@ -59,6 +63,7 @@ struct Watch {
     told: Option<Arc<Call>>,
     /// A state to tell after the output that came before it.
     next: Option<Arc<Call>>,
+    room: Room,
 }
 
 type Step = Option<(Result<CallUpdate, Status>, Option<Watch>)>;
@@ -67,7 +72,7 @@ impl Watch {
     async fn step(mut self) -> Step {
         if self.told.is_none() {
             let now = self.ticket.now();
-            return self.tell(now);
+            return self.tell(now).await;
         }
         loop {
             if let Some(call) = self.next.take() {
@@ -77,7 +82,7 @@ impl Watch {
                     self.next = Some(call);
                     return self.pass(output);
                 }
-                return self.tell(call);
+                return self.tell(call).await;
             }
             tokio::select! {
                 biased;
@@ -91,9 +96,9 @@ impl Watch {
         }
     }
 
-    fn tell(mut self, call: Arc<Call>) -> Step {
+    async fn tell(mut self, call: Arc<Call>) -> Step {
         self.told = Some(call.clone());
-        let kind = call_update::Kind::Call(Arc::unwrap_or_clone(call));
+        let kind = call_update::Kind::Call(Arc::unwrap_or_clone(self.room.call(call).await));
         Some((Ok(CallUpdate { kind: Some(kind) }), Some(self)))
     }
 

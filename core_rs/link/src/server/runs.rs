@@ -4,6 +4,7 @@ use cmdop_contract::v1;
 use tonic::{Request, Response, Status};
 
 use super::{Context, refused};
+use crate::answer::Room;
 use crate::proto::runs_server::Runs;
 use crate::proto::traces_server::Traces;
 
@@ -39,14 +40,18 @@ impl Runs for Context {
     }
 
     async fn list(&self, request: Request<v1::ListRunsRequest>) -> Result<Response<v1::ListRunsResponse>, Status> {
+        let room = Room::of(request.metadata());
         let runs = self.gate.runs(request.get_ref().limit).await.map_err(refused)?;
-        Ok(Response::new(v1::ListRunsResponse { runs }))
+        let whole = room.whole(v1::ListRunsResponse { runs });
+        whole.map(Response::new).map_err(|error| refused(error.into()))
     }
 }
 
 #[tonic::async_trait]
 impl Traces for Context {
     async fn get(&self, request: Request<v1::GetTraceRequest>) -> Result<Response<v1::Trace>, Status> {
-        self.gate.trace(&request.get_ref().id).await.map(Response::new).map_err(refused)
+        let room = Room::of(request.metadata());
+        let trace = self.gate.trace(&request.get_ref().id).await.map_err(refused)?;
+        room.whole(trace).map(Response::new).map_err(|error| refused(error.into()))
     }
 }

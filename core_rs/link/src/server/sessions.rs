@@ -5,25 +5,22 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
-use cmdop_contract::v1::{self, Call, CallState, ClientFrame};
+use cmdop_contract::v1::{Call, CallState, ClientFrame};
 use cmdop_gate::{Gate, OutputReader, Ticket};
 use futures::stream::FuturesUnordered;
 use futures::task::AtomicWaker;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use parking_lot::Mutex;
-use prost::Message as _;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Context, refused};
+use crate::answer::Room;
 use crate::error::Error;
 use crate::frame::{Answer, Outgoing};
 use crate::proto::sessions_server::Sessions;
 use crate::session::{self, Delivery, Mux, SessionKey};
 use crate::status;
-
-/// Bytes of a frame around a call, at most.
-const FRAME_OVERHEAD: usize = 64;
 
 #[tonic::async_trait]
 impl Sessions for Context {
@@ -34,7 +31,7 @@ impl Sessions for Context {
         let shared = Arc::new(Shared {
             mux: Mutex::new(Mux::new(self.sessions.clone(), most)),
             output: AtomicWaker::new(),
-            max_frame_bytes: self.max_frame_bytes,
+            room: Room::of(request.metadata()),
         });
         let gone = CancellationToken::new();
         let connection = Connection {
@@ -54,7 +51,7 @@ impl Sessions for Context {
 struct Shared {
     mux: Mutex<Mux>,
     output: AtomicWaker,
-    max_frame_bytes: usize,
+    room: Room,
 }
 
 impl Shared {
@@ -185,23 +182,17 @@ impl Teller {
             && let Ok(call) = ticket.held_or_settled().await
             && matches!(call.state(), CallState::Held | CallState::DiffHeld)
         {
-            self.tell(self.fitting(call), false);
+            self.tell(self.fitting(call).await, false);
         }
         match ticket.settled_or_unknown().await {
-            Ok(call) => self.fitting(call),
+            Ok(call) => self.fitting(call).await,
             Err(error) => Answer::Error(error),
         }
     }
 
     /// One call that the client cannot take must not end the stream of all its sessions.
-    fn fitting(&self, call: Arc<Call>) -> Answer {
-        let (found, limit) = (call.encoded_len(), self.shared.max_frame_bytes.saturating_sub(FRAME_OVERHEAD));
-        if found <= limit {
-            return Answer::Call(call);
-        }
-        let error = v1::Error::from(Error::FrameTooLarge { found, limit });
-        let message = format!("the call is {:?}, but {}", call.state(), error.message);
-        Answer::Error(v1::Error { message, call_id: call.call_id.clone(), ..error })
+    async fn fitting(&self, call: Arc<Call>) -> Answer {
+        Answer::Call(self.shared.room.call(call).await)
     }
 
     /// Waits like [`Self::wait`], and passes output on while the session has room for it.
