@@ -289,7 +289,7 @@ def test_a_preview_is_shown_and_exactly_it_is_committed(up: Up) -> None:
     assert [(effect["kind"], effect["target"]) for effect in preview["diff"]["effects"]] == [("file.delete", path)]
     assert path in up.cmdop("preview", "show", call_id).stdout
     code, refused = up.call("preview", "commit", call_id, "--digest", "0" * 64)
-    assert (code, refused["error"]["reason"]) == (3, "APPROVAL_VOID")
+    assert (code, refused["error"]["reason"]) == (2, "APPROVAL_VOID")
     assert exists(up, path)
     code, call = up.call("preview", "commit", call_id, "--digest", preview["digest"])
     assert (code, call["outcome"]) == (0, "applied")
