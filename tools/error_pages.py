@@ -6,6 +6,7 @@ The facts are the table's; the examples are those of `tools/error_examples.py`. 
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,9 @@ Row = Mapping[str, Any]
 
 FOLDER: Final = Path("docs/errors")
 EXAMPLES: Final = FOLDER / "examples.json"
+
+EXIT: Final = Path("python/cmdop/cli/exit.py")
+"""Read as a file: these pages are written before the package can be imported."""
 
 CODES: Final = (
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
@@ -54,9 +58,15 @@ def pages(root: Path, rows: Sequence[Row], families: Sequence[tuple[int, int, st
     """Every page by its path, and their index."""
     file = root / EXAMPLES
     examples: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    named = [row for row in rows if row["number"]]
+    exits = runpy.run_path(str(root / EXIT))
+    named = [dict(row) | {"exit": _exit(exits, row["name"])} for row in rows if row["number"]]
     found = {FOLDER / f"{row['name']}.md": _page(row, examples.get(row["name"])) for row in named}
-    return found | {FOLDER / "README.md": _index(named, families)}
+    return found | {FOLDER / "README.md": _index(named, families, _meanings(exits))}
+
+
+def _exit(exits: Mapping[str, Any], reason: str) -> str:
+    code, as_end = exits["OF_REASON"][reason], exits["AS_END"].get(reason)
+    return f"{int(code)}" if as_end is None else f"{int(code)}; {int(as_end)} as the end of a call"
 
 
 def _page(row: Row, example: Mapping[str, Any] | None) -> str:
@@ -70,6 +80,7 @@ def _page(row: Row, example: Mapping[str, Any] | None) -> str:
 | gRPC status | {CODES[row["grpc_code"]]} ({row["grpc_code"]}) |
 | Python class | `cmdop.errors.{row["class"]}` |
 | may it be retried | {RETRIES[row["retry"]]} (`{row["retry"]}`) |
+| exit code of `cmdop` | {row["exit"]} |
 | remedy | `{row["remedy"]}` |
 | mended by a machine | {"where the remedy says how" if row["mechanical"] else "no"} |
 
@@ -118,21 +129,27 @@ def _made(row: Row) -> dict[str, Any]:
     return {"reason": row["name"], "message": row["summary"], "remedy": remedy}
 
 
-def _index(rows: Sequence[Row], families: Sequence[tuple[int, int, str]]) -> str:
+def _meanings(exits: Mapping[str, Any]) -> str:
+    rows = "\n".join(f"| {int(code)} | {meaning} |" for code, meaning in exits["MEANINGS"].items())
+    return f"| exit code | what it says |\n|---|---|\n{rows}"
+
+
+def _index(rows: Sequence[Row], families: Sequence[tuple[int, int, str]], exits: str) -> str:
     parts = [
         "# Errors\n\nEvery refusal and failure has a reason of one table, `proto/cmdop/v1/error.proto`, and a remedy that a\n"
         "program can follow; `cmdop errors REASON` prints a row of it. `cmdop.agent.follow` is what a machine does with\n"
         "one, and `cmdop.testing.MechanicalAgent` does nothing else. These pages are written by `make regenerate`;\n"
-        "their examples by `make errors`.\n"
+        "their examples by `make errors`. The exit code is that of a command that was answered with it:\n\n"
+        f"{exits}\n"
     ]
     for family in dict.fromkeys(name for _, _, name in families[1:]):
         blocks = [range(low, high) for low, high, name in families if name == family]
         lines = [
             f"| [{row['name']}]({row['name']}.md) | {row['summary']} | `{row['remedy']}` |"
-            f" {'yes' if row['mechanical'] else ''} |"
+            f" {'yes' if row['mechanical'] else ''} | {row['exit']} |"
             for row in rows
             if any(row["number"] in block for block in blocks)
         ]
-        head = f"## {family}\n\n| reason | what it means | remedy | mended by a machine |\n|---|---|---|---|\n"
+        head = f"## {family}\n\n| reason | what it means | remedy | mended by a machine | exit code |\n|---|---|---|---|---|\n"
         parts.append(head + "\n".join(lines) + "\n")
     return "\n".join(parts)

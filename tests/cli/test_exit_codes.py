@@ -8,7 +8,7 @@ import pytest
 
 from cmdop import v1
 from cmdop.cli.app import main
-from cmdop.cli.exit import ExitCode, code_of_call, code_of_error
+from cmdop.cli.exit import AS_END, MEANINGS, OF_REASON, REASONS, ExitCode, code_of_call, code_of_error
 from cmdop.errors import BY_REASON
 
 STATE = v1.CallState
@@ -59,15 +59,46 @@ def test_a_call_has_the_exit_code_of_its_outcome(call: v1.Call, code: ExitCode) 
         ("OUTCOME_UNKNOWN", ExitCode.UNKNOWN),
         ("UNREACHABLE", ExitCode.UNREACHABLE),
         ("DRAINING", ExitCode.UNREACHABLE),
+        ("HOST_UNAVAILABLE", ExitCode.UNREACHABLE),
+        ("STORAGE_FULL", ExitCode.DENIED),
+        ("CONFIRMATION_REQUIRED", ExitCode.USAGE),
+        ("APPROVAL_VOID", ExitCode.USAGE),
         ("INVALID_CONFIGURATION", ExitCode.USAGE),
     ],
 )
-def test_an_error_has_the_exit_code_of_its_family(reason: str, code: ExitCode) -> None:
+def test_an_error_has_its_exit_code(reason: str, code: ExitCode) -> None:
     assert code_of_error(error(reason)) == code
 
 
-def test_no_error_exits_with_success() -> None:
-    assert all(code_of_error(error(reason)) != ExitCode.DONE for reason in BY_REASON)
+def test_every_reason_is_in_the_table_once_and_exits_without_success() -> None:
+    listed = [reason for reasons in REASONS.values() for reason in reasons.split()]
+    assert sorted(listed) == sorted(BY_REASON)
+    assert ExitCode.DONE not in REASONS
+    assert set(AS_END) <= set(BY_REASON)
+
+
+@pytest.mark.parametrize("reason", sorted(BY_REASON))
+def test_a_call_and_an_answer_with_the_same_error_exit_alike(reason: str) -> None:
+    ended = v1.Call(state=STATE.CALL_STATE_NOT_APPLIED, outcome=OUTCOME.OUTCOME_NOT_APPLIED, error=error(reason))
+    assert code_of_call(ended) == AS_END.get(reason, OF_REASON[reason])
+    assert code_of_error(error(reason)) == OF_REASON[reason]
+
+
+def test_a_reason_of_a_newer_server_is_a_failure() -> None:
+    assert code_of_error(v1.Error(reason=4711)) == ExitCode.FAILED  # type: ignore[arg-type]
+
+
+def test_errors_tells_the_exit_code_of_every_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["errors", "--json"]) == ExitCode.DONE
+    told = {row["reason"]: row["exit_code"] for row in json.loads(capsys.readouterr().out)}
+    assert told == OF_REASON
+
+
+def test_help_tells_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == ExitCode.DONE
+    told = capsys.readouterr().out.split("Exit codes: ")[1]
+    assert all(f"{int(code)} " in told for code in ExitCode)
+    assert set(MEANINGS) == set(ExitCode)
 
 
 def test_an_error_without_a_call_says_who_called(capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,6 +101,16 @@ def test_a_call_may_come_as_json_on_standard_input(up: Up) -> None:
     assert "/srv/app/data" in {entry["path"] for entry in call["result"]["entries"]}
 
 
+def test_a_whole_number_may_be_written_with_a_fraction_of_zero(up: Up) -> None:
+    numbers = {"files.read": {"path": "/logs/system.log", "limit": 3.0}, "files.list": {"path": "/", "limit": 1e1}}
+    for tool, arguments in numbers.items():
+        document = {"tool": tool, "host": "local", "intent": "look", "arguments": arguments}
+        code, call = up.call("call", "--from", "-", stdin=json.dumps(document))
+        assert code == 0, call
+    code, call = up.call("call", "files.read", "--host", "local", "--arg", "path=/logs/system.log", "--arg", "limit=1.5")
+    assert (code, call["error"]["reason"]) == (2, "INVALID_ARGUMENTS"), call
+
+
 def test_a_malformed_call_exits_2_with_every_fault(up: Up) -> None:
     code, call = up.call("call", "terminal.exec", "--host", "local", "--arg", "timeout_s=never")
     assert code == 2
@@ -289,7 +299,7 @@ def test_a_preview_is_shown_and_exactly_it_is_committed(up: Up) -> None:
     assert [(effect["kind"], effect["target"]) for effect in preview["diff"]["effects"]] == [("file.delete", path)]
     assert path in up.cmdop("preview", "show", call_id).stdout
     code, refused = up.call("preview", "commit", call_id, "--digest", "0" * 64)
-    assert (code, refused["error"]["reason"]) == (3, "APPROVAL_VOID")
+    assert (code, refused["error"]["reason"]) == (2, "APPROVAL_VOID")
     assert exists(up, path)
     code, call = up.call("preview", "commit", call_id, "--digest", preview["digest"])
     assert (code, call["outcome"]) == (0, "applied")

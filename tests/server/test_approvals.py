@@ -133,8 +133,8 @@ def test_what_cannot_be_taken_back_is_approved_by_its_name(up: Up) -> None:
     assert "cannot be taken back: package.remove:nginx" in shown
     assert "--confirm nginx" in shown
     for typed in ((), ("--confirm", "nginy")):
-        _, refused = approve(up, call, "grace", *typed)
-        assert reason(refused) == "CONFIRMATION_REQUIRED"
+        code, refused = approve(up, call, "grace", *typed)
+        assert (code, reason(refused)) == (2, "CONFIRMATION_REQUIRED")
     _, answer = approve(up, call, "grace", "--confirm", "nginx")
     assert answer["status"] in ("approved", "used"), answer
 

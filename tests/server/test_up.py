@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.live import Up, make_fixture, start_up
+from tests.live import Up, first_line, make_fixture, start_up
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -73,6 +73,20 @@ def test_a_host_that_was_killed_comes_back(fresh_up: Up) -> None:
         assert call["error"]["reason"] in ("HOST_UNAVAILABLE", "HOST_ERROR"), call
         assert time.monotonic() < deadline
     assert host_process(fresh_up) != first
+
+
+def test_a_call_to_a_host_that_is_not_there_never_ran_and_exits_7(tmp_path: Path) -> None:
+    fixture = make_fixture(tmp_path / "fixture")
+    start_up(tmp_path / "data", fixture).stop()
+    command = [sys.executable, "-m", "cmdop", "server", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    line = first_line(process)
+    up = Up(process, line.split()[4], tmp_path / "data", fixture, line)
+    try:
+        code, call = up.call("call", "files.read", "--host", "local", "--arg", "path=/logs/system.log")
+        assert (code, call["error"]["reason"]) == (7, "HOST_UNAVAILABLE"), call
+    finally:
+        up.stop()
 
 
 def test_a_restart_knows_its_calls(tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ pub const MAX_DEPTH: u32 = 64;
 /// Whole numbers from here on have no exact form.
 const INEXACT: f64 = 18_446_744_073_709_551_616.0;
 
-/// Parses one JSON value.
+/// Whole numbers below are held exactly in a double, and so are their neighbours.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Parses one JSON value. A whole number is one however it is written: `1.0` and `1e0` are 1, as JSON Schema has it.
 ///
 /// # Errors
 /// What is wrong and where: syntax, a key that stands twice, a number that cannot be held exactly, or nesting
@@ -97,6 +100,11 @@ impl<'de> Visitor<'de> for Strict<'_> {
         // A whole number that does not fit into 64 bits arrives here rounded.
         if value.abs() >= INEXACT {
             return Err(self.fault(Fault::NumberTooLarge, "number too large to be held exactly"));
+        }
+        if value.fract() == 0.0 && value.abs() < EXACT {
+            #[allow(clippy::cast_possible_truncation)] // It is whole and small enough.
+            let whole = value as i64;
+            return Ok(Value::Number(whole.into()));
         }
         Number::from_f64(value).map(Value::Number).ok_or_else(|| self.fault(Fault::NotFinite, "not a finite number"))
     }

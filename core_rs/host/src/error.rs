@@ -4,7 +4,7 @@ use std::io;
 
 use cmdop_contract::reason;
 use cmdop_contract::reason::Change;
-use cmdop_contract::v1::{self, Reason, Remedy, RetryAfter, UseTool, remedy};
+use cmdop_contract::v1::{self, Reason, Remedy, RetryAfter, UseTool, remedy, use_tool};
 use cmdop_ledger::error::is_full;
 
 /// Why the host did not do something, or failed while it did.
@@ -52,6 +52,22 @@ impl Error {
     #[must_use]
     pub fn use_tool(reason: Reason, message: impl Into<String>, tool: &str) -> Self {
         Self::with(reason, message, remedy::Kind::UseTool(UseTool { name: tool.to_owned(), arguments: None }))
+    }
+
+    /// `PATH_NOT_USABLE` of a directory that is asked for without all that it holds.
+    #[must_use]
+    pub(crate) fn needs_recursive(message: impl Into<String>) -> Self {
+        let expected = "true, if all that it holds is meant";
+        Self::fix(Reason::PathNotUsable, message, "/arguments/recursive", expected)
+    }
+
+    /// `PATH_NOT_USABLE` of a directory where a file is read.
+    #[must_use]
+    pub(crate) fn is_directory(path: &str) -> Self {
+        let message = format!("{path} is a directory; use files.list");
+        let arguments = Some(use_tool::Arguments::ArgumentsJson(serde_json::json!({"path": path}).to_string()));
+        let list = UseTool { name: "files.list".into(), arguments };
+        Self::with(Reason::PathNotUsable, message, remedy::Kind::UseTool(list))
     }
 
     /// A typed error that no mended call gets around; why not is what the table of reasons says.

@@ -24,6 +24,7 @@ use crate::log::{self, Head, Place, Record};
 mod approvals;
 mod outline;
 mod query;
+mod room;
 mod spare;
 mod trail;
 
@@ -37,8 +38,6 @@ const BACKLOG: usize = 1_024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long records are gathered while nobody reads: most calls are over by then, and written once.
 const LULL: Duration = Duration::from_millis(200);
-/// Time between two tries of an index whose disk is full.
-const FULL: Duration = Duration::from_millis(500);
 /// Records after which a transaction is written, whatever else waits.
 const BATCH: usize = 16_384;
 /// How long an index may be somebody else's still when it is opened.
@@ -61,8 +60,17 @@ pub struct Index {
     path: PathBuf,
     log: PathBuf,
     readers: Arc<Mutex<Vec<Reader>>>,
-    reached: watch::Receiver<u64>,
+    reached: watch::Receiver<Reached>,
     queue: SyncSender<Fed>,
+}
+
+/// How far the index has come.
+#[derive(Clone, Copy, Default)]
+struct Reached {
+    /// The last record that it holds.
+    position: u64,
+    /// Its disk is full: what is behind that only its thread can answer.
+    waits_for_room: bool,
 }
 
 /// The side that the log fills.
@@ -81,7 +89,12 @@ enum Fed {
     Records(Vec<Record>),
     /// Somebody waits for what was recorded.
     Wanted,
+    /// Somebody asks what only the thread can answer: the disk is full.
+    Ask(Question),
 }
+
+/// Answers whoever asks, and keeps the answer to itself.
+type Question = Box<dyn FnOnce(&mut Reader) + Send>;
 
 impl Feed {
     /// Hands over durable records. Waits if the index is far behind.
@@ -171,9 +184,10 @@ impl Filler {
     /// Starts the thread that follows the log.
     pub(crate) fn follow(self, log: &Path, head: Head) -> Result<(Index, Feed), Error> {
         let (queue, fed) = sync_channel(BACKLOG);
-        let (reached_tx, reached) = watch::channel(head.position);
-        let (writer, mut spare) = (self.writer, self.spare);
+        let (reached_tx, reached) = watch::channel(Reached { position: head.position, ..Reached::default() });
+        let mut spare = self.spare;
         spare.keep();
+        let writer = Reader { db: self.writer, log: log::Reader::new(log) };
         std::thread::Builder::new()
             .name("ledger-index".into())
             .spawn(move || run(writer, spare, &fed, &reached_tx))
@@ -183,38 +197,31 @@ impl Filler {
     }
 }
 
-fn run(mut writer: Connection, mut spare: Spare, fed: &Receiver<Fed>, reached: &watch::Sender<u64>) {
-    while let Some(records) = gather(fed) {
-        if let Err(error) = fill_in_time(&mut writer, &records) {
-            tracing::error!(%error, "the index stops; the log goes on, and a restart catches up");
-            return;
+fn run(mut writer: Reader, mut spare: Spare, fed: &Receiver<Fed>, reached: &watch::Sender<Reached>) {
+    while let Some((records, questions)) = gather(fed) {
+        match room::fill_in_time(&mut writer, records, fed, reached) {
+            Ok(Some(position)) => {
+                reached.send_replace(Reached { position, waits_for_room: false });
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(%error, "the index stops; the log goes on, and a restart catches up");
+                return;
+            }
         }
-        if let Some(last) = records.last() {
-            reached.send_replace(last.head.position);
+        // They were asked while there was no room, and there is again.
+        for question in questions {
+            question(&mut writer);
         }
         spare.keep();
     }
 }
 
-/// Fills the index, and waits for room as long as its disk is full: the log goes on meanwhile.
-fn fill_in_time(writer: &mut Connection, records: &[Record]) -> Result<(), Error> {
-    let mut is_told = false;
-    loop {
-        match fill(writer, records) {
-            Err(error) if is_full(&error) => {
-                if !std::mem::replace(&mut is_told, true) {
-                    tracing::error!(%error, "the index waits for room on its disk; the log goes on");
-                }
-                std::thread::sleep(FULL);
-            }
-            done => return done,
-        }
-    }
-}
-
-/// The next records to write together; `None` once nobody feeds any more and all are written.
-fn gather(fed: &Receiver<Fed>) -> Option<Vec<Record>> {
+/// The next records to write together, and what is asked behind them; `None` once nobody feeds any more and all are
+/// written.
+fn gather(fed: &Receiver<Fed>) -> Option<(Vec<Record>, Vec<Question>)> {
     let mut records: Vec<Record> = Vec::new();
+    let mut questions = Vec::new();
     let mut until: Option<Instant> = None;
     while records.len() < BATCH {
         let next = match until {
@@ -228,29 +235,39 @@ fn gather(fed: &Receiver<Fed>) -> Option<Vec<Record>> {
             }
             // What is in the queue by now is all that a read can wait for.
             Ok(Fed::Wanted) => until = until.map(|_| Instant::now()),
+            Ok(Fed::Ask(question)) => {
+                questions.push(question);
+                until = Some(Instant::now());
+            }
             Err(RecvTimeoutError::Timeout) => break,
             Err(RecvTimeoutError::Disconnected) if records.is_empty() => return None,
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    Some(records)
+    Some((records, questions))
 }
 
 fn fill(writer: &mut Connection, records: &[Record]) -> Result<(), Error> {
     let transaction = writer.transaction()?;
+    put(&transaction, records)?;
+    Ok(transaction.commit()?)
+}
+
+/// Puts records into the tables, in the transaction that is open.
+fn put(db: &Connection, records: &[Record]) -> Result<(), Error> {
     let mut touched = Touched::default();
     for record in records {
         // What cannot be read is still counted: the log holds it, and nothing can be said about it.
         if let Ok(event) = outline::read(&record.payload) {
-            add(&transaction, record, event, &mut touched)?;
+            add(db, record, event, &mut touched)?;
         }
     }
-    touched.write(&transaction)?;
+    touched.write(db)?;
     if let Some(Record { head, .. }) = records.last() {
-        transaction.execute("DELETE FROM head", [])?;
-        transaction.execute("INSERT INTO head VALUES (?1, ?2)", params![head.position, head.hash])?;
+        db.execute("DELETE FROM head", [])?;
+        db.execute("INSERT INTO head VALUES (?1, ?2)", params![head.position, head.hash])?;
     }
-    Ok(transaction.commit()?)
+    Ok(())
 }
 
 /// The calls that a batch of records changed: each is read and written once, however many of its
@@ -377,12 +394,16 @@ impl Index {
         question: impl FnOnce(&mut Reader) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let mut reached = self.reached.clone();
-        if *reached.borrow() < position {
+        if reached.borrow().position < position {
             // A full queue means that the thread does not rest anyway.
             let _ = self.queue.try_send(Fed::Wanted);
         }
-        let waited = tokio::time::timeout(PATIENCE, reached.wait_for(|reached| *reached >= position)).await;
-        waited.map_err(|_| Error::Behind)?.map_err(|_| Error::Behind)?;
+        let is_near = |reached: &Reached| reached.position >= position || reached.waits_for_room;
+        let waited = tokio::time::timeout(PATIENCE, reached.wait_for(is_near)).await;
+        let reached = *waited.map_err(|_| Error::Behind)?.map_err(|_| Error::Behind)?;
+        if reached.position < position {
+            return room::ask(&self.queue, question).await;
+        }
         let index = self.clone();
         let answered = tokio::task::spawn_blocking(move || {
             let mut reader = match index.readers.lock().pop() {

@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 from cmdop import v1
+from cmdop.cli.exit import OF_REASON
 from cmdop.cli.session import AsJson, print_json, usage_error
 from cmdop.errors import BY_REASON, reason_name
 from cmdop.v1.error_pb2 import reason_spec
@@ -23,7 +24,7 @@ def errors(reason: str | None = None, /, *, as_json: AsJson = False) -> int:
             print_json([*table.values()])
         else:
             width = max(map(len, table))
-            print("\n".join(f"{name:{width}}  {row['summary']}" for name, row in table.items()))
+            print("\n".join(f"{name:{width}}  {row['exit_code']}  {row['summary']}" for name, row in table.items()))
         return 0
     row = table.get(reason.upper().replace("-", "_"))
     if row is None:
@@ -39,6 +40,7 @@ def errors(reason: str | None = None, /, *, as_json: AsJson = False) -> int:
     print(f"What to do: {row['mend']}")
     print(f"Remedy: {row['remedy']}{', which a machine can follow where it says how' if row['mechanical'] else ''}")
     print(f"Retry: {row['retry'].replace('_', ' ')}. gRPC code: {row['grpc_code']}. Python: {row['class']}")
+    print(f"Exit code: {row['exit_code']}")
     return 0
 
 
@@ -51,5 +53,5 @@ def _rows() -> list[dict[str, Any]]:
         if kind := BY_REASON.get(name):
             row = {"reason": name, "summary": spec.summary, "mend": spec.mend, "remedy": spec.remedy}
             row |= {"mechanical": spec.mechanical, "retry": kind.retry, "grpc_code": kind.grpc_code}
-            rows.append(row | {"class": kind.__name__})
+            rows.append(row | {"class": kind.__name__, "exit_code": int(OF_REASON[name])})
     return rows

@@ -8,6 +8,14 @@ fn what_is_read_is_what_serde_reads() {
 }
 
 #[test]
+fn a_whole_number_is_one_however_it_is_written() {
+    let read = parse("[1.0, -2.0, 1e3, 0.0, -0.0, 9007199254740991.0, 1.5, 9007199254740992.0]");
+    let whole = r#"[1, -2, 1000, 0, 0, 9007199254740991, 1.5, 9007199254740992.0]"#;
+    let expected: Value = serde_json::from_str(whole).expect("valid");
+    assert_eq!(read.expect("valid"), expected);
+}
+
+#[test]
 fn every_fault_is_told_apart_with_its_place_and_what_to_write_instead() {
     let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
     let deeper = "[".repeat(200_000);

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use cmdop_contract::json;
 use cmdop_contract::v1::Reason;
 use serde_json::{Map, Value};
 
@@ -28,9 +29,10 @@ impl Arguments {
     /// # Errors
     /// MALFORMED_JSON and INVALID_ARGUMENTS, with what to mend.
     pub(super) fn read(text: &str) -> Result<Self, Error> {
-        let given: Map<String, Value> = serde_json::from_str(text).map_err(|_| {
-            Error::fix(Reason::MalformedJson, "the arguments are not one JSON object", "/arguments", "a JSON object")
-        })?;
+        let Ok(Value::Object(given)) = json::parse(text) else {
+            let message = "the arguments are not one JSON object";
+            return Err(Error::fix(Reason::MalformedJson, message, "/arguments", "a JSON object"));
+        };
         let program = program(&given)?;
         let cwd = given.get("cwd").and_then(Value::as_str).unwrap_or_default();
         if !cwd.starts_with('/') || cwd.contains('\0') {
@@ -137,5 +139,13 @@ mod tests {
             assert_eq!(error.reason(), Reason::InvalidArguments, "{text}");
             assert!(format!("{:?}", error.remedy).contains(&format!("{pointer:?}")), "{text}: {error:?}");
         }
+    }
+
+    #[test]
+    fn a_limit_is_a_whole_number_however_it_is_written() {
+        let text = r#"{"cwd":"/","command":"ls","timeout_s":5.0,"memory_mb":1e2,"pty":{"rows":30.0}}"#;
+        let read = Arguments::read(text).expect("valid");
+        assert_eq!((read.limits.time.as_secs(), read.limits.memory / MIB), (5, 100));
+        assert_eq!(read.terminal.map(|size| size.rows), Some(30));
     }
 }

@@ -1,5 +1,6 @@
 //! Arguments of a native tool, read from the signed action.
 
+use cmdop_contract::json;
 use cmdop_contract::path::normalise;
 use cmdop_contract::v1::{Action, Reason, Remedy, remedy};
 use serde_json::{Map, Value};
@@ -13,7 +14,7 @@ impl Arguments {
     /// # Errors
     /// `MALFORMED_JSON`.
     pub(crate) fn of(action: &Action) -> Result<Self, Error> {
-        match serde_json::from_str(&action.arguments_json) {
+        match json::parse(&action.arguments_json) {
             Ok(Value::Object(map)) => Ok(Self(map)),
             _ => {
                 let message = "the arguments are not one JSON object";
@@ -130,5 +131,20 @@ mod tests {
         let action = Action { arguments_json: r#"{"path": "a/b"}"#.into(), ..Action::default() };
         let error = Arguments::of(&action).and_then(|arguments| arguments.path()).expect_err("relative");
         assert_eq!(error.reason(), Reason::InvalidArguments);
+    }
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        let read = |text: &str| {
+            let action = Action { arguments_json: format!(r#"{{"limit": {text}}}"#), ..Action::default() };
+            Arguments::of(&action).and_then(|arguments| arguments.number("limit"))
+        };
+        for text in ["20", "20.0", "2e1", "200e-1"] {
+            assert_eq!(read(text).expect(text), Some(20));
+        }
+        assert_eq!(read("0.0").expect("nothing"), Some(0));
+        for text in ["1.5", "-1.0", "-1", "1e300"] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 }

@@ -138,7 +138,7 @@ pub(crate) fn refused(errno: Errno, path: &[u8]) -> Error {
             let message = format!("{} does not exist", show(path));
             Error::fix(Reason::PathNotFound, message, "/arguments/path", "a path that exists")
         }
-        Errno::LOOP | Errno::XDEV => not_usable(path, "is or leads through a symbolic link; name the real path"),
+        Errno::LOOP | Errno::XDEV => linked(path),
         Errno::NOTDIR => not_usable(path, "leads through something that is not a directory"),
         Errno::ACCESS | Errno::PERM => not_usable(path, "may not be accessed by the host's user"),
         Errno::ROFS => not_usable(path, "lies on a read-only file system"),
@@ -149,10 +149,17 @@ pub(crate) fn refused(errno: Errno, path: &[u8]) -> Error {
     }
 }
 
+/// `PATH_NOT_USABLE` because of a link.
+pub(crate) fn linked(path: &[u8]) -> Error {
+    let message = format!("{} is or leads through a symbolic link; name the real path", show(path));
+    let expected = "the real path, which leads through no symbolic link";
+    Error::fix(Reason::PathNotUsable, message, "/arguments/path", expected)
+}
+
 /// `PATH_NOT_USABLE`, with why.
 pub(crate) fn not_usable(path: &[u8], why: &str) -> Error {
     let message = format!("{} {why}", show(path));
-    Error::fix(Reason::PathNotUsable, message, "/arguments/path", "a path of the right type, without links")
+    Error::fix(Reason::PathNotUsable, message, "/arguments/path", "another path: this one cannot be used so")
 }
 
 fn c_string(bytes: &[u8], path: &[u8]) -> Result<CString, Error> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::arguments::{Arguments, invalid};
-use super::beneath::{Root, Spot, hold_child, not_usable, refused, show};
+use super::beneath::{Root, Spot, hold_child, linked, not_usable, refused, show};
 use super::measure::Stamp;
 use super::write::{changed, mode};
 use super::{Means, Step};
@@ -43,7 +43,7 @@ impl Bits {
                 return Err(Error::use_tool(Reason::UnsupportedChange, message, "terminal.exec"));
             }
             FileType::Regular | FileType::Directory => {}
-            FileType::Symlink => return Err(not_usable(&spot.path, "is a symbolic link; name the real path")),
+            FileType::Symlink => return Err(linked(&spot.path)),
             _ => return Err(not_usable(&spot.path, "is neither a file nor a directory")),
         }
         Ok(Self { spot, held, before, mode })

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::arguments::{Arguments, about, invalid};
-use super::beneath::{READ, Root, Spot, file, hold_child, not_usable, open_child, refused};
+use super::beneath::{READ, Root, Spot, file, hold_child, not_usable, open_child, refused, show};
 use super::census::{Census, Entry, Scope};
 use super::hidden::{hidden_name, remove_hidden};
 use super::measure::Stamp;
@@ -54,7 +54,7 @@ impl Copy {
         let stamp = Stamp::of(held.map_err(|errno| about("from", refused(errno, &from.path)))?)?;
         if stamp.file_type() == FileType::Directory && !arguments.flag("recursive")? {
             let why = "is a directory; set `recursive` to copy it with what it holds";
-            return Err(about("from", not_usable(&from.path, why)));
+            return Err(Error::needs_recursive(format!("{} {why}", show(&from.path))));
         }
         match hold_child(&to.parent, &to.name) {
             Ok(_) => return Err(about("to", exists(&to))),

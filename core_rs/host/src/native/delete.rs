@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::arguments::Arguments;
-use super::beneath::{READ, Root, Spot, file, hold_child, not_usable, refused, show};
+use super::beneath::{READ, Root, Spot, file, hold_child, refused, show};
 use super::measure::{Stamp, sha256};
 use super::text_diff::{MAX_TEXT_BYTES, unified};
 use super::write::small_content;
@@ -65,7 +65,7 @@ impl Removal {
         }
         if stamp.file_type() == FileType::Directory && standing.entries > 1 && !is_recursive {
             let why = "is a directory that is not empty; set `recursive` to delete it with what it holds";
-            return Err(not_usable(&spot.path, why));
+            return Err(Error::needs_recursive(format!("{} {why}", show(&spot.path))));
         }
         let notable = notable::beneath(&spot)?;
         Ok(Self { spot, state, text_diff, standing, notable })

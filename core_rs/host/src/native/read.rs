@@ -6,7 +6,7 @@ use cmdop_contract::v1::FileType;
 use serde_json::Value;
 
 use super::arguments::{Arguments, invalid};
-use super::beneath::{READ, Root, file, not_usable};
+use super::beneath::{READ, Root, file, not_usable, show};
 use super::measure::Stamp;
 use super::window::{MAX_LIMIT, told};
 use crate::Error;
@@ -32,7 +32,7 @@ pub(crate) fn open_regular(root: &Root, path: &[u8]) -> Result<File, Error> {
     let stamp = Stamp::of(&held)?;
     match stamp.file_type() {
         FileType::Regular => {}
-        FileType::Directory => return Err(not_usable(path, "is a directory; use files.list")),
+        FileType::Directory => return Err(Error::is_directory(&show(path))),
         _ => return Err(not_usable(path, "is not a regular file")),
     }
     let opened = root.open(path, READ)?;

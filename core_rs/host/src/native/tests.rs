@@ -5,6 +5,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use cmdop_contract::reason::fixed;
+use cmdop_contract::v1::remedy::Kind;
+use cmdop_contract::v1::use_tool::Arguments;
 use cmdop_contract::v1::{Action, EffectKind, Outcome, Permit, PermittedEffect, Reason, Stage};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -80,6 +83,11 @@ fn reason(done: &Done) -> Reason {
     done.result.error.as_ref().expect("a failure has an error").reason()
 }
 
+fn remedy(done: &Done) -> Kind {
+    let error = done.result.error.clone().expect("a failure has an error");
+    error.remedy.and_then(|remedy| remedy.kind).expect("an error has a remedy")
+}
+
 /// Names in a directory: what a tool left behind shows here.
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("list");
@@ -101,6 +109,17 @@ fn a_window_of_a_file_comes_with_the_digest_of_all_of_it() {
     assert_eq!(told(&done), expected);
     let rest = apply(&dir, "files.read", &json!({"path": path, "offset": 5}));
     assert_eq!((&told(&rest)["content"], &told(&rest)["eof"]), (&json!("56789"), &json!(true)));
+}
+
+#[test]
+fn reading_a_directory_names_the_tool_that_does_it_and_with_what() {
+    let dir = TempDir::new().expect("directory");
+    let done = apply(&dir, "files.read", &json!({"path": dir.path()}));
+    assert_eq!(reason(&done), Reason::PathNotUsable);
+    let Kind::UseTool(list) = remedy(&done) else { panic!("{done:?}") };
+    let Some(Arguments::ArgumentsJson(arguments)) = &list.arguments else { panic!("{list:?}") };
+    let arguments = serde_json::from_str(arguments).expect("JSON");
+    assert!(apply(&dir, &list.name, &arguments).result.ok, "{list:?}");
 }
 
 #[test]
@@ -203,7 +222,12 @@ fn a_deleted_tree_is_one_effect_with_its_count_and_bytes() {
     fs::write(logs.join("a"), "12345").expect("write");
     fs::write(logs.join("deep/er/b"), "123").expect("write");
     symlink("/etc", logs.join("link")).expect("link");
-    assert_eq!(reason(&apply(&dir, "files.delete", &json!({"path": logs}))), Reason::PathNotUsable);
+    let refused = apply(&dir, "files.delete", &json!({"path": logs}));
+    assert_eq!(reason(&refused), Reason::PathNotUsable);
+    assert_eq!(
+        remedy(&refused),
+        Kind::FixArguments(fixed("/arguments/recursive", "true, if all that it holds is meant"))
+    );
     let done = apply(&dir, "files.delete", &json!({"path": logs, "recursive": true}));
     assert_eq!(told(&done), json!({"count": 6, "bytes": 8}));
     let effect = &done.observation.effects[0];

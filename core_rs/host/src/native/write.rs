@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::arguments::{Arguments, invalid};
-use super::beneath::{READ, Root, Spot, file, hold_child, not_usable, refused, show};
+use super::beneath::{READ, Root, Spot, file, hold_child, linked, not_usable, refused, show};
 use super::measure::{Stamp, sha256, sha256_of};
 use super::text_diff::{MAX_TEXT_BYTES, unified};
 use super::{Means, Step, xattr};
@@ -245,7 +245,7 @@ impl Before {
         match held.file_type() {
             FileType::Regular => {}
             FileType::Directory => return Err(not_usable(&spot.path, "is a directory")),
-            FileType::Symlink => return Err(not_usable(&spot.path, "is a symbolic link; name the real path")),
+            FileType::Symlink => return Err(linked(&spot.path)),
             _ => return Err(not_usable(&spot.path, "is not a regular file")),
         }
         if held.nlink > 1 {

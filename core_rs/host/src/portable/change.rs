@@ -125,7 +125,8 @@ pub(super) fn copy<'a>(root: &'a Root, arguments: &Arguments, hidden: OsString) 
     let (from, to) = ends(root, arguments)?;
     let found = from.found().map_err(|error| about("from", error))?;
     if found.is_dir() && !arguments.flag("recursive")? {
-        return Err(about("from", not_usable(&from.path, "is a directory; copy it with `recursive`")));
+        let why = "is a directory; set `recursive` to copy it with what it holds";
+        return Err(Error::needs_recursive(format!("{} {why}", show(&from.path))));
     }
     if to.metadata()?.is_some() {
         return Err(exists(&to.path, "to"));
@@ -163,7 +164,8 @@ pub(super) fn delete<'a>(root: &'a Root, arguments: &Arguments, hidden: OsString
     }
     let found = spot.found()?;
     if found.is_dir() && !arguments.flag("recursive")? {
-        return Err(not_usable(&spot.path, "is a directory; delete it with `recursive`"));
+        let why = "is a directory; set `recursive` to delete it with what it holds";
+        return Err(Error::needs_recursive(format!("{} {why}", show(&spot.path))));
     }
     let census = census(root, &spot)?;
     let effects = vec![(EffectKind::FileDelete, spot.path.clone(), census.count)];

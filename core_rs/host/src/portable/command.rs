@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use cmdop_contract::effect::{Class, KINDS, class};
+use cmdop_contract::json;
 use cmdop_contract::path::normalise;
 use cmdop_contract::reason;
 use cmdop_contract::v1::{self, EffectKind, Outcome, OutputStream, Reason, Report, ToolResult};
@@ -102,9 +103,10 @@ impl Given {
     /// # Errors
     /// MALFORMED_JSON and INVALID_ARGUMENTS, with what to mend.
     fn read(text: &str) -> Result<Self, Error> {
-        let given: Map<String, Value> = serde_json::from_str(text).map_err(|_| {
-            Error::fix(Reason::MalformedJson, "the arguments are not one JSON object", "/arguments", "a JSON object")
-        })?;
+        let Ok(Value::Object(given)) = json::parse(text) else {
+            let message = "the arguments are not one JSON object";
+            return Err(Error::fix(Reason::MalformedJson, message, "/arguments", "a JSON object"));
+        };
         if let Some(limit) = UNHELD.iter().find(|name| given.get(**name).is_some_and(|it| !it.is_null())) {
             let message =
                 format!("this host ({}) cannot hold a command to `{limit}`; nothing was run", std::env::consts::OS);

@@ -87,7 +87,7 @@ impl Root {
     fn enter(&self, dir: &Dir, name: &OsStr, path: &[u8]) -> Result<Dir, Error> {
         let found = dir.symlink_metadata(name).map_err(|error| refused(error, path))?;
         if found.is_symlink() {
-            return Err(not_usable(path, "is or leads through a symbolic link; name the real path"));
+            return Err(linked(path));
         }
         check_spelling(dir, name, path)?;
         self.open_listed(dir, name, path)?.ok_or_else(|| hidden(path))
@@ -188,10 +188,17 @@ pub(super) fn refused(error: io::Error, path: &[u8]) -> Error {
     }
 }
 
+/// `PATH_NOT_USABLE` because of a link.
+pub(super) fn linked(path: &[u8]) -> Error {
+    let message = format!("{} is or leads through a symbolic link; name the real path", show(path));
+    let expected = "the real path, which leads through no symbolic link";
+    Error::fix(Reason::PathNotUsable, message, "/arguments/path", expected)
+}
+
 /// `PATH_NOT_USABLE`, with why.
 pub(super) fn not_usable(path: &[u8], why: &str) -> Error {
     let message = format!("{} {why}", show(path));
-    Error::fix(Reason::PathNotUsable, message, "/arguments/path", "a path of the right type, without links")
+    Error::fix(Reason::PathNotUsable, message, "/arguments/path", "another path: this one cannot be used so")
 }
 
 /// `PATH_NOT_USABLE` of what is the host's own.

@@ -6,7 +6,7 @@ use cap_fs_ext::{FollowSymlinks, MetadataExt, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, File, OpenOptions};
 use cmdop_contract::v1::Reason;
 
-use super::place::{Root, Spot, beneath, hidden, not_usable, refused, show};
+use super::place::{Root, Spot, beneath, hidden, linked, not_usable, refused, show};
 use crate::Error;
 
 /// Entries that a tool copies or moves at once.
@@ -123,10 +123,10 @@ fn keep_mode(dir: &Dir, name: &std::ffi::OsStr, found: &cap_std::fs::Metadata) -
 pub(super) fn open_regular(dir: &Dir, name: &std::ffi::OsStr, path: &[u8]) -> Result<File, Error> {
     let found = dir.symlink_metadata(name).map_err(|error| refused(error, path))?;
     if found.is_symlink() {
-        return Err(not_usable(path, "is or leads through a symbolic link; name the real path"));
+        return Err(linked(path));
     }
     if found.is_dir() {
-        return Err(not_usable(path, "is a directory; use files.list"));
+        return Err(Error::is_directory(&show(path)));
     }
     if !found.is_file() {
         return Err(not_usable(path, "is not a regular file"));
