@@ -18,6 +18,7 @@ use super::output::OutputSender;
 use crate::admit::Interrupted;
 use crate::attempts::Attempts;
 use crate::exec::{self, Command, End, Finished, Leftovers, Limit};
+use crate::fixture::elsewhere;
 use crate::journal::Journals;
 use crate::masks::{Finder, Masked, Masks};
 use crate::native::Done;
@@ -207,6 +208,7 @@ impl Terminal {
     pub(super) fn command(&self, admitted: &Admitted) -> Result<Command, Error> {
         let action = admitted.action.as_ref().map_or("", |action| action.arguments_json.as_str());
         let given = Arguments::read(action)?;
+        let hidden = self.hidden.iter().cloned().chain(self.journals.private_directories()).collect();
         Ok(Command {
             program: given.program,
             cwd: given.cwd,
@@ -215,7 +217,7 @@ impl Terminal {
             limits: given.limits,
             terminal: given.terminal,
             kept_bytes: self.kept_bytes,
-            hidden: self.hidden.iter().cloned().chain(self.journals.private_directories()).collect(),
+            hidden: elsewhere::of_view(hidden)?,
             home: self.user.home.clone(),
             user: self.user.name.clone(),
             network: None,
