@@ -1,5 +1,6 @@
 //! `terminal.exec`: a command on a private layer, and later the commit of exactly that layer.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,6 +48,8 @@ pub(super) struct Terminal {
     pub(super) refused_directly: Option<String>,
     /// Why no command can have a network here.
     no_network: Option<String>,
+    /// Where the host's server listens, whom no command may contact.
+    servers: Vec<SocketAddr>,
     /// Digests of programs; none if nobody sees here what a command starts.
     programs: Option<Programs>,
     /// Directories that a command finds empty.
@@ -81,6 +84,7 @@ impl Terminal {
             refused,
             refused_directly,
             no_network,
+            servers: Vec::new(),
             programs,
             hidden,
             workspaces,
@@ -90,6 +94,11 @@ impl Terminal {
             kept_bytes,
             user: user(),
         }
+    }
+
+    /// The same, whose commands never reach these.
+    pub(super) fn keeping_from(self, servers: Vec<SocketAddr>) -> Self {
+        Self { servers, ..self }
     }
 
     /// What became of a commit that an earlier life left, after it was finished if it could be.
@@ -183,7 +192,7 @@ impl Terminal {
                 "no effect `net.connect`, or another host",
             ));
         }
-        Network::open(&admitted.call_id, &admitted.effects).await.map(Some)
+        Network::open(&admitted.call_id, &admitted.effects, &self.servers).await.map(Some)
     }
 
     /// An empty layer over everything that the daemon's user could change.
