@@ -92,7 +92,7 @@
 //! ```compile_fail,E0624
 //! # use cmdop_contract::v1::PermittedEffect;
 //! async fn contact(effects: &[PermittedEffect]) {
-//!     let _network = cmdop_host::network::Network::open("call", effects).await;
+//!     let _network = cmdop_host::network::Network::open("call", effects, &[]).await;
 //! }
 //! ```
 //!

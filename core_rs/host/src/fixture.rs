@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod elsewhere;
 pub(crate) mod mounts;
 
 use std::ffi::{CString, OsStr};
@@ -41,6 +42,8 @@ pub fn enter<P: AsRef<Path>>(directory: &Path, keep: &[P]) -> Result<(), Error> 
     let back = std::env::current_dir().ok();
     let plan = Plan::prepare(directory, keep)?;
     let mounts = mounts::visible()?;
+    let kept: Vec<_> = keep.iter().map(|path| path.as_ref().to_owned()).collect();
+    let shown = elsewhere::of_view(kept.clone())?;
     plan.mount_root()?;
     for (number, mount) in mounts.iter().filter(|mount| plan.is_covered(mount)).enumerate() {
         plan.cover(mount, number)?;
@@ -53,6 +56,7 @@ pub fn enter<P: AsRef<Path>>(directory: &Path, keep: &[P]) -> Result<(), Error> 
         bind(kept, &plan.inside(kept))?;
     }
     plan.hide_layers()?;
+    plan.hide(shown.iter().filter(|place| !kept.contains(place)))?;
     plan.pivot()?;
     // A working directory that the fixture does not show is no place to stay.
     back.map_or(Ok(()), |back| std::env::set_current_dir(back).or_else(|_| std::env::set_current_dir("/")))
@@ -141,6 +145,7 @@ impl Plan {
     fn is_covered(&self, mount: &Mount) -> bool {
         let is_within = |above: &Path| mount.path.starts_with(above);
         mount.path != Path::new("/")
+            && !mount.is_of_the_kernel
             && !KERNEL.iter().any(|kernel| is_within(Path::new(kernel)))
             && !is_within(Path::new("/dev"))
             && !is_within(&self.directory)
@@ -221,6 +226,20 @@ impl Plan {
             let target = self.inside(path);
             if target.is_dir() {
                 tmpfs(&target, MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV, "mode=0555,size=4k")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is kept shows at further mounts, too, and the machine's processes where the kernel shows them.
+    fn hide<'a>(&self, shown: impl Iterator<Item = &'a PathBuf>) -> Result<(), Error> {
+        for target in shown.map(|path| self.inside(path)) {
+            match fs::symlink_metadata(&target) {
+                Ok(found) if found.is_dir() => {
+                    tmpfs(&target, MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV, "mode=0555,size=4k")?;
+                }
+                Ok(found) if found.is_file() => bind(Path::new("/dev/null"), &target)?,
+                _ => {}
             }
         }
         Ok(())

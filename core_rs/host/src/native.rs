@@ -44,6 +44,7 @@ use serde_json::Value;
 use crate::admit::Admitted;
 use crate::error::Error;
 use crate::exec::Leftovers;
+use crate::fixture::elsewhere::Everywhere;
 use crate::journal::Journals;
 use crate::service::{Supervisor, Verb, supervisor};
 use arguments::{Arguments, about};
@@ -150,7 +151,7 @@ impl Step for Looked {
 #[derive(Debug)]
 pub struct Native {
     root: Root,
-    hidden: Hidden,
+    hidden: Everywhere,
     journals: Arc<Journals>,
     supervisor: Arc<dyn Supervisor>,
     /// What commands left running.
@@ -161,7 +162,7 @@ pub struct Native {
 
 /// Trees that no tool sees: the host's own state.
 #[derive(Debug)]
-struct Hidden(Vec<PathBuf>);
+struct Hidden(Arc<[PathBuf]>);
 
 impl Hidden {
     /// Is it one of them, or does it lie in one?
@@ -195,11 +196,11 @@ impl Native {
     /// Tools over the whole file system but for `hidden` trees.
     ///
     /// # Errors
-    /// The operating system's refusal to open `/`.
+    /// The operating system's refusal to open `/` or the list of mounts.
     pub fn open(hidden: Vec<PathBuf>, journals: Arc<Journals>) -> Result<Self, Error> {
         let (root, supervisor) = (Root::machine()?, supervisor());
         let leftovers = Leftovers::default();
-        Ok(Self { root, hidden: Hidden(hidden), journals, supervisor, leftovers, is_fixture: false })
+        Ok(Self { root, hidden: Everywhere::of(hidden)?, journals, supervisor, leftovers, is_fixture: false })
     }
 
     /// The same tools, which tell of a process what call left it running.
@@ -270,11 +271,12 @@ impl Native {
         if self.is_fixture && reaches_machine(&action.tool) {
             return Err(unknown_tool(&action.tool));
         }
-        self.shield(&arguments, &action.tool)?;
+        let hidden = Hidden(self.hidden.places()?);
+        self.shield(&hidden, &arguments, &action.tool)?;
         Ok(match action.tool.as_str() {
             "files.read" => Box::new(Looked(read::read(&self.root, &arguments)?)),
-            "files.list" => Box::new(Looked(list::list(&self.root, &self.hidden, &arguments)?)),
-            "files.search" => Box::new(Looked(search::search(&self.root, &self.hidden, &arguments)?)),
+            "files.list" => Box::new(Looked(list::list(&self.root, &hidden, &arguments)?)),
+            "files.search" => Box::new(Looked(search::search(&self.root, &hidden, &arguments)?)),
             "files.stat" => Box::new(Looked(stat::stat(&self.root, &arguments)?)),
             "files.write" => Box::new(write::Replacement::prepare(&self.root, &arguments)?),
             "files.edit" => Box::new(edit::Edit::prepare(&self.root, &arguments)?),
@@ -309,11 +311,11 @@ impl Native {
     }
 
     /// Keeps tools away from hidden trees, and from taking away what holds one.
-    fn shield(&self, arguments: &Arguments, tool: &str) -> Result<(), Error> {
+    fn shield(&self, hidden: &Hidden, arguments: &Arguments, tool: &str) -> Result<(), Error> {
         for (name, takes_tree) in places(tool) {
             let path = arguments.path_of(name)?;
             let is_private = self.journals.is_private(Path::new(OsStr::from_bytes(&path)));
-            if self.hidden.holds(&path) || is_private || (*takes_tree && self.hidden.lies_in(&path)) {
+            if hidden.holds(&path) || is_private || (*takes_tree && hidden.lies_in(&path)) {
                 let refused = not_usable(&path, "holds the host's own state, which no tool may reach");
                 return Err(about(name, refused));
             }

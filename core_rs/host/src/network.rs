@@ -12,6 +12,7 @@ mod probe;
 mod rules;
 mod sockets;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ use crate::trapped::Contact;
 use observe::Log;
 pub(crate) use probe::probe;
 use rules::Rules;
+pub(crate) use rules::servers;
 pub(crate) use sockets::{Kind, parse};
 
 /// Calls of a command that are answered at the same time; the others wait.
@@ -76,12 +78,12 @@ impl Network {
         })
     }
 
-    /// Reads the contacts of a permit, and resolves the names in it.
+    /// Reads the contacts of a permit, and resolves the names in it. None of them is one of `servers`.
     ///
     /// # Errors
     /// INVALID_EFFECT or HOST_ERROR; nobody was contacted but the machine's resolver.
-    pub(crate) async fn open(call: &str, effects: &[PermittedEffect]) -> Result<Self, Error> {
-        let rules = Rules::of(effects).await?;
+    pub(crate) async fn open(call: &str, effects: &[PermittedEffect], servers: &[SocketAddr]) -> Result<Self, Error> {
+        let rules = Rules::of(effects, servers).await?;
         let log = Mutex::new(Log::new(rules.room()));
         Ok(Self { inner: Arc::new(Inner { call: call.to_owned(), rules, log }) })
     }

@@ -39,7 +39,7 @@ pub use openings::Opening;
 pub(crate) use openings::{child, unavailable};
 pub(crate) use own::{Named, Own};
 pub use plan::{Cover, Layer};
-pub(crate) use plan::{mount_within, plan};
+pub(crate) use plan::{is_kernel, mount_within, plan};
 pub(crate) use told::{Answer, Failure, Held, Kind, Left, Told};
 pub(crate) use view::path;
 

@@ -5,6 +5,8 @@
 
 #[path = "attacks/channels.rs"]
 mod channels;
+#[path = "attacks/elsewhere.rs"]
+mod elsewhere;
 #[path = "attacks/escapes.rs"]
 mod escapes;
 #[path = "attacks/paths.rs"]
@@ -39,6 +41,8 @@ const CASES: &[Case] = &[
 const ROOT_CASES: &[Case] = &[
     ("a_socket_on_a_read_only_mount_is_closed", channels::read_only_mount),
     ("what_no_overlay_covers_is_read_only_and_reported", channels::uncoverable),
+    ("what_is_mounted_a_second_time_stays_out_of_reach", elsewhere::by_root),
+    ("what_is_mounted_a_second_time_stays_out_of_reach_of_a_user", elsewhere::by_a_user),
     ("sockets_outside_of_every_layer_are_closed_to_an_ordinary_user", channels::uncovered),
     ("every_attack_fails_for_an_ordinary_user_too", as_user),
 ];
@@ -50,6 +54,7 @@ const HELPERS: &[Case] = &[
     ("inside: sockets", channels::inside_sockets),
     ("inside: shared memory", channels::inside_shared_memory),
     ("user: uncovered sockets", channels::user_uncovered),
+    ("user: elsewhere", elsewhere::user),
     ("inside: deep", paths::inside_deep),
 ];
 

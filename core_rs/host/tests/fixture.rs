@@ -23,6 +23,7 @@ const CASES: &[Case] = &[
     ("deleting_a_file_of_the_machine_leaves_the_machines_own", deletion_is_contained),
     ("further_mounts_of_the_machine_cannot_be_changed", other_mounts_are_covered),
     ("only_private_directories_that_are_kept_stay_the_real_ones", kept_stays),
+    ("what_is_kept_and_the_kernels_trees_show_nowhere_else", shows_nowhere_else),
     ("the_layers_cannot_be_reached_from_inside", layers_are_hidden),
     ("devices_work_and_the_kernels_own_tree_is_read_only", kernel_trees),
     ("native_tools_change_the_fixture_and_nothing_else", native_tools),
@@ -115,6 +116,24 @@ fn covered(directory: &Path) {
     assert_eq!(fs::read_to_string(mounted.join("file")).expect("read"), "real");
     fs::write(mounted.join("file"), "changed").expect("write");
     assert_eq!(std::io::read_to_string(real).expect("read"), "real");
+}
+
+fn shows_nowhere_else(directory: &Path) {
+    cases::private_mounts();
+    let [again, proc] = ["again", "proc"].map(|name| directory.join(name));
+    for place in [&again, &proc] {
+        fs::create_dir(place).expect("directory");
+    }
+    let real = private(&directory.join("real"));
+    fs::write(real.join("key"), "secret").expect("write");
+    rustix::mount::mount_bind(&real, &again).expect("bind");
+    rustix::mount::mount("proc", &proc, "proc", rustix::mount::MountFlags::empty(), None).expect("proc");
+    enter(directory, &[]);
+    assert_eq!(fs::read_to_string(real.join("key")).expect("what is kept"), "secret");
+    for place in [again, proc] {
+        assert_eq!(fs::read_dir(&place).expect("shown").count(), 0, "{}", place.display());
+        assert!(fs::write(place.join("x"), "").is_err(), "{}", place.display());
+    }
 }
 
 fn kept_stays(directory: &Path) {

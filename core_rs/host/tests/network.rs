@@ -24,6 +24,7 @@ use support::inside::{effects, is_root};
 
 const CASES: &[Case] = &[
     ("only_what_is_permitted_is_reached_and_it_is_measured", permits::only_permitted),
+    ("no_permit_opens_the_hosts_own_server", permits::own_server),
     ("a_block_of_addresses_and_ports_is_a_permit", permits::blocks),
     ("ipv6_is_permitted_by_its_own_address", permits::six),
     ("a_count_bounds_the_contacts", permits::counted),

@@ -17,7 +17,7 @@ use crate::admit::{Admitted, Interrupted, Keys};
 use crate::exec::Leftovers;
 use crate::journal::Journals;
 use crate::native::{Done, Native};
-use crate::network::Network;
+use crate::network::{self, Network};
 use crate::{Error, Spawner, probe};
 
 /// What this host's permits are worked on with.
@@ -47,6 +47,7 @@ impl Machine {
         let native = if config.fixture.is_empty() { native } else { native.in_fixture() };
         let kept_bytes = or_default(config.max_output_bytes, DEFAULT_MAX_OUTPUT_BYTES);
         let terminal = Terminal::new(spawner, &found, &hidden, workspaces, journals.clone(), leftovers, kept_bytes);
+        let terminal = terminal.keeping_from(network::servers(&config.server));
         Ok(Self { capabilities: found.capabilities, layers, journals, native: Arc::new(native), terminal })
     }
 

@@ -1,5 +1,6 @@
 //! `terminal.exec`: a command on a private layer, and later the commit of exactly that layer.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use super::output::OutputSender;
 use crate::admit::Interrupted;
 use crate::attempts::Attempts;
 use crate::exec::{self, Command, End, Finished, Leftovers, Limit};
+use crate::fixture::elsewhere;
 use crate::journal::Journals;
 use crate::masks::{Finder, Masked, Masks};
 use crate::native::Done;
@@ -46,6 +48,8 @@ pub(super) struct Terminal {
     pub(super) refused_directly: Option<String>,
     /// Why no command can have a network here.
     no_network: Option<String>,
+    /// Where the host's server listens, whom no command may contact.
+    servers: Vec<SocketAddr>,
     /// Digests of programs; none if nobody sees here what a command starts.
     programs: Option<Programs>,
     /// Directories that a command finds empty.
@@ -80,6 +84,7 @@ impl Terminal {
             refused,
             refused_directly,
             no_network,
+            servers: Vec::new(),
             programs,
             hidden,
             workspaces,
@@ -89,6 +94,11 @@ impl Terminal {
             kept_bytes,
             user: user(),
         }
+    }
+
+    /// The same, whose commands never reach these.
+    pub(super) fn keeping_from(self, servers: Vec<SocketAddr>) -> Self {
+        Self { servers, ..self }
     }
 
     /// What became of a commit that an earlier life left, after it was finished if it could be.
@@ -182,7 +192,7 @@ impl Terminal {
                 "no effect `net.connect`, or another host",
             ));
         }
-        Network::open(&admitted.call_id, &admitted.effects).await.map(Some)
+        Network::open(&admitted.call_id, &admitted.effects, &self.servers).await.map(Some)
     }
 
     /// An empty layer over everything that the daemon's user could change.
@@ -207,6 +217,7 @@ impl Terminal {
     pub(super) fn command(&self, admitted: &Admitted) -> Result<Command, Error> {
         let action = admitted.action.as_ref().map_or("", |action| action.arguments_json.as_str());
         let given = Arguments::read(action)?;
+        let hidden = self.hidden.iter().cloned().chain(self.journals.private_directories()).collect();
         Ok(Command {
             program: given.program,
             cwd: given.cwd,
@@ -215,7 +226,7 @@ impl Terminal {
             limits: given.limits,
             terminal: given.terminal,
             kept_bytes: self.kept_bytes,
-            hidden: self.hidden.iter().cloned().chain(self.journals.private_directories()).collect(),
+            hidden: elsewhere::of_view(hidden)?,
             home: self.user.home.clone(),
             user: self.user.name.clone(),
             network: None,

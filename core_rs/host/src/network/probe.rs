@@ -31,7 +31,7 @@ async fn attempt(spawner: &Spawner, dir: &Path) -> Result<(), String> {
         target: format!("127.0.0.1:{port}"),
         max_count: Some(1),
     };
-    let network = Network::open("", &[permitted]).await.map_err(text)?;
+    let network = Network::open("", &[permitted], &[]).await.map_err(text)?;
     let (theirs, supervision) = trapped::supervise(Watched::default(), Some(&network)).map_err(text)?;
     let (spawner, dir) = (spawner.clone(), dir.to_owned());
     // The second attempt goes elsewhere and must fail.

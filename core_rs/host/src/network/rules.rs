@@ -20,6 +20,8 @@ pub(super) struct Rules {
     permitted: Vec<Effect>,
     /// Every permitted name with its addresses.
     names: BTreeMap<String, Vec<IpAddr>>,
+    /// Nobody may contact these, whatever is permitted.
+    servers: Vec<SocketAddr>,
 }
 
 /// Why an address may be contacted.
@@ -37,7 +39,7 @@ impl Rules {
     ///
     /// # Errors
     /// INVALID_EFFECT if there are too many names; HOST_ERROR if the resolver takes too long.
-    pub(super) async fn of(effects: &[PermittedEffect]) -> Result<Self, Error> {
+    pub(super) async fn of(effects: &[PermittedEffect], servers: &[SocketAddr]) -> Result<Self, Error> {
         // What does not parse permits nothing.
         let contacts = effects.iter().filter(|effect| effect.kind() == EffectKind::NetConnect);
         let permitted: Vec<Effect> = contacts.filter_map(|effect| Effect::try_from(effect).ok()).collect();
@@ -56,11 +58,14 @@ impl Rules {
             let message = "the host's resolver did not answer in time for the names that the call may contact";
             return Err(Error::later(Reason::HostError, message));
         }
-        Ok(Self { permitted, names })
+        Ok(Self { permitted, names, servers: servers.to_vec() })
     }
 
     /// May this address be contacted, by itself or as one that a permitted name has?
     pub(super) fn allow(&self, address: SocketAddr) -> Option<Allowed> {
+        if self.servers.iter().any(|server| is_of(*server, address)) {
+            return None;
+        }
         let place = literal(address);
         let covering = |text: &str| -> Vec<usize> {
             let Ok(target) = Target::parse(EffectKind::NetConnect, text, &Default::default()) else {
@@ -97,6 +102,19 @@ impl Rules {
         }
         text
     }
+}
+
+/// Where this host's server listens: it does what it is told by whoever reaches it, so a command that does could
+/// approve itself.
+pub(crate) fn servers(address: &str) -> Vec<SocketAddr> {
+    let found = std::net::ToSocketAddrs::to_socket_addrs(address);
+    found.into_iter().flatten().map(|found| SocketAddr::new(canonical(found.ip()), found.port())).collect()
+}
+
+/// The loopback has many addresses, and a server may listen on all of them.
+fn is_of(server: SocketAddr, address: SocketAddr) -> bool {
+    let is_same_machine = server.ip().is_loopback() && address.ip().is_loopback();
+    server.port() == address.port() && (server.ip() == address.ip() || is_same_machine)
 }
 
 /// The name that an effect permits, if it is one of a name.
@@ -154,6 +172,7 @@ mod tests {
         Rules {
             permitted: effects.map(|effect| Effect::try_from(&effect).expect("an effect")).collect(),
             names: names.iter().map(|(name, all)| ((*name).into(), all.iter().map(address).collect())).collect(),
+            servers: Vec::new(),
         }
     }
 
@@ -183,6 +202,21 @@ mod tests {
         for other in ["11.0.0.1:85", "10.9.8.7:91", "[fd01::7]:1", "[::ffff:11.0.0.1]:85"] {
             assert_eq!(target(&rules, other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn no_permit_opens_the_hosts_own_server() {
+        let permits = [("*:*", None), ("127.0.0.1:7717", None), ("localhost:7717", None), ("10.0.0.0/8:7717", None)];
+        let mut rules = rules(&permits, &[("localhost", &["127.0.0.1", "::1"])]);
+        rules.servers = servers("127.0.0.1:7717");
+        for server in ["127.0.0.1:7717", "127.0.0.2:7717", "0.0.0.0:7717", "[::ffff:127.0.0.1]:7717", "[::1]:7717"] {
+            assert_eq!(target(&rules, server), None, "{server}");
+        }
+        assert_eq!(target(&rules, "127.0.0.1:7718").as_deref(), Some("127.0.0.1:7718"));
+        assert_eq!(target(&rules, "10.0.0.1:7717").as_deref(), Some("10.0.0.1:7717"));
+        rules.servers = servers("10.0.0.1:7717");
+        assert_eq!(target(&rules, "10.0.0.1:7717"), None);
+        assert_eq!(target(&rules, "127.0.0.1:7717").as_deref(), Some("localhost:7717"));
     }
 
     #[test]

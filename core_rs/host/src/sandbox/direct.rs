@@ -16,12 +16,11 @@ use rustix::mount::{MountFlags, OpenTreeFlags, mount, mount_bind};
 
 use super::mask::{Masks, lower};
 use super::openings::{Opening, openings};
-use super::plan::{Cover, Layer, bytes, is_kernel};
+use super::plan::{self, Cover, Layer, bytes};
 use super::stage::{Stage, Top, attach, clone_of};
 use super::view::{View, hide, inside, path};
 use super::{Failure, Job};
 use crate::Error;
-use crate::fixture::mounts;
 
 /// What of the machine a command may change.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -95,9 +94,9 @@ impl Ground {
     }
 }
 
-/// The machine's mounts that a view covers, parents before children.
+/// Where the machine's mounts are that a view covers.
 fn covered() -> Result<Vec<PathBuf>, Error> {
-    Ok(mounts::visible()?.into_iter().map(|mount| mount.path).filter(|path| !is_kernel(path)).collect())
+    Ok(plan::covered()?.into_iter().map(|mount| mount.path).collect())
 }
 
 /// Builds the view of a command that changes the machine itself.

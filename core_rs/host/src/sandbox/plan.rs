@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::moment::Moment;
 use super::own::Own;
 use crate::Error;
-use crate::fixture::mounts;
+use crate::fixture::mounts::{self, Mount};
 
 /// Kernel file systems, which the view makes anew.
 pub(super) const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
@@ -60,10 +60,7 @@ impl Layer {
     /// If the mounts cannot be listed or the directories not be made.
     pub fn create(dir: &Path) -> Result<Self, Error> {
         let mut layer = Self::empty(dir);
-        for mount in mounts::visible()? {
-            if is_kernel(&mount.path) {
-                continue;
-            }
+        for mount in covered()? {
             if mount.is_read_only && mount.path != Path::new("/") {
                 layer.covers.push(Cover { path: bytes(&mount.path), ..Cover::default() });
             } else {
@@ -82,7 +79,7 @@ impl Layer {
         let mut layer = Self::empty(dir);
         let mounted = mounts::places()?;
         let given = places.iter().filter_map(|place| fs::canonicalize(place).ok());
-        let writable = mounts::visible()?.into_iter().filter(|mount| !mount.is_read_only).map(|mount| mount.path);
+        let writable = covered()?.into_iter().filter(|mount| !mount.is_read_only).map(|mount| mount.path);
         let mut tops: Vec<_> = given.flat_map(|place| [topmost(&place), place]).chain(writable).collect();
         let pieces: Vec<_> = tops.iter().flat_map(|top| pieces(top, &mounted)).collect();
         tops.extend(pieces);
@@ -180,7 +177,17 @@ fn look_alike(upper: &Path, mount: &Path) -> Result<bool, Error> {
     Ok(is_owned && is_alike)
 }
 
-pub(super) fn is_kernel(path: &Path) -> bool {
+/// Mounts that a view covers, parents before children: not the kernel's own, nor what lies in one.
+pub(super) fn covered() -> Result<Vec<Mount>, Error> {
+    let mounts = mounts::visible()?;
+    let kernels: Vec<_> =
+        mounts.iter().filter(|mount| mount.is_of_the_kernel).map(|mount| mount.path.clone()).collect();
+    let is_covered =
+        |mount: &Mount| !is_kernel(&mount.path) && !kernels.iter().any(|kernel| mount.path.starts_with(kernel));
+    Ok(mounts.into_iter().filter(is_covered).collect())
+}
+
+pub(crate) fn is_kernel(path: &Path) -> bool {
     KERNEL.iter().any(|kernel| path.starts_with(kernel))
 }
 
@@ -245,13 +252,13 @@ pub(super) fn bytes(path: &Path) -> Vec<u8> {
     path.as_os_str().as_bytes().to_vec()
 }
 
-/// The job of a command in a layer; `hidden` directories appear empty.
+/// The job of a command in a layer; what is `hidden` appears empty.
 pub(crate) fn plan(layer: &Layer, hidden: &[PathBuf]) -> super::Job {
     super::Job {
         layer: bytes(&layer.dir),
         covers: layer.covers.clone(),
         direct: layer.direct.clone(),
-        hidden: hidden.iter().filter(|path| path.is_dir()).map(|path| bytes(path)).collect(),
+        hidden: hidden.iter().filter(|path| path.exists()).map(|path| bytes(path)).collect(),
         identity: identity(),
         masked: super::mask::list_of(layer),
         ..super::Job::default()

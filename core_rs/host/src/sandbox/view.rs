@@ -64,7 +64,13 @@ pub(super) fn mount_all(job: &Job, stage: &Stage) -> Result<(View, Top), Failure
 
 pub(super) fn hide(stage: &Stage, top: &Top, job: &Job) -> Result<(), Failure> {
     let mut hidden = job.hidden.iter().enumerate();
-    hidden.try_for_each(|(number, hidden)| stage.shut(number, &inside(&top.path, path(hidden))))
+    hidden.try_for_each(|(number, hidden)| {
+        let place = inside(&top.path, path(hidden));
+        if place.is_dir() {
+            return stage.shut(number, &place);
+        }
+        mount_bind("/dev/null", &place).map_err(|error| Failure::new(format!("hide {}", path(hidden).display()), error))
+    })
 }
 
 /// Binds a file over one of the view, wherever a link in the view leads.

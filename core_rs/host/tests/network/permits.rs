@@ -10,7 +10,7 @@ use cmdop_contract::v1::{CancelExecution, Outcome, Permit, Reason, Stage, server
 
 use crate::servers::{Echo, on_runtime, say, serve};
 use crate::support::host::{Host, Link};
-use crate::support::inside::{helper, line, stdout};
+use crate::support::inside::{assert_attempted, helper, line, stdout};
 use crate::{contacting, contacts, network, ports, refused, write_ports};
 
 pub fn only_permitted(directory: &Path) {
@@ -37,6 +37,25 @@ pub fn only_permitted(directory: &Path) {
         link.stop().await;
     });
     assert_eq!((open.met(), shut.met()), (1, 0));
+}
+
+/// A permit for everybody is none for the host's own server, which would do what the command says.
+pub fn own_server(directory: &Path) {
+    let (server, other) = (Echo::start("127.0.0.1"), Echo::start("127.0.0.1"));
+    write_ports(directory, &[other.port, server.port]);
+    on_runtime(directory, async |mut host: Host| {
+        host.server = format!("localhost:{}", server.port);
+        let mut link = host.start();
+        for (call, target) in [("all", "*:*".to_owned()), ("named", format!("127.0.0.1:{}", server.port))] {
+            let targets = [target, format!("127.0.0.1:{}", other.port)];
+            let report = link.report_of(&contacting(helper(&host, call, "inside: permitted"), &targets)).await;
+            assert_eq!(stdout(&report), "open: hello\nshut: Operation not permitted (os error 1)\n", "{report:?}");
+            assert_eq!(refused(&report), [u32::from(server.port)]);
+            assert_attempted(&report, [&*format!("connect 127.0.0.1:{}", server.port)]);
+        }
+        link.stop().await;
+    });
+    assert_eq!((server.met(), other.met()), (0, 2));
 }
 
 pub fn inside_permitted(directory: &Path) {

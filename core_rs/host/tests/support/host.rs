@@ -23,7 +23,13 @@ pub fn on_runtime<F: Future<Output = ()>>(directory: &Path, case: impl FnOnce(Ho
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
     let tree = directory.join("srv");
     fs::create_dir_all(&tree).expect("directory");
-    runtime.block_on(case(Host { directory: directory.to_owned(), tree, spawners, max_running: 0 }));
+    runtime.block_on(case(Host {
+        directory: directory.to_owned(),
+        tree,
+        spawners,
+        max_running: 0,
+        server: String::new(),
+    }));
 }
 
 /// A machine on which daemons can be started, one after the other.
@@ -33,6 +39,8 @@ pub struct Host {
     pub tree: PathBuf,
     pub spawners: Vec<Spawner>,
     pub max_running: u32,
+    /// Where its server is said to listen.
+    pub server: String,
 }
 
 /// A running daemon, seen from the server's end of the link.
@@ -50,6 +58,7 @@ impl Host {
             state_dir: self.directory.join("state").to_string_lossy().into_owned(),
             permit_key: Server::new(1).verifying_key(),
             max_running: self.max_running,
+            server: self.server.clone(),
             ..HostConfig::default()
         }
     }
