@@ -1,10 +1,10 @@
 //! The private view of the machine in which a command runs.
 //!
-//! Four processes, which stand by before there is a job: the *worker* makes the namespaces and waits
+//! Three processes, which stand by before there is a job: the *worker* makes the namespaces and waits
 //! for a word to stop; *init* is pid 1 of the new pid namespace, reaps everybody and kills who is left;
 //! the *command* makes its view, gives up what it does not need and becomes the program; until then it uses
-//! the memory of the *lender*. Init reports only when all others are dead, or stopped where something may stay,
-//! so nothing changes any more when the report is read.
+//! the memory of init, which waits. Init reports only when all others are dead, or stopped where something may
+//! stay, so nothing changes any more when the report is read.
 
 #![allow(unsafe_code)]
 
@@ -32,7 +32,7 @@ use std::os::unix::net::UnixStream;
 
 use prost::Message;
 
-use crate::spawner::{LEAVES, die_with_parent, leave, receive};
+use crate::spawner::{LEAVES, TRAPS, die_with_parent, leave, receive};
 
 pub(crate) use mask::is_mask;
 pub use openings::Opening;
@@ -144,10 +144,10 @@ pub(crate) type Bind<'a> = &'a dyn Fn(&Limits) -> (Held, Limits);
 
 /// Where those that stand by hear of a job.
 pub(crate) struct Ways {
-    /// The control socket comes to the worker. It stays open for as long as that lives: by that its
-    /// groups are known to be used.
+    /// The control socket and the way to the supervisor come to the worker. It stays open for as long as that lives:
+    /// by that its groups are known to be used.
     pub(crate) worker: OwnedFd,
-    /// The same and the way to the supervisor come to init.
+    /// The control socket comes to init.
     pub(crate) init: OwnedFd,
     /// The job itself comes to the command, with the control socket and its streams.
     pub(crate) command: OwnedFd,
@@ -174,15 +174,16 @@ pub(crate) fn stand_by(entered: std::io::Result<()>, ways: Ways, bind: Bind<'_>)
         Err(failure) => (Err(failure), Some((init, command))),
     };
     let mut traits = [0];
-    let Some((_, [control])) = receive(&worker, &mut traits) else { leave(0) };
+    let Some((_, [control, network])) = receive(&worker, &mut traits) else { leave(0) };
     let mut control = UnixStream::from(control);
     match begun {
-        Ok(Begun { init, running, told }) => {
+        Ok(Begun { init, running, told, inside }) => {
             if traits[0] & LEAVES != 0 {
                 tell(&mut control, &Told { init, ..Told::default() });
             }
             drop(told);
-            see_to(&control, init, &running)
+            let supervisor = (traits[0] & TRAPS != 0).then_some((inside, network));
+            see_to(&control, init, &running, supervisor)
         }
         Err(failure) => {
             tell(&mut control, &failure.into());
@@ -199,6 +200,8 @@ struct Begun {
     running: PipeReader,
     /// To be closed when the worker has said who init is.
     told: PipeWriter,
+    /// From the command, which says the number of its listener.
+    inside: UnixStream,
 }
 
 /// Forks init.
@@ -206,21 +209,29 @@ fn begin(worker: &OwnedFd, errands: OwnedFd, jobs: OwnedFd, bind: Bind<'_>) -> R
     let failed = |error: std::io::Error| Failure::new("fork", error);
     let (running_rx, running) = std::io::pipe().map_err(failed)?;
     let (told, told_tx) = std::io::pipe().map_err(failed)?;
+    let (inside, outside) = trap::way().map_err(failed)?;
     // SAFETY: this process has a single thread.
     match unsafe { libc::fork() } {
         -1 => Err(failed(std::io::Error::last_os_error())),
         0 => {
-            drop((running_rx, told_tx));
+            drop((running_rx, told_tx, inside));
             // SAFETY: nothing in this process uses it any more, and its owner is never dropped.
             unsafe { libc::close(worker.as_raw_fd()) };
-            init::stand_by(init::Ways { errands, jobs, running: running.into(), told: told.into() }, bind)
+            let (running, told, outside) = (running.into(), told.into(), outside.into());
+            init::stand_by(init::Ways { errands, jobs, running, told, outside }, bind)
         }
-        init => Ok(Begun { init, running: running_rx, told: told_tx }),
+        init => Ok(Begun { init, running: running_rx, told: told_tx, inside }),
     }
 }
 
-/// Waits for init's end; a closed control socket means that nobody waits for the command any more.
-fn see_to(control: &UnixStream, init: libc::pid_t, running: &PipeReader) -> ! {
+/// Waits for init's end; a closed control socket means that nobody waits for the command any more. With a
+/// `supervisor` the command's listener is sent there, before it runs.
+fn see_to(
+    control: &UnixStream,
+    init: libc::pid_t,
+    running: &PipeReader,
+    supervisor: Option<(UnixStream, OwnedFd)>,
+) -> ! {
     // SAFETY: pidfd_open with a pid of our own, not yet reaped child.
     let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, init, 0) } as libc::c_int;
     let kill = || {
@@ -229,9 +240,16 @@ fn see_to(control: &UnixStream, init: libc::pid_t, running: &PipeReader) -> ! {
         unsafe { libc::kill(init, libc::SIGKILL) };
     };
     let ends = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
-    let mut all = [ends, watched(control.as_raw_fd()), watched(running.as_raw_fd())];
+    let listener = supervisor.as_ref().map_or(-1, |(inside, _)| inside.as_raw_fd());
+    let listener = libc::pollfd { fd: listener, events: libc::POLLIN, revents: 0 };
+    let mut all = [ends, watched(control.as_raw_fd()), watched(running.as_raw_fd()), listener];
     wait(&mut all, -1);
-    if all.iter().all(|one| one.revents == 0 || one.fd == running.as_raw_fd()) {
+    if let Some((inside, network)) = supervisor.as_ref().filter(|_| all[3].revents != 0) {
+        // Without it the command does not go on, and says so.
+        let _ = trap::pass_on(inside, network, init);
+        wait(&mut all[..3], -1);
+    }
+    if all[..2].iter().all(|one| one.revents == 0) {
         // Whoever cannot be kept from the machine's root for good does not go on, and nobody says how it ended.
         if stage::let_go().is_err() {
             kill();
@@ -244,6 +262,8 @@ fn see_to(control: &UnixStream, init: libc::pid_t, running: &PipeReader) -> ! {
     }
     // SAFETY: as above; waits until the whole namespace is gone.
     unsafe { libc::waitpid(init, std::ptr::null_mut(), 0) };
+    // The supervisor hears of that.
+    drop(supervisor);
     // Nobody speaks any more; where init was killed, nobody said the end.
     let _ = control.shutdown(std::net::Shutdown::Write);
     // The groups go with the worker, and their counters are read until the other side lets go.

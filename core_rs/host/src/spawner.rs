@@ -29,8 +29,8 @@ pub(crate) const JOB_DESCRIPTORS: usize = 5;
 /// Largest encoded job: a command, its environment and the plan of mounts.
 pub(crate) const MAX_JOB_BYTES: usize = 512 * 1024;
 
-/// What goes before a job for those around the command: its calls are trapped, so init has a listener to
-/// hand over; something may stay when it has ended.
+/// What goes before a job for those around the command: its calls are trapped, so the worker has a listener
+/// to hand over; something may stay when it has ended.
 pub(crate) const TRAPS: u8 = 1;
 pub(crate) const LEAVES: u8 = 2;
 

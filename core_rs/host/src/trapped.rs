@@ -58,8 +58,6 @@ pub(crate) struct Watched {
 pub(crate) fn supervise(watched: Watched, network: Option<&Network>) -> Result<(OwnedFd, Supervision), Error> {
     let doing = || Error::io("connect to the command's supervisor");
     let (ours, theirs) = UnixStream::pair().map_err(doing())?;
-    // Who sends the listener is told by the kernel.
-    rustix::net::sockopt::set_socket_passcred(&ours, true).map_err(|errno| doing()(errno.into()))?;
     let (contacts, network) = match network {
         Some(network) => {
             // No longer than the command has threads: each waits for the answer to its call.
@@ -97,7 +95,7 @@ fn answer(socket: &UnixStream, watched: &Watched, contacts: Option<&UnboundedSen
     let listener = Arc::new(Listener::new(listener));
     // It has not begun yet: without an answer nothing starts.
     watched.attempts.watch(init, &watched.hidden);
-    // The other end is init's, and closes with it.
+    // The other end is the worker's, which closes it with init's end.
     while listener.wait(socket.as_fd()) {
         let Some(call) = listener.receive() else { continue };
         match (&watched.processes, contacts) {
@@ -114,21 +112,17 @@ fn answer(socket: &UnixStream, watched: &Watched, contacts: Option<&UnboundedSen
     }
 }
 
-/// Waits for the listener of the command's filter, and who sends it: pid 1 of the view.
+/// Waits for the listener of the command's filter, which comes with the number of pid 1 of the view.
 fn take_over(socket: &UnixStream) -> rustix::io::Result<Option<(OwnedFd, libc::pid_t)>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    rustix::io::retry_on_intr(|| {
-        recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    let mut init = [0; size_of::<libc::pid_t>()];
+    let received = rustix::io::retry_on_intr(|| {
+        recvmsg(socket, &mut [IoSliceMut::new(&mut init)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
     })?;
-    let (mut listener, mut sender) = (None, None);
-    for message in ancillary.drain() {
-        match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => listener = fds.next(),
-            RecvAncillaryMessage::ScmCredentials(who) => sender = Some(who.pid.as_raw_nonzero().get()),
-            _ => {}
-        }
-    }
-    Ok(listener.zip(sender))
+    let listener = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    Ok(listener.filter(|_| received.bytes == init.len()).map(|listener| (listener, libc::pid_t::from_ne_bytes(init))))
 }

@@ -1,7 +1,8 @@
 //! What the control groups of a command's worker count, and how they bind it.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,13 +37,16 @@ impl Group {
     /// The limit that the kernel had to enforce, if it did.
     pub(super) fn met(&self) -> Option<Limit> {
         let counted = |directory: &Option<PathBuf>, file: &str, name: &str| {
-            directory.as_ref().and_then(|directory| counter(&directory.join(file), name)).unwrap_or(0) > 0
+            directory.as_ref().and_then(|directory| counter(&directory.join(file), name))
         };
-        if counted(&self.memory, "memory.oom_control", "oom_kill") || counted(&self.memory, "memory.events", "oom_kill")
-        {
-            return Some(Limit::Memory);
+        // One of two versions has each.
+        let killed = counted(&self.memory, "memory.oom_control", "oom_kill")
+            .or_else(|| counted(&self.memory, "memory.events", "oom_kill"));
+        let refused = || counted(&self.pids, "pids.events", "max");
+        match killed {
+            Some(1..) => Some(Limit::Memory),
+            _ => refused().is_some_and(|refused| refused > 0).then_some(Limit::Processes),
         }
-        counted(&self.pids, "pids.events", "max").then_some(Limit::Processes)
     }
 
     /// What bounds processes, memory and processor time, in the words of a result.
@@ -68,9 +72,10 @@ impl Group {
     }
 }
 
-/// One number of a file with a name and a number a line.
+/// One number of a file with a name and a number a line, read at once: its size is not known before.
 fn counter(file: &Path, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(file).ok()?;
-    let mut lines = text.lines().map(str::split_ascii_whitespace);
+    let mut text = [0; 4_096];
+    let length = File::open(file).and_then(|mut file| file.read(&mut text)).ok()?;
+    let mut lines = std::str::from_utf8(&text[..length]).ok()?.lines().map(str::split_ascii_whitespace);
     lines.find_map(|mut words| if words.next() == Some(name) { words.next()?.parse().ok() } else { None })
 }

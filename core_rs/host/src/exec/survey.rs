@@ -22,6 +22,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const RESTS: u32 = 10;
 /// What every name counts at least: an inode is no less room than a block.
 const NAME_BYTES: u64 = 4_096;
+/// What is counted without another thread, which takes longer to begin than to count so much.
+const LITTLE: u64 = 32 * NAME_BYTES;
 /// A command is stopped before the disk of its layer has less left, bytes.
 const RESERVE: u64 = 64 << 20;
 
@@ -55,11 +57,13 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// The counting begins with the call.
+    /// The counting begins with the call; where there is little it is done then.
     pub(super) fn of(layer: &Layer, most: u64) -> impl Future<Output = Result<Self, Error>> {
-        let room = Self { layer: layer.clone(), before: 0, most };
+        let mut room = Self { layer: layer.clone(), before: 0, most };
+        let found = if layer.is_direct() { room.taken(LITTLE) } else { 0 };
         let count = |room: Self| move || Self { before: room.taken(u64::MAX), ..room };
-        let counting = layer.is_direct().then(|| tokio::task::spawn_blocking(count(room.clone())));
+        let counting = (found > LITTLE).then(|| tokio::task::spawn_blocking(count(room.clone())));
+        room.before = found;
         async {
             match counting {
                 Some(counting) => counting.await.map_err(|error| Error::io("count what is opened")(error.into())),
@@ -137,12 +141,12 @@ fn count(top: &Path, left_out: &[&[u8]], most: u64, found: &mut Survey) -> Resul
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut here = openat(CWD, top, flags, Mode::empty())?;
     let mut above: Vec<Vec<CString>> = Vec::new();
-    let mut pending = children(&here, left_out, found)?;
+    let mut pending = children(&here, left_out, most, found)?;
     loop {
         while let Some(name) = pending.pop() {
             match openat(&here, &*name, flags, Mode::empty()) {
                 Ok(below) => {
-                    let names = children(&below, &[], found)?;
+                    let names = children(&below, &[], most, found)?;
                     here = below;
                     above.push(std::mem::replace(&mut pending, names));
                     found.depth = found.depth.max(above.len());
@@ -160,10 +164,13 @@ fn count(top: &Path, left_out: &[&[u8]], most: u64, found: &mut Survey) -> Resul
     }
 }
 
-/// Counts the entries of a directory; the names of those that are directories.
-fn children(directory: &OwnedFd, left_out: &[&[u8]], found: &mut Survey) -> Result<Vec<CString>, Errno> {
+/// Counts the entries of a directory, until there are too many; the names of those that are directories.
+fn children(directory: &OwnedFd, left_out: &[&[u8]], most: u64, found: &mut Survey) -> Result<Vec<CString>, Errno> {
     let mut directories = Vec::new();
     for entry in Dir::read_from(directory)? {
+        if found.bytes > most {
+            break;
+        }
         let entry = entry?;
         let name = entry.file_name();
         if name == c"." || name == c".." || left_out.contains(&name.to_bytes()) {

@@ -1,7 +1,6 @@
 //! The command itself: gives up what it does not need and becomes the program.
 
 use std::ffi::{CStr, CString};
-use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -27,17 +26,13 @@ pub(super) struct Ways {
     pub(super) jobs: OwnedFd,
     /// Closes when the program runs; else why it does not is said here.
     pub(super) failed: UnixStream,
-    /// To init, which hands a listener over.
+    /// To the worker, which hands a listener over.
     pub(super) outside: UnixStream,
 }
 
 /// Waits for a job and becomes its program. Never returns.
 pub(super) fn stand_by(stage: &Stage, ways: Ways, bind: Bind<'_>) -> ! {
-    let Ways { jobs, mut failed, mut outside } = ways;
-    // Init does not know it: the lender, which alone was told, waits.
-    if outside.write_all(&std::process::id().to_ne_bytes()).is_err() {
-        leave(0);
-    }
+    let Ways { jobs, mut failed, outside } = ways;
     let is_user = plan::identity().is_some();
     let prepared = begin().and_then(|()| confine::give_up_early(is_user));
     let ground = if is_user { None } else { direct::Ground::lay(stage) };

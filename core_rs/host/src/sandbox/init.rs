@@ -3,12 +3,12 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use super::stage::Stage;
-use super::{Bind, Failure, Kind, Told, command, left, lender, tell, trap, watched};
-use crate::spawner::{LEAVES, TRAPS, die_with_parent, leave, receive};
+use super::{Bind, Failure, Kind, Told, command, left, lender, tell, watched};
+use crate::spawner::{LEAVES, die_with_parent, leave, receive};
 
 /// The way to those around it.
 pub(super) struct Ways {
@@ -20,34 +20,36 @@ pub(super) struct Ways {
     pub(super) running: OwnedFd,
     /// Closes when the worker has said who init is.
     pub(super) told: OwnedFd,
+    /// From the command to the worker, which hands a listener over.
+    pub(super) outside: OwnedFd,
 }
 
 /// What init has for its errand.
 struct Watch {
     children: OwnedFd,
     command: libc::pid_t,
-    /// Ends when the command runs.
-    lender: libc::pid_t,
     failed: UnixStream,
-    trap: UnixStream,
+    /// Largest resident set of what the command began as, KiB.
+    image: u64,
 }
 
-/// Waits for its errand with the command that will be run, and sees to it. Never returns.
+/// Waits with the command that will be run until that runs, and sees to it. Never returns.
 pub(super) fn stand_by(ways: Ways, bind: Bind<'_>) -> ! {
     // It must not outlive the worker, which kills it when it is told to.
     die_with_parent();
-    let Ways { errands, jobs, running, told } = ways;
+    let Ways { errands, jobs, running, told, outside } = ways;
     // What could not be prepared is told to whoever comes; until then the job's way stays open.
-    let prepared = Stage::set().and_then(|stage| begin(stage, &jobs, [&errands, &jobs, &running, &told], bind));
+    let prepared = Stage::set().and_then(|stage| begin(&stage, &jobs, &outside, [&errands, &running, &told], bind));
+    drop(outside);
     let jobs = prepared.is_err().then_some(jobs);
+    // Its errand came with the job, or nothing comes any more: it was of no use before.
     let mut traits = [0];
-    let Some((_, [control, network])) = receive(&errands, &mut traits) else { leave(0) };
+    let Some((_, [control])) = receive(&errands, &mut traits) else { leave(0) };
     let mut control = UnixStream::from(control);
     match prepared {
         Ok(watch) => {
-            let supervisor = (traits[0] & TRAPS != 0).then_some(&network);
             let told = (traits[0] & LEAVES != 0).then(|| File::from(told));
-            run(control, watch, supervisor, running, told)
+            run(control, watch, running, told)
         }
         Err(failure) => {
             tell(&mut control, &failure.into());
@@ -57,55 +59,41 @@ pub(super) fn stand_by(ways: Ways, bind: Bind<'_>) -> ! {
     }
 }
 
-/// Makes the command's process. It shares init's directories, so that its view becomes init's, too.
-fn begin(stage: Stage, jobs: &OwnedFd, own: [&OwnedFd; 4], bind: Bind<'_>) -> Result<Watch, Failure> {
+/// Makes the command's process, and waits until it runs its program or is gone. It shares init's directories, so
+/// that its view becomes init's, too.
+fn begin(
+    stage: &Stage,
+    jobs: &OwnedFd,
+    outside: &OwnedFd,
+    own: [&OwnedFd; 3],
+    bind: Bind<'_>,
+) -> Result<Watch, Failure> {
     let children = children()?;
-    let pair = || UnixStream::pair().map_err(failed);
-    let ((failed_rx, failed_tx), (mut trap_rx, trap_tx)) = (pair()?, pair()?);
-    let jobs = jobs.try_clone().map_err(failed)?;
-    // SAFETY: a fork (clone(2) without a stack) of a process that has a single thread.
-    let lender = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_FS | libc::SIGCHLD, 0, 0, 0, 0) };
-    match libc::pid_t::try_from(lender) {
-        Ok(0) => {
-            drop((children, failed_rx, trap_rx));
-            own.into_iter().for_each(close);
-            let ways = command::Ways { jobs, failed: failed_tx, outside: trap_tx };
-            lender::lend(|| command::stand_by(&stage, ways, bind))
-        }
-        Ok(lender) if lender > 0 => {
-            drop((failed_tx, trap_tx));
-            let mut number = [0; size_of::<libc::pid_t>()];
-            trap_rx.read_exact(&mut number).map_err(failed)?;
-            let command = libc::pid_t::from_ne_bytes(number);
-            Ok(Watch { children, command, lender, failed: failed_rx, trap: trap_rx })
-        }
-        _ => Err(failed(std::io::Error::last_os_error())),
-    }
-}
-
-/// In the command, where what init owns is never dropped.
-fn close(descriptor: &OwnedFd) {
-    // SAFETY: nothing in this process uses it any more, and its owner is never dropped.
-    unsafe { libc::close(descriptor.as_raw_fd()) };
+    let (failed_rx, failed_tx) = UnixStream::pair().map_err(failed)?;
+    let command = lender::lend(&|| {
+        let not_its = own.into_iter().map(AsRawFd::as_raw_fd).chain([children.as_raw_fd(), failed_rx.as_raw_fd()]);
+        // SAFETY: descriptors of this process, whose owners are in the other's hand.
+        not_its.for_each(|descriptor| drop(unsafe { OwnedFd::from_raw_fd(descriptor) }));
+        // SAFETY: as above, and nothing here uses them but what they are given to.
+        let its = |descriptor: RawFd| unsafe { OwnedFd::from_raw_fd(descriptor) };
+        let ways = command::Ways {
+            jobs: its(jobs.as_raw_fd()),
+            failed: its(failed_tx.as_raw_fd()).into(),
+            outside: its(outside.as_raw_fd()).into(),
+        };
+        command::stand_by(stage, ways, bind)
+    });
+    let command = command.map_err(failed)?;
+    Ok(Watch { children, command, failed: failed_rx, image: usage(libc::RUSAGE_SELF).ru_maxrss.unsigned_abs() })
 }
 
 /// With `told` something may stay, which is asked for once that is at its end.
-fn run(mut control: UnixStream, watch: Watch, supervisor: Option<&OwnedFd>, running: OwnedFd, told: Option<File>) -> ! {
-    let Watch { children, command, lender, failed: mut failure_rx, trap } = watch;
-    if let Some(supervisor) = supervisor {
-        // Without it the command does not go on, and says so.
-        let _ = trap::pass_on(command, trap, supervisor);
-    }
-    // The command holds its end until `exec` closes it, and so does the lender: silence means that it runs.
+fn run(mut control: UnixStream, watch: Watch, running: OwnedFd, told: Option<File>) -> ! {
+    let Watch { children, command, failed: mut failure_rx, image } = watch;
+    // The command holds its end until `exec` closes it: silence means that it runs.
     let mut failure = Vec::new();
     let _ = failure_rx.read_to_end(&mut failure);
     drop(running);
-    // SAFETY: no status is asked for, nobody else reaps it, and a whole rusage is filled in by the call.
-    let image = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::wait4(lender, std::ptr::null_mut(), 0, &raw mut usage);
-        usage.ru_maxrss.unsigned_abs()
-    };
     let status = wait(&control, &children, command);
     // What nobody waits for any more was not left: it is ended in the middle.
     let is_left = status.is_some() && has_children();
@@ -119,10 +107,10 @@ fn run(mut control: UnixStream, watch: Watch, supervisor: Option<&OwnedFd>, runn
     };
     let (left, more_left) = if is_left && staying.is_none() { left::stop_and_look() } else { (Vec::new(), 0) };
     let staying = staying.unwrap_or_default();
-    if staying.is_empty() {
-        end_all();
-    } else {
+    if !staying.is_empty() {
         staying.end_others();
+    } else if has_children() {
+        end_all();
     }
     let mut told = if failure.is_empty() { ended(status) } else { Told::read(&failure) };
     use_of(&mut told, image);
@@ -231,18 +219,22 @@ const ROUNDING_KIB: u64 = 1024;
 
 /// What all reaped children used together (getrusage(2)).
 ///
-/// The command began in the lender's memory, whose size stays with it when it becomes the program (`exec_mmap`,
+/// The command began in init's memory, whose size stays with it when it becomes the program (`exec_mmap`,
 /// fs/exec.c): what is no larger than that `image`, KiB, is not the command's.
 fn use_of(told: &mut Told, image: u64) {
-    // SAFETY: a whole rusage, filled in by the call.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
-        usage
-    };
+    let usage = usage(libc::RUSAGE_CHILDREN);
     let microseconds = |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs();
     told.user_us = microseconds(usage.ru_utime);
     told.system_us = microseconds(usage.ru_stime);
     let largest = usage.ru_maxrss.unsigned_abs();
     told.max_rss_kib = if largest > image + ROUNDING_KIB { largest } else { 0 };
+}
+
+fn usage(of: libc::c_int) -> libc::rusage {
+    // SAFETY: a whole rusage, filled in by the call.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(of, &raw mut usage);
+        usage
+    }
 }

@@ -2,9 +2,9 @@
 //! gets outside.
 //!
 //! The filter binds the command, `sendmsg` included, so the command cannot send the listener itself:
-//! it says its number, and init takes it and sends it.
+//! it says its number, and the worker takes it and sends it.
 
-use std::io::{IoSlice, Read, Write};
+use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -14,7 +14,10 @@ use super::filter::{Rules, Test};
 use super::{Failure, Job};
 use crate::notify;
 use crate::spawned::EXECS;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
 
 /// Calls that may name an address wherever they are used.
 const TRAPPED: [libc::c_long; 3] = [libc::SYS_connect, libc::SYS_sendmsg, libc::SYS_sendmmsg];
@@ -37,17 +40,35 @@ pub(super) fn set(job: &Job, sockets: Sockets, mut outside: UnixStream) -> Resul
     outside.read_exact(&mut heard).map_err(failed)
 }
 
-/// In init: takes the listener from the command and sends it outside.
-pub(super) fn pass_on(command: libc::pid_t, mut inside: UnixStream, network: &OwnedFd) -> std::io::Result<()> {
+/// In the worker, once something comes from `inside`: takes the listener from who said its number, and sends it
+/// outside with init's number. Who that is the kernel says (unix(7), `SO_PASSCRED`): in its own namespace a command has another number.
+pub(super) fn pass_on(inside: &UnixStream, network: &OwnedFd, init: libc::pid_t) -> std::io::Result<()> {
     let mut number = [0; size_of::<RawFd>()];
-    inside.read_exact(&mut number)?;
-    let listener = notify::take(command, RawFd::from_ne_bytes(number))?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = recvmsg(inside, &mut [IoSliceMut::new(&mut number)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let sender = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmCredentials(sender) => Some(sender.pid),
+        _ => None,
+    });
+    let Some(command) = sender.filter(|_| received.bytes == number.len()) else {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    };
+    let listener = notify::take(command.as_raw_nonzero().get(), RawFd::from_ne_bytes(number))?;
     let fds = [listener.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-    sendmsg(network, &[IoSlice::new(b"n")], &mut ancillary, SendFlags::NOSIGNAL)?;
+    sendmsg(network, &[IoSlice::new(&init.to_ne_bytes())], &mut ancillary, SendFlags::NOSIGNAL)?;
+    let mut inside = inside;
     inside.write_all(b"y")
+}
+
+/// The way from a command to its worker, the worker's end first.
+pub(super) fn way() -> std::io::Result<(UnixStream, UnixStream)> {
+    let (inside, outside) = UnixStream::pair()?;
+    rustix::net::sockopt::set_socket_passcred(&inside, true)?;
+    Ok((inside, outside))
 }
 
 /// Installs the filter; it is closed by `exec`, and then only the supervisor has one.

@@ -105,8 +105,8 @@ impl Pool {
             let is_sent = send(&worker.command, job, &[control, stdin, stdout, stderr]).is_ok();
             if is_sent {
                 // Who of these is gone has taken the command along.
-                let _ = send(&worker.init, &[*traits], &[control, network]);
-                let _ = send(&worker.worker, &[*traits], &[control]);
+                let _ = send(&worker.init, &[*traits], &[control]);
+                let _ = send(&worker.worker, &[*traits], &[control, network]);
                 self.used.push(worker);
                 break;
             }
