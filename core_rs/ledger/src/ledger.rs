@@ -5,6 +5,7 @@
 
 mod answers;
 mod approvals;
+mod deeds;
 mod denials;
 mod freezes;
 mod memory;

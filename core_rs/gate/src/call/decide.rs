@@ -165,7 +165,8 @@ impl Driver {
             Arc::make_mut(&mut host).capabilities.retain(|found| found.name != CONFINES);
         }
         let level = shared.options.level(&actor.agent);
-        let facts = Facts { actor, level, host: &host, denied: &denied };
+        let past = shared.ledger.past(actor);
+        let facts = Facts { actor, level, host: &host, denied: &denied, past: &past };
         Ok(decide(&engine, &considered.validated, &considered.prediction, &facts))
     }
 

@@ -92,8 +92,13 @@ impl Denials {
         self.open.remove(call_id);
     }
 
-    pub(super) fn end_run(&mut self, run_id: &str) {
-        self.by_scope.remove(&format!("run {run_id}"));
+    /// Run and session of an open call.
+    pub(super) fn scopes_of(&self, call_id: &str) -> &[String] {
+        self.open.get(call_id).map_or(&[], |(scopes, _)| scopes)
+    }
+
+    pub(super) fn forget(&mut self, scope: &str) {
+        self.by_scope.remove(scope);
     }
 }
 

@@ -8,8 +8,10 @@ use cmdop_contract::v1::{
     Approval, ApprovalDecided, ApprovalStatus, ApprovalVerdict, Error, Event, Freeze, FreezeLifted, Outcome,
     RetryClass, Stage, event::Kind,
 };
+use cmdop_policy::decide::Measured;
 
 use super::Claim;
+use super::deeds::{self, Acting, Doings, End};
 use super::denials::{self, Denials, Scopes};
 use super::freezes::Standing;
 use super::scope::{self, Words};
@@ -43,24 +45,33 @@ pub(super) enum Note {
         attempt: u32,
         stage: Stage,
         approval_id: String,
+        acting: Option<Acting>,
     },
     Frozen(Box<Freeze>),
     Lifted(Box<FreezeLifted>),
+    /// Nobody can tell what became of it.
+    Lost {
+        call_id: String,
+    },
     Closed {
         call_id: String,
         /// It changed nothing and may come again.
         release_key: bool,
         /// Effects that policy refused.
         denied: Vec<String>,
+        end: End,
+        measured: Option<Box<Measured>>,
     },
 }
 
 impl Note {
     pub(super) fn of(event: &Event) -> Self {
-        let closed = |release_key, error: Option<&Error>| Self::Closed {
+        let closed = |release_key, error: Option<&Error>, measured: Option<Measured>| Self::Closed {
             call_id: event.subject.clone(),
             release_key,
             denied: error.map(denials::refused).unwrap_or_default(),
+            end: End::of(error),
+            measured: measured.map(Box::new),
         };
         match &event.kind {
             Some(Kind::CallProposed(proposed)) => {
@@ -90,17 +101,20 @@ impl Note {
                     attempt: permit.attempt,
                     stage: permit.stage(),
                     approval_id: permitted.approval_id.clone(),
+                    acting: Acting::under(permit),
                 })
             }
             Some(Kind::FreezeCreated(created)) => {
                 created.freeze.clone().map_or(Self::Nothing, |freeze| Self::Frozen(Box::new(freeze)))
             }
             Some(Kind::FreezeLifted(lifted)) => Self::Lifted(Box::new(lifted.clone())),
-            Some(Kind::CallRefused(refused)) => closed(true, refused.error.as_ref()),
+            Some(Kind::CallRefused(refused)) => closed(true, refused.error.as_ref(), None),
             Some(Kind::CallSettled(settled)) if settled.outcome() != Outcome::Unknown => {
                 let nothing = settled.outcome() == Outcome::NotApplied;
-                closed(nothing && settled.error.as_ref().is_some_and(may_come_again), settled.error.as_ref())
+                let comes_again = nothing && settled.error.as_ref().is_some_and(may_come_again);
+                closed(comes_again, settled.error.as_ref(), deeds::measured(settled))
             }
+            Some(Kind::CallSettled(_)) => Self::Lost { call_id: event.subject.clone() },
             _ => Self::Nothing,
         }
     }
@@ -123,6 +137,8 @@ pub(super) struct Memory {
     /// The key of each open call, to release it if the call never ran.
     key_of: HashMap<String, (String, String)>,
     pub(super) denials: Denials,
+    /// What runs and sessions did.
+    pub(super) doings: Doings,
     /// What people said to runs and sessions as wholes.
     pub(super) words: Words,
     /// Every freeze by its id, lifted ones too: there are few.
@@ -185,7 +201,12 @@ impl Memory {
                 self.key_of.insert(call_id, place);
             }
             Note::Judged { call_id, policy_version } => self.denials.decided(&call_id, &policy_version),
-            Note::RunEnded(run_id) => self.denials.end_run(&run_id),
+            Note::RunEnded(run_id) => {
+                if let Some(forgotten) = self.doings.run_ended(&run_id) {
+                    self.denials.forget(&forgotten);
+                    self.words.forget(&forgotten);
+                }
+            }
             Note::Instructed { scope, at } => {
                 self.words.instruct(&scope, at);
             }
@@ -209,7 +230,10 @@ impl Memory {
                     }
                 }
             }
-            Note::Permitted { call_id, attempt, stage, approval_id } => {
+            Note::Permitted { call_id, attempt, stage, approval_id, acting } => {
+                if let Some(acting) = acting {
+                    self.doings.permitted(&call_id, acting);
+                }
                 self.permitted.entry(call_id).or_default().insert((attempt, stage.into()));
                 if let Some(approval) = self.approvals.get_mut(&approval_id) {
                     approval.status = ApprovalStatus::Used.into();
@@ -223,7 +247,10 @@ impl Memory {
                     freeze.lift = lifted.lift;
                 }
             }
-            Note::Closed { call_id, release_key, denied } => {
+            Note::Lost { call_id } => self.doings.settled(&call_id, Some(&Measured::unknown()), false),
+            Note::Closed { call_id, release_key, denied, end, measured } => {
+                self.doings.settled(&call_id, measured.as_deref(), true);
+                self.doings.ended(self.denials.scopes_of(&call_id), end);
                 self.denials.denied(&call_id, &denied, false);
                 self.close(&call_id, release_key);
             }

@@ -1,6 +1,7 @@
 //! Runs and sessions that a person ended, and when the user said something new to them.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 
 use cmdop_contract::reason;
 use cmdop_contract::v1::{Actor, Error as Typed, Reason};
@@ -27,21 +28,24 @@ fn scopes(actor: &Actor) -> [String; 2] {
 }
 
 /// What people said to runs and sessions as wholes.
+///
+/// What a person ended stays so for ever, so only a fingerprint is kept of it.
 #[derive(Default)]
 pub(super) struct Words {
-    ended: HashSet<String>,
+    secret: RandomState,
+    ended: HashSet<u64>,
     instructed: HashMap<String, i64>,
 }
 
 impl Words {
     /// False if it had ended before.
     pub(super) fn end(&mut self, scope: &str) -> bool {
-        !scope.is_empty() && self.ended.insert(scope.to_owned())
+        !scope.is_empty() && self.ended.insert(self.secret.hash_one(scope))
     }
 
     /// That it ended could not be recorded, so it did not.
     pub(super) fn go_on(&mut self, scope: &str) {
-        self.ended.remove(scope);
+        self.ended.remove(&self.secret.hash_one(scope));
     }
 
     /// Notes an instruction; returns when the one before was given.
@@ -56,10 +60,19 @@ impl Words {
         };
     }
 
+    /// A run that ended needs no instruction any more.
+    pub(super) fn forget(&mut self, scope: &str) {
+        self.instructed.remove(scope);
+    }
+
     /// # Errors
     /// RUN_TERMINATED if a person ended what the actor works in.
     pub(super) fn check_ended(&self, actor: &Actor) -> Result<(), Box<Typed>> {
-        let Some(ended) = scopes(actor).into_iter().find(|scope| self.ended.contains(scope)) else { return Ok(()) };
+        if self.ended.is_empty() {
+            return Ok(());
+        }
+        let is_ended = |scope: &String| !scope.is_empty() && self.ended.contains(&self.secret.hash_one(&**scope));
+        let Some(ended) = scopes(actor).into_iter().find(is_ended) else { return Ok(()) };
         let what = ended.split(' ').next().unwrap_or("run");
         let message = format!("a person ended the {what} that this call belongs to; nothing more of it is taken");
         Err(Box::new(reason::error(Reason::RunTerminated, message)))

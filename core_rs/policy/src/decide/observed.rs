@@ -14,7 +14,7 @@ use super::bound::{bind, is_bound};
 use super::verdict::{Ask, DiffDecided, Grant};
 use super::{Facts, explain, stakes, table};
 use crate::classes::LISTS_NOTABLE;
-use crate::engine::{Engine, Verdict, effect_text};
+use crate::engine::{About, Engine, Verdict, effect_text};
 use crate::points::{Point, points};
 
 pub(super) fn decide(
@@ -47,12 +47,12 @@ pub(super) fn decide(
         return DiffDecided::Refuse(refusal);
     }
     let seen: Vec<Seen<'_>> =
-        observation.effects.iter().map(|effect| Seen::of(engine, &found, effect, facts)).collect();
+        observation.effects.iter().map(|effect| Seen::of(engine, &found, effect, &observation.effects)).collect();
     if let Some(error) = refused(engine, &found, &seen) {
         return refuse(error);
     }
     // Looks are authorised on prediction; what nobody foresaw is refused only where policy forbids it.
-    let looks = observation.looks.iter().map(|look| Seen::of(engine, &found, look, facts));
+    let looks = observation.looks.iter().map(|look| Seen::of(engine, &found, look, &[]));
     let looks: Vec<Seen<'_>> =
         looks.filter(|seen| matches!(seen.verdict, Verdict::Forbidden(_) | Verdict::Failed(_))).collect();
     if let Some(error) = refused(engine, &found, &looks) {
@@ -123,8 +123,8 @@ struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     /// Authorises a measured effect: a literal, and for a tree the mentioned places beneath.
-    fn of(engine: &Engine, found: &Assessment<'_>, effect: &'a ObservedEffect, facts: &Facts<'_>) -> Self {
-        let kind = effect.kind();
+    fn of(engine: &Engine, found: &Assessment<'_>, effect: &'a ObservedEffect, all: &[ObservedEffect]) -> Self {
+        let (kind, facts) = (effect.kind(), found.inquiry.facts());
         let target = match Target::parse(kind, &effect.target, &Default::default()) {
             Ok(target) => target,
             Err(error) => {
@@ -134,7 +134,9 @@ impl<'a> Seen<'a> {
         };
         let points = points(kind, &target, is_tree(effect), engine.anchors(), &found.classes);
         let (certain, uncertain): (Vec<_>, Vec<_>) = points.list.iter().partition(|point| point.certain);
-        let ask = |point: &Point| found.inquiry.ask(kind, point, Some(effect.count), true);
+        let known = found.inquiry.asked(facts.past.measured(&facts.host.name, effect, all));
+        let about = About { count: Some(effect.count), observed: true, known };
+        let ask = |point: &Point| found.inquiry.ask(kind, point, about);
         let verdict = ask_all(certain.into_iter(), ask, Verdict::is_settled);
         let mut verdict = verdict.unwrap_or_else(|| Verdict::Failed("the target has no point to ask about".to_owned()));
         if !points.complete {

@@ -120,11 +120,11 @@ pub(super) fn refused(engine: &Engine, found: &Assessment<'_>, facts: &Facts<'_>
 fn refused_blindly(engine: &Engine, found: &Assessment<'_>, facts: &Facts<'_>) -> Option<Refusal> {
     let is_change = |finding: &&Finding| !finding.is_look() && !is_sink(finding);
     let changes: Vec<&Finding> = found.findings.iter().filter(is_change).collect();
-    let of = |is: fn(&Verdict) -> bool| -> Vec<&Finding> {
-        changes.iter().copied().filter(|finding| is(&finding.verdict)).collect()
-    };
-    let (forbidden, not_permitted) =
-        (of(|it| matches!(it, Verdict::Forbidden(_))), of(|it| matches!(it, Verdict::NotPermitted)));
+    let of =
+        |is: fn(&Finding) -> bool| -> Vec<&Finding> { changes.iter().copied().filter(|finding| is(finding)).collect() };
+    let forbidden = of(|it| matches!(it.verdict, Verdict::Forbidden(_)));
+    // Nor will anybody see whether what the run made still stands there.
+    let not_permitted = of(|it| matches!(it.verdict, Verdict::NotPermitted) || it.is_foretold);
     let error = match (forbidden.is_empty(), not_permitted.is_empty()) {
         (true, true) => return None,
         (false, _) => explain::forbidden(engine, found, &forbidden, facts),
