@@ -18,7 +18,7 @@ pub(super) fn read(payload: &[u8]) -> Result<Event, DecodeError> {
         Kind::CallProposed(CallProposed { proposal, ..CallProposed::default() })
     } else if let Some(permitted) = outline.permitted {
         let permit = permitted.permit.map(|permit| v1::Permit { stage: permit.stage, ..v1::Permit::default() });
-        Kind::CallPermitted(CallPermitted { permit, approval_id: permitted.approval_id })
+        Kind::CallPermitted(CallPermitted { permit, approval_id: permitted.approval_id, grants: Vec::new() })
     } else if let Some(settled) = outline.settled {
         Kind::CallSettled(CallSettled { outcome: settled.outcome, ..CallSettled::default() })
     } else if outline.decided.is_some() {

@@ -95,7 +95,8 @@ impl Ledger {
         self.take(&clearance, &permit, changes.as_ref())?;
         let (at, subject) = (permit.issued_at, permit.call_id.clone());
         let encoded = permit.encode_to_vec();
-        let intent = CallPermitted { permit: Some(permit), approval_id: clearance.approval_id().into() };
+        let intent =
+            CallPermitted { permit: Some(permit), approval_id: clearance.approval_id().into(), grants: Vec::new() };
         let event = Event { at, subject, kind: Some(Kind::CallPermitted(intent)) };
         entries.push(Entry::from(&event));
         if let Err(error) = self.append_sparing(entries).await {
