@@ -34,6 +34,7 @@ pub use denials::{CANCELLED, Denial};
 pub use freezes::Standing;
 use memory::{Memory, Note};
 pub use permits::{Clearance, Issued, PermitRequest};
+pub use scope::DEEPEST as DEEPEST_RUN;
 
 /// How a ledger is opened.
 #[derive(Debug, Clone, Default)]

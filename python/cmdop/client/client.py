@@ -36,7 +36,8 @@ class Client:
         user: Who acts or decides. Default: the environment's `CMDOP_USER`, else the login name.
         agent: Name of the agent that acts for the user. Its autonomy level then applies. An empty one is an
             error (`InvalidConfigurationError`), never the user.
-        run: The agent run that calls belong to.
+        run: The agent run that calls belong to. A run that is started begins from it: what is refused to one is refused
+            to the other.
         session: The conversation that calls belong to.
         connect_timeout_s: How long connecting may take, seconds.
 

@@ -359,6 +359,7 @@ def run_document(run: v1.Run) -> Document:
         "turns": run.turns,
         "final_output": run.final_output or None,
         "why": run.why or None,
+        "parent": run.parent or None,
         "started_at": time_text(run.started_at),
         "finished_at": time_text(run.finished_at),
     }

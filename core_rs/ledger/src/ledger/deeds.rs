@@ -25,7 +25,7 @@ const MOST_LOOKUPS: usize = 100_000;
 #[derive(Debug)]
 pub(super) struct Acting {
     host: String,
-    scopes: Scopes,
+    pub(super) scopes: Scopes,
     is_undo: bool,
 }
 
@@ -166,7 +166,8 @@ impl Ledger {
     #[must_use]
     pub fn past(&self, actor: &Actor) -> Past {
         let memory = self.inner.memory.lock();
-        let known = scopes(actor).into_iter().filter_map(|scope| memory.doings.by_scope.get(&scope));
+        let scopes = memory.words.with_parents(scopes(actor));
+        let known = scopes.iter().filter_map(|scope| memory.doings.by_scope.get(scope));
         Past { scopes: known.map(|it| it.deeds.clone()).collect() }
     }
 }

@@ -33,6 +33,10 @@ pub(super) enum Note {
         call_id: String,
         policy_version: String,
     },
+    RunBegun {
+        run_id: String,
+        parent: String,
+    },
     RunEnded(String),
     Instructed {
         scope: String,
@@ -88,6 +92,10 @@ impl Note {
                 call_id: event.subject.clone(),
                 policy_version: decided.decision.as_ref().map_or_else(String::new, |it| it.policy_version.clone()),
             },
+            Some(Kind::RunStarted(started)) => started
+                .run
+                .as_ref()
+                .map_or(Self::Nothing, |run| Self::RunBegun { run_id: run.run_id.clone(), parent: run.parent.clone() }),
             Some(Kind::RunFinished(finished)) => Self::RunEnded(finished.run_id.clone()),
             Some(Kind::InstructionGiven(given)) => {
                 let scope = given.actor.as_ref().map(scope::scope_of).unwrap_or_default();
@@ -195,12 +203,13 @@ impl Memory {
         match note {
             Note::Nothing => {}
             Note::Proposed { place, action_digest, call_id, scopes } => {
-                self.denials.proposed(&call_id, scopes);
+                self.denials.proposed(&call_id, self.words.with_parents(scopes));
                 let holder = Holder { action_digest, call_id: call_id.clone(), position: Some(position) };
                 self.keys.insert(place.clone(), holder);
                 self.key_of.insert(call_id, place);
             }
             Note::Judged { call_id, policy_version } => self.denials.decided(&call_id, &policy_version),
+            Note::RunBegun { run_id, parent } => self.words.begun(&run_id, &parent),
             Note::RunEnded(run_id) => {
                 if let Some(forgotten) = self.doings.run_ended(&run_id) {
                     self.denials.forget(&forgotten);
@@ -231,7 +240,8 @@ impl Memory {
                 }
             }
             Note::Permitted { call_id, attempt, stage, approval_id, acting } => {
-                if let Some(acting) = acting {
+                if let Some(mut acting) = acting {
+                    acting.scopes = self.words.with_parents(acting.scopes);
                     self.doings.permitted(&call_id, acting);
                 }
                 self.permitted.entry(call_id).or_default().insert((attempt, stage.into()));

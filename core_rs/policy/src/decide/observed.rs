@@ -201,9 +201,11 @@ fn refused(engine: &Engine, found: &Assessment<'_>, seen: &[Seen<'_>]) -> Option
         let error = reason::error(reason, message).policies(policies);
         return Some(explain::narrow(error, engine, found, &[first.effect.kind()], &first.text()));
     }
-    let loose = seen.iter().find(|seen| matches!(seen.verdict, Verdict::NotPermitted))?;
+    let not_permitted = || seen.iter().filter(|seen| matches!(seen.verdict, Verdict::NotPermitted));
+    let loose = not_permitted().next()?;
     let message = format!("the preview showed {}, which no policy permits; {}", loose.text(), nothing_applied(loose));
-    let error = reason::error(Reason::EffectNotPermitted, message);
+    let refused = not_permitted().map(Seen::text).take(explain::BOUND).collect();
+    let error = Error { refused, ..reason::error(Reason::EffectNotPermitted, message) };
     Some(explain::narrow(error, engine, found, &[loose.effect.kind()], &loose.text()))
 }
 
