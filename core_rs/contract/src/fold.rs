@@ -166,6 +166,9 @@ fn record(call: &mut Call, kind: Kind, at: i64, state: CallState) {
             if let Some(approval) = call.approval.as_mut().filter(|it| it.approval_id == permitted.approval_id) {
                 approval.status = ApprovalStatus::Used.into();
             }
+            if !permitted.grants.is_empty() {
+                granted(call, permitted.grants);
+            }
             if let Some(permit) = permitted.permit {
                 call.attempt = permit.attempt.max(1);
                 call.permits.push(permit);
@@ -204,6 +207,21 @@ fn redecide(call: &mut Call, effect: PolicyEffect, policies: &[PolicyRef], reaso
     decision.effect = effect.into();
     decision.policies = policies.to_vec();
     reason.clone_into(&mut decision.reason);
+}
+
+/// What policy would have asked a person, standing grants answered.
+fn granted(call: &mut Call, grants: Vec<String>) {
+    let Some(decision) = &mut call.decision else { return };
+    decision.effect = PolicyEffect::Allow.into();
+    decision.reason = match grants.as_slice() {
+        [one] => format!("a person agreed beforehand, by standing grant {one}"),
+        several => format!("people agreed beforehand, by standing grants {}", several.join(", ")),
+    };
+    for grant in grants {
+        if !decision.grants.contains(&grant) {
+            decision.grants.push(grant);
+        }
+    }
 }
 
 /// Is this what policy says of a preview that may not be committed?

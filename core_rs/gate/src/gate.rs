@@ -2,6 +2,7 @@
 
 mod approvals;
 mod freezes;
+mod grants;
 mod policy;
 mod runs;
 

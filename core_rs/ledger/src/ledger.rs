@@ -8,6 +8,7 @@ mod approvals;
 mod deeds;
 mod denials;
 mod freezes;
+mod grants;
 mod memory;
 mod permits;
 mod scope;

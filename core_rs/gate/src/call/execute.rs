@@ -289,7 +289,7 @@ impl Driver {
                     self.settle(Outcome::NotApplied, None, missing).await
                 }
             },
-            DiffDecided::Ask(ask) => self.hold(ask).await,
+            DiffDecided::Ask(ask) => self.ask(ask).await,
             DiffDecided::Shadow => {
                 self.discard();
                 let message = "the agent's level is `shadow`: this is what it would have done; nothing was applied";

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use cmdop_contract::approval;
 use cmdop_contract::reason::spec;
 use cmdop_contract::v1::{
-    Approval, ApprovalDecided, ApprovalStatus, ApprovalVerdict, Error, Event, Freeze, FreezeLifted, Outcome,
-    RetryClass, Stage, event::Kind,
+    Approval, ApprovalDecided, ApprovalStatus, ApprovalVerdict, Error, Event, Freeze, FreezeLifted, GrantRevocation,
+    Outcome, RetryClass, Stage, StandingGrant, event::Kind,
 };
 use cmdop_policy::decide::Measured;
 
@@ -14,6 +14,7 @@ use super::Claim;
 use super::deeds::{self, Acting, Doings, End};
 use super::denials::{self, Denials, Scopes};
 use super::freezes::Standing;
+use super::grants::Grants;
 use super::scope::{self, Words};
 use super::spent::Spent;
 
@@ -50,6 +51,13 @@ pub(super) enum Note {
         stage: Stage,
         approval_id: String,
         acting: Option<Acting>,
+        /// Standing grants that it used.
+        grants: Vec<String>,
+    },
+    Granted(Box<StandingGrant>),
+    GrantRevoked {
+        grant_id: String,
+        revocation: Option<GrantRevocation>,
     },
     Frozen(Box<Freeze>),
     Lifted(Box<FreezeLifted>),
@@ -110,7 +118,14 @@ impl Note {
                     stage: permit.stage(),
                     approval_id: permitted.approval_id.clone(),
                     acting: Acting::under(permit),
+                    grants: permitted.grants.clone(),
                 })
+            }
+            Some(Kind::GrantCreated(created)) => {
+                created.grant.clone().map_or(Self::Nothing, |grant| Self::Granted(Box::new(grant)))
+            }
+            Some(Kind::GrantRevoked(revoked)) => {
+                Self::GrantRevoked { grant_id: revoked.grant_id.clone(), revocation: revoked.revocation.clone() }
             }
             Some(Kind::FreezeCreated(created)) => {
                 created.freeze.clone().map_or(Self::Nothing, |freeze| Self::Frozen(Box::new(freeze)))
@@ -151,6 +166,7 @@ pub(super) struct Memory {
     pub(super) words: Words,
     /// Every freeze by its id, lifted ones too: there are few.
     pub(super) freezes: BTreeMap<String, Freeze>,
+    pub(super) grants: Grants,
     /// Approvals of open calls.
     pub(super) approvals: HashMap<String, Approval>,
     /// Which of them each call asked for.
@@ -239,7 +255,8 @@ impl Memory {
                     }
                 }
             }
-            Note::Permitted { call_id, attempt, stage, approval_id, acting } => {
+            Note::Permitted { call_id, attempt, stage, approval_id, acting, grants } => {
+                self.grants.used(&grants, &(call_id.clone(), attempt, stage.into()));
                 if let Some(mut acting) = acting {
                     acting.scopes = self.words.with_parents(acting.scopes);
                     self.doings.permitted(&call_id, acting);
@@ -249,6 +266,8 @@ impl Memory {
                     approval.status = ApprovalStatus::Used.into();
                 }
             }
+            Note::Granted(grant) => self.grants.created(*grant),
+            Note::GrantRevoked { grant_id, revocation } => self.grants.revoked(&grant_id, revocation),
             Note::Frozen(freeze) => {
                 self.freezes.entry(freeze.freeze_id.clone()).or_insert(*freeze);
             }

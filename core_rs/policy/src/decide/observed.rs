@@ -11,7 +11,7 @@ use cmdop_contract::{reason, score};
 
 use super::assess::{Assessment, ask_all, policies};
 use super::bound::{bind, is_bound};
-use super::verdict::{Ask, DiffDecided, Grant};
+use super::verdict::{Ask, DiffDecided, Grant, Stakes};
 use super::{Facts, explain, stakes, table};
 use crate::classes::LISTS_NOTABLE;
 use crate::engine::{About, Engine, Verdict, effect_text};
@@ -79,6 +79,8 @@ pub(super) fn decide(
     // One that was declared was asked about before it was made; no answer now would undo it.
     let held: Vec<&Seen<'_>> = seen.iter().filter(|seen| !is_made(seen.effect.kind())).collect();
     let why = why(&undeclared, &held, &blind, facts);
+    let is_as_declared = undeclared.is_empty() && blind.is_empty() && held.iter().all(|seen| seen.doubt.is_none());
+    let asked = is_as_declared.then(|| asked(&held, facts));
     let beyond = beyond(undeclared, &held, &facts.host.workspaces);
     let mut decision = Decision { stage: Stage::Commit.into(), ..Decision::default() };
     decision.permitted = with_beyond(permitted, &beyond);
@@ -89,7 +91,7 @@ pub(super) fn decide(
             let decision = complete(decision, engine, facts, PolicyEffect::RequireApproval, &why);
             let lost = seen.iter().filter(|seen| is_lost(seen.effect) && !is_made(seen.effect.kind()));
             let lost = lost.map(|seen| (seen.effect.kind(), seen.effect.target.clone()));
-            let stakes = stakes::of(engine, &decision, lost);
+            let stakes = Stakes { asked, ..stakes::of(engine, &decision, lost) };
             let ask = Ask::about_diff(decision, validated.action_digest(), &digest, why, beyond);
             DiffDecided::Ask(ask.with_stakes(stakes))
         }
@@ -215,6 +217,20 @@ fn nothing_applied(seen: &Seen<'_>) -> &'static str {
         EffectClass::Contact => "no change was applied, but the contact was made",
         EffectClass::Change | EffectClass::Look => "nothing was applied",
     }
+}
+
+/// What of it a person must look at: at level `ask` everything, else what policy holds.
+fn asked(held: &[&Seen<'_>], facts: &Facts<'_>) -> Vec<PermittedEffect> {
+    let is_watched = facts.effective_level() == Some(AutonomyLevel::Ask);
+    let changes = held.iter().filter(|seen| class(seen.effect.kind()) != EffectClass::Look);
+    changes
+        .filter(|seen| is_watched || !seen.verdict.is_allowed())
+        .map(|seen| PermittedEffect {
+            kind: seen.effect.kind,
+            target: seen.effect.target.clone(),
+            max_count: Some(u32::try_from(seen.effect.count).unwrap_or(u32::MAX)),
+        })
+        .collect()
 }
 
 /// What was observed beyond the declaration, and what of the rest policy holds.

@@ -63,14 +63,14 @@ pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Predic
         let why = explain::irreversible(&loose);
         let mut decision = ask(engine, facts, findings, stage, &why);
         decision.masks = masks::of(&found, validated, prediction);
-        return Decided::Ask(before_execution(engine, decision, digest, why, &loose));
+        return Decided::Ask(before_execution(engine, decision, digest, why, (findings, &loose)));
     }
     let looks: Vec<&Finding> = held(findings).filter(|finding| finding.is_look()).collect();
     if !looks.is_empty() {
         let why = explain::held(&looks);
         let mut decision = ask(engine, facts, findings, stage, &why);
         decision.masks = masks::of(&found, validated, prediction);
-        return Decided::Ask(before_execution(engine, decision, digest, why, &[]));
+        return Decided::Ask(before_execution(engine, decision, digest, why, (findings, &[])));
     }
     let mut decision = outline(engine, facts, PolicyEffect::Allow);
     decision.policies = policies(findings.iter().map(|finding| &finding.verdict));
@@ -82,9 +82,19 @@ pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Predic
 }
 
 /// `loose` is what no private copy holds back.
-fn before_execution(engine: &Engine, decision: Decision, digest: &str, why: String, loose: &[&Finding]) -> Ask {
+fn before_execution(
+    engine: &Engine,
+    decision: Decision,
+    digest: &str,
+    why: String,
+    (findings, loose): (&[Finding], &[&Finding]),
+) -> Ask {
     let lost = loose.iter().filter(|finding| is_irreversible(finding.kind));
-    let stakes = stakes::of(engine, &decision, lost.map(|finding| (finding.kind, finding.target.to_string())));
+    let mut stakes = stakes::of(engine, &decision, lost.map(|finding| (finding.kind, finding.target.to_string())));
+    let is_in_doubt = |finding: &&Finding| finding.uncertain.as_ref().is_some_and(|doubt| !doubt.is_allowed());
+    let mut asked = loose.iter().copied().chain(held(findings)).peekable();
+    let is_clear = asked.peek().is_some() && !loose.iter().any(is_in_doubt);
+    stakes.asked = is_clear.then(|| asked.map(Finding::permitted).collect());
     Ask::before_execution(decision, digest, why).with_stakes(stakes)
 }
 
