@@ -14,6 +14,7 @@ from cmdop.client.approvals import Approvals
 from cmdop.client.calls import Calls
 from cmdop.client.connection import Connection
 from cmdop.client.freezes import Freezes
+from cmdop.client.grants import Grants
 from cmdop.client.hosts import HostClient, Hosts
 from cmdop.client.policies import Policies
 from cmdop.client.previews import Previews
@@ -81,6 +82,8 @@ class Client:
         """What calls are decided by."""
         self.freezes: Freezes = Freezes(self._connection)
         """What is stopped, and lifting it."""
+        self.grants: Grants = Grants(self._connection)
+        """What people agreed to beforehand."""
         self.runs: Runs = Runs(self._connection)
         """Runs of agents."""
         self.traces: Traces = Traces(self._connection)

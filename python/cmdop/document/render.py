@@ -72,6 +72,7 @@ def decision_document(decision: v1.Decision) -> Document:
         "permitted": [effect_document(effect) for effect in decision.permitted],
         "masks": {"classes": list(decision.masks.classes), "shown": list(decision.masks.shown)},
         "policy_version": decision.policy_version,
+        "grants": list(decision.grants),
     }
 
 
