@@ -116,12 +116,16 @@ def test_what_a_person_refused_is_refused_by_another_directory_tool_and_run(up: 
                     ),
                     await host.files.delete(target, intent="room"),
                     await host.terminal.exec(
-                        "mv logs/app.log /tmp/x", cwd=APP, intent="room",
+                        "mv logs/app.log /tmp/x",
+                        cwd=APP,
+                        intent="room",
                         expect=[f"file.rename:{target}", "file.create:/tmp/x"],
                     ),
-                    await host.terminal.exec(": > logs/app.log", cwd=APP, intent="room", expect=[f"file.modify:{target}"]),
+                    await host.terminal.exec(
+                        ": > logs/app.log", cwd=APP, intent="room", expect=[f"file.modify:{target}"]
+                    ),
                     await host.terminal.exec("rm -rf logs", cwd=APP, intent="room", expect=[f"file.delete:{APP}/logs"]),
-                ]  # fmt: skip
+                ]
                 became += [outcome(call) for call in tries]
         return became
 
@@ -152,7 +156,8 @@ def test_a_standing_grant_answers_for_a_person_and_shows_what_is_left(up: Up) ->
     assert refused["error"]["reason"] == "UNKNOWN_GRANT"
     code, refused = grant(up, "file.delete:/**", "--uses", "1")
     assert (code, refused["error"]["reason"]) == (2, "INVALID_ACTION")
-    assert up.call("grants", "list", "--all")[1][0]["grant_id"] == second["grant_id"]
+    every: Any = up.call("grants", "list", "--all")[1]
+    assert every[0]["grant_id"] == second["grant_id"]
 
 
 def grant(up: Up, effect: str, *more: str) -> tuple[int, Any]:
