@@ -194,7 +194,7 @@ fn what_a_person_must_look_at_no_grant_answers() {
         let seen = observed(&[&format!("file.create:{FILE}")]);
         host.report(report(&preview, v1::Observation { unobserved: vec![missing], ..seen })).await;
         host.acknowledged(&preview).await;
-        assert!(is_held(&*within(ticket.held_or_settled()).await.expect("held")));
+        assert!(is_held(&within(ticket.held_or_settled()).await.expect("held")));
         // A person rejected it before.
         let of_run = |mut proposal: Proposal| {
             proposal.actor.as_mut().expect("an actor").run = "r1".into();

@@ -7,6 +7,7 @@ mod door;
 mod freezes;
 mod grants;
 mod host_link;
+mod identity;
 mod policies;
 mod runs;
 mod sessions;

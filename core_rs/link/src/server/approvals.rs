@@ -26,6 +26,7 @@ impl Approvals for Context {
     }
 
     async fn decide(&self, request: Request<v1::DecideApprovalRequest>) -> Result<Response<Approval>, Status> {
+        self.identified(&request, &request.get_ref().approver)?;
         // A decision that has begun is not undone by its approver going away.
         let gate = self.gate.clone();
         let decided = tokio::spawn(async move { gate.decide_approval(request.into_inner()).await }).await;

@@ -3,12 +3,13 @@
 use cmdop_contract::v1::{self, StandingGrant};
 use tonic::{Request, Response, Status};
 
-use super::{Context, refused};
+use super::{Context, identity::user, refused};
 use crate::proto::grants_server::Grants;
 
 #[tonic::async_trait]
 impl Grants for Context {
     async fn create(&self, request: Request<v1::CreateGrantRequest>) -> Result<Response<StandingGrant>, Status> {
+        self.identified(&request, user(request.get_ref().author.as_ref()))?;
         let gate = self.gate.clone();
         let created = tokio::spawn(async move { gate.create_grant(request.into_inner()).await }).await;
         created.map_err(|_| super::draining())?.map(Response::new).map_err(refused)
@@ -23,6 +24,7 @@ impl Grants for Context {
     }
 
     async fn revoke(&self, request: Request<v1::RevokeGrantRequest>) -> Result<Response<StandingGrant>, Status> {
+        self.identified(&request, user(request.get_ref().by.as_ref()))?;
         // What is revoked is recorded, though whoever asked goes away.
         let gate = self.gate.clone();
         let revoked = tokio::spawn(async move { gate.revoke_grant(request.into_inner()).await }).await;
