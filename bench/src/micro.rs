@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use cmdop_contract::tool::Registry;
 use cmdop_contract::v1::{Action, Actor, AutonomyLevel, Host, PolicyFile, Prediction, Proposal};
 use cmdop_contract::validate::{Limits, Validated, validate};
-use cmdop_policy::decide::{Decided, Facts, decide};
+use cmdop_policy::decide::{Decided, Facts, Past, decide};
 use cmdop_policy::engine::Engine;
 use cmdop_policy::predict::{Predictor, Step};
 use prost::Message as _;
@@ -134,7 +134,8 @@ fn decision(registry: &Registry, span: Duration, more: usize) -> Fallible<f64> {
     let Step::Done(prediction) = Predictor::start(&validated, "/root") else { return Err("not a native tool".into()) };
     let actor = Actor { user: "ada".into(), agent: AGENT.into(), ..Actor::default() };
     let host = Host { name: HOST.into(), workspaces: vec!["/srv/app".into()], ..Host::default() };
-    let facts = Facts { actor: &actor, level: Some(AutonomyLevel::Auto), host: &host, denied: &[] };
+    let facts =
+        Facts { actor: &actor, level: Some(AutonomyLevel::Auto), host: &host, denied: &[], past: &Past::default() };
     let go = |prediction: &Prediction| matches!(decide(&engine, &validated, prediction, &facts), Decided::Go(_));
     if !go(&prediction) {
         return Err("the decision is not the one that is measured".into());

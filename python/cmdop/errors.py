@@ -394,6 +394,22 @@ class UnknownFreezeError(RefusedError):
     grpc_code: ClassVar[int] = 5
 
 
+class UnknownGrantError(RefusedError):
+    """No standing grant of that id is in force."""
+
+    reason: ClassVar[str] = "UNKNOWN_GRANT"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 5
+
+
+class UnauthenticatedError(RefusedError):
+    """This server knows its approvers by their tokens, and the request has none that is theirs."""
+
+    reason: ClassVar[str] = "UNAUTHENTICATED"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 16
+
+
 class DeniedBeforeError(RefusedError):
     """The effect was refused to this run or session before; another way to it is refused, too."""
 
@@ -740,6 +756,8 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         ShadowOnlyError,
         FrozenError,
         UnknownFreezeError,
+        UnknownGrantError,
+        UnauthenticatedError,
         DeniedBeforeError,
         OwnApprovalError,
         HostUnavailableError,

@@ -107,7 +107,9 @@ def test_a_whole_number_may_be_written_with_a_fraction_of_zero(up: Up) -> None:
         document = {"tool": tool, "host": "local", "intent": "look", "arguments": arguments}
         code, call = up.call("call", "--from", "-", stdin=json.dumps(document))
         assert code == 0, call
-    code, call = up.call("call", "files.read", "--host", "local", "--arg", "path=/logs/system.log", "--arg", "limit=1.5")
+    code, call = up.call(
+        "call", "files.read", "--host", "local", "--arg", "path=/logs/system.log", "--arg", "limit=1.5"
+    )
     assert (code, call["error"]["reason"]) == (2, "INVALID_ARGUMENTS"), call
 
 

@@ -166,6 +166,9 @@ fn record(call: &mut Call, kind: Kind, at: i64, state: CallState) {
             if let Some(approval) = call.approval.as_mut().filter(|it| it.approval_id == permitted.approval_id) {
                 approval.status = ApprovalStatus::Used.into();
             }
+            if !permitted.grants.is_empty() {
+                granted(call, permitted.grants);
+            }
             if let Some(permit) = permitted.permit {
                 call.attempt = permit.attempt.max(1);
                 call.permits.push(permit);
@@ -204,6 +207,21 @@ fn redecide(call: &mut Call, effect: PolicyEffect, policies: &[PolicyRef], reaso
     decision.effect = effect.into();
     decision.policies = policies.to_vec();
     reason.clone_into(&mut decision.reason);
+}
+
+/// What policy would have asked a person, standing grants answered.
+fn granted(call: &mut Call, grants: Vec<String>) {
+    let Some(decision) = &mut call.decision else { return };
+    decision.effect = PolicyEffect::Allow.into();
+    decision.reason = match grants.as_slice() {
+        [one] => format!("a person agreed beforehand, by standing grant {one}"),
+        several => format!("people agreed beforehand, by standing grants {}", several.join(", ")),
+    };
+    for grant in grants {
+        if !decision.grants.contains(&grant) {
+            decision.grants.push(grant);
+        }
+    }
 }
 
 /// Is this what policy says of a preview that may not be committed?
@@ -303,7 +321,11 @@ mod tests {
         let permit = Permit { stage: Stage::Apply.into(), ..Permit::default() };
         for kind in [
             Kind::CallProposed(CallProposed { proposal: Some(Proposal::default()), action_digest: "d".into() }),
-            Kind::CallPermitted(CallPermitted { permit: Some(permit), approval_id: String::new() }),
+            Kind::CallPermitted(CallPermitted {
+                permit: Some(permit),
+                approval_id: String::new(),
+                ..CallPermitted::default()
+            }),
             Kind::CallStarted(CallStarted::default()),
             Kind::CallSettled(CallSettled { outcome: Outcome::Applied.into(), ..CallSettled::default() }),
         ] {
@@ -352,7 +374,11 @@ mod tests {
 
     fn permitted(permit_id: &str, stage: Stage, approval_id: &str) -> Kind {
         let permit = Permit { permit_id: permit_id.into(), stage: stage.into(), attempt: 1, ..Permit::default() };
-        Kind::CallPermitted(CallPermitted { permit: Some(permit), approval_id: approval_id.into() })
+        Kind::CallPermitted(CallPermitted {
+            permit: Some(permit),
+            approval_id: approval_id.into(),
+            ..CallPermitted::default()
+        })
     }
 
     fn report(permit_id: &str, stage: Stage, outcome: Outcome) -> Report {

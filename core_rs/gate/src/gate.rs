@@ -1,7 +1,9 @@
 //! The handle that everything outside talks to, and what all drivers share.
 
 mod approvals;
+mod approvers;
 mod freezes;
+mod grants;
 mod policy;
 mod runs;
 
@@ -28,6 +30,7 @@ use crate::hosts::{Attachment, Hosts};
 use crate::judge::{Foresight, Judge};
 use crate::live::{Input, Live};
 use crate::options::Options;
+use approvers::Approvers;
 use policy::Policy;
 
 pub(crate) use freezes::{changes, may_change};
@@ -46,6 +49,7 @@ pub struct Gate {
 pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
     pub(crate) policy: Policy,
+    pub(crate) approvers: Approvers,
     pub(crate) registry: Registry,
     pub(crate) limits: Limits,
     pub(crate) options: Options,
@@ -63,7 +67,7 @@ impl Gate {
     /// Must be called within a tokio runtime; the drivers run on it.
     ///
     /// # Errors
-    /// What the ledger says if it cannot be read.
+    /// What the ledger says if it cannot be read; INVALID_CONFIGURATION for approvers that are none.
     pub async fn start(
         options: Options,
         ledger: Ledger,
@@ -80,6 +84,7 @@ impl Gate {
         let shared = Shared {
             ledger,
             policy: Policy::new(engine),
+            approvers: Approvers::new(&options.approvers)?,
             registry,
             limits: Limits::default(),
             options,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cmdop_contract::v1::{AutonomyConfig, AutonomyLevel, ServerConfig};
+use cmdop_contract::v1::{AutonomyConfig, AutonomyLevel, KnownApprover, ServerConfig};
 
 /// Limits and deadlines of a gate. `Default` is what an unset field of `ServerConfig` means.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct Options {
     pub autonomy: AutonomyConfig,
     /// Version of the vocabulary that the judge answers from.
     pub vocabulary_version: String,
+    /// Who answers approvals. None: everybody is believed to be who they say.
+    pub approvers: Vec<KnownApprover>,
 }
 
 impl Default for Options {
@@ -36,6 +38,7 @@ impl Default for Options {
             remembered_predictions: 4_096,
             autonomy: AutonomyConfig::default(),
             vocabulary_version: String::new(),
+            approvers: Vec::new(),
         }
     }
 }
@@ -55,6 +58,7 @@ impl From<&ServerConfig> for Options {
             },
             autonomy: config.autonomy.clone().unwrap_or_default(),
             vocabulary_version: config.vocabulary_version.clone(),
+            approvers: config.approvers.clone(),
             ..default
         }
     }

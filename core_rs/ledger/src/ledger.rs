@@ -5,8 +5,10 @@
 
 mod answers;
 mod approvals;
+mod deeds;
 mod denials;
 mod freezes;
+mod grants;
 mod memory;
 mod permits;
 mod scope;
@@ -33,6 +35,7 @@ pub use denials::{CANCELLED, Denial};
 pub use freezes::Standing;
 use memory::{Memory, Note};
 pub use permits::{Clearance, Issued, PermitRequest};
+pub use scope::DEEPEST as DEEPEST_RUN;
 pub use spent::Mark;
 
 /// How a ledger is opened.

@@ -17,8 +17,8 @@ mod signing;
 
 pub use error::Error;
 pub use ledger::{
-    Answered, CANCELLED, Claim, Clearance, Denial, Entry, Held, Issued, Ledger, Options, PermitRequest, Standing,
-    voided,
+    Answered, CANCELLED, Claim, Clearance, DEEPEST_RUN, Denial, Entry, Held, Issued, Ledger, Options, PermitRequest,
+    Standing, voided,
 };
 
 use std::time::{SystemTime, UNIX_EPOCH};

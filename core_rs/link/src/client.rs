@@ -11,6 +11,7 @@ use prost::Message as _;
 use tonic::Request;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 
 use crate::codec::RawCodec;
@@ -28,6 +29,8 @@ pub struct Client {
     grpc: Grpc<Channel>,
     max_frame_bytes: usize,
     connect_timeout: Duration,
+    /// `authorization`, if the client has a token.
+    authorization: Option<AsciiMetadataValue>,
 }
 
 impl Client {
@@ -36,7 +39,7 @@ impl Client {
     /// Must be called within a tokio runtime, which then carries the connection.
     ///
     /// # Errors
-    /// INVALID_CONFIGURATION if the address is none or is not a loopback address.
+    /// INVALID_CONFIGURATION if the address is none or is not a loopback address, or the token is none.
     pub fn connect(config: &ClientConfig) -> Result<Self, v1::Error> {
         let connect_timeout = match config.connect_timeout_ms {
             0 => Duration::from_secs(5),
@@ -49,7 +52,8 @@ impl Client {
         };
         let channel = address::endpoint(&config.address, connect_timeout)?.connect_lazy();
         let grpc = Grpc::new(channel).max_decoding_message_size(max_frame_bytes);
-        Ok(Self { grpc, max_frame_bytes, connect_timeout })
+        let authorization = authorization(&config.token)?;
+        Ok(Self { grpc, max_frame_bytes, connect_timeout, authorization })
     }
 
     /// Calls a unary method such as `/cmdop.v1.Calls/Get` with an encoded message.
@@ -100,6 +104,9 @@ impl Client {
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         answer::say(request.metadata_mut(), self.max_frame_bytes);
+        if let Some(authorization) = &self.authorization {
+            request.metadata_mut().insert("authorization", authorization.clone());
+        }
         request
     }
 
@@ -115,6 +122,17 @@ impl Client {
         grpc.ready().await.map_err(|error| Error::Unreachable(deepest(&error)))?;
         Ok(grpc)
     }
+}
+
+fn authorization(token: &str) -> Result<Option<AsciiMetadataValue>, v1::Error> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let is_token = token.bytes().all(|byte| byte.is_ascii_graphic());
+    let value = AsciiMetadataValue::try_from(format!("Bearer {token}")).ok().filter(|_| is_token);
+    let mut value = value.ok_or(Error::BadToken)?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 /// The idempotency key of a proposal that was sent.

@@ -19,6 +19,9 @@ pub enum Error {
     /// The address is no address.
     #[error("`{0}` is not an address; expected HOST:PORT such as 127.0.0.1:7717")]
     BadAddress(String),
+    /// The token cannot be sent.
+    #[error("the token is none: it is what `cmdop approvers add` printed, without spaces")]
+    BadToken,
     /// The listener could not be opened.
     #[error("cannot listen on {address}: {source}")]
     Bind {
@@ -105,7 +108,9 @@ impl Error {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::NotLoopback(_) | Self::BadAddress(_) | Self::Bind { .. } => Reason::InvalidConfiguration,
+            Self::NotLoopback(_) | Self::BadAddress(_) | Self::BadToken | Self::Bind { .. } => {
+                Reason::InvalidConfiguration
+            }
             Self::Serve(_) | Self::Untyped { .. } => Reason::Internal,
             Self::Unreachable(_) | Self::Silent(_) => Reason::Unreachable,
             Self::Lost { .. } => Reason::OutcomeUnknown,
@@ -124,6 +129,7 @@ impl From<Error> for v1::Error {
         let built = reason::error(error.reason(), error.to_string());
         match error {
             Error::NotLoopback(_) | Error::BadAddress(_) => built.fix_arguments("/listen", "127.0.0.1:7717"),
+            Error::BadToken => built.fix_arguments("/token", "the token of an approver"),
             Error::RequestTooLarge { limit, .. } => {
                 built.fix_arguments("", &format!("a message of at most {limit} bytes; send large content in parts"))
             }

@@ -5,7 +5,9 @@ mod calls;
 mod catalog;
 mod door;
 mod freezes;
+mod grants;
 mod host_link;
+mod identity;
 mod policies;
 mod runs;
 mod sessions;
@@ -183,13 +185,14 @@ struct Health {
 }
 
 /// Names under which the server's health is asked for; the empty one is the whole server.
-const SERVICES: [&str; 11] = [
+const SERVICES: [&str; 12] = [
     "",
     proto::calls_server::CallsServer::<()>::NAME,
     proto::tools_server::ToolsServer::<()>::NAME,
     proto::hosts_server::HostsServer::<()>::NAME,
     proto::approvals_server::ApprovalsServer::<()>::NAME,
     proto::freezes_server::FreezesServer::<()>::NAME,
+    proto::grants_server::GrantsServer::<()>::NAME,
     proto::policies_server::PoliciesServer::<()>::NAME,
     proto::runs_server::RunsServer::<()>::NAME,
     proto::traces_server::TracesServer::<()>::NAME,
@@ -221,6 +224,7 @@ async fn router(context: &Context, health: &Health) -> Result<Router, tonic_refl
         .add_service(proto::hosts_server::HostsServer::new(of()).max_decoding_message_size(most))
         .add_service(proto::approvals_server::ApprovalsServer::new(of()).max_decoding_message_size(most))
         .add_service(proto::freezes_server::FreezesServer::new(of()).max_decoding_message_size(most))
+        .add_service(proto::grants_server::GrantsServer::new(of()).max_decoding_message_size(most))
         .add_service(proto::policies_server::PoliciesServer::new(of()).max_decoding_message_size(most))
         .add_service(proto::runs_server::RunsServer::new(of()).max_decoding_message_size(most))
         .add_service(proto::traces_server::TracesServer::new(of()).max_decoding_message_size(most))

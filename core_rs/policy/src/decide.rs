@@ -12,12 +12,15 @@ mod declaration;
 mod explain;
 mod masks;
 mod observed;
+mod past;
 mod stakes;
 mod table;
 mod verdict;
 
 pub(crate) use assess::authorise;
 pub use bound::Denied;
+pub(crate) use past::Known;
+pub use past::{Deeds, Measured, Past};
 pub(crate) use verdict::hex;
 pub use verdict::{Ask, Decided, DiffDecided, Grant, Refusal};
 
@@ -43,6 +46,8 @@ pub struct Facts<'a> {
     pub host: &'a Host,
     /// What was refused to the agent's run or session before.
     pub denied: &'a [Denied],
+    /// What the run or session did before.
+    pub past: &'a Past,
 }
 
 impl Facts<'_> {

@@ -19,7 +19,8 @@ mod quorum;
 mod review;
 mod slice;
 
-pub(crate) use ask::{Inquiry, Verdict};
+pub(crate) use ask::{About, Inquiry, Verdict};
+pub(crate) use memory::Judged;
 pub(crate) use name::{Group, Subject, effect_text, path_uid, uid};
 
 pub use pack::{DEFAULT_PACK, PACKS, Pack, pack};
@@ -60,6 +61,15 @@ impl Error {
     }
 }
 
+/// Facts that policies ask about.
+#[derive(Clone, Copy, Debug, Default)]
+struct AskedFacts {
+    made: bool,
+    only_copy: bool,
+    failed: bool,
+    denials: bool,
+}
+
 /// What a policy says about itself.
 #[derive(Debug)]
 struct Rule {
@@ -80,6 +90,8 @@ pub struct Engine {
     actions: Entities,
     slices: Slices,
     memory: Memory,
+    /// Which facts of a run or session policies ask about. Others make no difference to an answer.
+    asked: AskedFacts,
     rules: BTreeMap<String, Arc<Rule>>,
     /// File and line of each policy.
     places: BTreeMap<String, (String, usize)>,
@@ -105,7 +117,7 @@ impl Engine {
     /// schema does not know, an id that is missing, taken or reserved, a path that is not absolute
     /// and normalised, an unknown pack, class or group, a policy that can never apply.
     pub fn load(files: &[PolicyFile]) -> Result<Self, Error> {
-        Self::load_set(&PolicySet { files: files.to_vec(), entities: None })
+        Self::load_set(&PolicySet { files: files.to_vec(), entities: None, approvers: Vec::new() })
     }
 
     /// As [`Engine::load`], with groups and with labels of hosts.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cmdop_contract::effect::parse_kind;
 use cmdop_contract::v1::{Actor, Host, Labels, Names, PolicyEntities, PolicyFile, PolicySet};
-use cmdop_policy::decide::Facts;
+use cmdop_policy::decide::{Facts, Past};
 use cmdop_policy::engine::{Engine, PACKS, pack};
 use cmdop_policy::review::rule;
 
@@ -52,7 +52,7 @@ fn actor(who: &str) -> Actor {
 fn decided(engine: &Engine, host: &Host, who: &str, effect: &str) -> (String, String) {
     let (kind, target) = effect.split_once(':').expect("an effect is kind:target");
     let kind = parse_kind(kind).expect("a kind of effect");
-    let facts = Facts { actor: &actor(who), level: None, host, denied: &[] };
+    let facts = Facts { actor: &actor(who), level: None, host, denied: &[], past: &Past::default() };
     let ruling = rule(engine, &facts, "terminal.exec", 1, (kind, target, None)).expect("a target");
     assert_eq!(ruling.failed, "");
     let by: Vec<&str> = ruling.policies.iter().map(|policy| policy.id.as_str()).collect();
@@ -156,7 +156,7 @@ fn entities(env: &str) -> PolicyEntities {
 #[test]
 fn groups_and_labels_come_from_the_operator() {
     let load = |entities| {
-        let set = PolicySet { files: vec![file(GROUPED)], entities: Some(entities) };
+        let set = PolicySet { files: vec![file(GROUPED)], entities: Some(entities), approvers: Vec::new() };
         Engine::load_set(&set).expect("it loads")
     };
     let (staging, production) = (load(entities("staging")), load(entities("production")));
@@ -203,7 +203,8 @@ fn entities_that_cannot_be_meant_are_refused() {
         ),
     ];
     for (entities, problem) in rows {
-        let error = Engine::load_set(&PolicySet { files: Vec::new(), entities: Some(entities) }).expect_err(problem);
+        let error = Engine::load_set(&PolicySet { files: Vec::new(), entities: Some(entities), approvers: Vec::new() })
+            .expect_err(problem);
         assert!(error.to_string().contains(problem) && error.file == "entities.toml", "{error}");
     }
 }

@@ -2,7 +2,7 @@
 
 use cmdop_contract::v1::{Error, Host, PolicyFile, Prediction, Proposal};
 use cmdop_contract::validate::{Limits, Validated, validate};
-use cmdop_policy::decide::{Decided, Facts, decide, declaration};
+use cmdop_policy::decide::{Decided, Facts, Past, decide, declaration};
 use cmdop_policy::engine::Engine;
 use prost::Message;
 use pyo3::prelude::*;
@@ -66,7 +66,8 @@ impl Decider {
 impl Decider {
     fn decided(&self, mut proposal: Proposal, prediction: &Prediction, level: i32) -> Result<Decided, Error> {
         let actor = proposal.actor.clone().unwrap_or_default();
-        let facts = Facts { actor: &actor, level: level_of(level), host: &self.host, denied: &[] };
+        let facts =
+            Facts { actor: &actor, level: level_of(level), host: &self.host, denied: &[], past: &Past::default() };
         let mut validated = self.validate(proposal.clone())?;
         if validated.declared().is_empty() {
             let expect = declaration(&self.engine, &validated, prediction, &facts);

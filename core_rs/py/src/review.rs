@@ -8,7 +8,7 @@ use cmdop_contract::tool::Registry;
 use cmdop_contract::v1::{self, AutonomyLevel, Event, Host, JudgementReply, JudgementRequest, Prediction, event};
 use cmdop_contract::validate::{Limits, Validated, validate};
 use cmdop_ledger::log::read_all;
-use cmdop_policy::decide::Facts;
+use cmdop_policy::decide::{Facts, Past};
 use cmdop_policy::engine::{Engine, PACKS};
 use cmdop_policy::predict::{Predictor, Step};
 use cmdop_policy::review::{Review, Ruling, review, rule};
@@ -66,7 +66,7 @@ impl Policy {
         let proposal = call.proposal.unwrap_or_default();
         let actor = proposal.actor.unwrap_or_default();
         let level = call.decision.map(|decision| decision.level());
-        let facts = Facts { actor: &actor, level, host: &host, denied: &[] };
+        let facts = Facts { actor: &actor, level, host: &host, denied: &[], past: &Past::default() };
         let tool = proposal.action.unwrap_or_default().tool;
         let ruling = rule(&self.engine, &facts, &tool, 1, (effect.kind(), &effect.target, effect.max_count));
         Ok(told(py, ruling.map_err(PyValueError::new_err)?))
@@ -78,7 +78,7 @@ impl Policy {
         let prediction: Prediction = decoded(prediction)?;
         let actor = proposal.actor.clone().unwrap_or_default();
         let validated = validated(registry(), proposal, &host).map_err(|error| raise(py, error))?;
-        let facts = Facts { actor: &actor, level: level_of(level), host: &host, denied: &[] };
+        let facts = Facts { actor: &actor, level: level_of(level), host: &host, denied: &[], past: &Past::default() };
         Ok(told_whole(py, review(&self.engine, &validated, &prediction, &facts)))
     }
 
@@ -151,7 +151,7 @@ impl Policy {
         };
         compared.decided += 1;
         let level = decided.decision.as_ref().map(v1::Decision::level);
-        let facts = Facts { actor: &actor, level, host, denied: &[] };
+        let facts = Facts { actor: &actor, level, host, denied: &[], past: &Past::default() };
         let one = review(&self.engine, &validated, prediction, &facts);
         let two = review(&other.engine, &validated, prediction, &facts);
         if one.word != two.word {

@@ -113,7 +113,11 @@ impl Inner {
         let config = &self.config;
         let listener = bind(&config.listen).await?;
         let address = listener.local_addr().map_err(|error| configuration(error.to_string()))?;
-        let policy = v1::PolicySet { files: config.policies.clone(), entities: config.entities.clone() };
+        let policy = v1::PolicySet {
+            files: config.policies.clone(),
+            entities: config.entities.clone(),
+            approvers: config.approvers.clone(),
+        };
         let engine = Engine::load_set(&policy).map_err(|error| configuration(error.to_string()))?;
         let ledger = Ledger::open(config.data_dir.as_ref(), &cmdop_ledger::Options::default())?;
         let permit_key = ledger.verifying_key();

@@ -14,6 +14,7 @@ from cmdop.client.approvals import Approvals
 from cmdop.client.calls import Calls
 from cmdop.client.connection import Connection
 from cmdop.client.freezes import Freezes
+from cmdop.client.grants import Grants
 from cmdop.client.hosts import HostClient, Hosts
 from cmdop.client.policies import Policies
 from cmdop.client.previews import Previews
@@ -36,7 +37,8 @@ class Client:
         user: Who acts or decides. Default: the environment's `CMDOP_USER`, else the login name.
         agent: Name of the agent that acts for the user. Its autonomy level then applies. An empty one is an
             error (`InvalidConfigurationError`), never the user.
-        run: The agent run that calls belong to.
+        run: The agent run that calls belong to. A run that is started begins from it: what is refused to one is refused
+            to the other.
         session: The conversation that calls belong to.
         connect_timeout_s: How long connecting may take, seconds.
 
@@ -80,6 +82,8 @@ class Client:
         """What calls are decided by."""
         self.freezes: Freezes = Freezes(self._connection)
         """What is stopped, and lifting it."""
+        self.grants: Grants = Grants(self._connection)
+        """What people agreed to beforehand."""
         self.runs: Runs = Runs(self._connection)
         """Runs of agents."""
         self.traces: Traces = Traces(self._connection)

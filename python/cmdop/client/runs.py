@@ -13,7 +13,12 @@ class Runs:
         self._connection = connection
 
     async def start(self, task: str, *, model: str = "") -> v1.Run:
-        """Begins a run of the client's agent."""
+        """Begins a run of the client's agent; from the client's own run, if it has one.
+
+        Raises:
+            UnknownRunError: The client's run is none.
+            InvalidActionError: It is over, another user's, or already begun from too many others.
+        """
         request = v1.StartRunRequest(actor=self._connection.actor, task=task, model=model)
         return await self._connection.unary("Runs/Start", request, v1.Run)
 

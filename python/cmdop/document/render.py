@@ -82,6 +82,7 @@ def decision_document(decision: v1.Decision) -> Document:
         "permitted": [effect_document(effect) for effect in decision.permitted],
         "masks": {"classes": list(decision.masks.classes), "shown": list(decision.masks.shown)},
         "policy_version": decision.policy_version,
+        "grants": list(decision.grants),
     }
 
 
@@ -370,6 +371,7 @@ def run_document(run: v1.Run) -> Document:
         "turns": run.turns,
         "final_output": run.final_output or None,
         "why": run.why or None,
+        "parent": run.parent or None,
         "started_at": time_text(run.started_at),
         "finished_at": time_text(run.finished_at),
     }

@@ -145,6 +145,8 @@ def _step(steps: Tree, event: v1.Event, after_ns: int) -> None:
         case "call_permitted":
             permit, consumed = event.call_permitted.permit, event.call_permitted.approval_id
             by = f", by approval {consumed}" if consumed else ""
+            if event.call_permitted.grants:
+                by = f", by standing grant {', '.join(event.call_permitted.grants)}"
             stage = word(v1.Stage, permit.stage)
             line = _line(steps, f"{after}  permit {permit.permit_id} for {stage}, attempt {permit.attempt}{by}")
             _effects(line, "permitted", permit.effects)

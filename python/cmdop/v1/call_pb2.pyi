@@ -82,7 +82,7 @@ OUTPUT_STREAM_STDOUT: OutputStream
 OUTPUT_STREAM_STDERR: OutputStream
 
 class Decision(_message.Message):
-    __slots__ = ("effect", "policies", "reason", "stage", "permitted", "policy_version", "level", "masks")
+    __slots__ = ("effect", "policies", "reason", "stage", "permitted", "policy_version", "level", "masks", "grants")
     EFFECT_FIELD_NUMBER: _ClassVar[int]
     POLICIES_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +91,7 @@ class Decision(_message.Message):
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     MASKS_FIELD_NUMBER: _ClassVar[int]
+    GRANTS_FIELD_NUMBER: _ClassVar[int]
     effect: PolicyEffect
     policies: _containers.RepeatedCompositeFieldContainer[_error_pb2.PolicyRef]
     reason: str
@@ -99,7 +100,8 @@ class Decision(_message.Message):
     policy_version: str
     level: AutonomyLevel
     masks: _permit_pb2.Masks
-    def __init__(self, effect: _Optional[_Union[PolicyEffect, str]] = ..., policies: _Optional[_Iterable[_Union[_error_pb2.PolicyRef, _Mapping]]] = ..., reason: _Optional[str] = ..., stage: _Optional[_Union[_permit_pb2.Stage, str]] = ..., permitted: _Optional[_Iterable[_Union[_effect_pb2.PermittedEffect, _Mapping]]] = ..., policy_version: _Optional[str] = ..., level: _Optional[_Union[AutonomyLevel, str]] = ..., masks: _Optional[_Union[_permit_pb2.Masks, _Mapping]] = ...) -> None: ...
+    grants: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, effect: _Optional[_Union[PolicyEffect, str]] = ..., policies: _Optional[_Iterable[_Union[_error_pb2.PolicyRef, _Mapping]]] = ..., reason: _Optional[str] = ..., stage: _Optional[_Union[_permit_pb2.Stage, str]] = ..., permitted: _Optional[_Iterable[_Union[_effect_pb2.PermittedEffect, _Mapping]]] = ..., policy_version: _Optional[str] = ..., level: _Optional[_Union[AutonomyLevel, str]] = ..., masks: _Optional[_Union[_permit_pb2.Masks, _Mapping]] = ..., grants: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ToolResult(_message.Message):
     __slots__ = ("ok", "result_json", "error", "duration_ns", "confinement")

@@ -76,13 +76,23 @@ class PolicyEntities(_message.Message):
     host_labels: _containers.MessageMap[str, Labels]
     def __init__(self, user_groups: _Optional[_Mapping[str, Names]] = ..., agent_groups: _Optional[_Mapping[str, Names]] = ..., host_groups: _Optional[_Mapping[str, Names]] = ..., host_labels: _Optional[_Mapping[str, Labels]] = ...) -> None: ...
 
+class KnownApprover(_message.Message):
+    __slots__ = ("name", "token_sha256")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_SHA256_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    token_sha256: bytes
+    def __init__(self, name: _Optional[str] = ..., token_sha256: _Optional[bytes] = ...) -> None: ...
+
 class PolicySet(_message.Message):
-    __slots__ = ("files", "entities")
+    __slots__ = ("files", "entities", "approvers")
     FILES_FIELD_NUMBER: _ClassVar[int]
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
+    APPROVERS_FIELD_NUMBER: _ClassVar[int]
     files: _containers.RepeatedCompositeFieldContainer[PolicyFile]
     entities: PolicyEntities
-    def __init__(self, files: _Optional[_Iterable[_Union[PolicyFile, _Mapping]]] = ..., entities: _Optional[_Union[PolicyEntities, _Mapping]] = ...) -> None: ...
+    approvers: _containers.RepeatedCompositeFieldContainer[KnownApprover]
+    def __init__(self, files: _Optional[_Iterable[_Union[PolicyFile, _Mapping]]] = ..., entities: _Optional[_Union[PolicyEntities, _Mapping]] = ..., approvers: _Optional[_Iterable[_Union[KnownApprover, _Mapping]]] = ...) -> None: ...
 
 class AutonomyConfig(_message.Message):
     __slots__ = ("default_level", "agents")
@@ -100,7 +110,7 @@ class AutonomyConfig(_message.Message):
     def __init__(self, default_level: _Optional[_Union[_call_pb2.AutonomyLevel, str]] = ..., agents: _Optional[_Mapping[str, _call_pb2.AutonomyLevel]] = ...) -> None: ...
 
 class ServerConfig(_message.Message):
-    __slots__ = ("data_dir", "listen", "policies", "autonomy", "vocabulary_version", "approval_ttl_ms", "permit_ttl_ms", "judgement_ttl_ms", "max_open_calls", "max_frame_bytes", "host_grace_ms", "drain_ms", "entities")
+    __slots__ = ("data_dir", "listen", "policies", "autonomy", "vocabulary_version", "approval_ttl_ms", "permit_ttl_ms", "judgement_ttl_ms", "max_open_calls", "max_frame_bytes", "host_grace_ms", "drain_ms", "entities", "approvers")
     DATA_DIR_FIELD_NUMBER: _ClassVar[int]
     LISTEN_FIELD_NUMBER: _ClassVar[int]
     POLICIES_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +124,7 @@ class ServerConfig(_message.Message):
     HOST_GRACE_MS_FIELD_NUMBER: _ClassVar[int]
     DRAIN_MS_FIELD_NUMBER: _ClassVar[int]
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
+    APPROVERS_FIELD_NUMBER: _ClassVar[int]
     data_dir: str
     listen: str
     policies: _containers.RepeatedCompositeFieldContainer[PolicyFile]
@@ -127,7 +138,8 @@ class ServerConfig(_message.Message):
     host_grace_ms: int
     drain_ms: int
     entities: PolicyEntities
-    def __init__(self, data_dir: _Optional[str] = ..., listen: _Optional[str] = ..., policies: _Optional[_Iterable[_Union[PolicyFile, _Mapping]]] = ..., autonomy: _Optional[_Union[AutonomyConfig, _Mapping]] = ..., vocabulary_version: _Optional[str] = ..., approval_ttl_ms: _Optional[int] = ..., permit_ttl_ms: _Optional[int] = ..., judgement_ttl_ms: _Optional[int] = ..., max_open_calls: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., host_grace_ms: _Optional[int] = ..., drain_ms: _Optional[int] = ..., entities: _Optional[_Union[PolicyEntities, _Mapping]] = ...) -> None: ...
+    approvers: _containers.RepeatedCompositeFieldContainer[KnownApprover]
+    def __init__(self, data_dir: _Optional[str] = ..., listen: _Optional[str] = ..., policies: _Optional[_Iterable[_Union[PolicyFile, _Mapping]]] = ..., autonomy: _Optional[_Union[AutonomyConfig, _Mapping]] = ..., vocabulary_version: _Optional[str] = ..., approval_ttl_ms: _Optional[int] = ..., permit_ttl_ms: _Optional[int] = ..., judgement_ttl_ms: _Optional[int] = ..., max_open_calls: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., host_grace_ms: _Optional[int] = ..., drain_ms: _Optional[int] = ..., entities: _Optional[_Union[PolicyEntities, _Mapping]] = ..., approvers: _Optional[_Iterable[_Union[KnownApprover, _Mapping]]] = ...) -> None: ...
 
 class HostConfig(_message.Message):
     __slots__ = ("name", "server", "state_dir", "permit_key", "workspaces", "labels", "fixture", "max_output_bytes", "max_running", "hidden")
@@ -161,11 +173,13 @@ class HostConfig(_message.Message):
     def __init__(self, name: _Optional[str] = ..., server: _Optional[str] = ..., state_dir: _Optional[str] = ..., permit_key: _Optional[bytes] = ..., workspaces: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., fixture: _Optional[str] = ..., max_output_bytes: _Optional[int] = ..., max_running: _Optional[int] = ..., hidden: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ClientConfig(_message.Message):
-    __slots__ = ("address", "connect_timeout_ms", "max_frame_bytes")
+    __slots__ = ("address", "connect_timeout_ms", "max_frame_bytes", "token")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     CONNECT_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     MAX_FRAME_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     address: str
     connect_timeout_ms: int
     max_frame_bytes: int
-    def __init__(self, address: _Optional[str] = ..., connect_timeout_ms: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ...) -> None: ...
+    token: str
+    def __init__(self, address: _Optional[str] = ..., connect_timeout_ms: _Optional[int] = ..., max_frame_bytes: _Optional[int] = ..., token: _Optional[str] = ...) -> None: ...

@@ -52,6 +52,8 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_SHADOW_ONLY: _ClassVar[Reason]
     REASON_FROZEN: _ClassVar[Reason]
     REASON_UNKNOWN_FREEZE: _ClassVar[Reason]
+    REASON_UNKNOWN_GRANT: _ClassVar[Reason]
+    REASON_UNAUTHENTICATED: _ClassVar[Reason]
     REASON_DENIED_BEFORE: _ClassVar[Reason]
     REASON_OWN_APPROVAL: _ClassVar[Reason]
     REASON_HOST_UNAVAILABLE: _ClassVar[Reason]
@@ -129,6 +131,8 @@ REASON_SUPERSEDED: Reason
 REASON_SHADOW_ONLY: Reason
 REASON_FROZEN: Reason
 REASON_UNKNOWN_FREEZE: Reason
+REASON_UNKNOWN_GRANT: Reason
+REASON_UNAUTHENTICATED: Reason
 REASON_DENIED_BEFORE: Reason
 REASON_OWN_APPROVAL: Reason
 REASON_HOST_UNAVAILABLE: Reason
@@ -302,17 +306,19 @@ class PolicyRef(_message.Message):
     def __init__(self, id: _Optional[str] = ..., reason: _Optional[str] = ..., remedy: _Optional[str] = ..., effect: _Optional[str] = ...) -> None: ...
 
 class Error(_message.Message):
-    __slots__ = ("reason", "message", "remedy", "violations", "policies", "call_id")
+    __slots__ = ("reason", "message", "remedy", "violations", "policies", "call_id", "refused")
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     REMEDY_FIELD_NUMBER: _ClassVar[int]
     VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
     POLICIES_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     reason: Reason
     message: str
     remedy: Remedy
     violations: _containers.RepeatedCompositeFieldContainer[Violation]
     policies: _containers.RepeatedCompositeFieldContainer[PolicyRef]
     call_id: str
-    def __init__(self, reason: _Optional[_Union[Reason, str]] = ..., message: _Optional[str] = ..., remedy: _Optional[_Union[Remedy, _Mapping]] = ..., violations: _Optional[_Iterable[_Union[Violation, _Mapping]]] = ..., policies: _Optional[_Iterable[_Union[PolicyRef, _Mapping]]] = ..., call_id: _Optional[str] = ...) -> None: ...
+    refused: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, reason: _Optional[_Union[Reason, str]] = ..., message: _Optional[str] = ..., remedy: _Optional[_Union[Remedy, _Mapping]] = ..., violations: _Optional[_Iterable[_Union[Violation, _Mapping]]] = ..., policies: _Optional[_Iterable[_Union[PolicyRef, _Mapping]]] = ..., call_id: _Optional[str] = ..., refused: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -4,6 +4,7 @@ from cmdop.v1 import call_pb2 as _call_pb2
 from cmdop.v1 import effect_pb2 as _effect_pb2
 from cmdop.v1 import error_pb2 as _error_pb2
 from cmdop.v1 import freeze_pb2 as _freeze_pb2
+from cmdop.v1 import grant_pb2 as _grant_pb2
 from cmdop.v1 import host_pb2 as _host_pb2
 from cmdop.v1 import permit_pb2 as _permit_pb2
 from cmdop.v1 import run_pb2 as _run_pb2
@@ -16,7 +17,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Event(_message.Message):
-    __slots__ = ("at", "subject", "call_proposed", "call_refused", "call_decided", "call_held", "approval_decided", "call_permitted", "call_started", "call_previewed", "call_settled", "run_started", "turn_recorded", "run_finished", "instruction_given", "host_attached", "host_detached", "server_started", "policy_reloaded", "freeze_created", "freeze_lifted", "permit_noted", "permit_reported", "layer_dropped", "report_acknowledged")
+    __slots__ = ("at", "subject", "call_proposed", "call_refused", "call_decided", "call_held", "approval_decided", "call_permitted", "call_started", "call_previewed", "call_settled", "run_started", "turn_recorded", "run_finished", "instruction_given", "host_attached", "host_detached", "server_started", "policy_reloaded", "freeze_created", "freeze_lifted", "grant_created", "grant_revoked", "permit_noted", "permit_reported", "layer_dropped", "report_acknowledged")
     AT_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     CALL_PROPOSED_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +39,8 @@ class Event(_message.Message):
     POLICY_RELOADED_FIELD_NUMBER: _ClassVar[int]
     FREEZE_CREATED_FIELD_NUMBER: _ClassVar[int]
     FREEZE_LIFTED_FIELD_NUMBER: _ClassVar[int]
+    GRANT_CREATED_FIELD_NUMBER: _ClassVar[int]
+    GRANT_REVOKED_FIELD_NUMBER: _ClassVar[int]
     PERMIT_NOTED_FIELD_NUMBER: _ClassVar[int]
     PERMIT_REPORTED_FIELD_NUMBER: _ClassVar[int]
     LAYER_DROPPED_FIELD_NUMBER: _ClassVar[int]
@@ -63,11 +66,13 @@ class Event(_message.Message):
     policy_reloaded: PolicyReloaded
     freeze_created: FreezeCreated
     freeze_lifted: FreezeLifted
+    grant_created: GrantCreated
+    grant_revoked: GrantRevoked
     permit_noted: PermitNoted
     permit_reported: PermitReported
     layer_dropped: LayerDropped
     report_acknowledged: ReportAcknowledged
-    def __init__(self, at: _Optional[int] = ..., subject: _Optional[str] = ..., call_proposed: _Optional[_Union[CallProposed, _Mapping]] = ..., call_refused: _Optional[_Union[CallRefused, _Mapping]] = ..., call_decided: _Optional[_Union[CallDecided, _Mapping]] = ..., call_held: _Optional[_Union[CallHeld, _Mapping]] = ..., approval_decided: _Optional[_Union[ApprovalDecided, _Mapping]] = ..., call_permitted: _Optional[_Union[CallPermitted, _Mapping]] = ..., call_started: _Optional[_Union[CallStarted, _Mapping]] = ..., call_previewed: _Optional[_Union[CallPreviewed, _Mapping]] = ..., call_settled: _Optional[_Union[CallSettled, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., turn_recorded: _Optional[_Union[TurnRecorded, _Mapping]] = ..., run_finished: _Optional[_Union[RunFinished, _Mapping]] = ..., instruction_given: _Optional[_Union[InstructionGiven, _Mapping]] = ..., host_attached: _Optional[_Union[HostAttached, _Mapping]] = ..., host_detached: _Optional[_Union[HostDetached, _Mapping]] = ..., server_started: _Optional[_Union[ServerStarted, _Mapping]] = ..., policy_reloaded: _Optional[_Union[PolicyReloaded, _Mapping]] = ..., freeze_created: _Optional[_Union[FreezeCreated, _Mapping]] = ..., freeze_lifted: _Optional[_Union[FreezeLifted, _Mapping]] = ..., permit_noted: _Optional[_Union[PermitNoted, _Mapping]] = ..., permit_reported: _Optional[_Union[PermitReported, _Mapping]] = ..., layer_dropped: _Optional[_Union[LayerDropped, _Mapping]] = ..., report_acknowledged: _Optional[_Union[ReportAcknowledged, _Mapping]] = ...) -> None: ...
+    def __init__(self, at: _Optional[int] = ..., subject: _Optional[str] = ..., call_proposed: _Optional[_Union[CallProposed, _Mapping]] = ..., call_refused: _Optional[_Union[CallRefused, _Mapping]] = ..., call_decided: _Optional[_Union[CallDecided, _Mapping]] = ..., call_held: _Optional[_Union[CallHeld, _Mapping]] = ..., approval_decided: _Optional[_Union[ApprovalDecided, _Mapping]] = ..., call_permitted: _Optional[_Union[CallPermitted, _Mapping]] = ..., call_started: _Optional[_Union[CallStarted, _Mapping]] = ..., call_previewed: _Optional[_Union[CallPreviewed, _Mapping]] = ..., call_settled: _Optional[_Union[CallSettled, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., turn_recorded: _Optional[_Union[TurnRecorded, _Mapping]] = ..., run_finished: _Optional[_Union[RunFinished, _Mapping]] = ..., instruction_given: _Optional[_Union[InstructionGiven, _Mapping]] = ..., host_attached: _Optional[_Union[HostAttached, _Mapping]] = ..., host_detached: _Optional[_Union[HostDetached, _Mapping]] = ..., server_started: _Optional[_Union[ServerStarted, _Mapping]] = ..., policy_reloaded: _Optional[_Union[PolicyReloaded, _Mapping]] = ..., freeze_created: _Optional[_Union[FreezeCreated, _Mapping]] = ..., freeze_lifted: _Optional[_Union[FreezeLifted, _Mapping]] = ..., grant_created: _Optional[_Union[GrantCreated, _Mapping]] = ..., grant_revoked: _Optional[_Union[GrantRevoked, _Mapping]] = ..., permit_noted: _Optional[_Union[PermitNoted, _Mapping]] = ..., permit_reported: _Optional[_Union[PermitReported, _Mapping]] = ..., layer_dropped: _Optional[_Union[LayerDropped, _Mapping]] = ..., report_acknowledged: _Optional[_Union[ReportAcknowledged, _Mapping]] = ...) -> None: ...
 
 class CallProposed(_message.Message):
     __slots__ = ("proposal", "action_digest")
@@ -124,12 +129,14 @@ class ApprovalDecided(_message.Message):
     def __init__(self, approval_id: _Optional[str] = ..., status: _Optional[_Union[_approval_pb2.ApprovalStatus, str]] = ..., decision: _Optional[_Union[_approval_pb2.ApprovalDecision, _Mapping]] = ..., quorums: _Optional[_Iterable[_Union[_approval_pb2.Quorum, _Mapping]]] = ..., expires_at: _Optional[int] = ..., void_cause: _Optional[_Union[_approval_pb2.VoidCause, str]] = ...) -> None: ...
 
 class CallPermitted(_message.Message):
-    __slots__ = ("permit", "approval_id")
+    __slots__ = ("permit", "approval_id", "grants")
     PERMIT_FIELD_NUMBER: _ClassVar[int]
     APPROVAL_ID_FIELD_NUMBER: _ClassVar[int]
+    GRANTS_FIELD_NUMBER: _ClassVar[int]
     permit: _permit_pb2.Permit
     approval_id: str
-    def __init__(self, permit: _Optional[_Union[_permit_pb2.Permit, _Mapping]] = ..., approval_id: _Optional[str] = ...) -> None: ...
+    grants: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, permit: _Optional[_Union[_permit_pb2.Permit, _Mapping]] = ..., approval_id: _Optional[str] = ..., grants: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CallStarted(_message.Message):
     __slots__ = ("permit_id",)
@@ -226,6 +233,20 @@ class PolicyReloaded(_message.Message):
     previous_version: str
     files: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, policy_version: _Optional[str] = ..., previous_version: _Optional[str] = ..., files: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GrantCreated(_message.Message):
+    __slots__ = ("grant",)
+    GRANT_FIELD_NUMBER: _ClassVar[int]
+    grant: _grant_pb2.StandingGrant
+    def __init__(self, grant: _Optional[_Union[_grant_pb2.StandingGrant, _Mapping]] = ...) -> None: ...
+
+class GrantRevoked(_message.Message):
+    __slots__ = ("grant_id", "revocation")
+    GRANT_ID_FIELD_NUMBER: _ClassVar[int]
+    REVOCATION_FIELD_NUMBER: _ClassVar[int]
+    grant_id: str
+    revocation: _grant_pb2.GrantRevocation
+    def __init__(self, grant_id: _Optional[str] = ..., revocation: _Optional[_Union[_grant_pb2.GrantRevocation, _Mapping]] = ...) -> None: ...
 
 class FreezeCreated(_message.Message):
     __slots__ = ("freeze",)

@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from cmdop.v1 import action_pb2 as cmdop_dot_v1_dot_action__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63mdop/v1/run.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/action.proto\"\xd2\x01\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x1e\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12#\n\x06status\x18\x05 \x01(\x0e\x32\x13.cmdop.v1.RunStatus\x12\x14\n\x0c\x66inal_output\x18\x06 \x01(\t\x12\x12\n\nstarted_at\x18\x07 \x01(\x03\x12\x13\n\x0b\x66inished_at\x18\x08 \x01(\x03\x12\r\n\x05turns\x18\t \x01(\r\x12\x0b\n\x03why\x18\n \x01(\t\"\xbe\x01\n\tModelTurn\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04turn\x18\x02 \x01(\r\x12\r\n\x05model\x18\x03 \x01(\t\x12\x13\n\x0bprompt_json\x18\x04 \x01(\t\x12\x15\n\rresponse_json\x18\x05 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x06 \x01(\x04\x12\x15\n\routput_tokens\x18\x07 \x01(\x04\x12\x13\n\x0b\x64uration_ns\x18\x08 \x01(\x04\x12\x16\n\x0emodel_call_ids\x18\t \x03(\t*\xa2\x01\n\tRunStatus\x12\x1a\n\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12RUN_STATUS_RUNNING\x10\x01\x12\x17\n\x13RUN_STATUS_FINISHED\x10\x02\x12\x16\n\x12RUN_STATUS_LIMITED\x10\x03\x12\x15\n\x11RUN_STATUS_FAILED\x10\x04\x12\x19\n\x15RUN_STATUS_TERMINATED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63mdop/v1/run.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/action.proto\"\xe2\x01\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x1e\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12#\n\x06status\x18\x05 \x01(\x0e\x32\x13.cmdop.v1.RunStatus\x12\x14\n\x0c\x66inal_output\x18\x06 \x01(\t\x12\x12\n\nstarted_at\x18\x07 \x01(\x03\x12\x13\n\x0b\x66inished_at\x18\x08 \x01(\x03\x12\r\n\x05turns\x18\t \x01(\r\x12\x0b\n\x03why\x18\n \x01(\t\x12\x0e\n\x06parent\x18\x0b \x01(\t\"\xbe\x01\n\tModelTurn\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04turn\x18\x02 \x01(\r\x12\r\n\x05model\x18\x03 \x01(\t\x12\x13\n\x0bprompt_json\x18\x04 \x01(\t\x12\x15\n\rresponse_json\x18\x05 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x06 \x01(\x04\x12\x15\n\routput_tokens\x18\x07 \x01(\x04\x12\x13\n\x0b\x64uration_ns\x18\x08 \x01(\x04\x12\x16\n\x0emodel_call_ids\x18\t \x03(\t*\xa2\x01\n\tRunStatus\x12\x1a\n\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12RUN_STATUS_RUNNING\x10\x01\x12\x17\n\x13RUN_STATUS_FINISHED\x10\x02\x12\x16\n\x12RUN_STATUS_LIMITED\x10\x03\x12\x15\n\x11RUN_STATUS_FAILED\x10\x04\x12\x19\n\x15RUN_STATUS_TERMINATED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cmdop.v1.run_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNSTATUS']._serialized_start=462
-  _globals['_RUNSTATUS']._serialized_end=624
+  _globals['_RUNSTATUS']._serialized_start=478
+  _globals['_RUNSTATUS']._serialized_end=640
   _globals['_RUN']._serialized_start=56
-  _globals['_RUN']._serialized_end=266
-  _globals['_MODELTURN']._serialized_start=269
-  _globals['_MODELTURN']._serialized_end=459
+  _globals['_RUN']._serialized_end=282
+  _globals['_MODELTURN']._serialized_start=285
+  _globals['_MODELTURN']._serialized_end=475
 # @@protoc_insertion_point(module_scope)

@@ -729,6 +729,9 @@ pub struct Error {
     pub policies: ::prost::alloc::vec::Vec<PolicyRef>,
     #[prost(string, tag = "6")]
     pub call_id: ::prost::alloc::string::String,
+    /// What of a call policy refused, as `kind:target`. It binds the run and session of the call.
+    #[prost(string, repeated, tag = "7")]
+    pub refused: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What a caller may do about a failed call without changing its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -813,6 +816,8 @@ pub enum Reason {
     ShadowOnly = 31,
     Frozen = 36,
     UnknownFreeze = 37,
+    UnknownGrant = 91,
+    Unauthenticated = 92,
     DeniedBefore = 38,
     OwnApproval = 39,
     /// The host.
@@ -895,6 +900,8 @@ impl Reason {
             Self::ShadowOnly => "REASON_SHADOW_ONLY",
             Self::Frozen => "REASON_FROZEN",
             Self::UnknownFreeze => "REASON_UNKNOWN_FREEZE",
+            Self::UnknownGrant => "REASON_UNKNOWN_GRANT",
+            Self::Unauthenticated => "REASON_UNAUTHENTICATED",
             Self::DeniedBefore => "REASON_DENIED_BEFORE",
             Self::OwnApproval => "REASON_OWN_APPROVAL",
             Self::HostUnavailable => "REASON_HOST_UNAVAILABLE",
@@ -971,6 +978,8 @@ impl Reason {
             "REASON_SHADOW_ONLY" => Some(Self::ShadowOnly),
             "REASON_FROZEN" => Some(Self::Frozen),
             "REASON_UNKNOWN_FREEZE" => Some(Self::UnknownFreeze),
+            "REASON_UNKNOWN_GRANT" => Some(Self::UnknownGrant),
+            "REASON_UNAUTHENTICATED" => Some(Self::Unauthenticated),
             "REASON_DENIED_BEFORE" => Some(Self::DeniedBefore),
             "REASON_OWN_APPROVAL" => Some(Self::OwnApproval),
             "REASON_HOST_UNAVAILABLE" => Some(Self::HostUnavailable),
@@ -1483,6 +1492,9 @@ pub struct Decision {
     /// What the permit hides from a command.
     #[prost(message, optional, tag = "8")]
     pub masks: ::core::option::Option<Masks>,
+    /// Standing grants that answered for a person.
+    #[prost(string, repeated, tag = "9")]
+    pub grants: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What the tool itself returned.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1912,6 +1924,15 @@ pub struct PolicyEntities {
         Labels,
     >,
 }
+/// A person whose answers count, once a server knows any.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KnownApprover {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// SHA-256 of their token, 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub token_sha256: ::prost::alloc::vec::Vec<u8>,
+}
 /// A whole policy, as it is read from files.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PolicySet {
@@ -1920,6 +1941,9 @@ pub struct PolicySet {
     pub files: ::prost::alloc::vec::Vec<PolicyFile>,
     #[prost(message, optional, tag = "2")]
     pub entities: ::core::option::Option<PolicyEntities>,
+    /// Who answers approvals. Without any, everybody is believed to be who they say.
+    #[prost(message, repeated, tag = "3")]
+    pub approvers: ::prost::alloc::vec::Vec<KnownApprover>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AutonomyConfig {
@@ -1973,6 +1997,8 @@ pub struct ServerConfig {
     pub drain_ms: u64,
     #[prost(message, optional, tag = "13")]
     pub entities: ::core::option::Option<PolicyEntities>,
+    #[prost(message, repeated, tag = "14")]
+    pub approvers: ::prost::alloc::vec::Vec<KnownApprover>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HostConfig {
@@ -2020,6 +2046,9 @@ pub struct ClientConfig {
     /// 64 MiB
     #[prost(uint32, tag = "3")]
     pub max_frame_bytes: u32,
+    /// An approver's token; empty for none.
+    #[prost(string, tag = "4")]
+    pub token: ::prost::alloc::string::String,
 }
 /// The hosts that a freeze is about.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2104,6 +2133,94 @@ pub struct ListFreezesResponse {
 pub struct LiftFreezeRequest {
     #[prost(string, tag = "1")]
     pub freeze_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub by: ::core::option::Option<Actor>,
+    /// At most 2,000 characters.
+    #[prost(string, tag = "3")]
+    pub why: ::prost::alloc::string::String,
+}
+/// It answers for a person what policy or an agent's level would ask about, and nothing else: never the floor or any other
+/// refusal, a freeze, what only several people or a group may agree to, what cannot be taken back, what was not declared,
+/// or part of what a person rejected.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StandingGrant {
+    #[prost(string, tag = "1")]
+    pub grant_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub agent: ::prost::alloc::string::String,
+    /// Every host is none that can be granted for.
+    #[prost(message, optional, tag = "3")]
+    pub hosts: ::core::option::Option<FreezeScope>,
+    /// What may happen, as a region. Without `max_count`, as often as one call does it.
+    #[prost(message, optional, tag = "4")]
+    pub effect: ::core::option::Option<PermittedEffect>,
+    /// Permits that may be made by it, 1 to 1,000.
+    #[prost(uint32, tag = "5")]
+    pub uses: u32,
+    #[prost(uint32, tag = "6")]
+    pub used: u32,
+    /// Nanoseconds since the Unix epoch; at most 30 days after it was made.
+    #[prost(int64, tag = "7")]
+    pub expires_at: i64,
+    /// 1 to 2,000 characters.
+    #[prost(string, tag = "8")]
+    pub why: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "9")]
+    pub author: ::core::option::Option<Actor>,
+    #[prost(int64, tag = "10")]
+    pub created_at: i64,
+    /// Set once it is revoked.
+    #[prost(message, optional, tag = "11")]
+    pub revocation: ::core::option::Option<GrantRevocation>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GrantRevocation {
+    #[prost(message, optional, tag = "1")]
+    pub by: ::core::option::Option<Actor>,
+    #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
+    #[prost(int64, tag = "3")]
+    pub revoked_at: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateGrantRequest {
+    #[prost(string, tag = "1")]
+    pub agent: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub hosts: ::core::option::Option<FreezeScope>,
+    #[prost(message, optional, tag = "3")]
+    pub effect: ::core::option::Option<PermittedEffect>,
+    #[prost(uint32, tag = "4")]
+    pub uses: u32,
+    /// How long it holds, at most 2,592,000,000.
+    #[prost(uint64, tag = "5")]
+    pub ttl_ms: u64,
+    #[prost(string, tag = "6")]
+    pub why: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "7")]
+    pub author: ::core::option::Option<Actor>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListGrantsRequest {
+    /// Spent, expired and revoked ones, too: the latest 1,000.
+    #[prost(bool, tag = "1")]
+    pub all: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListGrantsResponse {
+    /// Newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub grants: ::prost::alloc::vec::Vec<StandingGrant>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetGrantRequest {
+    #[prost(string, tag = "1")]
+    pub grant_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeGrantRequest {
+    #[prost(string, tag = "1")]
+    pub grant_id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub by: ::core::option::Option<Actor>,
     /// At most 2,000 characters.
@@ -2422,6 +2539,9 @@ pub struct Run {
     /// Why a run that did not finish ended.
     #[prost(string, tag = "10")]
     pub why: ::prost::alloc::string::String,
+    /// The run that began this one, whose refusals bind it and whose end ends it; empty for none.
+    #[prost(string, tag = "11")]
+    pub parent: ::prost::alloc::string::String,
 }
 /// One exchange with a model.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2499,7 +2619,7 @@ pub struct Event {
     pub subject: ::prost::alloc::string::String,
     #[prost(
         oneof = "event::Kind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 30, 31, 32, 33, 40, 41, 50, 51, 55, 56, 60, 61, 62, 63"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 30, 31, 32, 33, 40, 41, 50, 51, 55, 56, 57, 58, 60, 61, 62, 63"
     )]
     pub kind: ::core::option::Option<event::Kind>,
 }
@@ -2545,6 +2665,10 @@ pub mod event {
         FreezeCreated(super::FreezeCreated),
         #[prost(message, tag = "56")]
         FreezeLifted(super::FreezeLifted),
+        #[prost(message, tag = "57")]
+        GrantCreated(super::GrantCreated),
+        #[prost(message, tag = "58")]
+        GrantRevoked(super::GrantRevoked),
         /// In a host's own ledger.
         #[prost(message, tag = "60")]
         PermitNoted(super::PermitNoted),
@@ -2616,6 +2740,9 @@ pub struct CallPermitted {
     /// The approval that this permit consumed, if one was needed.
     #[prost(string, tag = "2")]
     pub approval_id: ::prost::alloc::string::String,
+    /// Standing grants of which this permit consumed one use each.
+    #[prost(string, repeated, tag = "3")]
+    pub grants: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CallStarted {
@@ -2708,6 +2835,18 @@ pub struct PolicyReloaded {
     /// Names of the files.
     #[prost(string, repeated, tag = "3")]
     pub files: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GrantCreated {
+    #[prost(message, optional, tag = "1")]
+    pub grant: ::core::option::Option<StandingGrant>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GrantRevoked {
+    #[prost(string, tag = "1")]
+    pub grant_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub revocation: ::core::option::Option<GrantRevocation>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FreezeCreated {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cmdop_contract::effect::{Class, Effect, Target, class, parse_kind};
-use cmdop_contract::score;
 use cmdop_contract::v1::{
     self, CallDecided, CallRefused, CallState, Decision, Prediction, Reason, Stage, event, server_to_host,
 };
 use cmdop_contract::validate::{Validated, validate};
+use cmdop_contract::{reason, score};
 use cmdop_ledger::{Clearance, Denial, Held, PermitRequest};
-use cmdop_policy::decide::{Ask, CONFINES, Decided, Denied, Facts, decide};
+use cmdop_policy::decide::{Ask, CONFINES, Decided, Denied, DiffDecided, Facts, decide};
 
 use super::{Driver, internal};
 use crate::gate::changes;
@@ -75,7 +75,7 @@ impl Driver {
                 if let Some(frozen) = self.frozen_from_the_start()? {
                     return self.refuse(frozen).await;
                 }
-                self.hold(ask).await
+                self.ask(ask).await
             }
             Decided::Go(grant) => {
                 self.record_decision(grant.decision().clone(), authorise_time)?;
@@ -165,7 +165,8 @@ impl Driver {
             Arc::make_mut(&mut host).capabilities.retain(|found| found.name != CONFINES);
         }
         let level = shared.options.level(&actor.agent);
-        let facts = Facts { actor, level, host: &host, denied: &denied };
+        let past = shared.ledger.past(actor);
+        let facts = Facts { actor, level, host: &host, denied: &denied, past: &past };
         Ok(decide(&engine, &considered.validated, &considered.prediction, &facts))
     }
 
@@ -204,6 +205,49 @@ impl Driver {
         let failed = self.call.decision.is_none();
         self.publish(failed.then_some(error));
         Ok(())
+    }
+
+    /// Asks a person, unless people agreed beforehand.
+    pub(super) async fn ask(&mut self, ask: Ask) -> Result<(), v1::Error> {
+        let actor = self.call.proposal.as_ref().and_then(|proposal| proposal.actor.clone()).unwrap_or_default();
+        let standing = self.gate.standing(&self.live.host);
+        let ledger = &self.gate.shared().ledger;
+        if !ask.grantable().is_some_and(|asked| ledger.has_grants(asked, &actor, &standing)) {
+            return self.hold(ask).await;
+        }
+        // What was previewed is committed by a host that may have gone meanwhile.
+        if self.call.state() == CallState::Previewed
+            && let Err(error) = self.await_attached().await
+        {
+            return self.settle(v1::Outcome::NotApplied, None, Some(error)).await;
+        }
+        self.permit(Clearance::Standing(ask, standing)).await
+    }
+
+    /// Standing grants do not answer any more: somebody else used them up, or they were revoked just now.
+    async fn ask_after_all(&mut self) -> Result<(), v1::Error> {
+        let ask = match self.call.state() {
+            CallState::Previewed => match self.judge_observed()? {
+                DiffDecided::Ask(ask) => Some(ask),
+                _ => None,
+            },
+            _ => match self.judge()? {
+                Decided::Ask(ask) => Some(ask),
+                _ => None,
+            },
+        };
+        match ask {
+            Some(ask) => self.hold(ask).await,
+            None => {
+                let message = "policy decides otherwise now than a moment ago; propose the call again";
+                let error = reason::error(Reason::ApprovalVoid, message);
+                if self.call.state() != CallState::Previewed {
+                    return self.refuse(error).await;
+                }
+                self.discard();
+                self.settle(v1::Outcome::NotApplied, None, Some(error)).await
+            }
+        }
     }
 
     /// Holds the call for a person.
@@ -251,6 +295,9 @@ impl Driver {
         let nothing_lost = self.pending.is_empty();
         let issued = match self.gate.shared().ledger.permit(clearance, request, &mut self.pending).await {
             Ok(issued) => issued,
+            Err(cmdop_ledger::Error::Typed(error)) if error.reason() == Reason::UnknownGrant => {
+                return Box::pin(self.ask_after_all()).await;
+            }
             Err(cmdop_ledger::Error::Typed(error)) if self.call.state() == CallState::Proposed => {
                 return self.refuse(*error).await;
             }

@@ -289,7 +289,7 @@ impl Driver {
                     self.settle(Outcome::NotApplied, None, missing).await
                 }
             },
-            DiffDecided::Ask(ask) => self.hold(ask).await,
+            DiffDecided::Ask(ask) => self.ask(ask).await,
             DiffDecided::Shadow => {
                 self.discard();
                 let message = "the agent's level is `shadow`: this is what it would have done; nothing was applied";
@@ -311,7 +311,8 @@ impl Driver {
         let engine = shared.policy.engine();
         let denied = self.denied(actor, engine.version());
         let level = shared.options.level(&actor.agent);
-        let facts = Facts { actor, level, host: &considered.host, denied: &denied };
+        let past = shared.ledger.past(actor);
+        let facts = Facts { actor, level, host: &considered.host, denied: &denied, past: &past };
         let observation = self.call.observation.as_ref().unwrap_or(&NOTHING);
         Ok(decide_observed(&engine, &considered.validated, &considered.prediction, observation, &facts))
     }

@@ -3,7 +3,6 @@
 use cmdop_contract::reason;
 use cmdop_contract::v1::{self, Action, Approval, ApprovalVerdict, Proposal, Reason};
 use cmdop_contract::validate::{Violations, check_actor, validate};
-use cmdop_ledger::Ledger;
 use tokio::sync::{broadcast, oneshot};
 
 use super::{Gate, now};
@@ -121,7 +120,7 @@ impl Gate {
         let open: Vec<_> = self.shared.live.lock().values().cloned().collect();
         for live in open {
             let actor = live.actor().unwrap_or_default();
-            if live.call_id != approval.call_id && Ledger::shares_scope(&requester, &actor) {
+            if live.call_id != approval.call_id && self.shared.ledger.shares_scope(&requester, &actor) {
                 // Nobody waits for room in a driver's queue while others are to be told.
                 self.shared.drivers.lock().spawn(async move {
                     let _ = live.inputs.send(Input::Terminated).await;

@@ -11,7 +11,7 @@ use super::{Gate, new_id, now};
 use crate::live::Input;
 
 /// Characters of a reason.
-const MAX_WHY_CHARS: usize = 2_000;
+pub(super) const MAX_WHY_CHARS: usize = 2_000;
 
 impl Gate {
     /// Freezes hosts: in force when it returns, and calls that are changing something there are stopped.
@@ -119,7 +119,7 @@ pub(crate) fn changes(stage: Stage, tool: &str, permitted: &[v1::PermittedEffect
     }
 }
 
-fn is_scope(scope: &v1::FreezeScope) -> bool {
+pub(super) fn is_scope(scope: &v1::FreezeScope) -> bool {
     use freeze_scope::Kind;
     match &scope.kind {
         Some(Kind::Host(name) | Kind::Group(name)) => Name::parse(name).is_ok(),

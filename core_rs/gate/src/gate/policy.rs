@@ -60,7 +60,7 @@ impl Gate {
         }
     }
 
-    /// Reads the policy's files anew, and decides by them from now on.
+    /// Reads the policy's files anew, and decides by them from now on; who answers approvals is read with them.
     ///
     /// # Errors
     /// INVALID_CONFIGURATION with file and line if they are broken, or if nobody reads files for this
@@ -70,7 +70,10 @@ impl Gate {
         let source = source.ok_or_else(|| broken("this server was given its policy and reads no files".to_owned()))?;
         let _one_at_a_time = self.shared.policy.reloading.lock().await;
         let set = source.read().await?;
-        self.replace_policy(&set).await
+        self.shared.approvers.check_next(&set.approvers)?;
+        let status = self.replace_policy(&set).await?;
+        self.shared.approvers.replace(set.approvers);
+        Ok(status)
     }
 
     /// The same with a policy that was read already.

@@ -3,6 +3,7 @@
 use cmdop_contract::reason;
 use cmdop_contract::v1::{self, Reason, event};
 use cmdop_contract::validate::{Violations, check_caller};
+use cmdop_ledger::DEEPEST_RUN;
 
 use super::{Gate, new_id, now};
 
@@ -12,10 +13,11 @@ const MAX_TASK_CHARS: usize = 100_000;
 const MAX_MODEL_CHARS: usize = 256;
 
 impl Gate {
-    /// Opens a run.
+    /// Opens a run. A run that the actor works in began it: what is refused to one of them is refused to the other.
     ///
     /// # Errors
-    /// INVALID_ACTION for a name that is none or a text that is too long; what the ledger says.
+    /// INVALID_ACTION for a name that is none, a text that is too long or a run that begins none; UNKNOWN_RUN; what
+    /// the ledger says.
     pub async fn start_run(&self, request: v1::StartRunRequest) -> Result<v1::Run, v1::Error> {
         let run_id = new_id();
         let mut actor = request.actor.unwrap_or_default();
@@ -24,6 +26,10 @@ impl Gate {
         found.check_length("/task", &request.task, MAX_TASK_CHARS);
         found.check_length("/model", &request.model, MAX_MODEL_CHARS);
         found.into_result()?;
+        let parent = std::mem::take(&mut actor.run);
+        if !parent.is_empty() {
+            self.check_parent(&parent, &actor).await?;
+        }
         actor.run.clone_from(&run_id);
         let run = v1::Run {
             run_id: run_id.clone(),
@@ -32,10 +38,36 @@ impl Gate {
             model: request.model,
             status: v1::RunStatus::Running.into(),
             started_at: now(),
+            parent,
             ..v1::Run::default()
         };
         self.append_sparing(run_id, event::Kind::RunStarted(v1::RunStarted { run: Some(run.clone()) })).await?;
         Ok(run)
+    }
+
+    /// May a run of this actor be begun from another one?
+    async fn check_parent(&self, parent: &str, actor: &v1::Actor) -> Result<(), v1::Error> {
+        let (mut above, mut depth) = (self.run(parent).await?, 1);
+        let whose = above.actor.clone().unwrap_or_default();
+        let is_alike =
+            |one: &str, other: &str| one == other || [one, other].iter().all(|it| matches!(*it, "" | "local"));
+        if whose.user != actor.user || !is_alike(&whose.tenant, &actor.tenant) {
+            let message = format!("run `{parent}` is another user's, so it begins none of this one's");
+            return Err(reason::error(Reason::InvalidAction, message).fix_arguments("/actor/run", "a run of this user"));
+        }
+        if above.status() != v1::RunStatus::Running {
+            let message = format!("run `{parent}` is over, so nothing is begun from it");
+            return Err(reason::error(Reason::InvalidAction, message).fix_arguments("/actor/run", "a run that goes on"));
+        }
+        while !above.parent.is_empty() {
+            depth += 1;
+            if depth >= DEEPEST_RUN {
+                let message = format!("runs are begun one from another at most {DEEPEST_RUN} deep");
+                return Err(reason::error(Reason::InvalidAction, message).fix_arguments("/actor/run", "a run above"));
+            }
+            above = self.run(&above.parent).await?;
+        }
+        Ok(())
     }
 
     /// Records one exchange with a model.

@@ -18,7 +18,7 @@ pub(super) fn read(payload: &[u8]) -> Result<Event, DecodeError> {
         Kind::CallProposed(CallProposed { proposal, ..CallProposed::default() })
     } else if let Some(permitted) = outline.permitted {
         let permit = permitted.permit.map(|permit| v1::Permit { stage: permit.stage, ..v1::Permit::default() });
-        Kind::CallPermitted(CallPermitted { permit, approval_id: permitted.approval_id })
+        Kind::CallPermitted(CallPermitted { permit, approval_id: permitted.approval_id, grants: Vec::new() })
     } else if let Some(settled) = outline.settled {
         Kind::CallSettled(CallSettled { outcome: settled.outcome, ..CallSettled::default() })
     } else if outline.decided.is_some() {
@@ -126,7 +126,11 @@ mod tests {
         let permitted = |stage: Stage, approval_id: &str| {
             let permit =
                 v1::Permit { permit_id: "p".into(), stage: stage.into(), host: "h".into(), ..Default::default() };
-            Kind::CallPermitted(CallPermitted { permit: Some(permit), approval_id: approval_id.into() })
+            Kind::CallPermitted(CallPermitted {
+                permit: Some(permit),
+                approval_id: approval_id.into(),
+                ..CallPermitted::default()
+            })
         };
         let settled = |outcome: Outcome| {
             Kind::CallSettled(CallSettled { outcome: outcome.into(), report: report.clone(), ..Default::default() })

@@ -256,8 +256,9 @@ impl Ledger {
         if scope.is_empty() {
             return voided;
         }
-        for approval in self.inner.memory.lock().approvals.values_mut().filter(|it| is_open(it)) {
-            if super::scope::is_in(scope, &approval.requester.clone().unwrap_or_default()) {
+        let memory = &mut *self.inner.memory.lock();
+        for approval in memory.approvals.values_mut().filter(|it| is_open(it)) {
+            if memory.words.is_in(scope, &approval.requester.clone().unwrap_or_default()) {
                 before.push(approval.clone());
                 approval.status = ApprovalStatus::Void.into();
                 approval.void_cause = cause.into();

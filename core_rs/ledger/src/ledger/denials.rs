@@ -92,8 +92,13 @@ impl Denials {
         self.open.remove(call_id);
     }
 
-    pub(super) fn end_run(&mut self, run_id: &str) {
-        self.by_scope.remove(&format!("run {run_id}"));
+    /// Run and session of an open call.
+    pub(super) fn scopes_of(&self, call_id: &str) -> &[String] {
+        self.open.get(call_id).map_or(&[], |(scopes, _)| scopes)
+    }
+
+    pub(super) fn forget(&mut self, scope: &str) {
+        self.by_scope.remove(scope);
     }
 }
 
@@ -128,6 +133,9 @@ pub(super) fn refused(error: &Error) -> Vec<String> {
         return Vec::new();
     }
     let mut effects = spoken_of(&error.policies);
+    if effects.is_empty() {
+        effects.clone_from(&error.refused);
+    }
     if let Some(remedy::Kind::NarrowEffect(narrow)) = error.remedy.as_ref().and_then(|remedy| remedy.kind.as_ref())
         && effects.is_empty()
         && !narrow.predicted.is_empty()
@@ -148,7 +156,8 @@ impl Ledger {
     #[must_use]
     pub fn denials(&self, actor: &Actor, policy_version: &str) -> Vec<Denial> {
         let memory = self.inner.memory.lock();
-        let known = scopes(actor).into_iter().filter_map(|scope| memory.denials.by_scope.get(&scope));
+        let scopes = memory.words.with_parents(scopes(actor));
+        let known = scopes.iter().filter_map(|scope| memory.denials.by_scope.get(scope));
         known.flatten().filter(|denial| denial.policy_version == policy_version).cloned().collect()
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use cmdop_contract::reason;
 use cmdop_contract::v1::{
-    Error as Typed, Event, Freeze, FreezeCreated, FreezeLift, FreezeLifted, Reason, event::Kind, freeze_scope,
+    Error as Typed, Event, Freeze, FreezeCreated, FreezeLift, FreezeLifted, FreezeScope, Reason, event::Kind,
+    freeze_scope,
 };
 
 use super::{Entry, Ledger};
@@ -25,13 +26,20 @@ impl Standing {
     /// Is this host one that the freeze is about?
     #[must_use]
     pub fn is_in(&self, freeze: &Freeze) -> bool {
+        // A scope that cannot be read is of everything.
+        freeze.scope.as_ref().filter(|scope| scope.kind.is_some()).is_none_or(|scope| self.is_of(scope))
+    }
+
+    /// Is this host one of these?
+    #[must_use]
+    pub fn is_of(&self, scope: &FreezeScope) -> bool {
         use freeze_scope::Kind as Scope;
-        match freeze.scope.as_ref().and_then(|scope| scope.kind.as_ref()) {
+        match scope.kind.as_ref() {
             Some(Scope::Host(host)) => *host == self.host,
             Some(Scope::Group(group)) => self.groups.contains(group),
             Some(Scope::Label(label)) => self.labels.get(&label.name) == Some(&label.value),
-            // A scope that cannot be read is of everything.
-            Some(Scope::Everything(_)) | None => true,
+            Some(Scope::Everything(_)) => true,
+            None => false,
         }
     }
 }

@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use cmdop_contract::approval;
 use cmdop_contract::reason::may_come_again;
 use cmdop_contract::v1::{
-    Approval, ApprovalDecided, ApprovalStatus, ApprovalVerdict, Error, Event, Freeze, FreezeLifted, Outcome, Stage,
-    event::Kind,
+    Approval, ApprovalDecided, ApprovalStatus, ApprovalVerdict, Error, Event, Freeze, FreezeLifted, GrantRevocation,
+    Outcome, Stage, StandingGrant, event::Kind,
 };
+use cmdop_policy::decide::Measured;
 
 use super::Claim;
+use super::deeds::{self, Acting, Doings, End};
 use super::denials::{self, Denials, Scopes};
 use super::freezes::Standing;
+use super::grants::Grants;
 use super::scope::{self, Words};
 use super::spent::{Mark, Spent};
 
@@ -31,6 +34,10 @@ pub(super) enum Note {
         call_id: String,
         policy_version: String,
     },
+    RunBegun {
+        run_id: String,
+        parent: String,
+    },
     RunEnded(String),
     Instructed {
         scope: String,
@@ -43,24 +50,40 @@ pub(super) enum Note {
         attempt: u32,
         stage: Stage,
         approval_id: String,
+        acting: Option<Acting>,
+        /// Standing grants that it used.
+        grants: Vec<String>,
+    },
+    Granted(Box<StandingGrant>),
+    GrantRevoked {
+        grant_id: String,
+        revocation: Option<GrantRevocation>,
     },
     Frozen(Box<Freeze>),
     Lifted(Box<FreezeLifted>),
+    /// Nobody can tell what became of it.
+    Lost {
+        call_id: String,
+    },
     Closed {
         call_id: String,
         /// It changed nothing, and the same action may come again under its key.
         may_come_again: bool,
         /// Effects that policy refused.
         denied: Vec<String>,
+        end: End,
+        measured: Option<Box<Measured>>,
     },
 }
 
 impl Note {
     pub(super) fn of(event: &Event) -> Self {
-        let closed = |may_come_again, error: Option<&Error>| Self::Closed {
+        let closed = |may_come_again, error: Option<&Error>, measured: Option<Measured>| Self::Closed {
             call_id: event.subject.clone(),
             may_come_again,
             denied: error.map(denials::refused).unwrap_or_default(),
+            end: End::of(error),
+            measured: measured.map(Box::new),
         };
         match &event.kind {
             Some(Kind::CallProposed(proposed)) => {
@@ -77,6 +100,10 @@ impl Note {
                 call_id: event.subject.clone(),
                 policy_version: decided.decision.as_ref().map_or_else(String::new, |it| it.policy_version.clone()),
             },
+            Some(Kind::RunStarted(started)) => started
+                .run
+                .as_ref()
+                .map_or(Self::Nothing, |run| Self::RunBegun { run_id: run.run_id.clone(), parent: run.parent.clone() }),
             Some(Kind::RunFinished(finished)) => Self::RunEnded(finished.run_id.clone()),
             Some(Kind::InstructionGiven(given)) => {
                 let scope = given.actor.as_ref().map(scope::scope_of).unwrap_or_default();
@@ -90,17 +117,27 @@ impl Note {
                     attempt: permit.attempt,
                     stage: permit.stage(),
                     approval_id: permitted.approval_id.clone(),
+                    acting: Acting::under(permit),
+                    grants: permitted.grants.clone(),
                 })
+            }
+            Some(Kind::GrantCreated(created)) => {
+                created.grant.clone().map_or(Self::Nothing, |grant| Self::Granted(Box::new(grant)))
+            }
+            Some(Kind::GrantRevoked(revoked)) => {
+                Self::GrantRevoked { grant_id: revoked.grant_id.clone(), revocation: revoked.revocation.clone() }
             }
             Some(Kind::FreezeCreated(created)) => {
                 created.freeze.clone().map_or(Self::Nothing, |freeze| Self::Frozen(Box::new(freeze)))
             }
             Some(Kind::FreezeLifted(lifted)) => Self::Lifted(Box::new(lifted.clone())),
-            Some(Kind::CallRefused(refused)) => closed(true, refused.error.as_ref()),
+            Some(Kind::CallRefused(refused)) => closed(true, refused.error.as_ref(), None),
             Some(Kind::CallSettled(settled)) if settled.outcome() != Outcome::Unknown => {
                 let nothing = settled.outcome() == Outcome::NotApplied;
-                closed(nothing && settled.error.as_ref().is_some_and(may_come_again), settled.error.as_ref())
+                let comes_again = nothing && settled.error.as_ref().is_some_and(may_come_again);
+                closed(comes_again, settled.error.as_ref(), deeds::measured(settled))
             }
+            Some(Kind::CallSettled(_)) => Self::Lost { call_id: event.subject.clone() },
             _ => Self::Nothing,
         }
     }
@@ -125,10 +162,13 @@ pub(super) struct Memory {
     /// The key of each open call.
     key_of: HashMap<String, (String, String)>,
     pub(super) denials: Denials,
+    /// What runs and sessions did.
+    pub(super) doings: Doings,
     /// What people said to runs and sessions as wholes.
     pub(super) words: Words,
     /// Every freeze by its id, lifted ones too: there are few.
     pub(super) freezes: BTreeMap<String, Freeze>,
+    pub(super) grants: Grants,
     /// Approvals of open calls.
     pub(super) approvals: HashMap<String, Approval>,
     /// Which of them each call asked for.
@@ -187,14 +227,20 @@ impl Memory {
         match note {
             Note::Nothing => {}
             Note::Proposed { place, action_digest, call_id, scopes } => {
-                self.denials.proposed(&call_id, scopes);
+                self.denials.proposed(&call_id, self.words.with_parents(scopes));
                 let (holds, position) = (call_id.clone(), Some(position));
                 let holder = Holder { action_digest, call_id: holds, position, may_come_again: false };
                 self.keys.insert(place.clone(), holder);
                 self.key_of.insert(call_id, place);
             }
             Note::Judged { call_id, policy_version } => self.denials.decided(&call_id, &policy_version),
-            Note::RunEnded(run_id) => self.denials.end_run(&run_id),
+            Note::RunBegun { run_id, parent } => self.words.begun(&run_id, &parent),
+            Note::RunEnded(run_id) => {
+                if let Some(forgotten) = self.doings.run_ended(&run_id) {
+                    self.denials.forget(&forgotten);
+                    self.words.forget(&forgotten);
+                }
+            }
             Note::Instructed { scope, at } => {
                 self.words.instruct(&scope, at);
             }
@@ -218,12 +264,19 @@ impl Memory {
                     }
                 }
             }
-            Note::Permitted { call_id, attempt, stage, approval_id } => {
+            Note::Permitted { call_id, attempt, stage, approval_id, acting, grants } => {
+                self.grants.used(&grants, &(call_id.clone(), attempt, stage.into()));
+                if let Some(mut acting) = acting {
+                    acting.scopes = self.words.with_parents(acting.scopes);
+                    self.doings.permitted(&call_id, acting);
+                }
                 self.permitted.entry(call_id).or_default().insert((attempt, stage.into()));
                 if let Some(approval) = self.approvals.get_mut(&approval_id) {
                     approval.status = ApprovalStatus::Used.into();
                 }
             }
+            Note::Granted(grant) => self.grants.created(*grant),
+            Note::GrantRevoked { grant_id, revocation } => self.grants.revoked(&grant_id, revocation),
             Note::Frozen(freeze) => {
                 self.freezes.entry(freeze.freeze_id.clone()).or_insert(*freeze);
             }
@@ -232,7 +285,10 @@ impl Memory {
                     freeze.lift = lifted.lift;
                 }
             }
-            Note::Closed { call_id, may_come_again, denied } => {
+            Note::Lost { call_id } => self.doings.settled(&call_id, Some(&Measured::unknown()), false),
+            Note::Closed { call_id, may_come_again, denied, end, measured } => {
+                self.doings.settled(&call_id, measured.as_deref(), true);
+                self.doings.ended(self.denials.scopes_of(&call_id), end);
                 self.denials.denied(&call_id, &denied, false);
                 self.close(&call_id, may_come_again);
             }

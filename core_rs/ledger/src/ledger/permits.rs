@@ -10,6 +10,7 @@ use prost::Message;
 
 use super::answers::voided;
 use super::freezes::{Standing, frozen};
+use super::grants::{Use, Wanting};
 use super::{Entry, Ledger};
 use crate::{Error, now};
 
@@ -19,6 +20,8 @@ pub enum Clearance {
     Granted(Grant),
     /// Policy asked, and this approval answers.
     Approved(Ask, String),
+    /// Policy asked on this host, and standing grants answer.
+    Standing(Ask, Standing),
 }
 
 /// What a permit is for.
@@ -51,27 +54,27 @@ impl Clearance {
     pub fn decision(&self) -> &Decision {
         match self {
             Self::Granted(grant) => grant.decision(),
-            Self::Approved(ask, _) => ask.decision(),
+            Self::Approved(ask, _) | Self::Standing(ask, _) => ask.decision(),
         }
     }
 
     fn action_digest(&self) -> &str {
         match self {
             Self::Granted(grant) => grant.action_digest(),
-            Self::Approved(ask, _) => ask.action_digest(),
+            Self::Approved(ask, _) | Self::Standing(ask, _) => ask.action_digest(),
         }
     }
 
     fn observation_digest(&self) -> Option<&str> {
         match self {
             Self::Granted(grant) => grant.observation_digest(),
-            Self::Approved(ask, _) => ask.observation_digest(),
+            Self::Approved(ask, _) | Self::Standing(ask, _) => ask.observation_digest(),
         }
     }
 
     fn approval_id(&self) -> &str {
         match self {
-            Self::Granted(_) => "",
+            Self::Granted(_) | Self::Standing(..) => "",
             Self::Approved(_, approval_id) => approval_id,
         }
     }
@@ -82,7 +85,7 @@ impl Ledger {
     /// batch, consumes the approval with it, and only then signs.
     ///
     /// # Errors
-    /// FROZEN if nothing may change there now; RUN_TERMINATED if a person ended the run or session; APPROVAL_VOID or APPROVAL_NOT_PENDING if the approval does not answer this question now;
+    /// UNKNOWN_GRANT if standing grants do not answer any more; FROZEN if nothing may change there now; RUN_TERMINATED if a person ended the run or session; APPROVAL_VOID or APPROVAL_NOT_PENDING if the approval does not answer this question now;
     /// [`Error::Poisoned`]. No permit exists then.
     pub async fn permit(
         &self,
@@ -92,10 +95,10 @@ impl Ledger {
     ) -> Result<Issued, Error> {
         let changes = request.changes.clone();
         let permit = content(&clearance, request)?;
-        self.take(&clearance, &permit, changes.as_ref())?;
+        let grants = self.take(&clearance, &permit, changes.as_ref())?;
         let (at, subject) = (permit.issued_at, permit.call_id.clone());
         let encoded = permit.encode_to_vec();
-        let intent = CallPermitted { permit: Some(permit), approval_id: clearance.approval_id().into() };
+        let intent = CallPermitted { permit: Some(permit), approval_id: clearance.approval_id().into(), grants };
         let event = Event { at, subject, kind: Some(Kind::CallPermitted(intent)) };
         entries.push(Entry::from(&event));
         if let Err(error) = self.append_sparing(entries).await {
@@ -110,14 +113,15 @@ impl Ledger {
     /// Consumes the approval and the attempt's stage, under one lock: of two callers one gets them.
     /// If recording fails afterwards nothing runs, and both stay consumed unless it is certain that
     /// nothing was recorded.
-    fn take(&self, clearance: &Clearance, permit: &Permit, changes: Option<&Standing>) -> Result<(), Error> {
+    fn take(&self, clearance: &Clearance, permit: &Permit, changes: Option<&Standing>) -> Result<Vec<String>, Error> {
         let mut memory = self.inner.memory.lock();
         if let Some(standing) = changes
             && let Some(freeze) = memory.frozen(standing)
         {
             return Err(Error::Typed(Box::new(frozen(freeze, standing))));
         }
-        memory.words.check_ended(permit.actor.as_ref().unwrap_or(&v1::Actor::default())).map_err(Error::Typed)?;
+        let nobody = v1::Actor::default();
+        memory.words.check_ended(permit.actor.as_ref().unwrap_or(&nobody)).map_err(Error::Typed)?;
         if let Clearance::Approved(ask, approval_id) = clearance {
             let unknown = || Error::typed(Reason::ApprovalNotPending, "the approval is not one of an open call");
             let approval = memory.approvals.get_mut(approval_id).ok_or_else(unknown)?;
@@ -141,7 +145,15 @@ impl Ledger {
         if !memory.take_permit(&permit.call_id, permit.attempt, permit.stage()) {
             return Err(Error::typed(Reason::Internal, "this attempt already has its permit for this stage"));
         }
-        Ok(())
+        let Clearance::Standing(ask, standing) = clearance else { return Ok(Vec::new()) };
+        let actor = permit.actor.as_ref().unwrap_or(&nobody);
+        let wanting = Wanting { actor, standing, at: now() };
+        let asked = ask.grantable().unwrap_or_default();
+        let taken = memory.grants.take(asked, &wanting, &usage(permit)).filter(|taken| !taken.is_empty());
+        taken.ok_or_else(|| {
+            memory.give_permit_back(&permit.call_id, permit.attempt, permit.stage());
+            Error::typed(Reason::UnknownGrant, "no standing grant answers for this any more")
+        })
     }
 
     fn give_back(&self, clearance: &Clearance, intent: &Event, error: &Error) {
@@ -154,10 +166,16 @@ impl Ledger {
         {
             approval.status = ApprovalStatus::Approved.into();
         }
-        if let Some(Kind::CallPermitted(CallPermitted { permit: Some(permit), .. })) = &intent.kind {
+        if let Some(Kind::CallPermitted(CallPermitted { permit: Some(permit), grants, .. })) = &intent.kind {
+            memory.grants.give_back(grants, &usage(permit));
             memory.give_permit_back(&permit.call_id, permit.attempt, permit.stage());
         }
     }
+}
+
+/// What a grant is used for.
+fn usage(permit: &Permit) -> Use {
+    (permit.call_id.clone(), permit.attempt, permit.stage)
 }
 
 fn content(clearance: &Clearance, request: PermitRequest) -> Result<Permit, Error> {

@@ -1,11 +1,15 @@
 //! Runs and sessions that a person ended, and when the user said something new to them.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 
 use cmdop_contract::reason;
 use cmdop_contract::v1::{Actor, Error as Typed, Reason};
 
 use super::Ledger;
+
+/// Runs that were begun one from another, at most.
+pub const DEEPEST: usize = 16;
 
 /// The narrowest thing that an actor works in: its run, else its session. Empty if there is neither.
 pub(super) fn scope_of(actor: &Actor) -> String {
@@ -16,32 +20,54 @@ pub(super) fn scope_of(actor: &Actor) -> String {
     }
 }
 
-/// Does the actor work in it?
-pub(super) fn is_in(scope: &str, actor: &Actor) -> bool {
-    !scope.is_empty() && scopes(actor).iter().any(|known| known == scope)
-}
-
 fn scopes(actor: &Actor) -> [String; 2] {
     let session = Actor { run: String::new(), ..actor.clone() };
     [scope_of(actor), scope_of(&session)]
 }
 
 /// What people said to runs and sessions as wholes.
+///
+/// What a person ended stays so for ever, so only a fingerprint is kept of it.
 #[derive(Default)]
 pub(super) struct Words {
-    ended: HashSet<String>,
+    /// Which run began a run: what binds that binds this.
+    parents: HashMap<String, String>,
+    secret: RandomState,
+    ended: HashSet<u64>,
     instructed: HashMap<String, i64>,
 }
 
 impl Words {
+    /// A run was begun from another.
+    pub(super) fn begun(&mut self, run_id: &str, parent: &str) {
+        if !parent.is_empty() {
+            self.parents.insert(format!("run {run_id}"), format!("run {parent}"));
+        }
+    }
+
+    /// With the runs that began these, each behind its own.
+    pub(super) fn with_parents(&self, scopes: impl IntoIterator<Item = String>) -> Vec<String> {
+        let mut all = Vec::new();
+        for scope in scopes {
+            let above = std::iter::successors(Some(scope), |scope| self.parents.get(scope).cloned());
+            all.extend(above.take(DEEPEST));
+        }
+        all
+    }
+
+    /// Does the actor work in it, or in a run that was begun from it?
+    pub(super) fn is_in(&self, scope: &str, actor: &Actor) -> bool {
+        !scope.is_empty() && self.with_parents(scopes(actor)).iter().any(|known| known == scope)
+    }
+
     /// False if it had ended before.
     pub(super) fn end(&mut self, scope: &str) -> bool {
-        !scope.is_empty() && self.ended.insert(scope.to_owned())
+        !scope.is_empty() && self.ended.insert(self.secret.hash_one(scope))
     }
 
     /// That it ended could not be recorded, so it did not.
     pub(super) fn go_on(&mut self, scope: &str) {
-        self.ended.remove(scope);
+        self.ended.remove(&self.secret.hash_one(scope));
     }
 
     /// Notes an instruction; returns when the one before was given.
@@ -56,17 +82,28 @@ impl Words {
         };
     }
 
+    /// A run that ended needs no instruction any more.
+    pub(super) fn forget(&mut self, scope: &str) {
+        self.instructed.remove(scope);
+        self.parents.remove(scope);
+    }
+
     /// # Errors
     /// RUN_TERMINATED if a person ended what the actor works in.
     pub(super) fn check_ended(&self, actor: &Actor) -> Result<(), Box<Typed>> {
-        let Some(ended) = scopes(actor).into_iter().find(|scope| self.ended.contains(scope)) else { return Ok(()) };
+        if self.ended.is_empty() {
+            return Ok(());
+        }
+        let is_ended = |scope: &String| !scope.is_empty() && self.ended.contains(&self.secret.hash_one(&**scope));
+        let Some(ended) = self.with_parents(scopes(actor)).into_iter().find(is_ended) else { return Ok(()) };
         let what = ended.split(' ').next().unwrap_or("run");
         let message = format!("a person ended the {what} that this call belongs to; nothing more of it is taken");
         Err(Box::new(reason::error(Reason::RunTerminated, message)))
     }
 
     fn is_superseded(&self, actor: &Actor, proposed_at: i64) -> bool {
-        scopes(actor).iter().filter_map(|scope| self.instructed.get(scope)).any(|at| proposed_at < *at)
+        let scopes = self.with_parents(scopes(actor));
+        scopes.iter().filter_map(|scope| self.instructed.get(scope)).any(|at| proposed_at < *at)
     }
 }
 
@@ -85,9 +122,9 @@ impl Ledger {
         self.inner.memory.lock().words.is_superseded(actor, proposed_at)
     }
 
-    /// Does an actor work in the same run, or else session, as another?
+    /// Does an actor work in the same run, or else session, as another, or in a run that was begun from that?
     #[must_use]
-    pub fn shares_scope(one: &Actor, other: &Actor) -> bool {
-        is_in(&scope_of(one), other)
+    pub fn shares_scope(&self, one: &Actor, other: &Actor) -> bool {
+        self.inner.memory.lock().words.is_in(&scope_of(one), other)
     }
 }

@@ -29,6 +29,7 @@ impl Approvals for Context {
     }
 
     async fn decide(&self, request: Request<v1::DecideApprovalRequest>) -> Result<Response<Approval>, Status> {
+        self.identified(&request, &request.get_ref().approver)?;
         let room = Room::of(request.metadata());
         // A decision that has begun is not undone by its approver going away.
         let gate = self.gate.clone();

@@ -19,6 +19,7 @@ use cmdop_link::host::{self, Ends, LinkOptions, LinkState};
 use cmdop_link::server::{self, ServeOptions};
 use cmdop_policy::engine::Engine;
 use prost::Message;
+use sha2::Digest as _;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -58,10 +59,24 @@ impl Server {
     }
 
     pub async fn with(address: &str, set: impl FnOnce(&mut ServeOptions)) -> Self {
+        Self::of(address, Options::default(), set).await
+    }
+
+    /// One that knows these approvers, by name and token.
+    pub async fn knowing(approvers: &[(&str, &str)]) -> Self {
+        let known = |(name, token): &(&str, &str)| v1::KnownApprover {
+            name: (*name).into(),
+            token_sha256: sha2::Sha256::digest(token.as_bytes()).to_vec(),
+        };
+        let options = Options { approvers: approvers.iter().map(known).collect(), ..Options::default() };
+        Self::of("127.0.0.1:0", options, |_| {}).await
+    }
+
+    async fn of(address: &str, gate: Options, set: impl FnOnce(&mut ServeOptions)) -> Self {
         let data = Arc::new(tempfile::tempdir().expect("temporary directory"));
         let ledger = Ledger::open(data.path(), &cmdop_ledger::Options::default()).expect("ledger opens");
         let engine = Engine::load(&[]).expect("default policy loads");
-        let gate = Gate::start(Options::default(), ledger, engine, Registry::builtin(), Arc::new(NoJudge));
+        let gate = Gate::start(gate, ledger, engine, Registry::builtin(), Arc::new(NoJudge));
         let gate = gate.await.expect("gate starts");
         let listener = server::bind(address).await.expect("listener");
         let address = listener.local_addr().expect("address").to_string();
@@ -97,6 +112,11 @@ impl Server {
 
 pub fn client(address: &str) -> Client {
     let config = ClientConfig { address: address.into(), ..ClientConfig::default() };
+    Client::connect(&config).expect("client")
+}
+
+pub fn client_with(address: &str, token: &str) -> Client {
+    let config = ClientConfig { address: address.into(), token: token.into(), ..ClientConfig::default() };
     Client::connect(&config).expect("client")
 }
 

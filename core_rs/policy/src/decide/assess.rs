@@ -5,9 +5,10 @@ use cmdop_contract::v1::{EffectKind, NarrowEffect, PermittedEffect, PolicyRef, P
 use cmdop_contract::validate::Validated;
 
 use super::bound::bind;
+use super::past::Known;
 use super::{Facts, masks};
 use crate::classes::{Class as PathClass, Classes};
-use crate::engine::{Engine, Inquiry, Verdict, effect_text, is_floor};
+use crate::engine::{About, Engine, Inquiry, Judged, Verdict, effect_text, is_floor};
 use crate::points::{Point, carries_subtree, points};
 
 /// Where an effect comes from.
@@ -37,6 +38,8 @@ pub(super) struct Finding {
     pub(super) verdict: Verdict,
     /// The worst answer over the points that it may have.
     pub(super) uncertain: Option<Verdict>,
+    /// It is permitted only because the run or session made what it is about, which the host has not confirmed.
+    pub(super) is_foretold: bool,
 }
 
 impl Finding {
@@ -50,12 +53,12 @@ impl Finding {
 
     /// True if neither the effect nor a point of it is in doubt and nothing stands in the way.
     pub(super) fn is_clear(&self) -> bool {
-        self.verdict.is_allowed() && self.uncertain.as_ref().is_none_or(Verdict::is_allowed)
+        self.verdict.is_allowed() && !self.is_foretold && self.uncertain.as_ref().is_none_or(Verdict::is_allowed)
     }
 
     /// True if it is clear, or only in doubt about what its target may hold and nothing of that would be lost.
     pub(super) fn is_harmless(&self) -> bool {
-        self.is_clear() || (self.recoverable && self.verdict.is_allowed())
+        self.is_clear() || (self.recoverable && self.verdict.is_allowed() && !self.is_foretold)
     }
 
     pub(super) fn permitted(&self) -> PermittedEffect {
@@ -139,7 +142,7 @@ impl<'a> Assessment<'a> {
                 let (origin, max_count) = (Origin::Declared, None);
                 let draft =
                     Draft { kind, target, origin, certain: true, containable: true, recoverable: false, max_count };
-                self.authorise(engine, &draft).0.is_allowed()
+                self.authorise(engine, &draft, Known::default()).0.is_allowed()
             })
         };
         let workspaces = &self.inquiry.facts().host.workspaces;
@@ -186,12 +189,11 @@ impl<'a> Assessment<'a> {
     }
 
     fn add(&mut self, engine: &Engine, draft: Draft) {
-        let wanted = (draft.kind, draft.target.to_string(), draft.max_count);
-        let (verdict, uncertain) = self.inquiry.recall(&wanted).unwrap_or_else(|| {
-            let judged = self.authorise(engine, &draft);
-            self.inquiry.remember(wanted, judged.clone());
-            judged
-        });
+        let known = self.known(&draft);
+        let (verdict, uncertain) = self.judged(engine, &draft, known);
+        let is_foretold = known.made
+            && verdict.is_allowed()
+            && !self.judged(engine, &draft, Known { made: false, ..known }).0.is_allowed();
         let Draft { kind, target, origin, certain, containable, recoverable, max_count } = draft;
         let verdict = bind(verdict, kind, &target, self.inquiry.facts());
         self.findings.push(Finding {
@@ -205,11 +207,27 @@ impl<'a> Assessment<'a> {
             max_count,
             verdict,
             uncertain,
+            is_foretold,
         });
     }
 
-    fn authorise(&self, engine: &Engine, draft: &Draft) -> (Verdict, Option<Verdict>) {
-        authorise(engine, &self.inquiry, &self.classes, draft.kind, &draft.target, draft.max_count)
+    /// What the run or session has to do with it. On a host that measures nothing, nothing is known.
+    fn known(&self, draft: &Draft) -> Known {
+        let facts = self.inquiry.facts();
+        self.inquiry.asked(facts.past.foretold(&facts.host.name, draft.kind, &draft.target))
+    }
+
+    fn judged(&self, engine: &Engine, draft: &Draft, known: Known) -> Judged {
+        let wanted = (draft.kind, draft.target.to_string(), draft.max_count, known);
+        self.inquiry.recall(&wanted).unwrap_or_else(|| {
+            let judged = self.authorise(engine, draft, known);
+            self.inquiry.remember(wanted, judged.clone());
+            judged
+        })
+    }
+
+    fn authorise(&self, engine: &Engine, draft: &Draft, known: Known) -> Judged {
+        authorise(engine, &self.inquiry, &self.classes, (draft.kind, &draft.target, draft.max_count), known)
     }
 
     /// `>` either creates or modifies: neither is certain, yet one of them is.
@@ -250,12 +268,16 @@ pub(crate) fn authorise(
     engine: &Engine,
     inquiry: &Inquiry<'_>,
     classes: &Classes,
-    kind: EffectKind,
-    target: &Target,
-    max_count: Option<u32>,
-) -> (Verdict, Option<Verdict>) {
+    (kind, target, max_count): (EffectKind, &Target, Option<u32>),
+    known: Known,
+) -> Judged {
     let points = points(kind, target, carries_subtree(kind), engine.anchors(), classes);
-    let ask = |point: &Point| inquiry.ask(kind, point, max_count.map(u64::from), false);
+    let count = max_count.map(u64::from);
+    // Of what may lie in it nobody knows who made it.
+    let ask = |point: &Point| {
+        let known = Known { made: known.made && point.certain, ..known };
+        inquiry.ask(kind, point, About { count, observed: false, known })
+    };
     let (certain, uncertain): (Vec<_>, Vec<_>) = points.list.iter().partition(|point| point.certain);
     let verdict = ask_all(certain.into_iter(), ask, Verdict::is_settled);
     let mut verdict = verdict.unwrap_or_else(|| Verdict::Failed("the target has no point to ask about".to_owned()));

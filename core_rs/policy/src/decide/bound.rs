@@ -55,6 +55,11 @@ pub(super) fn is_bound(policies: &[PolicyRef]) -> bool {
     !policies.is_empty() && policies.iter().all(|policy| policy.id == SAME)
 }
 
+/// Does what happened before in the run or session speak, and no policy?
+pub(super) fn is_of_session(policy: &PolicyRef) -> bool {
+    [SAME, PART].contains(&&*policy.id)
+}
+
 fn said(id: &str, remedy: &str, effect: &Effect, denied: &Denied) -> PolicyRef {
     let who = if denied.by_person { "a person" } else { "policy" };
     let before = effect_text(denied.effect.kind, &denied.effect.target.to_string());

@@ -9,6 +9,9 @@ use super::assess::{Assessment, Finding, policies};
 use super::bound::is_bound;
 use crate::engine::{Engine, Subject, Verdict, is_floor};
 
+/// Effects of one refusal that bind.
+pub(super) const BOUND: usize = 64;
+
 /// More examples than this are counted, not named.
 const NAMED: usize = 3;
 
@@ -27,6 +30,11 @@ pub(super) fn list(names: &[String]) -> String {
     }
 }
 
+/// What of a call binds its run from now on.
+fn refused(findings: &[&Finding]) -> Vec<String> {
+    findings.iter().take(BOUND).map(|finding| finding.text()).collect()
+}
+
 fn texts(findings: &[&Finding]) -> String {
     list(&findings.iter().map(|finding| finding.text()).collect::<Vec<_>>())
 }
@@ -43,9 +51,11 @@ pub(super) fn forbidden(engine: &Engine, found: &Assessment<'_>, findings: &[&Fi
     if is_bound(&policies) {
         return reason::error(reason, said).policies(policies);
     }
+    let refused = refused(findings);
     let message = format!("{said}{}", workspaces(findings, facts));
     let kinds = kinds(findings);
-    narrow(reason::error(reason, message).policies(policies), engine, found, &kinds, &texts(findings))
+    let error = Error { refused, ..reason::error(reason, message).policies(policies) };
+    narrow(error, engine, found, &kinds, &texts(findings))
 }
 
 /// Why what these policies forbid is refused.
@@ -70,7 +80,8 @@ pub(super) fn not_permitted(
         texts(findings),
         workspaces(findings, facts)
     );
-    narrow(reason::error(Reason::NotPermitted, message), engine, found, &kinds(findings), &texts(findings))
+    let error = Error { refused: refused(findings), ..reason::error(Reason::NotPermitted, message) };
+    narrow(error, engine, found, &kinds(findings), &texts(findings))
 }
 
 /// Where changes are possible, said with every refused change of a file.

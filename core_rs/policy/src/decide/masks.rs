@@ -9,7 +9,7 @@ use cmdop_contract::validate::Validated;
 
 use super::assess::{Assessment, Finding, Origin};
 use crate::classes::{Class, Classes, MASKABLE};
-use crate::engine::{Engine, Inquiry, Subject, uid};
+use crate::engine::{About, Engine, Inquiry, Subject, uid};
 use crate::points::Point;
 
 /// Is it a command, of whose looks only the foreseen are known?
@@ -25,7 +25,7 @@ pub(super) fn classes(engine: &Engine, inquiry: &Inquiry<'_>) -> Vec<Class> {
         certain: false,
         text: format!("what is of the class {}", class.name()),
     };
-    let is_open = |class: &Class| inquiry.ask(EffectKind::FileRead, &member(*class), None, false).is_allowed();
+    let is_open = |class: &Class| inquiry.ask(EffectKind::FileRead, &member(*class), About::default()).is_allowed();
     let mentioned = |class: &Class| engine.anchors().mentions(*class);
     // One that no policy mentions is read like any file.
     MASKABLE.into_iter().filter(|class| mentioned(class) && !is_open(class)).collect()

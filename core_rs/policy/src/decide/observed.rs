@@ -11,10 +11,10 @@ use cmdop_contract::{reason, score};
 
 use super::assess::{Assessment, ask_all, policies};
 use super::bound::{bind, is_bound};
-use super::verdict::{Ask, DiffDecided, Grant};
+use super::verdict::{Ask, DiffDecided, Grant, Stakes};
 use super::{Facts, explain, stakes, table};
 use crate::classes::LISTS_NOTABLE;
-use crate::engine::{Engine, Verdict, effect_text};
+use crate::engine::{About, Engine, Verdict, effect_text};
 use crate::points::{Point, points};
 
 pub(super) fn decide(
@@ -47,12 +47,12 @@ pub(super) fn decide(
         return DiffDecided::Refuse(refusal);
     }
     let seen: Vec<Seen<'_>> =
-        observation.effects.iter().map(|effect| Seen::of(engine, &found, effect, facts)).collect();
+        observation.effects.iter().map(|effect| Seen::of(engine, &found, effect, &observation.effects)).collect();
     if let Some(error) = refused(engine, &found, &seen) {
         return refuse(error);
     }
     // Looks are authorised on prediction; what nobody foresaw is refused only where policy forbids it.
-    let looks = observation.looks.iter().map(|look| Seen::of(engine, &found, look, facts));
+    let looks = observation.looks.iter().map(|look| Seen::of(engine, &found, look, &[]));
     let looks: Vec<Seen<'_>> =
         looks.filter(|seen| matches!(seen.verdict, Verdict::Forbidden(_) | Verdict::Failed(_))).collect();
     if let Some(error) = refused(engine, &found, &looks) {
@@ -79,6 +79,8 @@ pub(super) fn decide(
     // One that was declared was asked about before it was made; no answer now would undo it.
     let held: Vec<&Seen<'_>> = seen.iter().filter(|seen| !is_made(seen.effect.kind())).collect();
     let why = why(&undeclared, &held, &blind, facts);
+    let is_as_declared = undeclared.is_empty() && blind.is_empty() && held.iter().all(|seen| seen.doubt.is_none());
+    let asked = is_as_declared.then(|| asked(&held, facts));
     let beyond = beyond(undeclared, &held, &facts.host.workspaces);
     let mut decision = Decision { stage: Stage::Commit.into(), ..Decision::default() };
     decision.permitted = with_beyond(permitted, &beyond);
@@ -89,7 +91,7 @@ pub(super) fn decide(
             let decision = complete(decision, engine, facts, PolicyEffect::RequireApproval, &why);
             let lost = seen.iter().filter(|seen| is_lost(seen.effect) && !is_made(seen.effect.kind()));
             let lost = lost.map(|seen| (seen.effect.kind(), seen.effect.target.clone()));
-            let stakes = stakes::of(engine, &decision, lost);
+            let stakes = Stakes { asked, ..stakes::of(engine, &decision, lost) };
             let ask = Ask::about_diff(decision, validated.action_digest(), &digest, why, beyond);
             DiffDecided::Ask(ask.with_stakes(stakes))
         }
@@ -123,8 +125,8 @@ struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     /// Authorises a measured effect: a literal, and for a tree the mentioned places beneath.
-    fn of(engine: &Engine, found: &Assessment<'_>, effect: &'a ObservedEffect, facts: &Facts<'_>) -> Self {
-        let kind = effect.kind();
+    fn of(engine: &Engine, found: &Assessment<'_>, effect: &'a ObservedEffect, all: &[ObservedEffect]) -> Self {
+        let (kind, facts) = (effect.kind(), found.inquiry.facts());
         let target = match Target::parse(kind, &effect.target, &Default::default()) {
             Ok(target) => target,
             Err(error) => {
@@ -134,7 +136,9 @@ impl<'a> Seen<'a> {
         };
         let points = points(kind, &target, is_tree(effect), engine.anchors(), &found.classes);
         let (certain, uncertain): (Vec<_>, Vec<_>) = points.list.iter().partition(|point| point.certain);
-        let ask = |point: &Point| found.inquiry.ask(kind, point, Some(effect.count), true);
+        let known = found.inquiry.asked(facts.past.measured(&facts.host.name, effect, all));
+        let about = About { count: Some(effect.count), observed: true, known };
+        let ask = |point: &Point| found.inquiry.ask(kind, point, about);
         let verdict = ask_all(certain.into_iter(), ask, Verdict::is_settled);
         let mut verdict = verdict.unwrap_or_else(|| Verdict::Failed("the target has no point to ask about".to_owned()));
         if !points.complete {
@@ -199,9 +203,11 @@ fn refused(engine: &Engine, found: &Assessment<'_>, seen: &[Seen<'_>]) -> Option
         let error = reason::error(reason, message).policies(policies);
         return Some(explain::narrow(error, engine, found, &[first.effect.kind()], &first.text()));
     }
-    let loose = seen.iter().find(|seen| matches!(seen.verdict, Verdict::NotPermitted))?;
+    let not_permitted = || seen.iter().filter(|seen| matches!(seen.verdict, Verdict::NotPermitted));
+    let loose = not_permitted().next()?;
     let message = format!("the preview showed {}, which no policy permits; {}", loose.text(), nothing_applied(loose));
-    let error = reason::error(Reason::EffectNotPermitted, message);
+    let refused = not_permitted().map(Seen::text).take(explain::BOUND).collect();
+    let error = Error { refused, ..reason::error(Reason::EffectNotPermitted, message) };
     Some(explain::narrow(error, engine, found, &[loose.effect.kind()], &loose.text()))
 }
 
@@ -211,6 +217,20 @@ fn nothing_applied(seen: &Seen<'_>) -> &'static str {
         EffectClass::Contact => "no change was applied, but the contact was made",
         EffectClass::Change | EffectClass::Look => "nothing was applied",
     }
+}
+
+/// What of it a person must look at: at level `ask` everything, else what policy holds.
+fn asked(held: &[&Seen<'_>], facts: &Facts<'_>) -> Vec<PermittedEffect> {
+    let is_watched = facts.effective_level() == Some(AutonomyLevel::Ask);
+    let changes = held.iter().filter(|seen| class(seen.effect.kind()) != EffectClass::Look);
+    changes
+        .filter(|seen| is_watched || !seen.verdict.is_allowed())
+        .map(|seen| PermittedEffect {
+            kind: seen.effect.kind,
+            target: seen.effect.target.clone(),
+            max_count: Some(u32::try_from(seen.effect.count).unwrap_or(u32::MAX)),
+        })
+        .collect()
 }
 
 /// What was observed beyond the declaration, and what of the rest policy holds.

@@ -63,14 +63,14 @@ pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Predic
         let why = explain::irreversible(&loose);
         let mut decision = ask(engine, facts, findings, stage, &why);
         decision.masks = masks::of(&found, validated, prediction);
-        return Decided::Ask(before_execution(engine, decision, digest, why, &loose));
+        return Decided::Ask(before_execution(engine, decision, digest, why, (findings, &loose)));
     }
     let looks: Vec<&Finding> = held(findings).filter(|finding| finding.is_look()).collect();
     if !looks.is_empty() {
         let why = explain::held(&looks);
         let mut decision = ask(engine, facts, findings, stage, &why);
         decision.masks = masks::of(&found, validated, prediction);
-        return Decided::Ask(before_execution(engine, decision, digest, why, &[]));
+        return Decided::Ask(before_execution(engine, decision, digest, why, (findings, &[])));
     }
     let mut decision = outline(engine, facts, PolicyEffect::Allow);
     decision.policies = policies(findings.iter().map(|finding| &finding.verdict));
@@ -82,9 +82,19 @@ pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Predic
 }
 
 /// `loose` is what no private copy holds back.
-fn before_execution(engine: &Engine, decision: Decision, digest: &str, why: String, loose: &[&Finding]) -> Ask {
+fn before_execution(
+    engine: &Engine,
+    decision: Decision,
+    digest: &str,
+    why: String,
+    (findings, loose): (&[Finding], &[&Finding]),
+) -> Ask {
     let lost = loose.iter().filter(|finding| is_irreversible(finding.kind));
-    let stakes = stakes::of(engine, &decision, lost.map(|finding| (finding.kind, finding.target.to_string())));
+    let mut stakes = stakes::of(engine, &decision, lost.map(|finding| (finding.kind, finding.target.to_string())));
+    let is_in_doubt = |finding: &&Finding| finding.uncertain.as_ref().is_some_and(|doubt| !doubt.is_allowed());
+    let mut asked = loose.iter().copied().chain(held(findings)).peekable();
+    let is_clear = asked.peek().is_some() && !loose.iter().any(is_in_doubt);
+    stakes.asked = is_clear.then(|| asked.map(Finding::permitted).collect());
     Ask::before_execution(decision, digest, why).with_stakes(stakes)
 }
 
@@ -120,11 +130,11 @@ pub(super) fn refused(engine: &Engine, found: &Assessment<'_>, facts: &Facts<'_>
 fn refused_blindly(engine: &Engine, found: &Assessment<'_>, facts: &Facts<'_>) -> Option<Refusal> {
     let is_change = |finding: &&Finding| !finding.is_look() && !is_sink(finding);
     let changes: Vec<&Finding> = found.findings.iter().filter(is_change).collect();
-    let of = |is: fn(&Verdict) -> bool| -> Vec<&Finding> {
-        changes.iter().copied().filter(|finding| is(&finding.verdict)).collect()
-    };
-    let (forbidden, not_permitted) =
-        (of(|it| matches!(it, Verdict::Forbidden(_))), of(|it| matches!(it, Verdict::NotPermitted)));
+    let of =
+        |is: fn(&Finding) -> bool| -> Vec<&Finding> { changes.iter().copied().filter(|finding| is(finding)).collect() };
+    let forbidden = of(|it| matches!(it.verdict, Verdict::Forbidden(_)));
+    // Nor will anybody see whether what the run made still stands there.
+    let not_permitted = of(|it| matches!(it.verdict, Verdict::NotPermitted) || it.is_foretold);
     let error = match (forbidden.is_empty(), not_permitted.is_empty()) {
         (true, true) => return None,
         (false, _) => explain::forbidden(engine, found, &forbidden, facts),

@@ -1,8 +1,10 @@
 //! What a decision can be. Grants and questions are made here and nowhere else.
 
-use cmdop_contract::v1::{ApprovalSubject, Decision, Error, PolicyEffect, Quorum, SideEffect};
+use cmdop_contract::v1::{ApprovalSubject, Decision, Error, PermittedEffect, PolicyEffect, Quorum, SideEffect};
 use prost::Message;
 use sha2::{Digest, Sha256};
+
+use super::bound::is_of_session;
 
 /// Policy allows: the only thing from which a permit can be made without a person.
 ///
@@ -126,6 +128,8 @@ pub(super) struct Stakes {
     pub(super) irreversible: Vec<String>,
     /// What whoever approves must type; empty for nothing.
     pub(super) confirm: String,
+    /// Every effect that a person is asked about, if one may have agreed to them beforehand.
+    pub(super) asked: Option<Vec<PermittedEffect>>,
 }
 
 impl Ask {
@@ -208,6 +212,17 @@ impl Ask {
     /// What whoever approves must type; empty for nothing.
     pub fn confirm(&self) -> &str {
         &self.stakes.confirm
+    }
+
+    /// Every effect that a person is asked about, if one may have agreed to them beforehand by standing grants. `None`
+    /// where they must look: something cannot be taken back, was not declared or not seen, a policy says who agrees, or
+    /// a person rejected it before.
+    pub fn grantable(&self) -> Option<&[PermittedEffect]> {
+        let stakes = &self.stakes;
+        let is_anybodys = stakes.quorums.iter().all(|quorum| quorum.policy.is_empty() && quorum.needed <= 1);
+        let is_new = !self.decision.policies.iter().any(is_of_session);
+        let may = is_anybodys && is_new && stakes.irreversible.is_empty() && stakes.confirm.is_empty();
+        stakes.asked.as_deref().filter(|asked| may && !asked.is_empty())
     }
 
     /// SHA-256, lower-case hex, over subject, action digest, stage, permitted effects, policy

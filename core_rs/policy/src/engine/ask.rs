@@ -11,7 +11,7 @@ use super::memory::{Answer, Answers, Judged, Wanted, recall, recall_effect, reme
 use super::name::action_uid;
 use super::slice::Place;
 use super::{Engine, Group, uid};
-use crate::decide::Facts;
+use crate::decide::{Facts, Known};
 use crate::points::Point;
 
 /// What policy says about one point. Ordered from best to worst: the worst of several answers counts.
@@ -81,12 +81,26 @@ struct Principal {
     groups: Vec<EntityUid>,
 }
 
+/// What a question says of its effect beside kind and place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct About {
+    /// How often it happens at most, where that is known.
+    pub(crate) count: Option<u64>,
+    /// A host measured it.
+    pub(crate) observed: bool,
+    /// What the run or session has to do with it.
+    pub(crate) known: Known,
+}
+
 /// One call's questions: who asks, on which host, with which tool.
 pub(crate) struct Inquiry<'a> {
     engine: &'a Engine,
     facts: Facts<'a>,
     tool: String,
     effects: usize,
+    /// Calls of the run or session that failed and that were refused, if policy asks about that.
+    failed: i64,
+    denials: i64,
     /// What calls like this one were answered before.
     answers: Arc<Answers>,
     /// Made for the first question that was not answered before.
@@ -120,6 +134,8 @@ impl Prepared {
             ("user".to_owned(), RestrictedExpression::new_entity_uid(user)),
             ("level".to_owned(), text(level_name(facts.effective_level()))),
             ("effects".to_owned(), RestrictedExpression::new_long(effects)),
+            ("failed".to_owned(), RestrictedExpression::new_long(inquiry.failed)),
+            ("denials".to_owned(), RestrictedExpression::new_long(inquiry.denials)),
         ];
         if !facts.actor.agent.is_empty() {
             let agent = uid("Agent", &facts.actor.agent);
@@ -144,8 +160,19 @@ impl Prepared {
 
 impl<'a> Inquiry<'a> {
     pub(crate) fn new(engine: &'a Engine, facts: &Facts<'a>, tool: &str, effects: usize) -> Self {
-        let answers = engine.memory.answers(facts, level_name(facts.effective_level()), tool, effects);
-        Self { engine, facts: *facts, tool: tool.to_owned(), effects, answers, prepared: OnceCell::new() }
+        let counted = |is_asked: bool, count: u32| if is_asked { i64::from(count) } else { 0 };
+        let failed = counted(engine.asked.failed, facts.past.failed());
+        let denials = counted(engine.asked.denials, facts.past.denials());
+        let level = level_name(facts.effective_level());
+        let answers = engine.memory.answers(facts, level, tool, effects, (failed, denials));
+        let (facts, tool) = (*facts, tool.to_owned());
+        Self { engine, facts, tool, effects, failed, denials, answers, prepared: OnceCell::new() }
+    }
+
+    /// Of what is known of an effect's target, what policy asks about.
+    pub(crate) fn asked(&self, known: Known) -> Known {
+        let Known { made, only_copy } = known;
+        Known { made: made && self.engine.asked.made, only_copy: only_copy && self.engine.asked.only_copy }
     }
 
     pub(crate) fn facts(&self) -> &Facts<'a> {
@@ -166,12 +193,12 @@ impl<'a> Inquiry<'a> {
     }
 
     /// The worst answer of all principals about one point.
-    pub(crate) fn ask(&self, kind: EffectKind, point: &Point, count: Option<u64>, observed: bool) -> Verdict {
-        let question = self.engine.memory.question(kind, point, count, observed);
+    pub(crate) fn ask(&self, kind: EffectKind, point: &Point, about: About) -> Verdict {
+        let question = self.engine.memory.question(kind, point, about);
         if let Some(answer) = recall(&self.answers, &question) {
             return self.said(&answer, kind, &point.text);
         }
-        match self.try_ask(kind, point, count, observed) {
+        match self.try_ask(kind, point, about) {
             Ok(answer) => {
                 let verdict = self.said(&answer, kind, &point.text);
                 remember(&self.answers, question, answer);
@@ -192,17 +219,22 @@ impl<'a> Inquiry<'a> {
         }
     }
 
-    fn try_ask(&self, kind: EffectKind, point: &Point, count: Option<u64>, observed: bool) -> Result<Answer, String> {
+    fn try_ask(&self, kind: EffectKind, point: &Point, about: About) -> Result<Answer, String> {
         let prepared = self.prepared.get_or_init(|| Prepared::new(self)).as_ref().map_err(Clone::clone)?;
         let parents: HashSet<EntityUid> = point.parents.iter().cloned().collect();
         let resource = Entity::new_no_attrs(point.uid.clone(), parents);
         let entities = prepared.base.clone().add_entities([resource], None).map_err(|error| error.to_string())?;
+        let About { count, observed, known } = about;
         let count = count.map(|count| RestrictedExpression::new_long(i64::try_from(count).unwrap_or(i64::MAX)));
         let pairs = prepared
             .pairs
             .iter()
             .cloned()
-            .chain([("observed".to_owned(), RestrictedExpression::new_bool(observed))])
+            .chain([
+                ("observed".to_owned(), RestrictedExpression::new_bool(observed)),
+                ("made".to_owned(), RestrictedExpression::new_bool(known.made)),
+                ("only_copy".to_owned(), RestrictedExpression::new_bool(known.only_copy)),
+            ])
             .chain(count.map(|count| ("count".to_owned(), count)));
         let context = Context::from_pairs(pairs).map_err(|error| error.to_string())?;
         let mut worst: Option<Answer> = None;

@@ -12,7 +12,7 @@ use super::check::{Checked, check};
 use super::known::Known;
 use super::memory::Memory;
 use super::slice::Slices;
-use super::{DEFAULT_PACK, Engine, Error, FLOOR, FLOOR_PREFIX, PACKS, SCHEMA, pack};
+use super::{AskedFacts, DEFAULT_PACK, Engine, Error, FLOOR, FLOOR_PREFIX, PACKS, SCHEMA, pack};
 use crate::classes;
 use crate::decide::hex;
 use crate::points::Anchors;
@@ -72,6 +72,7 @@ pub(super) fn load(set: &v1::PolicySet) -> Result<Engine, Error> {
     validate(&schema, &sources, &placed)?;
     let actions = schema.action_entities().expect("the shipped schema's actions form no cycle: a test loads it");
     let memory = Memory::of(placed.iter().map(|placed| &placed.policy));
+    let asked = asked_facts(placed.iter().map(|placed| &placed.policy));
     let slices = Slices::new(placed.into_iter().map(|placed| placed.policy).collect(), &actions);
     let version = version(&sources, &known);
     Ok(Engine {
@@ -80,6 +81,7 @@ pub(super) fn load(set: &v1::PolicySet) -> Result<Engine, Error> {
         actions,
         slices,
         memory,
+        asked,
         rules,
         places,
         anchors,
@@ -160,6 +162,13 @@ fn validate(schema: &Schema, sources: &[Source<'_>], placed: &[Placed]) -> Resul
     let (source, offset) =
         placed.map_or((&sources[0], 0), |placed| (&sources[placed.source], offset.unwrap_or(placed.offset)));
     Err(source.error(offset, problem, "compare it with cmdop.cedarschema"))
+}
+
+/// Words in a policy's text are enough: to take a fact for asked about costs a little memory, and nothing else.
+fn asked_facts<'p>(policies: impl Iterator<Item = &'p Policy>) -> AskedFacts {
+    let texts: Vec<String> = policies.map(ToString::to_string).collect();
+    let says = |word: &str| texts.iter().any(|text| text.contains(word));
+    AskedFacts { made: says("made"), only_copy: says("only_copy"), failed: says("failed"), denials: says("denials") }
 }
 
 fn version(sources: &[Source<'_>], known: &Known) -> String {

@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use cedar_policy::{EntityUid, Policy};
 use cmdop_contract::v1::EffectKind;
 
-use super::Verdict;
-use crate::decide::Facts;
+use super::{About, Verdict};
+use crate::decide::{Facts, Known};
 use crate::points::Point;
 
 /// Kinds of calls that are remembered, and questions of each. Full, they start over.
@@ -62,6 +62,8 @@ struct Caller {
     level: &'static str,
     tool: String,
     effects: usize,
+    /// Calls of the run or session that failed and that were refused.
+    past: (i64, i64),
     host: String,
     labels: Vec<(String, String)>,
     workspaces: Vec<String>,
@@ -71,8 +73,7 @@ struct Caller {
 #[derive(PartialEq, Eq, Hash)]
 pub(super) struct Question {
     kind: EffectKind,
-    count: Option<u64>,
-    observed: bool,
+    about: About,
     itself: Option<u32>,
     within: Vec<u32>,
 }
@@ -85,8 +86,8 @@ pub(super) struct Answers {
     effects: RwLock<HashMap<Wanted, Judged>>,
 }
 
-/// An effect that was judged before it happened: kind, target, most that it may count.
-pub(crate) type Wanted = (EffectKind, String, Option<u32>);
+/// An effect that was judged before it happened: kind, target, most that it may count, and what the run has to do with it.
+pub(crate) type Wanted = (EffectKind, String, Option<u32>, Known);
 
 /// What policy says about the points that an effect surely has, and about those that it may have.
 pub(crate) type Judged = (Verdict, Option<Verdict>);
@@ -110,7 +111,14 @@ impl Memory {
     }
 
     /// What is remembered for calls like this one.
-    pub(super) fn answers(&self, facts: &Facts<'_>, level: &'static str, tool: &str, effects: usize) -> Arc<Answers> {
+    pub(super) fn answers(
+        &self,
+        facts: &Facts<'_>,
+        level: &'static str,
+        tool: &str,
+        effects: usize,
+        past: (i64, i64),
+    ) -> Arc<Answers> {
         let mut labels: Vec<_> = facts.host.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         labels.sort_unstable();
         let caller = Caller {
@@ -120,6 +128,7 @@ impl Memory {
             level,
             tool: tool.to_owned(),
             effects,
+            past,
             host: facts.host.name.clone(),
             labels,
             workspaces: facts.host.workspaces.clone(),
@@ -134,11 +143,11 @@ impl Memory {
         calls.entry(caller).or_default().clone()
     }
 
-    pub(super) fn question(&self, kind: EffectKind, point: &Point, count: Option<u64>, observed: bool) -> Question {
+    pub(super) fn question(&self, kind: EffectKind, point: &Point, about: About) -> Question {
         let number = |uid: &EntityUid| self.mentioned.get(uid).copied();
         let mut within: Vec<u32> = point.parents.iter().filter_map(number).collect();
         within.sort_unstable();
-        Question { kind, count, observed, itself: number(&point.uid), within }
+        Question { kind, about, itself: number(&point.uid), within }
     }
 }
 

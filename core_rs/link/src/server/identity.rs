@@ -1,0 +1,25 @@
+//! Who sent a request, as far as they show it.
+
+use cmdop_contract::v1;
+use tonic::{Request, Status};
+
+use super::{Context, refused};
+
+/// The token of a request: `authorization: Bearer TOKEN` (RFC 6750).
+fn bearer<T>(request: &Request<T>) -> Option<&str> {
+    let value = request.metadata().get("authorization")?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
+}
+
+/// The user of an actor.
+pub(super) fn user(actor: Option<&v1::Actor>) -> &str {
+    actor.map_or("", |actor| &actor.user)
+}
+
+impl Context {
+    /// Lets only those decide who are who they say.
+    pub(super) fn identified<T>(&self, request: &Request<T>, said: &str) -> Result<(), Status> {
+        self.gate.check_approver(said, bearer(request)).map_err(refused)
+    }
+}

@@ -1,0 +1,138 @@
+//! Once a server knows its approvers, nobody decides over the wire who does not show who they are.
+
+mod support;
+
+use cmdop_contract::v1::{
+    self, Actor, ApprovalVerdict, ClientConfig, FreezeScope, PermittedEffect, Reason, freeze_scope,
+};
+use cmdop_link::client::Client;
+use prost::Message;
+use support::{FakeHost, Server, client_with, propose, within, write};
+
+const GRACE: (&str, &str) = ("grace", "grace.secret-of-grace");
+const LINUS: (&str, &str) = ("linus", "linus.secret-of-linus");
+
+async fn ask<T: Message + Default>(client: &Client, method: &str, request: &impl Message) -> Result<T, v1::Error> {
+    let answer = within(client.unary(&format!("/cmdop.v1.{method}"), request.encode_to_vec().into())).await?;
+    Ok(T::decode(answer).expect("the answer"))
+}
+
+fn person(user: &str) -> Option<Actor> {
+    Some(Actor { user: user.into(), ..Actor::default() })
+}
+
+fn scope() -> Option<FreezeScope> {
+    Some(FreezeScope { kind: Some(freeze_scope::Kind::Host("web".into())) })
+}
+
+fn freezing(user: &str) -> v1::CreateFreezeRequest {
+    v1::CreateFreezeRequest { scope: scope(), why: "an incident".into(), author: person(user) }
+}
+
+fn granting(user: &str) -> v1::CreateGrantRequest {
+    let kind = v1::EffectKind::FileDelete.into();
+    v1::CreateGrantRequest {
+        agent: "writer".into(),
+        hosts: scope(),
+        effect: Some(PermittedEffect { kind, target: "/srv/app/logs/*".into(), max_count: None }),
+        uses: 1,
+        ttl_ms: 60_000,
+        why: "nightly".into(),
+        author: person(user),
+    }
+}
+
+async fn held(server: &Server) -> v1::Approval {
+    let mut host = FakeHost::attach(&server.address, "web").await;
+    let client = server.client();
+    let mut request = v1::ProposeRequest::decode(propose(write("web", "k", "/srv/app/new.txt"))).expect("a request");
+    request.wait_for_decision = false;
+    let proposed = tokio::spawn(async move { ask::<v1::Call>(&client, "Calls/Propose", &request).await });
+    let preview = host.permit().await;
+    host.started(&preview).await;
+    host.report_created(&preview, "/srv/app/new.txt").await;
+    within(proposed).await.expect("proposed").expect("held").approval.expect("an approval")
+}
+
+fn deciding(approval: &v1::Approval, approver: &str, verdict: ApprovalVerdict) -> v1::DecideApprovalRequest {
+    v1::DecideApprovalRequest {
+        approval_id: approval.approval_id.clone(),
+        verdict: verdict.into(),
+        approver: approver.into(),
+        digest: approval.digest.clone(),
+        ..v1::DecideApprovalRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn nobody_decides_without_their_own_token() {
+    let server = Server::knowing(&[GRACE, LINUS]).await;
+    let approval = held(&server).await;
+    let freeze: v1::Freeze =
+        ask(&client_with(&server.address, GRACE.1), "Freezes/Create", &freezing("grace")).await.expect("frozen");
+    let grant: v1::StandingGrant =
+        ask(&client_with(&server.address, GRACE.1), "Grants/Create", &granting("grace")).await.expect("granted");
+    let strangers = [
+        ("no token", server.client()),
+        ("nobody's", client_with(&server.address, "grace.secret-of-grac")),
+        ("longer", client_with(&server.address, "grace.secret-of-gracee")),
+        ("another's", client_with(&server.address, LINUS.1)),
+    ];
+    for (what, client) in &strangers {
+        let lift =
+            v1::LiftFreezeRequest { freeze_id: freeze.freeze_id.clone(), by: person("grace"), why: String::new() };
+        let revoke =
+            v1::RevokeGrantRequest { grant_id: grant.grant_id.clone(), by: person("grace"), why: String::new() };
+        let mut refused = vec![
+            ask::<v1::Freeze>(client, "Freezes/Create", &freezing("grace")).await.map(drop),
+            ask::<v1::Freeze>(client, "Freezes/Lift", &lift).await.map(drop),
+            ask::<v1::StandingGrant>(client, "Grants/Create", &granting("grace")).await.map(drop),
+            ask::<v1::StandingGrant>(client, "Grants/Revoke", &revoke).await.map(drop),
+        ];
+        for verdict in [
+            ApprovalVerdict::Approve,
+            ApprovalVerdict::Reject,
+            ApprovalVerdict::Modify,
+            ApprovalVerdict::Escalate,
+            ApprovalVerdict::Terminate,
+        ] {
+            let request = deciding(&approval, "grace", verdict);
+            refused.push(ask::<v1::Approval>(client, "Approvals/Decide", &request).await.map(drop));
+        }
+        for (index, refused) in refused.into_iter().enumerate() {
+            let error = refused.expect_err(what);
+            assert_eq!(error.reason(), Reason::Unauthenticated, "{what} {index}: {}", error.message);
+            assert!(!error.message.contains("secret"), "{}", error.message);
+        }
+    }
+    assert_eq!((server.gate.freezes(false).len(), server.gate.grants(false).len()), (1, 1));
+    assert_eq!(server.gate.approval(&approval.approval_id).await.expect("there").status(), v1::ApprovalStatus::Pending);
+    let grace = client_with(&server.address, GRACE.1);
+    let rejecting = deciding(&approval, "grace", ApprovalVerdict::Reject);
+    let decided: v1::Approval = ask(&grace, "Approvals/Decide", &rejecting).await.expect("decided");
+    assert_eq!(decided.status(), v1::ApprovalStatus::Rejected);
+    // Looking needs no token.
+    let listed: v1::ListFreezesResponse =
+        ask(&server.client(), "Freezes/List", &v1::ListFreezesRequest::default()).await.expect("listed");
+    assert_eq!(listed.freezes.len(), 1);
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_server_that_knows_nobody_believes_everybody() {
+    let server = Server::start().await;
+    for client in [server.client(), client_with(&server.address, GRACE.1)] {
+        ask::<v1::Freeze>(&client, "Freezes/Create", &freezing("anybody")).await.expect("frozen");
+    }
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_sent_is_refused_before_anything_is() {
+    for token in ["two words", "line\nbreak", "\u{e9}"] {
+        let config = ClientConfig { address: "127.0.0.1:1".into(), token: token.into(), ..ClientConfig::default() };
+        let error = Client::connect(&config).expect_err(token);
+        assert_eq!(error.reason(), Reason::InvalidConfiguration);
+        assert!(!error.message.contains(token), "{}", error.message);
+    }
+}
