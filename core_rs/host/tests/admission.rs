@@ -8,8 +8,10 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use cmdop_contract::tool::Registry;
 use cmdop_contract::v1::{
-    EffectKind, Observation, Outcome, Permit, PermittedEffect, Reason, Report, Stage, ToolResult, Unobserved,
+    EffectKind, Idempotency, Observation, Outcome, Permit, PermittedEffect, Reason, Report, Stage, ToolResult,
+    Unobserved,
 };
 use cmdop_host::admit::{Admission, Keys, Known};
 use serde_json::json;
@@ -192,8 +194,8 @@ async fn what_may_have_been_applied_keeps_its_key() {
 async fn a_preview_or_look_that_nobody_waits_for_any_more_does_not_keep_its_key() {
     let dir = tempfile::tempdir().expect("directory");
     let keys = open(dir.path());
-    let look = permit("look", Stage::Apply, "files.read", &json!({"path": "/srv/app/a.txt"}));
-    for first in [some("call", Stage::Preview), look] {
+    let looks = looks().into_iter().map(|tool| permit(&tool, Stage::Apply, &tool, &json!({})));
+    for first in looks.chain([some("call", Stage::Preview)]) {
         let _runs = fresh(&keys, &first).await;
         let call_id = format!("{}-2", first.call_id);
         let _runs = fresh(&keys, &Permit { permit_id: call_id.clone(), call_id, ..first }).await;
@@ -273,6 +275,17 @@ fn a_key_of_the_wrong_size_is_an_invalid_configuration() {
     assert_eq!(error.reason(), Reason::InvalidConfiguration);
 }
 
+/// Every tool whose contract says that it only looks.
+fn looks() -> Vec<String> {
+    let pure: Vec<_> = Registry::builtin()
+        .list()
+        .filter(|tool| tool.contract().idempotency() == Idempotency::Pure)
+        .map(|tool| tool.name().to_owned())
+        .collect();
+    assert!(pure.len() > 1);
+    pure
+}
+
 const CRASH_DIR: &str = "CMDOP_TEST_CRASH_DIR";
 
 /// The process that is killed: it notes permits, says so, and never reports.
@@ -284,8 +297,9 @@ async fn child_that_notes_and_is_killed() {
     for stage in [Stage::Apply, Stage::Preview] {
         let _admitted = fresh(&keys, &some(&format!("{stage:?}"), stage)).await;
     }
-    let look = permit("look", Stage::Apply, "files.read", &json!({"path": "/etc/hostname"}));
-    let _admitted = fresh(&keys, &look).await;
+    for tool in looks() {
+        let _admitted = fresh(&keys, &permit(&tool, Stage::Apply, &tool, &json!({}))).await;
+    }
     println!("\nnoted");
     std::future::pending().await
 }
@@ -312,7 +326,9 @@ async fn killed_between_note_and_report_the_outcome_is_unknown_unless_nothing_co
     };
     assert_eq!(outcome("Apply-Apply"), (Outcome::Unknown, Reason::OutcomeUnknown));
     assert_eq!(outcome("Preview-Preview"), (Outcome::NotApplied, Reason::PreviewLost));
-    assert_eq!(outcome("look-Apply"), (Outcome::NotApplied, Reason::HostError));
+    for tool in looks() {
+        assert_eq!(outcome(&format!("{tool}-Apply")), (Outcome::NotApplied, Reason::HostError), "{tool}");
+    }
     let signed = Server::new(1).sign(&some("Apply", Stage::Apply));
     assert!(matches!(keys.admit(&signed).await, Ok(Admission::Settled(_))), "it is never executed again");
 }
