@@ -46,9 +46,16 @@ def test_half_a_surrogate_pair_in_json_is_malformed(
     assert "surrogate" in str(error["message"])
 
 
-@pytest.mark.parametrize("text", ['{"tool": "a", "tool": "b"}', '{"arguments": {"x": {"y": 1, "y": 1}}}'])
-def test_a_key_that_stands_twice_is_malformed(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "stands twice" in str(read(tmp_path, text, capsys)["message"])
+@pytest.mark.parametrize(
+    ("text", "pointer"),
+    [('{"tool": "a", "tool": "b"}', "/tool"), ('{"arguments": {"x": [{"y": 1, "y": 2}]}}', "/arguments/x/0/y")],
+)
+def test_a_key_that_stands_twice_is_malformed(
+    text: str, pointer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = read(tmp_path, text, capsys)
+    assert "stands twice" in str(error["message"])
+    assert isinstance(error["remedy"], dict) and error["remedy"]["path"] == pointer
 
 
 BAD_JSON: dict[str, tuple[str | bytes, str]] = {

@@ -126,7 +126,7 @@ def test_a_malformed_call_exits_2_with_every_fault(up: Up) -> None:
 def test_an_unknown_tool_and_an_unknown_host_exit_2(up: Up) -> None:
     code, call = up.call("call", "files.shred", "--host", "local", "--arg", "path=/x")
     assert (code, call["error"]["reason"]) == (2, "UNKNOWN_TOOL")
-    assert call["error"]["remedy"]["kind"] == "use_tool"
+    assert call["error"]["remedy"]["kind"] == "fix_arguments", "no tool is about that"
     code, call = up.call("call", "bash", "--host", "local", "--arg", "command=ls")
     assert (code, call["error"]["remedy"]) == (2, {"kind": "use_tool", "name": "terminal.exec", "arguments": "same"})
     code, call = up.call("call", "files.read", "--host", "nowhere", "--arg", "path=/x")
@@ -355,7 +355,7 @@ def test_no_control_character_of_a_call_reaches_the_terminal(up: Up) -> None:
     action = {
         "tool": "files.write",
         "host": "local",
-        "intent": f"look {NASTY}",
+        "intent": "look",
         "arguments": {"path": path, "content": NASTY},
     }
     asked = ("call", "--from", "-", "--agent", "cleaner")
@@ -382,6 +382,59 @@ def test_no_control_character_of_a_call_reaches_the_terminal(up: Up) -> None:
     for done in printed:
         for text in (done.stdout, done.stderr):
             assert text.isprintable() or not {c for c in text if not c.isprintable()} - {"\n"}, (done.args, text)
+
+
+@pytest.mark.parametrize(("character", "told"), [("\x1b", "U+001B"), ("\u202e", "U+202E"), ("\r", "U+000D")])
+def test_a_text_that_would_deceive_its_reader_is_refused_with_its_place(up: Up, character: str, told: str) -> None:
+    path = f"/srv/app/{uuid.uuid4().hex[:8]}"
+    action = {"tool": "files.write", "host": "local", "arguments": {"path": path, "content": "x"}}
+    action["intent"] = f"free{character} space"
+    asked = ("call", "--from", "-", "--agent", "cleaner")
+    code, refused = up.call(*asked, stdin=json.dumps(action))
+    assert code == 2, refused
+    (fault,) = refused["error"]["violations"]
+    assert (fault["pointer"], fault["found"]) == ("/intent", f"{told} after 4 characters")
+    assert fault["remedy"]["change"] == {"value": "free space"}
+    code, held = up.call(*asked, stdin=json.dumps(action | {"intent": "free space"}))
+    assert code == 4, held
+    comment = ("--comment", f"no{character}")
+    code, refused = up.call("approvals", "reject", held["approval_id"], *comment)
+    assert (code, f"{told} after 2 characters" in refused["error"]["message"]) == (2, True), refused
+    for text in (("calls", "cancel", held["call_id"], "--why"), ("freeze", "--host", "local", "--why")):
+        code, refused = up.call(*text, f"x{character}y")
+        assert (code, f"{told} after 1 characters" in refused["error"]["message"]) == (2, True), refused
+    assert up.call("approvals", "reject", held["approval_id"])[0] == 0
+
+
+def test_a_command_that_fails_with_words_on_standard_output_is_quoted(up: Up) -> None:
+    arguments = ("--arg", "command=echo 3 tests failed; exit 4", "--arg", "cwd=/srv/app")
+    code, call = up.call("call", "terminal.exec", "--host", "local", *arguments)
+    assert (code, "3 tests failed" in call["error"]["message"]) == (5, True), call
+
+
+def test_an_argument_that_is_given_twice_is_refused(up: Up) -> None:
+    twice = ("--arg", "path=/logs/system.log", "--arg", "path=/srv/app/cleanup.sh")
+    code, refused = up.call("call", "files.read", "--host", "local", *twice)
+    assert code == 2
+    assert "`path`" in refused["error"]["message"]
+    assert refused["error"]["remedy"]["path"] == "/arguments/path"
+
+
+def test_each_fault_says_what_was_found_and_what_was_expected_once(up: Up) -> None:
+    expect = [
+        {"kind": "file.delete", "target": ""},
+        {"kind": "file.delete", "target": "/x", "min_count": 5, "max_count": 1},
+    ]
+    document = {"tool": "files.shred", "host": "nohost", "intent": "x", "arguments": {}, "expect": expect}
+    code, refused = up.call("call", "--from", "-", stdin=json.dumps(document))
+    assert code == 2
+    assert refused["error"]["remedy"]["kind"] != "use_tool", "nothing here means to shred"
+    found = {fault["pointer"]: (fault["found"], fault["expected"]) for fault in refused["error"]["violations"]}
+    assert {pointer: found for pointer, (found, _) in found.items()} == {
+        "/tool": "files.shred", "/host": "nohost", "/expect/0/target": "nothing", "/expect/1/min_count": "5",
+    }  # fmt: skip
+    assert found["/expect/0/target"][1].startswith("a target of the effect language: ")
+    assert found["/host"][1] == "the name of a host that has attached: local"
 
 
 def test_a_name_that_is_none_is_refused_with_all_other_faults(up: Up) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from tests.live import Up
 
 from cmdop import v1
-from cmdop.cli.output import approval_view
+from cmdop.cli.output import approval_view, call_view
 from cmdop.trace import trace_tree
 
 pytestmark = pytest.mark.timeout(180)
@@ -101,3 +102,21 @@ def test_an_approver_sees_mode_owner_size_and_digest() -> None:
     assert "symlink to /etc\\x1b[2J" in view(changed(kinds.EFFECT_KIND_FILE_CREATE, after=link))
     tree = v1.ObservedEffect(kind=kinds.EFFECT_KIND_FILE_DELETE, target="/srv/app/logs", count=7, bytes=1_200_000)
     assert "7 entries; 1.2 MB" in view(tree)
+
+
+@pytest.mark.parametrize("outcome", [v1.Outcome.OUTCOME_NOT_APPLIED, v1.Outcome.OUTCOME_APPLIED])
+def test_a_contact_of_a_call_that_applied_no_change_is_said(outcome: v1.Outcome) -> None:
+    changed = v1.ObservedEffect(kind=v1.EffectKind.EFFECT_KIND_FILE_CREATE, target="/srv/app/x", count=1)
+    contacted = v1.ObservedEffect(kind=v1.EffectKind.EFFECT_KIND_NET_CONNECT, target="127.0.0.1:80", count=1)
+    call = v1.Call(call_id="c1", outcome=outcome, observation=v1.Observation(effects=[changed, contacted]))
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(call_view(call))
+    console.print(trace_tree(v1.Trace(calls=[call])))
+    text = console.export_text()
+    is_net = outcome == v1.Outcome.OUTCOME_NOT_APPLIED
+    said = "no change was applied; it contacted 127.0.0.1:80"
+    assert text.count(said) == (2 if is_net else 0), text
+    private = text.find("observed on the private copy only")
+    assert (private >= 0) == is_net
+    if is_net:
+        assert "net.connect" not in text[private : text.rfind(said)], "a contact leaves the private copy"

@@ -2,6 +2,7 @@
 
 mod fault;
 mod mend;
+mod twice;
 
 use std::cell::Cell;
 use std::fmt;

@@ -7,6 +7,7 @@
 //! | [`tool`] | what may be called, with which arguments; what follows exactly from them? |
 //! | [`mod@derive`] | what follows exactly from the arguments of a native tool? |
 //! | [`name`] | which texts name an actor, a host or a key? |
+//! | [`words`] | what would deceive a person who reads a text? |
 //! | [`validate`] | is this proposal well formed, and if not: everything that is wrong with it |
 //! | [`life`], [`fold`] | which state follows; a call out of its events |
 //! | [`score`] | side effects, success, severity, clean |
@@ -34,6 +35,7 @@ pub mod score;
 pub mod target;
 pub mod tool;
 pub mod validate;
+pub mod words;
 
 /// The messages of `proto/cmdop/v1`, generated.
 #[allow(missing_docs, clippy::all, rustdoc::all)]

@@ -143,7 +143,7 @@ pub fn validate(registry: &Registry, proposal: Proposal, limits: &Limits, home: 
             // Which arguments it takes nobody knows, but what is wrong around them is. Where a relative target
             // leads depends on an argument; as text it is checked all the same.
             effects::check(action, &Base { cwd: Some("/"), home: Some(home) }, limits, &mut found);
-            return Err(found.beside(unknown));
+            return Err(found.beside(unknown, &action.tool));
         }
     };
     let home = Some(home).filter(|home| !home.is_empty());
@@ -212,7 +212,7 @@ impl Violations {
     }
 
     /// An unknown tool, told with everything else that is wrong.
-    fn beside(self, unknown: Error) -> Error {
+    fn beside(self, unknown: Error, tool: &str) -> Error {
         if self.list.iter().any(|known| known.pointer == "/tool") {
             return self.into_result().err().unwrap_or(unknown);
         }
@@ -220,7 +220,7 @@ impl Violations {
             reason: unknown.reason,
             pointer: "/tool".to_owned(),
             expected: "the name of a tool that the server offers".to_owned(),
-            found: String::new(),
+            found: abridge::quoted(tool),
             remedy: unknown.remedy.clone(),
         };
         Error { violations: std::iter::once(tool).chain(self.list).collect(), ..unknown }
@@ -262,7 +262,8 @@ fn check_arguments(tool: &Tool, action: &Action, home: Option<&str>, limits: &Li
         Ok(arguments) => arguments,
         Err(error) => {
             let meant = error.meant().map(|meant| Change::ValueJson(meant.to_owned()));
-            found.add_mended(Reason::MalformedJson, "/arguments", error.expected(), &error.to_string(), meant);
+            let pointer = format!("/arguments{}", error.pointer());
+            found.add_mended(Reason::MalformedJson, &pointer, error.expected(), &error.to_string(), meant);
             return Value::Null;
         }
     };

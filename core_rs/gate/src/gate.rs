@@ -221,7 +221,7 @@ impl Gate {
     /// UNKNOWN_CALL, INVALID_ACTION for a reason that is too long.
     pub async fn cancel(&self, call_id: &str, why: &str) -> Result<Arc<Call>, v1::Error> {
         let mut found = Violations::new(1);
-        found.check_length("/why", why, self.shared.limits.intent_chars);
+        found.check_text("/why", why, self.shared.limits.intent_chars);
         found.into_result()?;
         self.notify(call_id, Input::Cancel { why: why.to_owned() }).await;
         self.join(call_id).await?.settled_or_unknown().await

@@ -103,8 +103,11 @@ impl Hosts {
 
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> v1::Error {
     let known: Vec<_> = known.map(String::as_str).collect();
-    let expected = if known.is_empty() { "a host that has attached; none has yet".into() } else { known.join(", ") };
-    let message = format!("no host named `{name}` has ever attached; known hosts: {expected}");
+    let (expected, there_are) = match known.join(", ") {
+        none if none.is_empty() => ("a host that has attached; none has yet".to_owned(), "nor has another".to_owned()),
+        hosts => (format!("the name of a host that has attached: {hosts}"), format!("known hosts: {hosts}")),
+    };
+    let message = format!("no host named `{name}` has ever attached; {there_are}");
     let error = reason::error(Reason::UnknownHost, message).fix_arguments("/host", &expected);
     match meant(name, &known) {
         Some(host) => error.by(reason::value(host)),

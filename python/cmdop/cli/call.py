@@ -18,9 +18,10 @@ from cmdop.cli.session import AsJson, Server, User, print_json, reported, usage_
 from cmdop.client import Client
 from cmdop.client.client import environment_user
 from cmdop.document import action_from_document, call_document, error_document, expected_effect, parse_expect
-from cmdop.document.read import proposal_from_document
+from cmdop.document.read import pointer_token, proposal_from_document
 from cmdop.errors import (
     CmdopError,
+    InvalidArgumentsError,
     KeyConflictError,
     MalformedCallError,
     MalformedJsonError,
@@ -205,6 +206,10 @@ async def _read_args(client: Client, tool: str, args: Sequence[str]) -> dict[str
         name, separator, text = pair.partition("=")
         if not separator:
             raise _malformed(f"--arg {pair} is not NAME=VALUE", "NAME=VALUE")
+        if name in arguments:
+            # Which of them was meant nobody knows.
+            message = f"the argument `{name}` is given twice: --arg {pair}"
+            raise InvalidArgumentsError.fix(message, "each argument once", path=f"/arguments/{pointer_token(name)}")
         arguments[name] = typed(text, types.get(name))
     return arguments
 

@@ -16,6 +16,7 @@ from cmdop import v1
 from cmdop.document import Document, approval_document, call_document, error_document, time_text, word
 from cmdop.document.text import (
     effect_details,
+    net_words,
     quorum_words,
     score_words,
     size_text,
@@ -70,6 +71,8 @@ def call_view(call: v1.Call) -> RenderableType:
     _answer(grid, document["approval"])
     for name in ("predicted", "declared", "observed"):
         _effects(grid, name, document[name])
+    if net := net_words(document):
+        _row(grid, "net effect", net, "yellow")
     for name, listed in (("started", "looks"), ("ended", "ended")):
         _effects(grid, name, document[listed])
     _refused(grid, document)

@@ -133,7 +133,7 @@ def _fields(value: object, pointer: str, known: Mapping[str, type], faults: list
     found: dict[str, Any] = {}
     for name, entry in cast("Mapping[object, object]", value).items():
         name = str(name)
-        place = f"{pointer}/{_escaped(name)}"
+        place = f"{pointer}/{pointer_token(name)}"
         if name not in known:
             near = _meant(name, known)
             meant = f"; did you mean `{near}`?" if near else ";"
@@ -198,7 +198,7 @@ def _not_text(document: object) -> list[v1.Violation]:
             faults.append(_fault(_SURROGATE.sub("\ufffd", place), "text of Unicode characters", ascii(value)[:200]))
         elif isinstance(value, Mapping):
             for name, entry in cast("Mapping[object, object]", value).items():
-                inner = f"{place}/{_escaped(str(name))}"
+                inner = f"{place}/{pointer_token(str(name))}"
                 rest += [(inner, entry), (inner, str(name))]
         elif isinstance(value, list):
             rest += [(f"{place}/{index}", entry) for index, entry in enumerate(cast("list[object]", value))]
@@ -233,6 +233,6 @@ def _shown(value: object) -> str:
     return _SURROGATE.sub("\ufffd", text)
 
 
-def _escaped(name: str) -> str:
+def pointer_token(name: str) -> str:
     """One reference token of a JSON pointer (RFC 6901, section 3)."""
     return name.replace("~", "~0").replace("/", "~1")

@@ -55,6 +55,23 @@ def size_text(count: int) -> str:
     return f"{size:.3g} TB"
 
 
+def net_words(document: Mapping[str, Any]) -> str:
+    """What stays of a call that applied no change: a contact is not taken back. Empty if nothing does."""
+    if document["outcome"] != "not_applied":
+        return ""
+    seen = [effect for effect in document["observed"] if is_contact(effect["kind"])]
+    contacted = [effect["target"] for effect in seen if effect["kind"] == "net.connect"]
+    others = [f"{effect['kind']}:{effect['target']}" for effect in seen if effect["kind"] != "net.connect"]
+    parts = [f"it contacted {', '.join(contacted)}"] if contacted else []
+    parts += [f"it had {', '.join(others)}"] if others else []
+    return f"no change was applied; {' and '.join(parts)}" if parts else ""
+
+
+def is_contact(kind: str) -> bool:
+    """Does an effect of this kind leave the machine, whatever is committed afterwards?"""
+    return kind.startswith("net.") or kind == "external"
+
+
 def duration_text(nanoseconds: int) -> str:
     """A time span: `83.9 ms`, `1.67 s`."""
     milliseconds = nanoseconds / 1e6

@@ -12,8 +12,17 @@ from rich.tree import Tree
 from cmdop import v1
 from cmdop.document import Document, call_document, effect_document, side_effect_document, word
 from cmdop.document.render import AnyEffect, verdict_document
-from cmdop.document.text import duration_text, effect_details, score_words, value_text, verdict_words, visible
-from cmdop.document.words import time_text
+from cmdop.document.text import (
+    duration_text,
+    effect_details,
+    is_contact,
+    net_words,
+    score_words,
+    value_text,
+    verdict_words,
+    visible,
+)
+from cmdop.document.words import kind_name, time_text
 
 _SHOWN_EFFECTS: Final = 20
 _SHOWN_TEXT: Final = 300
@@ -107,9 +116,14 @@ def _call(root: Tree, call: v1.Call, events: Iterable[v1.Event]) -> None:
         _step(steps, event, event.at - before)
         before = event.at
     applied = call.outcome == v1.Outcome.OUTCOME_APPLIED
-    _effects(
-        branch, "observed" if applied else "observed on the private copy only", call.observation.effects, with_diff=True
-    )
+    # A contact leaves the private copy: it is had, whatever becomes of the changes.
+    had = [effect for effect in call.observation.effects if applied or _is_contact(effect)]
+    _effects(branch, "observed", had, with_diff=True)
+    if not applied:
+        rest = [effect for effect in call.observation.effects if not _is_contact(effect)]
+        _effects(branch, "observed on the private copy only", rest, with_diff=True)
+    if net := net_words(document):
+        _line(branch, net, "yellow")
     _effects(branch, "started", call.observation.looks)
     _effects(branch, "ended with the call", call.observation.ended)
     for one in document["unobserved"]:
@@ -201,6 +215,10 @@ def _effects(branch: Tree, name: str, effects: Sequence[AnyEffect], *, with_diff
             _diff(leaf, document)
     if len(effects) > _SHOWN_EFFECTS:
         _line(line, f"and {len(effects) - _SHOWN_EFFECTS} more", "dim")
+
+
+def _is_contact(effect: v1.ObservedEffect) -> bool:
+    return is_contact(kind_name(effect.kind))
 
 
 def _effect(document: Document) -> str:

@@ -6,6 +6,7 @@ use std::str::Utf8Error;
 use serde_json::error::Category;
 
 use super::mend::mend;
+use super::twice;
 use crate::reason::{self, Change};
 use crate::v1::{Error, Reason};
 
@@ -67,6 +68,8 @@ pub struct JsonError {
     said: String,
     /// The JSON text that was meant, if it is certain.
     meant: Option<String>,
+    /// JSON pointer of the place; empty where there is none, or where the whole text is mended.
+    pointer: String,
 }
 
 impl JsonError {
@@ -88,11 +91,17 @@ impl JsonError {
         self.meant.as_deref()
     }
 
+    /// JSON pointer of the place in the text; empty for the whole of it.
+    #[must_use]
+    pub fn pointer(&self) -> &str {
+        &self.pointer
+    }
+
     /// As a typed error about what `name` is.
     #[must_use]
     pub fn typed(&self, name: &str) -> Error {
         let message = format!("{name} is no valid JSON: {self}; expected {}", self.expected());
-        let error = reason::error(Reason::MalformedJson, message).fix_arguments("", self.expected());
+        let error = reason::error(Reason::MalformedJson, message).fix_arguments(&self.pointer, self.expected());
         match &self.meant {
             Some(meant) => error.by(Change::ValueJson(meant.clone())),
             None => error,
@@ -111,7 +120,9 @@ impl JsonError {
         } else {
             said
         };
-        Self { fault, said, meant: mend(text) }
+        let meant = mend(text);
+        let pointer = (fault == Fault::Twice && meant.is_none()).then(|| twice::pointer(text)).flatten();
+        Self { fault, said, meant, pointer: pointer.unwrap_or_default() }
     }
 
     pub(super) fn not_utf8(bytes: &[u8], error: Utf8Error) -> Self {
@@ -120,7 +131,7 @@ impl JsonError {
         let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
         let found = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
         let said = format!("byte 0x{found:02x} is no UTF-8 at line {line} column {column}");
-        Self { fault: Fault::NotUtf8, said, meant: None }
+        Self { fault: Fault::NotUtf8, said, meant: None, pointer: String::new() }
     }
 }
 
@@ -136,11 +147,12 @@ impl std::error::Error for JsonError {}
 pub(super) fn check_start(text: &str) -> Result<(), JsonError> {
     if text.starts_with('\u{feff}') {
         let said = "a byte order mark at line 1 column 1".to_owned();
-        return Err(JsonError { fault: Fault::ByteOrderMark, said, meant: mend(text) });
+        return Err(JsonError { fault: Fault::ByteOrderMark, said, meant: mend(text), pointer: String::new() });
     }
     if text.bytes().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')) {
         let said = if text.is_empty() { "the text is empty" } else { "the text is empty but for blanks" };
-        return Err(JsonError { fault: Fault::Empty, said: format!("{said}, at line 1 column 1"), meant: None });
+        let said = format!("{said}, at line 1 column 1");
+        return Err(JsonError { fault: Fault::Empty, said, meant: None, pointer: String::new() });
     }
     Ok(())
 }

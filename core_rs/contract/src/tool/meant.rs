@@ -15,7 +15,12 @@ const READ_CHARS: usize = 128;
 pub fn meant<'a>(name: &str, tools: impl IntoIterator<Item = &'a ToolContract>) -> Option<&'a ToolContract> {
     let asked = words(name);
     let shared = |tool: &ToolContract| asked.iter().map(|word| weight(word, tool)).sum::<u32>();
-    let scored: Vec<(u32, &ToolContract)> = tools.into_iter().map(|tool| (shared(tool), tool)).collect();
+    let tools: Vec<&ToolContract> = tools.into_iter().collect();
+    // Where a room has several tools its name alone says nothing about what was meant to be done there.
+    let is_alone = |tool: &ToolContract| tools.iter().filter(|other| room(other) == room(tool)).count() == 1;
+    let says = |word: &String, tool: &ToolContract| weight(word, tool) > 0 && (!is_room(word, tool) || is_alone(tool));
+    let about = tools.iter().copied().filter(|tool| asked.iter().any(|word| says(word, tool)));
+    let scored: Vec<(u32, &ToolContract)> = about.map(|tool| (shared(tool), tool)).collect();
     let most = scored.iter().map(|(score, _)| *score).max().filter(|most| *most > 0)?;
     let alike = || scored.iter().filter(|(score, _)| *score == most).map(|(_, tool)| *tool);
     let nearest = near::nearest(name, alike().map(|tool| tool.name.as_str()))?;
@@ -42,6 +47,19 @@ pub fn surely<'a>(name: &str, tools: impl IntoIterator<Item = &'a ToolContract>)
 /// Words of a tool: those of its name and those that its contract states.
 fn own(tool: &ToolContract) -> impl Iterator<Item = &str> {
     tool.name.split(['.', '_', '-']).chain(tool.words.iter().map(String::as_str))
+}
+
+/// The room that a tool is in: `files`.
+fn room(tool: &ToolContract) -> &str {
+    tool.name.split_once('.').map_or("", |(room, _)| room)
+}
+
+/// Is this word the name of the room that a tool is in, and none of what it does?
+fn is_room(word: &str, tool: &ToolContract) -> bool {
+    let (room, rest) = tool.name.split_once('.').unwrap_or(("", &tool.name));
+    let is_same = |of: &str| of == word || of.strip_suffix('s') == Some(word) || word.strip_suffix('s') == Some(of);
+    let does = rest.split(['.', '_', '-']).chain(tool.words.iter().map(String::as_str));
+    is_same(room) && !does.into_iter().any(|it| it == word)
 }
 
 /// Words of a name, whichever way they are put together: `run_command`, `runCommand`, `run.command`.
@@ -135,7 +153,9 @@ mod tests {
 
     #[test]
     fn a_name_that_says_nothing_means_no_tool() {
-        for name in ["", "no.such", "frobnicate", "...", "\u{202e}", "send_email"] {
+        for name in
+            ["", "no.such", "frobnicate", "...", "\u{202e}", "send_email", "files.shred", "shred_file", "process.adopt"]
+        {
             assert_eq!(of_shipped(name), None, "{name}");
         }
         assert!(meant("bash", []).is_none());

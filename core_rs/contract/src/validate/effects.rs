@@ -42,17 +42,23 @@ pub(super) fn check(action: &Action, base: &Base<'_>, limits: &Limits, found: &m
                 None => declared.push(effect),
             },
             // The least is taken down to the most: the declaration gets no wider.
-            Err(error @ TargetError::Counts { max, .. }) => {
-                add("/min_count", &error.to_string(), &expected.target, Some(reason::value(max)));
+            Err(error @ TargetError::Counts { min, max }) => {
+                add("/min_count", &told(&error), &min.to_string(), Some(reason::value(max)));
             }
             Err(error) => {
                 let parses = |text: &String| Target::parse(expected.kind(), text, base).is_ok();
                 let meant = meant_target(&expected.target, &error).filter(parses).map(reason::value);
-                add("/target", &error.to_string(), &expected.target, meant);
+                let shown = if expected.target.is_empty() { "nothing" } else { &expected.target };
+                add("/target", &told(&error), shown, meant);
             }
         }
     }
     declared
+}
+
+/// What should stand there, what is wrong with what does, and how to mend it.
+fn told(error: &TargetError) -> String {
+    format!("{}: {error}", error.expected())
 }
 
 /// The target that a text can only mean.

@@ -4,6 +4,10 @@ use super::{Limits, Violations, abridge};
 use crate::name::{GRAMMAR, is_name};
 use crate::reason::{self, Change};
 use crate::v1::{Action, Actor, Proposal, Reason};
+use crate::words;
+
+/// What a text that a person reads is made of.
+const SEEN: &str = "text that shows as it is, without control characters and changes of direction";
 
 pub(super) fn check(proposal: &Proposal, action: &Action, limits: &Limits, found: &mut Violations) {
     check_intent(action, limits, found);
@@ -58,12 +62,23 @@ impl Violations {
         }
     }
 
-    /// Adds a violation if a text is longer than this many characters.
-    pub fn check_length(&mut self, pointer: &str, text: &str, chars: usize) {
+    /// Adds a violation if a text that a person reads is longer than this many characters, or would deceive them.
+    pub fn check_text(&mut self, pointer: &str, text: &str, chars: usize) {
         if is_longer(text, chars) {
             let expected = format!("at most {chars} characters");
             self.add(Reason::InvalidAction, pointer, &expected, &abridge::stand_in(text));
+        } else {
+            self.check_seen(pointer, text);
         }
+    }
+
+    /// Adds a violation if a text would deceive who reads it. Without what does it says no more than it said.
+    fn check_seen(&mut self, pointer: &str, text: &str) {
+        let Some((before, character)) = words::deceptive(text) else { return };
+        let shown = format!("U+{:04X} after {before} characters", u32::from(character));
+        let cleaned = words::cleaned(text);
+        let change = (!cleaned.trim().is_empty()).then(|| reason::value(cleaned));
+        self.add_mended(Reason::InvalidAction, pointer, SEEN, &shown, change);
     }
 }
 
@@ -81,6 +96,8 @@ fn check_intent(action: &Action, limits: &Limits, found: &mut Violations) {
             false => format!("{tool}, whose author gave no reason"),
         };
         found.add_mended(Reason::InvalidAction, "/intent", &expected, &shown, Some(reason::value(meant)));
+    } else {
+        found.check_seen("/intent", intent);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::gate::changes;
 const NO_HOME: &str = "/";
 
 /// What is wrong with a call, with that nobody knows its host.
-fn beside(mut malformed: v1::Error, host: &v1::Error) -> v1::Error {
+fn beside(mut malformed: v1::Error, name: &str, host: &v1::Error) -> v1::Error {
     let fix = host.remedy.as_ref().and_then(|remedy| remedy.kind.as_ref());
     if let Some(v1::remedy::Kind::FixArguments(v1::FixArguments { path, expected, .. })) = fix
         && malformed.violations.iter().all(|known| known.pointer != *path)
@@ -28,8 +28,8 @@ fn beside(mut malformed: v1::Error, host: &v1::Error) -> v1::Error {
             reason: host.reason,
             pointer: path.clone(),
             expected: expected.clone(),
+            found: name.to_owned(),
             remedy: host.remedy.clone(),
-            ..v1::Violation::default()
         });
     }
     malformed
@@ -56,7 +56,7 @@ impl Driver {
             // Whoever has to mend the call hears of everything at once.
             Err(error) => Err(match self.validate(NO_HOME) {
                 Ok(_) => error,
-                Err(malformed) => beside(malformed, &error),
+                Err(malformed) => beside(malformed, &self.live.host, &error),
             }),
         };
         if let Err(error) = considered {

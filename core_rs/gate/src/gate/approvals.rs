@@ -72,7 +72,7 @@ impl Gate {
         let mut actor = request.actor.unwrap_or_default();
         let mut found = Violations::new(self.shared.limits.violations);
         check_actor(&actor, &mut found);
-        found.check_length("/text", &request.text, MAX_TEXT_CHARS);
+        found.check_text("/text", &request.text, MAX_TEXT_CHARS);
         found.into_result()?;
         if actor.run.is_empty() && actor.session.is_empty() {
             let error = reason::error(Reason::InvalidAction, "an instruction is for a run or a session");

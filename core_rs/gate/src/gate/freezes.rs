@@ -23,7 +23,7 @@ impl Gate {
         let author = request.author.unwrap_or_default();
         let mut found = Violations::new(self.shared.limits.violations);
         check_actor(&author, &mut found);
-        found.check_length("/why", &request.why, MAX_WHY_CHARS);
+        found.check_text("/why", &request.why, MAX_WHY_CHARS);
         found.into_result()?;
         if request.why.trim().is_empty() {
             return Err(missing("/why", "why: whoever is refused reads it"));
@@ -62,7 +62,7 @@ impl Gate {
         let by = request.by.unwrap_or_default();
         let mut found = Violations::new(self.shared.limits.violations);
         check_actor(&by, &mut found);
-        found.check_length("/why", &request.why, MAX_WHY_CHARS);
+        found.check_text("/why", &request.why, MAX_WHY_CHARS);
         found.into_result()?;
         if !by.agent.is_empty() {
             let message = format!("a person lifts a freeze; the agent `{}` does not", by.agent);

@@ -102,7 +102,7 @@ impl Gate {
         let actor = actor.unwrap_or_default();
         let mut found = Violations::new(self.shared.limits.violations);
         check_actor(&actor, &mut found);
-        found.check_length("/why", why, MAX_WHY_CHARS);
+        found.check_text("/why", why, MAX_WHY_CHARS);
         found.into_result()?;
         if !actor.agent.is_empty() {
             let message = format!("a person {does}; the agent `{}` does not", actor.agent);

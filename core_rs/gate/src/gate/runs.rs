@@ -23,8 +23,8 @@ impl Gate {
         let mut actor = request.actor.unwrap_or_default();
         let mut found = Violations::new(self.shared.limits.violations);
         check_caller(&actor, &mut found);
-        found.check_length("/task", &request.task, MAX_TASK_CHARS);
-        found.check_length("/model", &request.model, MAX_MODEL_CHARS);
+        found.check_text("/task", &request.task, MAX_TASK_CHARS);
+        found.check_text("/model", &request.model, MAX_MODEL_CHARS);
         found.into_result()?;
         let parent = std::mem::take(&mut actor.run);
         if !parent.is_empty() {

@@ -381,9 +381,7 @@ fn why_failed(finished: &Finished) -> Option<v1::Error> {
     let (reason, message) = match finished.end {
         End::Exited(0) => return None,
         End::Exited(code) => {
-            let stderr = finished.stderr.text();
-            let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-            let last: String = last.chars().take(300).collect();
+            let last = crate::exec::Kept::last_words(&finished.stderr, &finished.stdout);
             (Reason::CommandFailed, format!("the command ended with exit code {code}: {last}"))
         }
         End::Signalled(signal) => (Reason::CommandFailed, format!("the command was ended by signal {signal}")),

@@ -46,6 +46,20 @@ impl Kept {
             String::from_utf8_lossy(&tail)
         )
     }
+
+    /// What a command said last of why it failed: on standard error, or else on standard output.
+    pub(crate) fn last_words(stderr: &Self, stdout: &Self) -> String {
+        let last = |stream: &Self| {
+            let text = stream.text();
+            let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+            Some(line.chars().take(300).collect::<String>())
+        };
+        last(stderr)
+            .or_else(|| {
+                last(stdout).map(|line| format!("it said nothing on standard error, and last on the other: {line}"))
+            })
+            .unwrap_or_else(|| "it said nothing".to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -63,5 +77,19 @@ mod tests {
         short.push(b"0123456789");
         assert!(!short.is_truncated());
         assert_eq!(short.text(), "0123456789");
+    }
+
+    #[test]
+    fn the_last_words_of_a_command_are_looked_for_on_both_streams() {
+        let said = |text: &str| {
+            let mut kept = Kept::new(100);
+            kept.push(text.as_bytes());
+            kept
+        };
+        let nothing = || said("\n \n");
+        assert_eq!(Kept::last_words(&said("a\nno such file\n\n"), &said("out")), "no such file");
+        let out = "it said nothing on standard error, and last on the other: 3 tests failed";
+        assert_eq!(Kept::last_words(&nothing(), &said("1\n3 tests failed\n")), out);
+        assert_eq!(Kept::last_words(&nothing(), &nothing()), "it said nothing");
     }
 }

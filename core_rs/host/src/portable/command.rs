@@ -342,9 +342,7 @@ fn why_failed(finished: &Finished) -> Option<v1::Error> {
     match finished.end {
         End::Exited(status) if status.success() => None,
         End::Exited(status) => {
-            let stderr = finished.stderr.text();
-            let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-            let last: String = last.chars().take(300).collect();
+            let last = Kept::last_words(&finished.stderr, &finished.stdout);
             let message = format!("the command ended with {status}: {last}{may_have}");
             let expected = "a command that ends with exit code 0 here; `result` has what this one printed";
             Some(reason::error(Reason::CommandFailed, message).fix_arguments("/arguments", expected))

@@ -287,7 +287,7 @@ impl Ledger {
 fn check(request: &DecideApprovalRequest) -> Result<(), Error> {
     let mut found = Violations::new(4);
     found.check_name("/approver", &request.approver);
-    found.check_length("/comment", &request.comment, MAX_COMMENT_CHARS);
+    found.check_text("/comment", &request.comment, MAX_COMMENT_CHARS);
     found.into_result().map_err(|error| Error::Typed(Box::new(error)))?;
     if !request.agent.is_empty() {
         let message = format!("people answer approvals; the agent `{}` does not", request.agent);
