@@ -102,7 +102,7 @@ fn what_is_permitted_only_because_a_run_made_it_is_looked_at_where_it_stands() {
     let engine = load(mine);
     let path = "/srv/app/a.txt";
     let edit = || {
-        let arguments = serde_json::json!({"path": path, "old_text": "a", "new_text": "b"});
+        let arguments = serde_json::json!({"path": path, "edits": [{"old": "a", "new": "b"}]});
         Call::native("files.edit", arguments).does(&format!("file.modify:{path}")).at(AutonomyLevel::Auto)
     };
     assert_eq!(summary(&edit().decide(&engine)), "refuse POLICY_DENIED site.mine");
