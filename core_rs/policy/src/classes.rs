@@ -262,13 +262,6 @@ pub(crate) fn is_sink(target: &Target) -> bool {
     matches!(target, Target::Path(region) if covers(region))
 }
 
-/// True if it lies beneath a name of its own in a directory for temporary files. Whatever else may be there, nobody may
-/// count on its staying (Filesystem Hierarchy Standard 3.0, `/tmp`).
-pub(crate) fn is_disposable(target: &Target) -> bool {
-    let holds = |path: &[u8]| SHIPPED[Class::Scratch as usize].patterns.iter().any(|scratch| scratch.covers(path));
-    matches!(target, Target::Path(region) if holds(region.literal_root()))
-}
-
 /// The classes as text, for the policy's version.
 pub(crate) fn canonical_text() -> String {
     let line = |class: Class| format!("{} {}\n", class.name(), class.patterns().join(" "));

@@ -7,7 +7,7 @@ use cmdop_contract::validate::Validated;
 use super::bound::bind;
 use super::past::Known;
 use super::{Facts, masks};
-use crate::classes::{Class as PathClass, Classes, is_disposable};
+use crate::classes::{Class as PathClass, Classes};
 use crate::engine::{About, Engine, Inquiry, Judged, Verdict, effect_text, is_floor};
 use crate::points::{Point, carries_subtree, points};
 
@@ -278,11 +278,7 @@ pub(crate) fn authorise(
         let known = Known { made: known.made && point.certain, ..known };
         inquiry.ask(kind, point, About { count, observed: false, known })
     };
-    let (certain, mut uncertain): (Vec<_>, Vec<_>) = points.list.iter().partition(|point| point.certain);
-    if kind == EffectKind::FileDelete && is_disposable(target) {
-        // Policies that name a place in it are asked all the same: such a place is certain.
-        uncertain.clear();
-    }
+    let (certain, uncertain): (Vec<_>, Vec<_>) = points.list.iter().partition(|point| point.certain);
     let verdict = ask_all(certain.into_iter(), ask, Verdict::is_settled);
     let mut verdict = verdict.unwrap_or_else(|| Verdict::Failed("the target has no point to ask about".to_owned()));
     if !points.complete {
