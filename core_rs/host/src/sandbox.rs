@@ -25,6 +25,7 @@ mod stage;
 mod told;
 mod trap;
 mod view;
+mod warm;
 
 use std::io::{PipeReader, PipeWriter, Write};
 use std::os::fd::{AsRawFd, OwnedFd};

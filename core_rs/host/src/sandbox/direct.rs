@@ -19,6 +19,7 @@ use super::openings::{Opening, openings};
 use super::plan::{self, Cover, Layer, bytes};
 use super::stage::{Stage, Top, attach, clone_of};
 use super::view::{View, hide, inside, path};
+use super::warm::Warm;
 use super::{Failure, Job};
 use crate::Error;
 
@@ -55,10 +56,12 @@ impl Layer {
     }
 }
 
-/// What no job changes of such a view, unless something is masked: the machine's mounts, each covered.
+/// What no job changes of such a view, unless something is masked: the machine's mounts, each covered, and in them
+/// what most commands look up.
 pub(super) struct Ground {
     covered: Vec<PathBuf>,
     top: Top,
+    warm: Warm,
 }
 
 impl Ground {
@@ -71,7 +74,8 @@ impl Ground {
         for from in others {
             cover_read_only(&inside(&top.path, from), from, None, stage).ok()?;
         }
-        Some(Self { covered, top })
+        let warm = Warm::up(&open_view(&top.path).ok()?);
+        Some(Self { covered, top, warm })
     }
 
     /// The same for a job, in its view's place: as it is, if it is what the job needs.
@@ -80,6 +84,7 @@ impl Ground {
         if let Some(ground) = laid
             && job.masked.is_empty()
             && covers.clone().eq(ground.covered.iter().map(PathBuf::as_path))
+            && ground.warm.is_fresh()
         {
             stage.raise_to_top(&ground.top)?;
             return Ok(ground.top);
