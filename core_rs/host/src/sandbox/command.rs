@@ -6,7 +6,6 @@ use std::os::unix::net::UnixStream;
 
 use prost::Message;
 
-use super::confine::Sockets;
 use super::stage::Stage;
 use super::view::{self, View};
 use super::{Bind, Failure, Job, Kind, Told, confine, direct, landlock, plan, tell, trap};
@@ -36,12 +35,14 @@ pub(super) fn stand_by(stage: &Stage, ways: Ways, bind: Bind<'_>) -> ! {
     let is_user = plan::identity().is_some();
     let prepared = begin().and_then(|()| confine::give_up_early(is_user));
     let ground = if is_user { None } else { direct::Ground::lay(stage) };
+    let filters = trap::Filters::make(is_user);
     let mut buffer = vec![0; MAX_JOB_BYTES];
     let Some((bytes, [control, stdin, stdout, stderr])) = receive(&jobs, &mut buffer) else { leave(0) };
     let failure = match Job::decode(&buffer[..bytes]) {
         Ok(job) => {
             let streams = [stdin, stdout, stderr];
-            let run = prepared.and_then(|()| prepare(&job, (stage, ground), control.into(), streams, outside, bind));
+            let run = prepared
+                .and_then(|()| prepare(&job, (stage, ground, &filters), control.into(), streams, outside, bind));
             run.map_or_else(|failure| failure, |program| execute(&program))
         }
         Err(error) => Failure::new("read the job", error),
@@ -72,7 +73,7 @@ fn begin() -> Result<(), Failure> {
 
 fn prepare(
     job: &Job,
-    (stage, ground): (&Stage, Option<direct::Ground>),
+    (stage, ground, filters): (&Stage, Option<direct::Ground>, &trap::Filters),
     mut control: UnixStream,
     streams: [OwnedFd; 3],
     outside: UnixStream,
@@ -106,7 +107,7 @@ fn prepare(
     }
     confine::limit_all(&limits)?;
     confine::give_up_last(job.identity.is_some())?;
-    trap::set(job, Sockets::of(view.no_unix, job.is_trapped), outside)?;
+    trap::set(job, view.no_unix, filters, outside)?;
     Ok(program)
 }
 

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use landlock::{AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, sock_filter};
 
 use super::filter::{Rules, Test};
 use super::{Failure, Identity, Limits};
@@ -216,7 +216,7 @@ fn kept(is_user: bool) -> u64 {
     kept.iter().fold(0, |set, capability| set | 1 << capability)
 }
 
-pub(super) fn apply(program: &BpfProgram) -> Result<(), Failure> {
+pub(super) fn apply(program: &[sock_filter]) -> Result<(), Failure> {
     seccompiler::apply_filter(program).map_err(|error| Failure::new("filter system calls", error))
 }
 

@@ -4,10 +4,13 @@
 //! The filter binds the command, `sendmsg` included, so the command cannot send the listener itself:
 //! it says its number, and the worker takes it and sends it.
 
+use std::borrow::Cow;
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+
+use seccompiler::sock_filter;
 
 use super::confine::{SILENTLY, Sockets, apply, refuse};
 use super::filter::{Rules, Test};
@@ -24,15 +27,37 @@ const TRAPPED: [libc::c_long; 3] = [libc::SYS_connect, libc::SYS_sendmsg, libc::
 /// Signals by which one thread of a process is ended or stopped; the others are between threads.
 const ENDING: [libc::c_int; 5] = [libc::SIGKILL, libc::SIGSTOP, libc::SIGTERM, libc::SIGHUP, libc::SIGINT];
 
+/// The last filters of commands, made before it is known which of them is needed.
+pub(super) struct Filters {
+    no_unix: bool,
+    /// Without and with trapped contacts; of each without and with what is started.
+    made: [[Vec<sock_filter>; 2]; 2],
+}
+
+impl Filters {
+    /// For a view of which it is expected that it has no unix sockets, or that it has.
+    pub(super) fn make(no_unix: bool) -> Self {
+        let made =
+            [false, true].map(|is_trapped| [false, true].map(|is_watched| program(is_trapped, is_watched, no_unix)));
+        Self { no_unix, made }
+    }
+
+    fn of(&self, job: &Job, no_unix: bool) -> Cow<'_, [sock_filter]> {
+        if no_unix == self.no_unix {
+            return Cow::Borrowed(&self.made[usize::from(job.is_trapped)][usize::from(job.is_watched)]);
+        }
+        Cow::Owned(program(job.is_trapped, job.is_watched, no_unix))
+    }
+}
+
 /// In the command, last of all: from now on its calls wait for whoever has the listener. Without one what is
 /// refused is refused, and nobody is told.
-pub(super) fn set(job: &Job, sockets: Sockets, mut outside: UnixStream) -> Result<(), Failure> {
+pub(super) fn set(job: &Job, no_unix: bool, filters: &Filters, mut outside: UnixStream) -> Result<(), Failure> {
+    let program = filters.of(job, no_unix);
     if !job.is_trapped && !job.is_watched {
-        let mut rules = Rules::default();
-        refuse(&mut rules, sockets, SILENTLY);
-        return apply(&rules.program(SILENTLY));
+        return apply(&program);
     }
-    let listener = install(job, sockets)?;
+    let listener = install(&program, job.is_watched)?;
     let failed = |error: std::io::Error| Failure::new("hand over the listener", error);
     // Neither call is trapped.
     outside.write_all(&raw_fd(&listener).to_ne_bytes()).map_err(failed)?;
@@ -72,9 +97,7 @@ pub(super) fn way() -> std::io::Result<(UnixStream, UnixStream)> {
 }
 
 /// Installs the filter; it is closed by `exec`, and then only the supervisor has one.
-fn install(job: &Job, sockets: Sockets) -> Result<OwnedFd, Failure> {
-    let rules = rules(job.is_trapped, job.is_watched, sockets);
-    let program = rules.program(libc::SECCOMP_RET_USER_NOTIF);
+fn install(program: &[sock_filter], is_watched: bool) -> Result<OwnedFd, Failure> {
     let filter = libc::sock_fprog {
         len: program.len() as libc::c_ushort,
         filter: program.as_ptr().cast_mut().cast::<libc::sock_filter>(),
@@ -82,7 +105,7 @@ fn install(job: &Job, sockets: Sockets) -> Result<OwnedFd, Failure> {
     // A call that the supervisor has taken is interrupted by a kill alone, where the kernel can (5.19).
     let listen = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
     // Who is about to start a program could not be held without.
-    let lesser = (!job.is_watched).then_some(listen);
+    let lesser = (!is_watched).then_some(listen);
     for flags in std::iter::once(listen | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV).chain(lesser) {
         // SAFETY: a whole program that lives until the call returns; the descriptor is new.
         unsafe {
@@ -93,6 +116,16 @@ fn install(job: &Job, sockets: Sockets) -> Result<OwnedFd, Failure> {
         }
     }
     Err(Failure::new("trap calls (Linux 5.9 for the network, 5.19 for programs)", std::io::Error::last_os_error()))
+}
+
+fn program(is_trapped: bool, is_watched: bool, no_unix: bool) -> Vec<sock_filter> {
+    let sockets = Sockets::of(no_unix, is_trapped);
+    if is_trapped || is_watched {
+        return rules(is_trapped, is_watched, sockets).program(libc::SECCOMP_RET_USER_NOTIF);
+    }
+    let mut rules = Rules::default();
+    refuse(&mut rules, sockets, SILENTLY);
+    rules.program(SILENTLY)
 }
 
 fn rules(is_trapped: bool, is_watched: bool, sockets: Sockets) -> Rules {
