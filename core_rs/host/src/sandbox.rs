@@ -174,17 +174,19 @@ pub(crate) fn stand_by(entered: std::io::Result<()>, ways: Ways, bind: Bind<'_>)
         Ok(()) => (begin(&worker, init, command, bind), None),
         Err(failure) => (Err(failure), Some((init, command))),
     };
+    if let Ok(begun) = &begun {
+        // A start that needs nobody has nobody woken: its errand lies there until then.
+        wait(&mut [begun.ends(), watched(worker.as_raw_fd()), watched(begun.running.as_raw_fd()), begun.speaks()], -1);
+    }
     let mut traits = [0];
     let Some((_, [control, network])) = receive(&worker, &mut traits) else { leave(0) };
     let mut control = UnixStream::from(control);
     match begun {
-        Ok(Begun { init, running, told, inside }) => {
+        Ok(begun) => {
             if traits[0] & LEAVES != 0 {
-                tell(&mut control, &Told { init, ..Told::default() });
+                tell(&mut control, &Told { init: begun.init, ..Told::default() });
             }
-            drop(told);
-            let supervisor = (traits[0] & TRAPS != 0).then_some((inside, network));
-            see_to(&control, init, &running, supervisor)
+            see_to(&control, begun, (traits[0] & TRAPS != 0).then_some(network))
         }
         Err(failure) => {
             tell(&mut control, &failure.into());
@@ -197,12 +199,26 @@ pub(crate) fn stand_by(entered: std::io::Result<()>, ways: Ways, bind: Bind<'_>)
 /// Init, and what it and the worker hear of each other.
 struct Begun {
     init: libc::pid_t,
+    /// Of init (pidfd_open(2)).
+    pidfd: OwnedFd,
     /// Closes once the command runs.
     running: PipeReader,
     /// To be closed when the worker has said who init is.
     told: PipeWriter,
     /// From the command, which says the number of its listener.
     inside: UnixStream,
+}
+
+impl Begun {
+    /// Is readable when init is dead.
+    fn ends(&self) -> libc::pollfd {
+        libc::pollfd { fd: self.pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 }
+    }
+
+    /// Is readable when the command has a listener.
+    fn speaks(&self) -> libc::pollfd {
+        libc::pollfd { fd: self.inside.as_raw_fd(), events: libc::POLLIN, revents: 0 }
+    }
 }
 
 /// Forks init.
@@ -221,33 +237,31 @@ fn begin(worker: &OwnedFd, errands: OwnedFd, jobs: OwnedFd, bind: Bind<'_>) -> R
             let (running, told, outside) = (running.into(), told.into(), outside.into());
             init::stand_by(init::Ways { errands, jobs, running, told, outside }, bind)
         }
-        init => Ok(Begun { init, running: running_rx, told: told_tx, inside }),
+        init => {
+            let pidfd = rustix::process::Pid::from_raw(init).ok_or(rustix::io::Errno::SRCH);
+            let pidfd = pidfd.and_then(|init| rustix::process::pidfd_open(init, rustix::process::PidfdFlags::empty()));
+            let pidfd = pidfd.map_err(|errno| failed(errno.into()))?;
+            Ok(Begun { init, pidfd, running: running_rx, told: told_tx, inside })
+        }
     }
 }
 
 /// Waits for init's end; a closed control socket means that nobody waits for the command any more. With a
 /// `supervisor` the command's listener is sent there, before it runs.
-fn see_to(
-    control: &UnixStream,
-    init: libc::pid_t,
-    running: &PipeReader,
-    supervisor: Option<(UnixStream, OwnedFd)>,
-) -> ! {
-    // SAFETY: pidfd_open with a pid of our own, not yet reaped child.
-    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, init, 0) } as libc::c_int;
+fn see_to(control: &UnixStream, begun: Begun, supervisor: Option<OwnedFd>) -> ! {
+    let mut all = [begun.ends(), watched(control.as_raw_fd()), watched(begun.running.as_raw_fd()), begun.speaks()];
+    let Begun { init, pidfd: _pidfd, running: _running, told, inside } = begun;
+    drop(told);
     let kill = || {
         // Killing pid 1 of a namespace kills all of it (pid_namespaces(7)).
         // SAFETY: init is our child and not yet reaped, so its pid is still its own.
         unsafe { libc::kill(init, libc::SIGKILL) };
     };
-    let ends = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
-    let listener = supervisor.as_ref().map_or(-1, |(inside, _)| inside.as_raw_fd());
-    let listener = libc::pollfd { fd: listener, events: libc::POLLIN, revents: 0 };
-    let mut all = [ends, watched(control.as_raw_fd()), watched(running.as_raw_fd()), listener];
-    wait(&mut all, -1);
-    if let Some((inside, network)) = supervisor.as_ref().filter(|_| all[3].revents != 0) {
+    let with_listener = if supervisor.is_some() { 4 } else { 3 };
+    wait(&mut all[..with_listener], -1);
+    if let Some(network) = supervisor.as_ref().filter(|_| all[3].revents != 0) {
         // Without it the command does not go on, and says so.
-        let _ = trap::pass_on(inside, network, init);
+        let _ = trap::pass_on(&inside, network, init);
         wait(&mut all[..3], -1);
     }
     if all[..2].iter().all(|one| one.revents == 0) {

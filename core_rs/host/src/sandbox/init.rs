@@ -89,10 +89,10 @@ fn begin(
 
 /// With `told` something may stay, which is asked for once that is at its end.
 fn run(mut control: UnixStream, watch: Watch, running: OwnedFd, told: Option<File>) -> ! {
-    let Watch { children, command, failed: mut failure_rx, image } = watch;
-    // The command holds its end until `exec` closes it: silence means that it runs.
+    let Watch { children, command, failed: failure_rx, image } = watch;
+    // Had it said why it does not run, that would be here: silence means that it runs.
     let mut failure = Vec::new();
-    let _ = failure_rx.read_to_end(&mut failure);
+    let _ = failure_rx.set_nonblocking(true).and_then(|()| (&failure_rx).read_to_end(&mut failure));
     drop(running);
     let status = wait(&control, &children, command);
     // What nobody waits for any more was not left: it is ended in the middle.

@@ -61,6 +61,10 @@ impl Pool {
         self.used.retain_mut(|worker| !worker.is_over());
         let is_full = self.standing_by.len() >= STANDING_BY;
         let is_due = self.due.is_some_and(|due| due <= Instant::now());
+        if is_due || self.used.len() < before {
+            // Whose command still starts looks from now on whether anybody waits for it.
+            self.used.iter().for_each(Standby::rouse);
+        }
         // Without that file nobody knows how old the mounts of a worker are.
         if self.mounts.is_none() || is_full || !(is_due || self.used.len() < before) {
             return;
@@ -168,6 +172,11 @@ impl Standby {
         for way in [&self.worker, &self.init, &self.command] {
             let _ = rustix::net::shutdown(way, rustix::net::Shutdown::Write);
         }
+    }
+
+    /// It takes its errand, if it did not.
+    fn rouse(&self) {
+        let _ = rustix::net::shutdown(&self.worker, rustix::net::Shutdown::Write);
     }
 
     /// True once it is gone and its group removed.
