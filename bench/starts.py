@@ -1,6 +1,6 @@
 """`python bench/starts.py`: what confining a command adds to its start, as ratios of one run.
 
-    python bench/starts.py [--rounds 5] [--seconds 2] [--only ROW]… [--files 100000] [--json]
+    python bench/starts.py [--rounds 5] [--seconds 2] [--only ROW]… [--files 100000] [--real-time] [--json]
 
 Every contestant starts `bash -c :` and waits for its end, with a pause between two starts: plainly;
 confined as the host does it in direct mode (read-only overlay view, Landlock, seccomp, control group,
@@ -13,13 +13,15 @@ the two looks; programs are listed (seccomp notification, ptrace, SHA-256) only 
 The product runs no command without its own network namespace, which is made before the job comes: so
 one row is held to both bounds of goal G10, that for a start without (a fifth of what bwrap adds, twice a plain
 start) and that for one with (a third, 2.6 times). The scan is what observing direct mode costs: two looks
-at a tree of that many files; `--files 10000` leaves the larger one out.
+at a tree of that many files; `--files 10000` leaves the larger one out. With `--real-time` every contestant and
+all that it starts have a real-time priority (SCHED_FIFO), so that other load on their core does not count.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import tempfile
@@ -120,8 +122,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="a contestant's window in each round")
     parser.add_argument("--only", action="append", default=[], metavar="ROW", help="rows whose name holds this")
     parser.add_argument("--files", type=int, default=100_000, help="largest tree that is looked at")
+    parser.add_argument("--real-time", action="store_true", help="let no other load on the core count (root)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     asked = parser.parse_args()
+    if asked.real_time:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=ROOT) as directory:
         field, notes = contestants(Path(directory), asked.seconds, chosen(asked.only, asked.files))
         notes += measure(field, asked.rounds)
