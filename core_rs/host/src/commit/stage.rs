@@ -15,6 +15,7 @@ use crate::differ::Change;
 use crate::journal::attributes::{Attributes, Xattr, xattr_changes, xattrs};
 use crate::journal::{Draft, conflict};
 use crate::native::beneath::{hold_child, refused};
+use crate::native::flags;
 use crate::native::measure::Stamp;
 use crate::sandbox::{Named, Own};
 
@@ -74,7 +75,7 @@ impl Stager {
         } else if metadata.is_symlink() {
             std::os::unix::fs::symlink(fs::read_link(from).map_err(doing())?, to).map_err(doing())?;
         } else if metadata.is_file() {
-            made = Some(copy(from, to).map_err(doing())?);
+            made = Some(copy(from, to, before(draft, change)?.as_ref()).map_err(doing())?);
         } else {
             let kind = rustix::fs::FileType::from_raw_mode(metadata.mode());
             rustix::fs::mknodat(CWD, to, kind, Mode::from_raw_mode(0o600), 0).map_err(|errno| doing()(errno.into()))?;
@@ -110,9 +111,28 @@ impl Stager {
     }
 }
 
-fn copy(from: &Path, to: &Path) -> std::io::Result<fs::File> {
+/// The file in whose place another one comes; none if there is none, or it may not be read.
+fn before(draft: &Draft<'_>, change: &Change) -> Result<Option<fs::File>, Error> {
+    if change.standing.is_none() {
+        return Ok(None);
+    }
+    let path = if change.path_before.is_empty() { &change.path } else { &change.path_before };
+    let spot = draft.spot(path)?;
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = |flags| openat(&spot.parent, &*spot.name, flags, Mode::empty()).ok();
+    let held = open(flags | OFlags::PATH).map(|held| Stamp::of(&held)).transpose()?;
+    if !held.is_some_and(|stamp| stamp.file_type() == FileType::Regular) {
+        return Ok(None);
+    }
+    Ok(open(flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map(fs::File::from))
+}
+
+fn copy(from: &Path, to: &Path, before: Option<&fs::File>) -> std::io::Result<fs::File> {
     let mut source = fs::File::open(from)?;
     let mut target = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    if let Some(before) = before {
+        flags::keep(before, &target)?;
+    }
     copy_extents(&mut source, &mut target)?;
     Ok(target)
 }

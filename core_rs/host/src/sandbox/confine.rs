@@ -77,6 +77,29 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_vhangup,
 ];
 
+/// Newer calls, which the C library does not know all of: `quotactl_fd`, `open_tree_attr`, `file_setattr`.
+const REFUSED_NEWER: [libc::c_long; 3] = [443, 467, 469];
+
+/// Requests that change what no difference shows and no commit carries: flags and projects of files, numbers of
+/// their generations, encryption and verity, and what btrfs makes and marks without a file being changed (linux/fs.h,
+/// linux/fscrypt.h, linux/btrfs.h; numbers are the same on all architectures where this runs).
+pub(crate) const REQUESTS: [(u32, &str); 14] = [
+    (libc::TIOCSTI as u32, "TIOCSTI"),
+    (0x4008_6602, "FS_IOC_SETFLAGS"),
+    (0x4004_6602, "FS_IOC_SETFLAGS"),
+    (0x401c_5820, "FS_IOC_FSSETXATTR"),
+    (0x4008_7602, "FS_IOC_SETVERSION"),
+    (0x4004_7602, "FS_IOC_SETVERSION"),
+    (0x4008_6604, "EXT4_IOC_SETVERSION"),
+    (0x800c_6613, "FS_IOC_SET_ENCRYPTION_POLICY"),
+    (0x4080_6685, "FS_IOC_ENABLE_VERITY"),
+    (0x5000_9401, "BTRFS_IOC_SNAP_CREATE"),
+    (0x5000_9417, "BTRFS_IOC_SNAP_CREATE"),
+    (0x5000_940e, "BTRFS_IOC_SUBVOL_CREATE"),
+    (0x5000_9418, "BTRFS_IOC_SUBVOL_CREATE"),
+    (0x4008_941a, "BTRFS_IOC_SUBVOL_SETFLAGS"),
+];
+
 /// Which sockets a command may make; never raw ones of the internet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Sockets {
@@ -257,9 +280,9 @@ fn no_clone3() -> Result<BpfProgram, Failure> {
 
 /// Adds what a command may not call to the rules of a filter; `refuse` is what becomes of it.
 pub(super) fn refuse(rules: &mut Rules, sockets: Sockets, refuse: u32) {
-    REFUSED.iter().for_each(|call| rules.add(*call, [], refuse));
+    REFUSED.iter().chain(&REFUSED_NEWER).for_each(|call| rules.add(*call, [], refuse));
     rules.add(libc::SYS_clone, [Test::has(0, word(libc::CLONE_NEWUSER), word(libc::CLONE_NEWUSER))], refuse);
-    rules.add(libc::SYS_ioctl, [Test::is(1, libc::TIOCSTI as u32)], refuse);
+    REQUESTS.iter().for_each(|(request, _)| rules.add(libc::SYS_ioctl, [Test::is(1, *request)], refuse));
     rules.add(libc::SYS_setpriority, [Test::is_negative(2)], refuse);
     refuse_devices(rules, libc::SYS_mknodat, 2, refuse);
     #[cfg(target_arch = "x86_64")]
