@@ -100,6 +100,11 @@ pub(crate) const REQUESTS: [(u32, &str); 14] = [
     (0x4008_941a, "BTRFS_IOC_SUBVOL_SETFLAGS"),
 ];
 
+/// With none a core still goes to the machine's own program, where `core_pattern` names one; with this it goes to
+/// nobody (core(5), fs/coredump.c). So it stays, and who would lower it is told that this was done.
+const NO_CORE: u64 = 1;
+const DONE: u32 = libc::SECCOMP_RET_ERRNO;
+
 /// Which sockets a command may make; never raw ones of the internet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Sockets {
@@ -199,7 +204,7 @@ pub(super) fn write_within<'a>(directories: impl Iterator<Item = &'a Path>) -> R
 
 /// What each process may use.
 pub(super) fn limit_all(limits: &Limits) -> Result<(), Failure> {
-    limit(libc::RLIMIT_CORE, 0, 0)?;
+    limit(libc::RLIMIT_CORE, NO_CORE, 0)?;
     limit(libc::RLIMIT_NOFILE, 4_096, 4_096)?;
     // The first second over is told by a signal, the next one kills.
     let bounds = [
@@ -284,6 +289,10 @@ pub(super) fn refuse(rules: &mut Rules, sockets: Sockets, refuse: u32) {
     rules.add(libc::SYS_clone, [Test::has(0, word(libc::CLONE_NEWUSER), word(libc::CLONE_NEWUSER))], refuse);
     REQUESTS.iter().for_each(|(request, _)| rules.add(libc::SYS_ioctl, [Test::is(1, *request)], refuse));
     rules.add(libc::SYS_setpriority, [Test::is_negative(2)], refuse);
+    let (core, given) = (Test::is(1, libc::RLIMIT_CORE), Test::is_not(2, 0));
+    rules.add(libc::SYS_prlimit64, [core, given], DONE);
+    rules.add(libc::SYS_prlimit64, [core, given.upper()], DONE);
+    rules.add(libc::SYS_setrlimit, [Test::is(0, libc::RLIMIT_CORE)], DONE);
     refuse_devices(rules, libc::SYS_mknodat, 2, refuse);
     #[cfg(target_arch = "x86_64")]
     {

@@ -166,6 +166,19 @@ pub fn inside_flood(_: &Path) {
     println!("over");
 }
 
+/// A program of the machine's gets what crashes, where `core_pattern` names one, unless the limit is this one.
+pub fn cores(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let line_of = "ulimit -S -c 0; ulimit -c 0; python3 -c 'import resource as r; r.setrlimit(4, (0, 0))' && \
+                       grep -o 'core file size *[^ ]* *[^ ]* ' /proc/self/limits | tr -s ' '; ulimit -n 100; ulimit -n";
+        let report = link.report_of(&line(&host, "call", line_of)).await;
+        assert_eq!(stdout(&report), "core file size 1 1 \n100\n", "{report:?}");
+        assert!(attempted(&report).is_empty(), "{report:?}");
+        link.stop().await;
+    });
+}
+
 pub fn inherited(directory: &Path) {
     let leaked = fs::File::open("/").expect("open");
     // As a careless library would leave it.
