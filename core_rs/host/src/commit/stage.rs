@@ -121,7 +121,7 @@ fn before(draft: &Draft<'_>, change: &Change) -> Result<Option<fs::File>, Error>
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = |flags| openat(&spot.parent, &*spot.name, flags, Mode::empty()).ok();
     let held = open(flags | OFlags::PATH).map(|held| Stamp::of(&held)).transpose()?;
-    if !held.is_some_and(|stamp| stamp.file_type() == FileType::Regular) {
+    if held.is_none_or(|stamp| stamp.file_type() != FileType::Regular) {
         return Ok(None);
     }
     Ok(open(flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map(fs::File::from))
