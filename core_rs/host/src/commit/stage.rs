@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use cmdop_contract::v1::FileType;
+use cmdop_contract::path::escape;
+use cmdop_contract::v1::{FileType, Reason};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::Error;
@@ -49,7 +50,7 @@ impl Stager {
     /// # Errors
     /// `HOST_STORAGE_FULL` and what else the operating system says.
     pub(super) fn stage(&mut self, draft: &Draft<'_>, change: &Change, from: &Path, to: &Path) -> Result<(), Error> {
-        let doing = || Error::io(format!("stage {}", String::from_utf8_lossy(&change.path)));
+        let doing = || refused_by_disk(&change.path);
         if !change.linked.is_empty() {
             // A further name of what stays where it is.
             let spot = draft.spot(&change.linked)?;
@@ -108,6 +109,20 @@ impl Stager {
             }
         }
         Ok(())
+    }
+}
+
+/// The layer lies on another file system, which may hold what the place's own cannot: longer links, attributes,
+/// larger files. To try that again is no use.
+fn refused_by_disk(path: &[u8]) -> impl FnOnce(std::io::Error) -> Error {
+    let shown = escape(path);
+    move |error| match error.raw_os_error() {
+        Some(libc::ENAMETOOLONG | libc::EOPNOTSUPP | libc::E2BIG | libc::EFBIG) => {
+            let message =
+                format!("the file system of {shown} cannot hold what came of it ({error}); nothing was applied");
+            Error::fix(Reason::UnsupportedChange, message, "/arguments", "a change that this file system can hold")
+        }
+        _ => Error::io(format!("stage {shown}"))(error),
     }
 }
 
