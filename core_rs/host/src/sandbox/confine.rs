@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use landlock::{AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr};
@@ -160,7 +161,23 @@ pub(super) fn isolate(identity: Option<Identity>) -> Result<(), Failure> {
     let others = libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
     let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | others;
     // SAFETY: unshare with flags only.
-    check(unsafe { libc::unshare(flags) }, "make namespaces")
+    check(unsafe { libc::unshare(flags) }, "make namespaces")?;
+    raise_loopback()
+}
+
+/// In the new network namespace, whose loopback leads to the command's own servers and to nobody else: there is
+/// no other interface, and the machine's loopback is another one (netdevice(7)).
+fn raise_loopback() -> Result<(), Failure> {
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
+        .map_err(|error| Failure::new("raise the loopback", error))?;
+    // SAFETY: all zeros are a whole request.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(*b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: a whole request that lives until the call returns.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }, "raise the loopback")
 }
 
 /// The user stays who it is; everybody else appears as nobody (user_namespaces(7)).
