@@ -9,6 +9,9 @@ const STEPS: [(&str, &[&str]); 2] =
 /// How `unshare(2)` says that a limit on namespaces is met, and that they may not be nested deeper.
 const MET: [&str; 2] = ["(os error 28)", "(os error 87)"];
 
+/// How mount(2) says that the user may not.
+const REFUSED: [&str; 2] = ["(os error 1)", "(os error 13)"];
+
 /// What is missing and how to get it.
 pub(crate) struct Missing {
     /// One sentence without a full stop.
@@ -55,6 +58,9 @@ fn usual(why: &str) -> &'static str {
         "load the overlay module: `modprobe overlay`"
     } else if !Path::new("/bin/bash").exists() {
         "install bash at /bin/bash: commands are analysed as bash and run by it"
+    } else if why.contains("private layer") && REFUSED.iter().any(|refused| why.contains(refused)) {
+        "root of a user namespace, as in a rootless container, may not lay such a layer: run the host as the machine's \
+         root, or as an ordinary user"
     } else if why.contains("private layer") {
         "put the state directory on ext4, xfs, btrfs or tmpfs: an overlay cannot be the upper layer of another"
     } else if why.contains("namespace") && !rustix::process::geteuid().is_root() {
@@ -69,13 +75,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_of_the_kernel_is_named_with_what_raises_it() {
+    fn what_is_missing_is_named_with_what_mends_it() {
         let missing = Missing::of("make a user namespace: No space left on device (os error 28)");
         assert!(missing.cause.contains("`user.max_user_namespaces`") && !missing.cause.contains("No space"));
         assert!(missing.remedy.contains("sysctl user.max_user_namespaces="));
         let several = Missing::of("make namespaces: No space left on device (os error 28)");
         assert!(several.cause.contains("user.max_mnt_namespaces"), "{}", several.cause);
         assert!(several.cause.contains("user.max_net_namespaces"), "{}", several.cause);
+        let refused = Missing::of("cover / with a private layer: Operation not permitted (os error 1)");
+        assert!(refused.remedy.contains("rootless"), "{}", refused.remedy);
+        let stacked = Missing::of("cover / with a private layer: Invalid argument (os error 22)");
+        assert!(stacked.remedy.contains("ext4"), "{}", stacked.remedy);
         let full = Missing::of("write a file: No space left on device (os error 28)");
         assert_eq!(full.cause, "write a file: No space left on device (os error 28)");
     }

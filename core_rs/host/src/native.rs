@@ -11,6 +11,7 @@ mod copy;
 mod delete;
 mod deploy;
 mod edit;
+pub(crate) mod flags;
 mod hidden;
 mod list;
 pub(crate) mod measure;

@@ -141,15 +141,16 @@ fn describe(found: &Found) -> Vec<Capability> {
         ),
     };
     let can = confinement.is_ok();
+    let of_preview = |what| if can { what } else { needs_preview.as_str() };
     vec![
         capability("preview.overlay", can, &preview),
         capability("preview.complete", can && unread.is_empty(), &covered),
         capability("direct.landlock", direct.is_ok(), &directly),
-        capability("isolate.pid", can, "own pid namespace: nothing outlives the call but what its permit lets stay"),
+        capability("isolate.pid", can, of_preview("own pid namespace: nothing outlives the call but what may stay")),
         capability(
             "isolate.network",
             can,
-            "own network namespace: no network within a preview but what its permit names",
+            of_preview("own network namespace: no network within a preview but what its permit names"),
         ),
         capability("network.permits", network.is_ok(), &opened),
         capability("observe.processes", processes.is_ok(), &seen),

@@ -35,6 +35,7 @@ use prost::Message;
 
 use crate::spawner::{LEAVES, TRAPS, die_with_parent, leave, receive};
 
+pub(crate) use confine::REQUESTS;
 pub(crate) use mask::is_mask;
 pub use openings::Opening;
 pub(crate) use openings::{child, unavailable};

@@ -30,6 +30,7 @@ const CASES: &[Case] = &[
     ("system_calls_that_reach_outside_are_refused", escapes::system_calls),
     ("a_flood_of_attempts_is_counted_and_bounded", escapes::flood),
     ("no_descriptor_and_no_privilege_is_inherited", escapes::inherited),
+    ("no_core_goes_to_a_program_of_the_machine", escapes::cores),
     ("kernel_file_systems_cannot_be_written", escapes::kernel_files),
     ("another_process_cannot_be_reached", escapes::processes),
     ("sockets_of_outside_daemons_are_closed", channels::sockets),

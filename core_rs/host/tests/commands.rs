@@ -1,5 +1,7 @@
 //! Commands as a server meets them: previewed on a private layer, then committed exactly or not at all.
 
+#[path = "commands/flags.rs"]
+mod flags;
 #[path = "commands/links.rs"]
 mod links;
 #[path = "commands/mounts.rs"]
@@ -39,6 +41,7 @@ const CASES: &[Case] = &[
     ("a_command_sees_nothing_of_the_hosts_own_state", command_sees_no_state),
     ("an_attribute_that_a_private_copy_keeps_for_itself_is_seen_and_refused", names::its_own),
     ("what_the_machine_has_of_such_attributes_stays_or_is_refused", names::of_the_machine),
+    ("what_is_replaced_keeps_the_flags_of_its_file", flags::kept),
     ("killed_while_it_commits_everything_or_nothing_is_applied_and_it_says_which", killed_while_committing),
 ];
 

@@ -22,6 +22,7 @@ const CASES: &[Case] = &[
     ("a_commit_on_a_full_disk_changes_nothing_and_goes_through_once_there_is_room", full),
     ("a_commit_on_a_read_only_file_system_changes_nothing", read_only),
     ("an_undo_on_a_read_only_file_system_changes_nothing_and_can_come_later", undone_later),
+    ("what_a_file_system_cannot_hold_is_no_change_to_try_again", unheld),
     ("a_preview_whose_layer_finds_no_room_changes_nothing", layer_full),
 ];
 
@@ -144,6 +145,29 @@ fn read_only(directory: &Path) {
         let preview = link.report_of(&permit).await;
         let report = link.report_of(&commit_of(permit, &preview)).await;
         assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        link.stop().await;
+    });
+}
+
+/// Files in memory of this kind have no attributes; the layer's have.
+fn unheld(directory: &Path) {
+    let place = directory.join("srv");
+    cases::private_mounts();
+    fs::create_dir_all(&place).expect("directory");
+    mount("ramfs", &place, "ramfs", MountFlags::empty(), None).expect("a file system");
+    on_runtime(directory, async |mut host: Host| {
+        plant(&host.tree);
+        let before = seen(&host.tree);
+        let mut link = host.start();
+        let line = "rm gone; python3 -c 'import os; os.setxattr(\"old\", \"user.key\", b\"value\")'; echo new > new; \
+                    python3 -c 'import os; os.setxattr(\"new\", \"user.key\", b\"value\")'";
+        let permit = anywhere(&host, "call", "terminal.exec", &json!({"command": line, "cwd": host.tree}));
+        let preview = link.report_of(&permit).await;
+        assert!(preview.layer_held, "{preview:?}");
+        let report = link.report_of(&commit_of(permit, &preview)).await;
+        assert_failed(&report, &[Reason::UnsupportedChange]);
+        assert!(report.error.as_ref().is_some_and(|error| error.message.contains("cannot hold")), "{report:?}");
+        assert_eq!(seen(&host.tree), before);
         link.stop().await;
     });
 }

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use crate::notify::Trapped;
+use crate::sandbox::REQUESTS;
 
 /// At what a call is aimed.
 pub(super) enum Aim {
@@ -75,7 +76,9 @@ const NAMES: &[(libc::c_long, &str)] = &[
     (libc::SYS_lookup_dcookie, "lookup_dcookie"),
     (libc::SYS_vhangup, "vhangup"),
     (libc::SYS_clone, "clone user namespace"),
-    (libc::SYS_ioctl, "ioctl TIOCSTI"),
+    (443, "quotactl_fd"),
+    (467, "open_tree_attr"),
+    (469, "file_setattr"),
     (libc::SYS_setpriority, "setpriority"),
     (libc::SYS_mknodat, "mknod of a device"),
     #[cfg(target_arch = "x86_64")]
@@ -128,6 +131,10 @@ pub(super) fn name(call: &Trapped) -> String {
                 Some((_, name)) => format!("socket {name}"),
                 None => format!("socket of family {family}"),
             },
+        },
+        libc::SYS_ioctl => match REQUESTS.iter().find(|(known, _)| u64::from(*known) == second & u64::from(u32::MAX)) {
+            Some((_, name)) => format!("ioctl {name}"),
+            None => format!("ioctl {second:#x}"),
         },
         libc::SYS_setsockopt => format!("setsockopt {} of {}", third as libc::c_int, second as libc::c_int),
         number => match NAMES.iter().find(|(known, _)| *known == number) {

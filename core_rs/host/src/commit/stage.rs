@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use cmdop_contract::v1::FileType;
+use cmdop_contract::path::escape;
+use cmdop_contract::v1::{FileType, Reason};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::Error;
@@ -15,6 +16,7 @@ use crate::differ::Change;
 use crate::journal::attributes::{Attributes, Xattr, xattr_changes, xattrs};
 use crate::journal::{Draft, conflict};
 use crate::native::beneath::{hold_child, refused};
+use crate::native::flags;
 use crate::native::measure::Stamp;
 use crate::sandbox::{Named, Own};
 
@@ -48,7 +50,7 @@ impl Stager {
     /// # Errors
     /// `HOST_STORAGE_FULL` and what else the operating system says.
     pub(super) fn stage(&mut self, draft: &Draft<'_>, change: &Change, from: &Path, to: &Path) -> Result<(), Error> {
-        let doing = || Error::io(format!("stage {}", String::from_utf8_lossy(&change.path)));
+        let doing = || refused_by_disk(&change.path);
         if !change.linked.is_empty() {
             // A further name of what stays where it is.
             let spot = draft.spot(&change.linked)?;
@@ -74,7 +76,7 @@ impl Stager {
         } else if metadata.is_symlink() {
             std::os::unix::fs::symlink(fs::read_link(from).map_err(doing())?, to).map_err(doing())?;
         } else if metadata.is_file() {
-            made = Some(copy(from, to).map_err(doing())?);
+            made = Some(copy(from, to, before(draft, change)?.as_ref()).map_err(doing())?);
         } else {
             let kind = rustix::fs::FileType::from_raw_mode(metadata.mode());
             rustix::fs::mknodat(CWD, to, kind, Mode::from_raw_mode(0o600), 0).map_err(|errno| doing()(errno.into()))?;
@@ -110,9 +112,42 @@ impl Stager {
     }
 }
 
-fn copy(from: &Path, to: &Path) -> std::io::Result<fs::File> {
+/// The layer lies on another file system, which may hold what the place's own cannot: longer links, attributes,
+/// larger files. To try that again is no use.
+fn refused_by_disk(path: &[u8]) -> impl FnOnce(std::io::Error) -> Error {
+    let shown = escape(path);
+    move |error| match error.raw_os_error() {
+        Some(libc::ENAMETOOLONG | libc::EOPNOTSUPP | libc::E2BIG | libc::EFBIG) => {
+            let message =
+                format!("the file system of {shown} cannot hold what came of it ({error}); nothing was applied");
+            Error::fix(Reason::UnsupportedChange, message, "/arguments", "a change that this file system can hold")
+        }
+        _ => Error::io(format!("stage {shown}"))(error),
+    }
+}
+
+/// The file in whose place another one comes; none if there is none, or it may not be read.
+fn before(draft: &Draft<'_>, change: &Change) -> Result<Option<fs::File>, Error> {
+    if change.standing.is_none() {
+        return Ok(None);
+    }
+    let path = if change.path_before.is_empty() { &change.path } else { &change.path_before };
+    let spot = draft.spot(path)?;
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = |flags| openat(&spot.parent, &*spot.name, flags, Mode::empty()).ok();
+    let held = open(flags | OFlags::PATH).map(|held| Stamp::of(&held)).transpose()?;
+    if held.is_none_or(|stamp| stamp.file_type() != FileType::Regular) {
+        return Ok(None);
+    }
+    Ok(open(flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map(fs::File::from))
+}
+
+fn copy(from: &Path, to: &Path, before: Option<&fs::File>) -> std::io::Result<fs::File> {
     let mut source = fs::File::open(from)?;
     let mut target = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    if let Some(before) = before {
+        flags::keep(before, &target)?;
+    }
     copy_extents(&mut source, &mut target)?;
     Ok(target)
 }

@@ -24,6 +24,10 @@ const MAX_NAMED: usize = 20;
 
 /// Effects that are listed; a larger undo is refused, because nobody could approve it.
 const MAX_EFFECTS: usize = 100_000;
+/// Directories above what has an effect of its own, and bytes of its path: nobody could decide about a target
+/// that is longer. What lies deeper is counted with the directory above.
+const MAX_LEVELS: usize = 100;
+const MAX_NAMED_BYTES: usize = 1_000;
 
 /// A commit about to be taken back.
 #[derive(Debug)]
@@ -217,8 +221,31 @@ impl Visitor for Restored<'_> {
     fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error> {
         let path = [self.place, &seen.path[self.slot.len()..]].concat();
         let look = look::child(seen.dir, seen.name, &path, seen.stamp)?;
-        self.effects.push(created(&path, &look));
+        let effect = created(&path, &look);
+        match self.above(&path) {
+            Some(above) => {
+                above.count += 1;
+                above.bytes += effect.bytes;
+            }
+            None => self.effects.push(effect),
+        }
         Ok(if self.effects.len() > MAX_EFFECTS { Next::Stop } else { Next::Enter })
+    }
+}
+
+impl Restored<'_> {
+    /// What counts an entry with it, if that lies too deep to be named.
+    fn above(&mut self, path: &[u8]) -> Option<&mut ObservedEffect> {
+        let mut levels = path.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let deepest = levels.nth(MAX_LEVELS - 1).unwrap_or(path.len());
+        let longest = path[..path.len().min(MAX_NAMED_BYTES)].iter().rposition(|byte| *byte == b'/');
+        let longest = if path.len() <= MAX_NAMED_BYTES { path.len() } else { longest.unwrap_or_default() };
+        let named = deepest.min(longest).max(self.place.len());
+        if named == path.len() {
+            return None;
+        }
+        let target = escape(&path[..named]);
+        self.effects.iter_mut().rev().find(|effect| effect.target == target)
     }
 }
 

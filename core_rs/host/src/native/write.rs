@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::arguments::{Arguments, invalid};
 use super::beneath::{READ, Root, Spot, file, hold_child, linked, not_usable, refused, show};
+use super::flags;
 use super::measure::{Stamp, sha256, sha256_of};
 use super::text_diff::{MAX_TEXT_BYTES, unified};
 use super::{Means, Step, xattr};
@@ -141,6 +142,9 @@ impl Replacement {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let staged = openat(&place.parent, &*place.name, flags, Mode::from_raw_mode(0o600));
         let mut staged = File::from(staged.map_err(|errno| refused(errno, &self.spot.path))?);
+        if let Some(before) = &self.before {
+            flags::keep(&before.file, &staged).map_err(|errno| refused(errno, &self.spot.path))?;
+        }
         staged.write_all(&self.content).map_err(Error::io("write"))?;
         if let Some(before) = &self.before {
             xattr::copy(&before.file, &staged, &self.spot.path)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use landlock::{AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr};
@@ -77,6 +78,34 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_vhangup,
 ];
 
+/// Newer calls, which the C library does not know all of: `quotactl_fd`, `open_tree_attr`, `file_setattr`.
+const REFUSED_NEWER: [libc::c_long; 3] = [443, 467, 469];
+
+/// Requests that change what no difference shows and no commit carries: flags and projects of files, numbers of
+/// their generations, encryption and verity, and what btrfs makes and marks without a file being changed (linux/fs.h,
+/// linux/fscrypt.h, linux/btrfs.h; numbers are the same on all architectures where this runs).
+pub(crate) const REQUESTS: [(u32, &str); 14] = [
+    (libc::TIOCSTI as u32, "TIOCSTI"),
+    (0x4008_6602, "FS_IOC_SETFLAGS"),
+    (0x4004_6602, "FS_IOC_SETFLAGS"),
+    (0x401c_5820, "FS_IOC_FSSETXATTR"),
+    (0x4008_7602, "FS_IOC_SETVERSION"),
+    (0x4004_7602, "FS_IOC_SETVERSION"),
+    (0x4008_6604, "EXT4_IOC_SETVERSION"),
+    (0x800c_6613, "FS_IOC_SET_ENCRYPTION_POLICY"),
+    (0x4080_6685, "FS_IOC_ENABLE_VERITY"),
+    (0x5000_9401, "BTRFS_IOC_SNAP_CREATE"),
+    (0x5000_9417, "BTRFS_IOC_SNAP_CREATE"),
+    (0x5000_940e, "BTRFS_IOC_SUBVOL_CREATE"),
+    (0x5000_9418, "BTRFS_IOC_SUBVOL_CREATE"),
+    (0x4008_941a, "BTRFS_IOC_SUBVOL_SETFLAGS"),
+];
+
+/// With none a core still goes to the machine's own program, where `core_pattern` names one; with this it goes to
+/// nobody (core(5), fs/coredump.c). So it stays, and who would lower it is told that this was done.
+const NO_CORE: u64 = 1;
+const DONE: u32 = libc::SECCOMP_RET_ERRNO;
+
 /// Which sockets a command may make; never raw ones of the internet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Sockets {
@@ -132,7 +161,23 @@ pub(super) fn isolate(identity: Option<Identity>) -> Result<(), Failure> {
     let others = libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
     let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | others;
     // SAFETY: unshare with flags only.
-    check(unsafe { libc::unshare(flags) }, "make namespaces")
+    check(unsafe { libc::unshare(flags) }, "make namespaces")?;
+    raise_loopback()
+}
+
+/// In the new network namespace, whose loopback leads to the command's own servers and to nobody else: there is
+/// no other interface, and the machine's loopback is another one (netdevice(7)).
+fn raise_loopback() -> Result<(), Failure> {
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
+        .map_err(|error| Failure::new("raise the loopback", error))?;
+    // SAFETY: all zeros are a whole request.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(*b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: a whole request that lives until the call returns.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }, "raise the loopback")
 }
 
 /// The user stays who it is; everybody else appears as nobody (user_namespaces(7)).
@@ -176,7 +221,7 @@ pub(super) fn write_within<'a>(directories: impl Iterator<Item = &'a Path>) -> R
 
 /// What each process may use.
 pub(super) fn limit_all(limits: &Limits) -> Result<(), Failure> {
-    limit(libc::RLIMIT_CORE, 0, 0)?;
+    limit(libc::RLIMIT_CORE, NO_CORE, 0)?;
     limit(libc::RLIMIT_NOFILE, 4_096, 4_096)?;
     // The first second over is told by a signal, the next one kills.
     let bounds = [
@@ -257,10 +302,14 @@ fn no_clone3() -> Result<BpfProgram, Failure> {
 
 /// Adds what a command may not call to the rules of a filter; `refuse` is what becomes of it.
 pub(super) fn refuse(rules: &mut Rules, sockets: Sockets, refuse: u32) {
-    REFUSED.iter().for_each(|call| rules.add(*call, [], refuse));
+    REFUSED.iter().chain(&REFUSED_NEWER).for_each(|call| rules.add(*call, [], refuse));
     rules.add(libc::SYS_clone, [Test::has(0, word(libc::CLONE_NEWUSER), word(libc::CLONE_NEWUSER))], refuse);
-    rules.add(libc::SYS_ioctl, [Test::is(1, libc::TIOCSTI as u32)], refuse);
+    REQUESTS.iter().for_each(|(request, _)| rules.add(libc::SYS_ioctl, [Test::is(1, *request)], refuse));
     rules.add(libc::SYS_setpriority, [Test::is_negative(2)], refuse);
+    let (core, given) = (Test::is(1, libc::RLIMIT_CORE), Test::is_not(2, 0));
+    rules.add(libc::SYS_prlimit64, [core, given], DONE);
+    rules.add(libc::SYS_prlimit64, [core, given.upper()], DONE);
+    rules.add(libc::SYS_setrlimit, [Test::is(0, libc::RLIMIT_CORE)], DONE);
     refuse_devices(rules, libc::SYS_mknodat, 2, refuse);
     #[cfg(target_arch = "x86_64")]
     {

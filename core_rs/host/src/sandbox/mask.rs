@@ -98,7 +98,7 @@ impl Masks {
             let within = |cover: &super::Cover| masked != path(&cover.path) && masked.starts_with(path(&cover.path));
             let Some(number) = job.covers.iter().rposition(within) else { continue };
             // What cannot be laid here is bound over in the end.
-            let _ = masks.put(number, path(&job.covers[number].path), masked, is_user, &mut directories);
+            let _ = masks.put(number, &job.covers[number], masked, is_user, &mut directories);
         }
         for (made, like) in directories.iter().rev() {
             times_of(like, made).map_err(|error| failed(&error))?;
@@ -111,12 +111,14 @@ impl Masks {
     fn put(
         &self,
         number: usize,
-        cover: &Path,
+        cover: &super::Cover,
         masked: &Path,
         is_user: bool,
         directories: &mut Vec<(PathBuf, PathBuf)>,
     ) -> std::io::Result<()> {
         let top = self.base.join(number.to_string());
+        let is_above = !cover.upper.is_empty();
+        let cover = path(&cover.path);
         let relative = masked.strip_prefix(cover).map_err(|_| std::io::ErrorKind::InvalidInput)?;
         let mut above: Vec<_> = relative.ancestors().skip(1).collect();
         above.reverse();
@@ -126,11 +128,15 @@ impl Masks {
                 continue;
             }
             fs::create_dir(&made)?;
-            if let Err(error) = look_alike(&like, &made) {
-                fs::remove_dir(&made)?;
-                return Err(error);
+            match look_alike(&like, &made) {
+                Ok(()) => directories.push((made, like)),
+                // Of the top the private layer says what it is, also where it is another user's, as `/tmp` is.
+                Err(_) if is_above && directory.as_os_str().is_empty() => {}
+                Err(error) => {
+                    fs::remove_dir(&made)?;
+                    return Err(error);
+                }
             }
-            directories.push((made, like));
         }
         node(&top.join(relative), is_user)
     }

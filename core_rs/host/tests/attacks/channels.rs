@@ -9,9 +9,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, MountPropagationFlags};
+use serde_json::json;
 
 use crate::support::host::{Host, on_runtime};
-use crate::support::inside::{assert_attempted, attempted, effects, helper, is_root, line, stdout, told};
+use crate::support::inside::{assert_attempted, attempted, effects, helper, is_root, line, stdout, told, with};
 use crate::{assert_all_refused, say};
 
 /// System V memory that an outside process holds.
@@ -81,11 +82,16 @@ pub fn sockets(directory: &Path) {
             told.push("socket unix".to_owned());
         }
         assert_attempted(&report, told.iter().map(String::as_str));
-        // A server of the command's own is nobody else, though nobody comes to it, either.
-        let own = "python3 -c 'import socket as s; a = s.create_server((\"127.0.0.1\", 0)); \
-                   s.socket().connect_ex(a.getsockname()); s.getaddrinfo(\"localhost\", a.getsockname()[1])'; echo over";
-        let report = link.report_of(&line(&host, "own", own)).await;
-        assert_eq!((stdout(&report).as_str(), attempted(&report).len()), ("over\n", 0), "{report:?}");
+        // A server of the command's own is nobody else, and the command reaches it.
+        let own = "import socket, threading\n\
+                   for family, address in ((socket.AF_INET, '127.0.0.1'), (socket.AF_INET6, '::1')):\n    \
+                   server = socket.create_server((address, 0), family=family)\n    \
+                   client = socket.create_connection(server.getsockname()[:2], 5)\n    \
+                   server.accept()[0].sendall(b'own ')\n    \
+                   print(client.recv(9).decode(), end='')\n\
+                   print(socket.getaddrinfo('localhost', 80, socket.AF_INET)[0][4][0])";
+        let report = link.report_of(&with(&host, "own", json!({"argv": ["python3", "-c", own]}))).await;
+        assert_eq!((stdout(&report).as_str(), attempted(&report).len()), ("own own 127.0.0.1\n", 0), "{report:?}");
         link.stop().await;
     });
     outside.assert_quiet();

@@ -42,6 +42,7 @@ macro_rules! call {
 }
 
 const NULL: usize = 0;
+static NOATIME: libc::c_long = 0x80;
 const BLOCK_NODE: libc::c_uint = libc::S_IFBLK | 0o600;
 const CHARACTER_NODE: libc::c_uint = libc::S_IFCHR | 0o600;
 
@@ -94,6 +95,11 @@ const ATTEMPTS: &[Attempt] = &[
     ("open mem", UNTOLD, call!(libc::SYS_openat, libc::AT_FDCWD, c"/dev/mem".as_ptr(), libc::O_RDWR)),
     ("open kmsg", UNTOLD, call!(libc::SYS_openat, libc::AT_FDCWD, c"/dev/kmsg".as_ptr(), libc::O_WRONLY)),
     ("push terminal input", "ioctl TIOCSTI", call!(libc::SYS_ioctl, 0, libc::TIOCSTI, c"x".as_ptr())),
+    ("set flags", "ioctl FS_IOC_SETFLAGS", call!(libc::SYS_ioctl, 0, 0x4008_6602, &raw const NOATIME)),
+    ("set project", "ioctl FS_IOC_FSSETXATTR", call!(libc::SYS_ioctl, 0, 0x401c_5820, NULL)),
+    ("set version", "ioctl EXT4_IOC_SETVERSION", call!(libc::SYS_ioctl, 0, 0x4008_6604, NULL)),
+    ("make a snapshot", "ioctl BTRFS_IOC_SNAP_CREATE", call!(libc::SYS_ioctl, 0, 0x5000_9417, NULL)),
+    ("file_setattr", "file_setattr", call!(469, libc::AT_FDCWD, c".".as_ptr(), NULL, 24, 0)),
     ("raise priority", "setpriority", call!(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, -20)),
     ("iopl", IOPL, iopl),
     ("x32 call", X32, x32),
@@ -158,6 +164,19 @@ pub fn inside_flood(_: &Path) {
         assert_eq!(unsafe { libc::syscall(libc::SYS_socket, 100 + family, libc::SOCK_STREAM, 0) }, -1);
     }
     println!("over");
+}
+
+/// A program of the machine's gets what crashes, where `core_pattern` names one, unless the limit is this one.
+pub fn cores(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let line_of = "ulimit -S -c 0; ulimit -c 0; python3 -c 'import resource as r; r.setrlimit(4, (0, 0))' && \
+                       grep -o 'core file size *[^ ]* *[^ ]* ' /proc/self/limits | tr -s ' '; ulimit -n 100; ulimit -n";
+        let report = link.report_of(&line(&host, "call", line_of)).await;
+        assert_eq!(stdout(&report), "core file size 1 1 \n100\n", "{report:?}");
+        assert!(attempted(&report).is_empty(), "{report:?}");
+        link.stop().await;
+    });
 }
 
 pub fn inherited(directory: &Path) {

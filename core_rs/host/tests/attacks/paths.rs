@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use cmdop_contract::path::MAX_PATTERN_SEGMENTS;
 use cmdop_contract::v1::{Outcome, Reason, Stage};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use serde_json::json;
@@ -129,6 +130,16 @@ pub fn deep(directory: &Path) {
         let report = link.report_of(&commit_of(removal, &report)).await;
         assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
         assert!(!host.tree.join("there").exists());
+        // What is shown of its return can be decided about: too long a target nobody could read.
+        let undo = host.permit("undo", Stage::Preview, "files.undo", &json!({"call": "remove"}));
+        let plan = link.report_of(&undo).await;
+        let effects = &plan.observation.as_ref().expect("an observation").effects;
+        let most = effects.iter().map(|effect| effect.target.matches('/').count()).max();
+        let count: u64 = effects.iter().map(|effect| effect.count).sum();
+        assert_eq!((count, most.is_some_and(|most| most <= MAX_PATTERN_SEGMENTS)), (4_001, true), "{}", effects.len());
+        let report = link.report_of(&commit_of(undo, &plan)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{:?}", report.error);
+        assert!(host.tree.join("there/d/d").exists());
         link.stop().await;
     });
 }
