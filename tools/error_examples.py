@@ -23,6 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 from tests.live import make_fixture, start_up  # noqa: E402
 
+from cmdop.server.approvers import Approver, changing, digest_of, new_token  # noqa: E402
+
 ID = "01a20000000070008000000000000000"
 """Stands for every id of a call, an approval or a freeze: pages do not change with each capture."""
 
@@ -87,6 +89,8 @@ PROVOKED = (
     )),
     Example("UNKNOWN_APPROVAL", ("cmdop approvals show no-such-approval --json",)),
     Example("UNKNOWN_FREEZE", ("cmdop freeze lift no-such-freeze --json",)),
+    Example("UNKNOWN_GRANT", ("cmdop grants revoke no-such-grant --json",)),
+    Example("UNAUTHENTICATED", ("cmdop freeze --all --why 'the database is being moved' --json",), policy="KNOWN"),
     Example("FROZEN", (
         "cmdop freeze --all --why 'the database is being moved' --json",
         call("files.delete", "--arg path=/srv/app/notes.txt"),
@@ -153,8 +157,12 @@ def captured(policy: str, place: Path, examples: list[Example]) -> dict[str, dic
     (app / "link").symlink_to("notes.txt")
     (fixture / "etc").mkdir(exist_ok=True)
     (fixture / "etc/app.conf").write_text("x\n")
-    named = str(place / "looks.cedar") if policy == "LOOKS" else policy
-    up = start_up(place / f"{policy}-data", fixture, "--policy", named)
+    named = {"LOOKS": str(place / "looks.cedar"), "KNOWN": "workspace"}.get(policy, policy)
+    data = place / f"{policy}-data"
+    if policy == "KNOWN":
+        with changing(data) as known:
+            known.approvers["grace"] = Approver(token_sha256=digest_of(new_token("grace")))
+    up = start_up(data, fixture, "--policy", named)
     try:
         return {example.reason: answered(example, up.address, place) for example in examples}
     finally:

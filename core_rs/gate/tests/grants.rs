@@ -313,7 +313,8 @@ fn on_a_full_disk_nothing_is_granted_or_used_and_a_revocation_holds() {
             host.report_created(&preview).await;
             let call = within(ticket.settled_or_unknown()).await.expect("settled");
             assert_eq!(call.error.as_ref().map(v1::Error::reason), Some(Reason::StorageFull), "{call:?}");
-            assert!(host.got_no_permit());
+            host.told_to("discard", &call.call_id).await;
+            host.acknowledged(&preview).await;
             let refused = within(life.gate.create_grant(granting(EffectKind::FileDelete, "/srv/app/*", 1))).await;
             assert_eq!(refused.expect_err("no room").reason(), Reason::StorageFull);
             assert_eq!(life.gate.grants(true).len(), 1);

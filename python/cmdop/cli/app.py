@@ -65,6 +65,8 @@ app.command("cmdop.cli.freeze:app", name="freeze", help="Stop every change on so
 
 app.command("cmdop.cli.grants:app", name="grants", help="Agree beforehand to a few uses of a narrow effect.")
 
+app.command("cmdop.cli.approvers:app", name="approvers", help="Say who answers approvals.")
+
 preview: Final = App(name="preview", help="What a held call would change, before anything changes.")
 preview.command("cmdop.cli.preview:show_preview", name="show", help="Show the exact diff that a call is held for.")
 preview.command("cmdop.cli.preview:commit_preview", name="commit", help="Approve exactly that diff, and apply it.")

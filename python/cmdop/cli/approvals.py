@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from cmdop import v1
 from cmdop.cli.call import modified
 from cmdop.cli.exit import ExitCode, code_of_call
-from cmdop.cli.session import AsJson, Limit, Server, User, print_json, say_abridged, with_client
+from cmdop.cli.session import AsJson, Limit, Server, Token, User, print_json, say_abridged, with_client
 from cmdop.client import Client
 from cmdop.document import approval_document, call_document
 
@@ -83,6 +83,7 @@ def approve(
     as_json: AsJson = False,
     server: Server = None,
     user: User = None,
+    token: Token = None,
 ) -> int:
     """Approve, wait for the call, and show what became of it.
 
@@ -106,11 +107,18 @@ def approve(
         decided = await client.approvals.decide(approval, verdict, comment=comment, confirm=typed)
         return await _show_decided(client, decided, as_json=as_json, is_wanted=True)
 
-    return with_client(act, as_json=as_json, server=server, user=user)
+    return with_client(act, as_json=as_json, server=server, user=user, token=token)
 
 
 def reject(
-    approval_id: str, /, *, comment: str = "", as_json: AsJson = False, server: Server = None, user: User = None
+    approval_id: str,
+    /,
+    *,
+    comment: str = "",
+    as_json: AsJson = False,
+    server: Server = None,
+    user: User = None,
+    token: Token = None,
 ) -> int:
     """Reject: nothing of the call happens. The exit code is 0 once that is durable.
 
@@ -118,7 +126,7 @@ def reject(
         approval_id: Its id.
         comment: Why, for the record.
     """
-    return _decide(approval_id, v1.ApprovalVerdict.APPROVAL_VERDICT_REJECT, comment, as_json, server, user)
+    return _decide(approval_id, v1.ApprovalVerdict.APPROVAL_VERDICT_REJECT, comment, as_json, server, user, token)
 
 
 def modify(
@@ -132,6 +140,7 @@ def modify(
     as_json: AsJson = False,
     server: Server = None,
     user: User = None,
+    token: Token = None,
 ) -> int:
     """Have another action done instead. It is validated and decided anew, as a call of its own, which is shown.
 
@@ -152,11 +161,18 @@ def modify(
         decided = await client.approvals.modify(approval, action, comment=comment)
         return await _show_decided(client, decided, as_json=as_json, is_wanted=True)
 
-    return with_client(act, as_json=as_json, server=server, user=user)
+    return with_client(act, as_json=as_json, server=server, user=user, token=token)
 
 
 def escalate(
-    approval_id: str, /, *, comment: str = "", as_json: AsJson = False, server: Server = None, user: User = None
+    approval_id: str,
+    /,
+    *,
+    comment: str = "",
+    as_json: AsJson = False,
+    server: Server = None,
+    user: User = None,
+    token: Token = None,
 ) -> int:
     """Pass the question on to the next group of its chain. The exit code is 0 once that is durable.
 
@@ -164,11 +180,18 @@ def escalate(
         approval_id: Its id.
         comment: Why, for the record.
     """
-    return _decide(approval_id, v1.ApprovalVerdict.APPROVAL_VERDICT_ESCALATE, comment, as_json, server, user)
+    return _decide(approval_id, v1.ApprovalVerdict.APPROVAL_VERDICT_ESCALATE, comment, as_json, server, user, token)
 
 
 def terminate(
-    approval_id: str, /, *, comment: str = "", as_json: AsJson = False, server: Server = None, user: User = None
+    approval_id: str,
+    /,
+    *,
+    comment: str = "",
+    as_json: AsJson = False,
+    server: Server = None,
+    user: User = None,
+    token: Token = None,
 ) -> int:
     """Reject, and end the run or session that asked: nothing more of it is taken.
 
@@ -176,7 +199,7 @@ def terminate(
         approval_id: Its id.
         comment: Why, for the record.
     """
-    return _decide(approval_id, v1.ApprovalVerdict.APPROVAL_VERDICT_TERMINATE, comment, as_json, server, user)
+    return _decide(approval_id, v1.ApprovalVerdict.APPROVAL_VERDICT_TERMINATE, comment, as_json, server, user, token)
 
 
 def _decide(
@@ -186,12 +209,13 @@ def _decide(
     as_json: bool,
     server: str | None,
     user: str | None,
+    token: str | None,
 ) -> int:
     async def act(client: Client) -> int:
         decided = await client.approvals.decide(approval_id, verdict, comment=comment)
         return await _show_decided(client, decided, as_json=as_json, is_wanted=False)
 
-    return with_client(act, as_json=as_json, server=server, user=user)
+    return with_client(act, as_json=as_json, server=server, user=user, token=token)
 
 
 async def _show_decided(client: Client, decided: v1.Approval, *, as_json: bool, is_wanted: bool) -> int:

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from cmdop import v1
 from cmdop.cli.exit import ExitCode
-from cmdop.cli.session import AsJson, Server, User, print_json, usage_error, with_client
+from cmdop.cli.session import AsJson, Server, Token, User, print_json, usage_error, with_client
 from cmdop.client import Client
 from cmdop.document import time_text
 
@@ -31,6 +31,7 @@ def freeze(
     as_json: AsJson = False,
     server: Server = None,
     user: User = None,
+    token: Token = None,
     agent: Annotated[str | None, Parameter(help="The agent that freezes. It cannot lift it.")] = None,
 ) -> int:
     """Freeze hosts: exactly one of --host, --group, --label, --env and --all.
@@ -61,7 +62,7 @@ def freeze(
         )
         return _print(made, as_json=as_json)
 
-    return with_client(act, as_json=as_json, server=server, user=user, agent=agent)
+    return with_client(act, as_json=as_json, server=server, user=user, agent=agent, token=token)
 
 
 @app.command(name="list")
@@ -97,6 +98,7 @@ def lift_freeze(
     as_json: AsJson = False,
     server: Server = None,
     user: User = None,
+    token: Token = None,
     agent: Annotated[str | None, Parameter(show=False)] = None,
 ) -> int:
     """Lift a freeze. People only.
@@ -109,7 +111,7 @@ def lift_freeze(
     async def act(client: Client) -> int:
         return _print(await client.freezes.lift(freeze_id, why=why), as_json=as_json)
 
-    return with_client(act, as_json=as_json, server=server, user=user, agent=agent)
+    return with_client(act, as_json=as_json, server=server, user=user, agent=agent, token=token)
 
 
 def freeze_document(freeze: v1.Freeze) -> dict[str, Any]:

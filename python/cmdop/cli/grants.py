@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from cmdop import v1
 from cmdop.cli.exit import ExitCode
-from cmdop.cli.session import AsJson, Server, User, print_json, usage_error, with_client
+from cmdop.cli.session import AsJson, Server, Token, User, print_json, usage_error, with_client
 from cmdop.client import Client
 from cmdop.document import kind_name, time_text
 
@@ -42,6 +42,7 @@ def create_grant(
     as_json: AsJson = False,
     server: Server = None,
     user: User = None,
+    token: Token = None,
     agent: Agent = None,
 ) -> int:
     """Agree to an effect beforehand, on exactly one of --host, --group and --label. People only.
@@ -81,7 +82,7 @@ def create_grant(
         )
         return _print(made, as_json=as_json)
 
-    return with_client(act, as_json=as_json, server=server, user=user, agent=agent)
+    return with_client(act, as_json=as_json, server=server, user=user, agent=agent, token=token)
 
 
 @app.command(name="list")
@@ -131,6 +132,7 @@ def revoke_grant(
     as_json: AsJson = False,
     server: Server = None,
     user: User = None,
+    token: Token = None,
     agent: Agent = None,
 ) -> int:
     """Revoke a grant at once. People only.
@@ -143,7 +145,7 @@ def revoke_grant(
     async def act(client: Client) -> int:
         return _print(await client.grants.revoke(grant_id, why=why), as_json=as_json)
 
-    return with_client(act, as_json=as_json, server=server, user=user, agent=agent)
+    return with_client(act, as_json=as_json, server=server, user=user, agent=agent, token=token)
 
 
 def grant_document(grant: v1.StandingGrant) -> dict[str, Any]:

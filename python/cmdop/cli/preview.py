@@ -5,7 +5,7 @@ from __future__ import annotations
 from cmdop import v1
 from cmdop.cli.approvals import print_approval
 from cmdop.cli.exit import ExitCode, code_of_call
-from cmdop.cli.session import AsJson, Server, User, print_json, with_client
+from cmdop.cli.session import AsJson, Server, Token, User, print_json, with_client
 from cmdop.client import Client
 from cmdop.document import call_document
 
@@ -35,6 +35,7 @@ def commit_preview(
     as_json: AsJson = False,
     server: Server = None,
     user: User = None,
+    token: Token = None,
 ) -> int:
     """Approve exactly the previewed diff, apply it, and show the call. The exit code is the call's.
 
@@ -50,11 +51,18 @@ def commit_preview(
         _show(call, as_json=as_json)
         return code_of_call(call)
 
-    return with_client(act, as_json=as_json, server=server, user=user)
+    return with_client(act, as_json=as_json, server=server, user=user, token=token)
 
 
 def discard_preview(
-    call_id: str, /, *, comment: str = "", as_json: AsJson = False, server: Server = None, user: User = None
+    call_id: str,
+    /,
+    *,
+    comment: str = "",
+    as_json: AsJson = False,
+    server: Server = None,
+    user: User = None,
+    token: Token = None,
 ) -> int:
     """Reject the previewed diff: nothing changes. The exit code is 0 once that is durable.
 
@@ -68,7 +76,7 @@ def discard_preview(
         _show(call, as_json=as_json)
         return ExitCode.DONE
 
-    return with_client(act, as_json=as_json, server=server, user=user)
+    return with_client(act, as_json=as_json, server=server, user=user, token=token)
 
 
 def _show(call: v1.Call, *, as_json: bool) -> None:

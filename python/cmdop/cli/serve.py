@@ -63,7 +63,7 @@ def up(
     """
 
     def run(say: Say) -> None:
-        directory = _data(data)
+        directory = data_directory(data)
         options = partial(
             HostOptions,
             permit_key=directory / "server" / "permit.pub",
@@ -120,7 +120,7 @@ def server(*, data: Path | None = None, listen: str = DEFAULT_ADDRESS, policy: P
     """
     from cmdop.server import serve_until_signal
 
-    directory = _data(data)
+    directory = data_directory(data)
 
     async def inner(say: Say) -> None:
         await serve_until_signal(
@@ -160,7 +160,7 @@ def host_join(
         options = HostOptions(
             server=server or os.environ.get("CMDOP_ADDRESS") or DEFAULT_ADDRESS,
             permit_key=permit_key.absolute(),
-            state=(state or _data(None) / "host").absolute(),
+            state=(state or data_directory(None) / "host").absolute(),
             name=_host_name("--name", name or socket.gethostname()),
             workspaces=_workspaces(workspace, fixture),
             labels=_labels(label),
@@ -205,7 +205,8 @@ def _policies(policy: list[str] | None) -> list[str]:
     return [name if is_pack(name) else os.path.abspath(name) for name in policy or []]
 
 
-def _data(data: Path | None) -> Path:
+def data_directory(data: Path | None) -> Path:
+    """Where a server keeps everything, unless it is told otherwise."""
     home = os.environ.get("XDG_DATA_HOME")
     default = Path(home) if home else Path.home() / ".local" / "share"
     return (data or default / "cmdop").absolute()

@@ -24,6 +24,12 @@ Server: TypeAlias = Annotated[
 ]
 Limit: TypeAlias = Annotated[int, Parameter(validator=Number(gte=1, lte=1000))]
 Blank: TypeAlias = Callable[[], dict[str, Any]]
+Token: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        name="--token", help="Shows who decides, where approvers are known. [env: CMDOP_TOKEN, which others do not see]"
+    ),
+]
 User: TypeAlias = Annotated[str | None, Parameter(name="--user", help="Who acts. [default: your login name]")]
 
 
@@ -34,12 +40,13 @@ def with_client(
     server: str | None = None,
     user: str | None = None,
     agent: str | None = None,
+    token: str | None = None,
     blank: Blank = dict,
 ) -> int:
     """Runs `act` with an open client on trio, prints a typed error, and returns the exit code."""
 
     async def inner() -> int:
-        async with Client(server, user=user, agent=agent) as client:
+        async with Client(server, user=user, agent=agent, token=token) as client:
             return await act(client)
 
     return reported(lambda: anyio.run(inner, backend="trio"), as_json=as_json, blank=blank)

@@ -34,12 +34,15 @@ class Client:
     Args:
         address: `host:port` of the server. Default: the environment's `CMDOP_ADDRESS`, else
             `127.0.0.1:7717`.
-        user: Who acts or decides. Default: the environment's `CMDOP_USER`, else the login name.
+        user: Who acts or decides. Default: the environment's `CMDOP_USER`, else who the token is of, else the login
+            name.
         agent: Name of the agent that acts for the user. Its autonomy level then applies. An empty one is an
             error (`InvalidConfigurationError`), never the user.
         run: The agent run that calls belong to. A run that is started begins from it: what is refused to one is refused
             to the other.
         session: The conversation that calls belong to.
+        token: What shows who decides, on a server that knows its approvers. Default: the environment's
+            `CMDOP_TOKEN`.
         connect_timeout_s: How long connecting may take, seconds.
 
     Raises:
@@ -54,6 +57,7 @@ class Client:
         agent: str | None = None,
         run: str | None = None,
         session: str | None = None,
+        token: str | None = None,
         connect_timeout_s: float = 5.0,
     ) -> None:
         self.address: str = address or os.environ.get("CMDOP_ADDRESS") or DEFAULT_ADDRESS
@@ -65,7 +69,8 @@ class Client:
                 "the agent has no name, and without one the call would be the user's own",
                 "the name of an agent; leave it out to act as the user",
             )
-        actor = v1.Actor(user=user or environment_user(), agent=agent, run=run, session=session)
+        self._token = token if token is not None else os.environ.get("CMDOP_TOKEN", "")
+        actor = v1.Actor(user=user or environment_user(self._token), agent=agent, run=run, session=session)
         self._connection = Connection(actor)
         self._exits = AsyncExitStack()
         self.calls: Calls = Calls(self._connection)
@@ -107,7 +112,9 @@ class Client:
         exits = AsyncExitStack()
         bridge = await exits.enter_async_context(Bridge())
         try:
-            config = v1.ClientConfig(address=self.address, connect_timeout_ms=self._connect_timeout_ms)
+            config = v1.ClientConfig(
+                address=self.address, connect_timeout_ms=self._connect_timeout_ms, token=_sendable(self._token)
+            )
             core = CoreClient(bridge, config)
             await core.connect()
         except InvalidConfigurationError as error:
@@ -130,9 +137,17 @@ class Client:
         await self._exits.__aexit__(kind, error, traceback)
 
 
-def environment_user() -> str:
-    """Who acts if nobody is named: the environment's `CMDOP_USER`, else the login name."""
-    name = os.environ.get("CMDOP_USER")
+def _sendable(token: str) -> str:
+    if token.isascii() and all(character.isprintable() and character != " " for character in token):
+        return token
+    raise InvalidConfigurationError.fix(
+        "the token cannot be sent", "what `cmdop approvers add` printed, from --token, CMDOP_TOKEN or Client(token=…)"
+    )
+
+
+def environment_user(token: str = "") -> str:
+    """Who acts if nobody is named: the environment's `CMDOP_USER`, else whose token it is, else the login name."""
+    name = os.environ.get("CMDOP_USER") or token.rpartition(".")[0]
     if name:
         return name
     try:

@@ -7,6 +7,7 @@
     DATA/autonomy.toml      default = "ask"
                             [agents]
                             cleaner = "preview"
+    DATA/approvers.toml     who answers approvals: see `cmdop.server.approvers`
     DATA/notify.toml        who is told of approvals: see `cmdop.server.notify`
     DATA/server/            ledger, index and signing key
 """
@@ -21,6 +22,7 @@ from cmdop.errors import InvalidConfigurationError
 from cmdop.policy import load_levels
 from cmdop.policy.entities import load_entities
 from cmdop.policy.sources import read_sources
+from cmdop.server.approvers import load_approvers
 
 
 def read_config(data: Path, listen: str, *, vocabulary_version: str, policy: Sequence[str] = ()) -> v1.ServerConfig:
@@ -42,6 +44,7 @@ def read_config(data: Path, listen: str, *, vocabulary_version: str, policy: Seq
         listen=listen,
         policies=policies.files,
         entities=policies.entities,
+        approvers=policies.approvers,
         autonomy=load_levels(data / "autonomy.toml").to_proto(),
         vocabulary_version=vocabulary_version,
     )
@@ -55,7 +58,9 @@ def read_policy(data: Path, policy: Sequence[str] = ()) -> v1.PolicySet:
             themselves are sound is for the core to say.
     """
     files = read_sources(policy) if policy else read_sources([str(data / "policies")], missing_ok=True)
-    return v1.PolicySet(files=files, entities=load_entities(data / "entities.toml"))
+    approvers = load_approvers(data)
+    entities = approvers.join_groups(load_entities(data / "entities.toml"))
+    return v1.PolicySet(files=files, entities=entities, approvers=approvers.to_proto())
 
 
 def _check_key(path: Path) -> None:

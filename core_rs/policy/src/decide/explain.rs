@@ -9,8 +9,9 @@ use super::assess::{Assessment, Finding, policies};
 use super::bound::is_bound;
 use crate::engine::{Engine, Subject, Verdict, is_floor};
 
-/// Effects of one refusal that bind.
-pub(super) const BOUND: usize = 64;
+/// Effects of one refusal that bind, and their bytes together: an error stays small enough to be told.
+const BOUND: usize = 64;
+const BOUND_BYTES: usize = 32 * 1_024;
 
 /// More examples than this are counted, not named.
 const NAMED: usize = 3;
@@ -32,7 +33,17 @@ pub(super) fn list(names: &[String]) -> String {
 
 /// What of a call binds its run from now on.
 fn refused(findings: &[&Finding]) -> Vec<String> {
-    findings.iter().take(BOUND).map(|finding| finding.text()).collect()
+    bounded(findings.iter().map(|finding| finding.text()))
+}
+
+/// The first of these, as many as a refusal names.
+pub(super) fn bounded(effects: impl Iterator<Item = String>) -> Vec<String> {
+    let mut bytes = 0;
+    let fits = |effect: &String| {
+        bytes += effect.len();
+        bytes <= BOUND_BYTES
+    };
+    effects.take(BOUND).take_while(fits).collect()
 }
 
 fn texts(findings: &[&Finding]) -> String {

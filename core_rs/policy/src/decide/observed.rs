@@ -206,7 +206,7 @@ fn refused(engine: &Engine, found: &Assessment<'_>, seen: &[Seen<'_>]) -> Option
     let not_permitted = || seen.iter().filter(|seen| matches!(seen.verdict, Verdict::NotPermitted));
     let loose = not_permitted().next()?;
     let message = format!("the preview showed {}, which no policy permits; {}", loose.text(), nothing_applied(loose));
-    let refused = not_permitted().map(Seen::text).take(explain::BOUND).collect();
+    let refused = explain::bounded(not_permitted().map(Seen::text));
     let error = Error { refused, ..reason::error(Reason::EffectNotPermitted, message) };
     Some(explain::narrow(error, engine, found, &[loose.effect.kind()], &loose.text()))
 }
