@@ -188,6 +188,33 @@ def test_what_the_host_did_while_the_server_was_dying_is_applied_once(pair: Pair
     assert pair.target.read_text() == "came since"
 
 
+@pytest.mark.parametrize("lost", ["the whole ledger", "its end"])
+def test_a_host_that_lost_its_ledger_proves_nothing_by_not_knowing_a_call(pair: Pair, lost: str) -> None:
+    (segment,) = pair.ledger.glob("*.log")
+    before = segment.read_bytes()
+    pair.host.send_signal(signal.SIGSTOP)
+    call_id = pair.propose()
+    pair.server.send_signal(signal.SIGSTOP)
+    pair.host.send_signal(signal.SIGCONT)
+    until(lambda: any(event.HasField("permit_reported") for event in recorded(pair.ledger)))
+    killed(pair.host)
+    killed(pair.server)
+    if lost == "its end":
+        segment.write_bytes(before)
+        done = subprocess.run(pair.host.args, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert "records were acknowledged" in " ".join(done.stderr.split())
+    # What the refusal says, and what somebody may do without one.
+    pair.ledger.rename(pair.directory / "moved away")
+    pair.server = pair.start_server()
+    pair.host = pair.start_host()
+    call = pair.settled(call_id)
+    assert (call["outcome"], call["error"]["remedy"]["kind"]) == ("unknown", "reconcile"), call
+    code, again = pair.call(*WRITE)
+    assert (code, again["call_id"], again["outcome"]) == (6, call_id, "unknown")
+    assert pair.kinds(call_id).count("call_permitted") == 1
+
+
 def test_what_never_reached_the_host_is_not_applied_and_the_same_key_may_come_again(pair: Pair) -> None:
     pair.host.send_signal(signal.SIGSTOP)
     call_id = pair.propose()

@@ -232,6 +232,28 @@ fn a_host_that_never_got_the_permit_says_so_and_nothing_was_applied() {
 }
 
 #[test]
+fn a_host_whose_ledger_began_after_the_permit_proves_nothing_by_not_knowing_it() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let mut ticket = life.gate.submit(write("", "k")).await.expect("taken");
+        let permit = host.execute().await;
+        drop(host);
+        let mut host = HostEnd::attach(&life).await;
+        host.inquired(&permit).await;
+        host.forgotten_since(&permit, permit.issued_at + 1).await;
+        let call = within(ticket.settled_or_unknown()).await.expect("told");
+        assert_eq!(call.state(), CallState::Unknown);
+        assert_eq!(call.error.as_ref().expect("why").reason(), Reason::OutcomeUnknown);
+        // The key is spent: the same action is answered with that call.
+        let again = within(life.gate.submit(write("", "k"))).await.expect("taken").call_id();
+        assert_eq!(again, call.call_id);
+        assert!(host.got_no_permit());
+    });
+}
+
+#[test]
 fn news_that_a_host_left_which_comes_after_it_is_back_gives_up_nothing() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let life = Life::with(&dir, |setup| setup.options.host_grace = SOON);

@@ -320,6 +320,12 @@ impl Keys {
         }
     }
 
+    /// Since when this ledger is kept, in nanoseconds since 1970: what it does not know of before may have run.
+    #[must_use]
+    pub fn since(&self) -> i64 {
+        self.inner.log.born()
+    }
+
     /// What became of a permit.
     #[must_use]
     pub fn inquire(&self, permit_id: &str) -> Known {

@@ -60,7 +60,9 @@ fn kills(directory: &Path) {
     }
     let mut kills = Kills { random: Random(seed), lengths: BTreeMap::new(), met: BTreeMap::new(), done: 0 };
     let (mut round, mut ends) = (0, BTreeMap::<Ended, u64>::new());
-    while kills.done < wanted {
+    // A phase that chance left out gets more rounds.
+    let is_enough = |kills: &Kills| wanted < 60 || PHASES.iter().all(|(phase, _)| kills.met.contains_key(*phase));
+    while kills.done < wanted || (kills.done < 4 * wanted && !is_enough(&kills)) {
         let place = directory.join(round.to_string());
         // Every other tree lies on another mount than the host's state, where there is one.
         let is_elsewhere = round % 2 == 1 && is_root();

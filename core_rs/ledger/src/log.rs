@@ -4,6 +4,7 @@
 //! checksum covers all but itself, a record's hash is SHA-256 over the hash before it and its
 //! payload. Segments begin with a header that repeats the first position and the hash before it.
 
+mod mark;
 mod read;
 mod scan;
 mod segment;
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
+use mark::Mark;
 pub(crate) use read::Reader;
 use writer::{Batch, Writer};
 
@@ -106,6 +108,7 @@ pub type Follower = Box<dyn FnMut(Vec<Record>) + Send>;
 pub struct Log {
     queue: mpsc::Sender<Batch>,
     durable: Arc<AtomicU64>,
+    born: i64,
     _lock: Arc<File>,
 }
 
@@ -128,23 +131,30 @@ impl Log {
     /// As [`Log::open`], and what `attach` says.
     pub fn open_with(
         dir: &Path,
-        visit: impl FnMut(Head, Place, &[u8]) -> Result<(), Error>,
+        mut visit: impl FnMut(Head, Place, &[u8]) -> Result<(), Error>,
         attach: impl FnOnce(End) -> Result<Follower, Error>,
     ) -> Result<(Self, Recovery), Error> {
         std::fs::create_dir_all(dir).map_err(Error::io(format!("create {}", dir.display())))?;
         let lock = lock(dir)?;
-        let scanned = scan::scan(dir, visit)?;
+        let (mark, acknowledged) = Mark::open(dir)?;
+        let born = mark.born;
+        let scanned = scan::scan(dir, |head, place, payload| {
+            acknowledged.see(&head);
+            visit(head, place, payload)
+        })?;
+        // Before a torn tail is cut: it may be what is left of a record that was acknowledged.
+        acknowledged.check(scanned.end(dir))?;
         let follower = attach(scanned.end(dir))?;
         scanned.cut()?;
         let durable = Arc::new(AtomicU64::new(scanned.head.position));
         let (queue, batches) = mpsc::channel(QUEUE);
         let recovery = Recovery { cut_bytes: scanned.cut_bytes };
-        let writer = Writer::open(dir, scanned, follower, durable.clone())?;
+        let writer = Writer::open(dir, scanned, follower, durable.clone(), mark)?;
         std::thread::Builder::new()
             .name("ledger-log".into())
             .spawn(move || writer.run(batches))
             .map_err(Error::io("start the log's thread"))?;
-        Ok((Self { queue, durable, _lock: Arc::new(lock) }, recovery))
+        Ok((Self { queue, durable, born, _lock: Arc::new(lock) }, recovery))
     }
 
     /// Appends payloads together and resolves when they are durable, to the last one's position.
@@ -182,6 +192,12 @@ impl Log {
     #[must_use]
     pub fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
+    }
+
+    /// Since when it is kept, in nanoseconds since 1970: of what was before, it knows nothing.
+    #[must_use]
+    pub fn born(&self) -> i64 {
+        self.born
     }
 
     /// Appends that wait for the disk now.

@@ -2394,13 +2394,16 @@ pub struct Report {
     #[prost(message, optional, tag = "8")]
     pub error: ::core::option::Option<Error>,
 }
-/// The host's ledger has no trace of the permit: it never started.
+/// The host's ledger has no trace of the permit: it never started, if the ledger is older than the permit.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Forgotten {
     #[prost(string, tag = "1")]
     pub permit_id: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub call_id: ::prost::alloc::string::String,
+    /// Since when the host's ledger is kept, in nanoseconds since 1970. Of what was permitted before, nobody knows.
+    #[prost(int64, tag = "3")]
+    pub since: i64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heartbeat {

@@ -119,7 +119,13 @@ impl HostEnd {
     }
 
     pub async fn forgotten(&self, permit: &Permit) {
-        let forgotten = v1::Forgotten { permit_id: permit.permit_id.clone(), call_id: permit.call_id.clone() };
+        self.forgotten_since(permit, 0).await;
+    }
+
+    /// Says that its ledger, which it keeps since then, has no trace of a permit.
+    pub async fn forgotten_since(&self, permit: &Permit, since: i64) {
+        let (permit_id, call_id) = (permit.permit_id.clone(), permit.call_id.clone());
+        let forgotten = v1::Forgotten { permit_id, call_id, since };
         self.send(host_to_server::Kind::Forgotten(forgotten)).await;
     }
 

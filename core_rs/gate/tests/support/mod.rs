@@ -224,6 +224,10 @@ pub async fn on_disk(dir: &Path, call_id: &str) -> Option<Call> {
     std::fs::create_dir(copy.path().join("log")).expect("a directory");
     for entry in std::fs::read_dir(dir.join("log")).expect("the log") {
         let entry = entry.expect("an entry");
+        // How far it was acknowledged may be told of later than the log was copied.
+        if entry.path().extension().is_none_or(|extension| extension != "log") {
+            continue;
+        }
         std::fs::copy(entry.path(), copy.path().join("log").join(entry.file_name())).expect("a copy");
     }
     let reader = Ledger::open(copy.path(), &cmdop_ledger::Options::default()).expect("the copy opens");

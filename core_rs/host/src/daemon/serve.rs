@@ -164,7 +164,8 @@ async fn answer(shared: &Shared, outbound: &Sender<HostToServer>, inquire: Inqui
         Known::Running => {}
         Known::Nothing if shared.arrived.lock().contains(&inquire.permit_id) => {}
         Known::Nothing => {
-            let forgotten = Forgotten { permit_id: inquire.permit_id, call_id: inquire.call_id };
+            let forgotten =
+                Forgotten { permit_id: inquire.permit_id, call_id: inquire.call_id, since: shared.keys.since() };
             send(outbound, host_to_server::Kind::Forgotten(forgotten)).await;
         }
     }

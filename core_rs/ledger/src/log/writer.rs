@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::layout::frame;
+use super::mark::Mark;
 use super::scan::Scanned;
 use super::segment::{Failed, Reserve, Segment};
 use super::{Follower, Head, Place, Record, SEGMENT_BYTES};
@@ -43,6 +44,7 @@ pub(super) struct Writer {
     /// The disk was full when it was last looked at, which was then.
     is_full: bool,
     looked: Instant,
+    mark: Mark,
 }
 
 impl Writer {
@@ -51,6 +53,7 @@ impl Writer {
         scanned: Scanned,
         follower: Follower,
         durable: Arc<AtomicU64>,
+        mark: Mark,
     ) -> Result<Self, Error> {
         let Scanned { head, last, .. } = scanned;
         // A segment whose header was torn is empty and is begun again under its own name.
@@ -70,6 +73,7 @@ impl Writer {
             reserve,
             is_full,
             looked: Instant::now(),
+            mark,
         })
     }
 
@@ -183,6 +187,7 @@ impl Writer {
             });
             (self.follower)(records.collect());
             self.head = ends.last().map_or(self.head, |(head, _)| *head);
+            self.mark.note(&self.head);
             self.durable.store(self.head.position, Ordering::Release);
         }
         for (position, batch) in batches.drain(..) {
