@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.live import Up, make_fixture, start_up
+
+# Whatever runs the tests may say how wide its terminal is; what is read here comes from pipes.
+os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(params=["asyncio", "trio"])

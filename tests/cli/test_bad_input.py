@@ -185,3 +185,22 @@ async def test_one_refused_call_does_not_break_the_list_for_everybody(up: Up) ->
         assert up.cmdop("calls", "show", call["call_id"]).returncode == 0
         assert up.cmdop("trace", "show", call["call_id"]).returncode == 0
         assert up.call("trace", "show", call["call_id"])[0] == 0
+
+
+@pytest.mark.parametrize(("streams", "code"), [("> /dev/full", 6), (">&-", 0), ("2>&-", 0), ("<&-", 0)])
+def test_what_cannot_be_written_to_or_read_is_no_traceback(up: Up, streams: str, code: int) -> None:
+    command = f"{sys.executable} -m cmdop call files.list --host local --arg path=/srv/app --json {streams}"
+    environment = os.environ | {"CMDOP_ADDRESS": up.address, "CMDOP_USER": "tester"}
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=60, env=environment, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("could not be written" in done.stderr) == (code == 6)
+
+
+def test_a_call_from_a_closed_standard_input_is_malformed(up: Up) -> None:
+    command = f"{sys.executable} -m cmdop call --from - --server {up.address} <&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr

@@ -52,7 +52,8 @@ class Pair:
         self.directory = directory
         self.fixture = make_fixture(directory / "fixture")
         self.target = self.fixture / "srv/app/new.txt"
-        self.ledger = directory / "host/ledger"
+        self.state = directory / "host"
+        self.ledger = self.state / "ledger"
         self.listen = "127.0.0.1:0"
         self.server = self.start_server()
         self.host = self.start_host()
@@ -66,7 +67,7 @@ class Pair:
     def start_host(self) -> subprocess.Popen[str]:
         """Starts the host, and waits until it is attached."""
         key = self.directory / "data/server/permit.pub"
-        place = ("--fixture", str(self.fixture), "--workspace", "/srv/app", "--state", str(self.directory / "host"))
+        place = ("--fixture", str(self.fixture), "--workspace", "/srv/app", "--state", str(self.state))
         host = self._start("host", "join", "--server", self.listen, "--permit-key", str(key), "--name", "local", *place)
         said(host, " attached to ")
         return host
@@ -188,8 +189,15 @@ def test_what_the_host_did_while_the_server_was_dying_is_applied_once(pair: Pair
     assert pair.target.read_text() == "came since"
 
 
-@pytest.mark.parametrize("lost", ["the whole ledger", "its end"])
+@pytest.mark.parametrize("lost", ["the whole ledger", "its end", "nothing, but another has its name"])
 def test_a_host_that_lost_its_ledger_proves_nothing_by_not_knowing_a_call(pair: Pair, lost: str) -> None:
+    if lost.startswith("nothing"):
+        # Another one that is as old, kept aside.
+        killed(pair.host)
+        pair.state = pair.directory / "other"
+        killed(pair.start_host())
+        pair.state = pair.directory / "host"
+        pair.host = pair.start_host()
     (segment,) = pair.ledger.glob("*.log")
     before = segment.read_bytes()
     pair.host.send_signal(signal.SIGSTOP)
@@ -204,8 +212,11 @@ def test_a_host_that_lost_its_ledger_proves_nothing_by_not_knowing_a_call(pair: 
         done = subprocess.run(pair.host.args, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 2
         assert "records were acknowledged" in " ".join(done.stderr.split())
-    # What the refusal says, and what somebody may do without one.
-    pair.ledger.rename(pair.directory / "moved away")
+    if lost.startswith("nothing"):
+        pair.state = pair.directory / "other"
+    else:
+        # What the refusal says, and what somebody may do without one.
+        pair.ledger.rename(pair.directory / "moved away")
     pair.server = pair.start_server()
     pair.host = pair.start_host()
     call = pair.settled(call_id)

@@ -195,8 +195,8 @@ impl Attachment {
                     gate.answer_late(host, &report).await;
                 }
             }
-            Some(Kind::Forgotten(v1::Forgotten { permit_id, call_id, since })) => {
-                let _ = gate.notify_from(host, &call_id, Input::Forgotten { permit_id, since }).await;
+            Some(Kind::Forgotten(v1::Forgotten { permit_id, call_id, ledger })) => {
+                let _ = gate.notify_from(host, &call_id, Input::Forgotten { permit_id, ledger }).await;
             }
             Some(Kind::Draining(_)) => gate.shared().hosts.drain(host, self.link),
             Some(Kind::Hello(_) | Kind::Heartbeat(_)) | None => {}

@@ -19,8 +19,8 @@ pub(crate) enum Input {
     Report(Box<v1::Report>),
     Forgotten {
         permit_id: String,
-        /// Since when the host's ledger is kept.
-        since: i64,
+        /// Which ledger of the host that is.
+        ledger: i64,
     },
     /// Its host attached again.
     Attached,

@@ -290,6 +290,9 @@ impl Keys {
             Err(error) => return Err(refusal::not_valid(&error.to_string())),
         };
         refusal::check(&permit)?;
+        if permit.ledger != 0 && permit.ledger != self.since() {
+            return Err(refusal::not_valid("it is for another ledger of this host"));
+        }
         {
             let mut memory = inner.memory.lock();
             match memory.seen(&permit.permit_id) {
@@ -320,7 +323,8 @@ impl Keys {
         }
     }
 
-    /// Since when this ledger is kept, in nanoseconds since 1970: what it does not know of before may have run.
+    /// Since when this ledger is kept, in nanoseconds since 1970, which names it. Of what was permitted for another one
+    /// it knows nothing.
     #[must_use]
     pub fn since(&self) -> i64 {
         self.inner.log.born()

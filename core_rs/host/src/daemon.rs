@@ -77,7 +77,7 @@ impl Daemon {
         let machine = Machine::open(&config, spawner, state)?;
         let max_running = or_default(config.max_running.into(), DEFAULT_MAX_RUNNING.into());
         let running = Semaphore::new(usize::try_from(max_running).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
-        let host = describe(&config, &machine);
+        let host = Host { ledger: keys.since(), ..describe(&config, &machine) };
         Ok(Self {
             shared: Arc::new(Shared {
                 host,
@@ -110,6 +110,7 @@ fn describe(config: &HostConfig, machine: &Machine) -> Host {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         attached_at: 0,
         home: machine.home(),
+        ledger: 0,
     }
 }
 

@@ -51,6 +51,16 @@ async fn fresh(keys: &Keys, permit: &Permit) -> cmdop_host::Admitted {
 }
 
 #[tokio::test]
+async fn a_permit_for_another_ledger_of_the_same_host_is_refused() {
+    let (one, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (keys, others) = (open(one.path()), open(other.path()));
+    assert_ne!(keys.since(), others.since());
+    let permit = Permit { ledger: keys.since(), ..some("call", Stage::Apply) };
+    assert_eq!(refused(&others, &permit).await, Reason::PermitInvalid);
+    fresh(&keys, &permit).await;
+}
+
+#[tokio::test]
 async fn a_permit_that_is_not_good_is_neither_admitted_nor_noted() {
     let dir = tempfile::tempdir().expect("directory");
     let keys = open(dir.path());

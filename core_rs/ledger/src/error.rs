@@ -10,7 +10,7 @@ use cmdop_contract::v1::{self, Reason};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The log is not what was written. It is never repaired by guessing.
-    #[error("{}: broken at byte {offset}, record {position}: {why}; restore it from a copy, or move the ledger's whole directory away, index and all, to start anew", segment.display())]
+    #[error("{}: broken at byte {offset}, record {position}: {why}; restore it from a copy, or move the ledger's whole directory away, index and all, to start anew: what it knew of calls and keys is then unknown for good", segment.display())]
     Broken {
         /// The segment file.
         segment: PathBuf,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -84,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code, one of `ExitCode`."""
     tokens = sys.argv[1:] if arguments is None else list(arguments)
     as_json = "--json" in tokens
+    _open_what_is_closed()
     for token in tokens:
         if not _is_text(token):
             return _usage_error(f"the argument {token!a} is not UTF-8 text", as_json=as_json)
@@ -98,7 +100,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone. Python must not complain about that at its exit, too.
         sys.stderr.close()
         return 141
+    except OSError as error:
+        # Everything else that fails is an error of its own: this is a disk or device that takes no output.
+        print(f"the output could not be written: {error}; see `cmdop calls list` for what was done", file=sys.stderr)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
+        return ExitCode.UNKNOWN
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _open_what_is_closed() -> None:
+    """Python has None for a standard stream that the caller closed, which nothing can read or write."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - it lives as long as the process
 
 
 def _is_text(token: str) -> bool:

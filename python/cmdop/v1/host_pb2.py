@@ -28,7 +28,7 @@ from cmdop.v1 import error_pb2 as cmdop_dot_v1_dot_error__pb2
 from cmdop.v1 import permit_pb2 as cmdop_dot_v1_dot_permit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63mdop/v1/host.proto\x12\x08\x63mdop.v1\x1a\x13\x63mdop/v1/call.proto\x1a\x15\x63mdop/v1/effect.proto\x1a\x14\x63mdop/v1/error.proto\x1a\x15\x63mdop/v1/permit.proto\"=\n\nCapability\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\xa5\x02\n\x04Host\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x61ttached\x18\x02 \x01(\x08\x12*\n\x0c\x63\x61pabilities\x18\x03 \x03(\x0b\x32\x14.cmdop.v1.Capability\x12\x12\n\nworkspaces\x18\x04 \x03(\t\x12*\n\x06labels\x18\x05 \x03(\x0b\x32\x1a.cmdop.v1.Host.LabelsEntry\x12\r\n\x05tools\x18\x06 \x03(\t\x12\x0f\n\x07\x66ixture\x18\x07 \x01(\x08\x12\x0e\n\x06kernel\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\x12\x13\n\x0b\x61ttached_at\x18\n \x01(\x03\x12\x0c\n\x04home\x18\x0b \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x12\n\x10ListHostsRequest\"2\n\x11ListHostsResponse\x12\x1d\n\x05hosts\x18\x01 \x03(\x0b\x32\x0e.cmdop.v1.Host\"\x1e\n\x0eGetHostRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\tHostHello\x12\x14\n\x0cmin_protocol\x18\x01 \x01(\r\x12\x14\n\x0cmax_protocol\x18\x02 \x01(\r\x12\x1c\n\x04host\x18\x03 \x01(\x0b\x32\x0e.cmdop.v1.Host\"O\n\rServerWelcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\x12\x14\n\x0cheartbeat_ms\x18\x03 \x01(\r\"1\n\x07\x45xecute\x12&\n\x06permit\x18\x01 \x01(\x0b\x32\x16.cmdop.v1.SignedPermit\"\x1a\n\x07\x44iscard\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\"\"\n\x0f\x43\x61ncelExecution\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\" \n\x0b\x41\x63knowledge\x12\x11\n\tpermit_id\x18\x01 \x01(\t\"-\n\x07Inquire\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\"\xdb\x02\n\x0cServerToHost\x12*\n\x07welcome\x18\x01 \x01(\x0b\x32\x17.cmdop.v1.ServerWelcomeH\x00\x12$\n\x07\x65xecute\x18\x02 \x01(\x0b\x32\x11.cmdop.v1.ExecuteH\x00\x12$\n\x07\x64iscard\x18\x03 \x01(\x0b\x32\x11.cmdop.v1.DiscardH\x00\x12+\n\x06\x63\x61ncel\x18\x04 \x01(\x0b\x32\x19.cmdop.v1.CancelExecutionH\x00\x12,\n\x0b\x61\x63knowledge\x18\x05 \x01(\x0b\x32\x15.cmdop.v1.AcknowledgeH\x00\x12$\n\x07inquire\x18\x06 \x01(\x0b\x32\x11.cmdop.v1.InquireH\x00\x12 \n\x05\x65rror\x18\x07 \x01(\x0b\x32\x0f.cmdop.v1.ErrorH\x00\x12(\n\theartbeat\x18\x08 \x01(\x0b\x32\x13.cmdop.v1.HeartbeatH\x00\x42\x06\n\x04kind\"-\n\x07Started\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\"\xf6\x01\n\x06Report\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x1e\n\x05stage\x18\x03 \x01(\x0e\x32\x0f.cmdop.v1.Stage\x12\"\n\x07outcome\x18\x04 \x01(\x0e\x32\x11.cmdop.v1.Outcome\x12$\n\x06result\x18\x05 \x01(\x0b\x32\x14.cmdop.v1.ToolResult\x12*\n\x0bobservation\x18\x06 \x01(\x0b\x32\x15.cmdop.v1.Observation\x12\x12\n\nlayer_held\x18\x07 \x01(\x08\x12\x1e\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x0f.cmdop.v1.Error\"/\n\tForgotten\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\"\x1d\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\xaa\x02\n\x0cHostToServer\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.cmdop.v1.HostHelloH\x00\x12$\n\x07started\x18\x02 \x01(\x0b\x32\x11.cmdop.v1.StartedH\x00\x12\"\n\x06output\x18\x03 \x01(\x0b\x32\x10.cmdop.v1.OutputH\x00\x12\"\n\x06report\x18\x04 \x01(\x0b\x32\x10.cmdop.v1.ReportH\x00\x12(\n\tforgotten\x18\x05 \x01(\x0b\x32\x13.cmdop.v1.ForgottenH\x00\x12(\n\theartbeat\x18\x06 \x01(\x0b\x32\x13.cmdop.v1.HeartbeatH\x00\x12*\n\x08\x64raining\x18\x07 \x01(\x0b\x32\x16.cmdop.v1.HostDrainingH\x00\x42\x06\n\x04kind\"\x0e\n\x0cHostDraining2y\n\x05Hosts\x12?\n\x04List\x12\x1a.cmdop.v1.ListHostsRequest\x1a\x1b.cmdop.v1.ListHostsResponse\x12/\n\x03Get\x12\x18.cmdop.v1.GetHostRequest\x1a\x0e.cmdop.v1.Host2H\n\x08HostLink\x12<\n\x06\x41ttach\x12\x16.cmdop.v1.HostToServer\x1a\x16.cmdop.v1.ServerToHost(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63mdop/v1/host.proto\x12\x08\x63mdop.v1\x1a\x13\x63mdop/v1/call.proto\x1a\x15\x63mdop/v1/effect.proto\x1a\x14\x63mdop/v1/error.proto\x1a\x15\x63mdop/v1/permit.proto\"=\n\nCapability\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\xb5\x02\n\x04Host\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x61ttached\x18\x02 \x01(\x08\x12*\n\x0c\x63\x61pabilities\x18\x03 \x03(\x0b\x32\x14.cmdop.v1.Capability\x12\x12\n\nworkspaces\x18\x04 \x03(\t\x12*\n\x06labels\x18\x05 \x03(\x0b\x32\x1a.cmdop.v1.Host.LabelsEntry\x12\r\n\x05tools\x18\x06 \x03(\t\x12\x0f\n\x07\x66ixture\x18\x07 \x01(\x08\x12\x0e\n\x06kernel\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\x12\x13\n\x0b\x61ttached_at\x18\n \x01(\x03\x12\x0c\n\x04home\x18\x0b \x01(\t\x12\x0e\n\x06ledger\x18\x0c \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x12\n\x10ListHostsRequest\"2\n\x11ListHostsResponse\x12\x1d\n\x05hosts\x18\x01 \x03(\x0b\x32\x0e.cmdop.v1.Host\"\x1e\n\x0eGetHostRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\tHostHello\x12\x14\n\x0cmin_protocol\x18\x01 \x01(\r\x12\x14\n\x0cmax_protocol\x18\x02 \x01(\r\x12\x1c\n\x04host\x18\x03 \x01(\x0b\x32\x0e.cmdop.v1.Host\"O\n\rServerWelcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\x12\x14\n\x0cheartbeat_ms\x18\x03 \x01(\r\"1\n\x07\x45xecute\x12&\n\x06permit\x18\x01 \x01(\x0b\x32\x16.cmdop.v1.SignedPermit\"\x1a\n\x07\x44iscard\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\"\"\n\x0f\x43\x61ncelExecution\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\" \n\x0b\x41\x63knowledge\x12\x11\n\tpermit_id\x18\x01 \x01(\t\"-\n\x07Inquire\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\"\xdb\x02\n\x0cServerToHost\x12*\n\x07welcome\x18\x01 \x01(\x0b\x32\x17.cmdop.v1.ServerWelcomeH\x00\x12$\n\x07\x65xecute\x18\x02 \x01(\x0b\x32\x11.cmdop.v1.ExecuteH\x00\x12$\n\x07\x64iscard\x18\x03 \x01(\x0b\x32\x11.cmdop.v1.DiscardH\x00\x12+\n\x06\x63\x61ncel\x18\x04 \x01(\x0b\x32\x19.cmdop.v1.CancelExecutionH\x00\x12,\n\x0b\x61\x63knowledge\x18\x05 \x01(\x0b\x32\x15.cmdop.v1.AcknowledgeH\x00\x12$\n\x07inquire\x18\x06 \x01(\x0b\x32\x11.cmdop.v1.InquireH\x00\x12 \n\x05\x65rror\x18\x07 \x01(\x0b\x32\x0f.cmdop.v1.ErrorH\x00\x12(\n\theartbeat\x18\x08 \x01(\x0b\x32\x13.cmdop.v1.HeartbeatH\x00\x42\x06\n\x04kind\"-\n\x07Started\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\"\xf6\x01\n\x06Report\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x1e\n\x05stage\x18\x03 \x01(\x0e\x32\x0f.cmdop.v1.Stage\x12\"\n\x07outcome\x18\x04 \x01(\x0e\x32\x11.cmdop.v1.Outcome\x12$\n\x06result\x18\x05 \x01(\x0b\x32\x14.cmdop.v1.ToolResult\x12*\n\x0bobservation\x18\x06 \x01(\x0b\x32\x15.cmdop.v1.Observation\x12\x12\n\nlayer_held\x18\x07 \x01(\x08\x12\x1e\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x0f.cmdop.v1.Error\"?\n\tForgotten\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x0e\n\x06ledger\x18\x03 \x01(\x03\"\x1d\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\xaa\x02\n\x0cHostToServer\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.cmdop.v1.HostHelloH\x00\x12$\n\x07started\x18\x02 \x01(\x0b\x32\x11.cmdop.v1.StartedH\x00\x12\"\n\x06output\x18\x03 \x01(\x0b\x32\x10.cmdop.v1.OutputH\x00\x12\"\n\x06report\x18\x04 \x01(\x0b\x32\x10.cmdop.v1.ReportH\x00\x12(\n\tforgotten\x18\x05 \x01(\x0b\x32\x13.cmdop.v1.ForgottenH\x00\x12(\n\theartbeat\x18\x06 \x01(\x0b\x32\x13.cmdop.v1.HeartbeatH\x00\x12*\n\x08\x64raining\x18\x07 \x01(\x0b\x32\x16.cmdop.v1.HostDrainingH\x00\x42\x06\n\x04kind\"\x0e\n\x0cHostDraining2y\n\x05Hosts\x12?\n\x04List\x12\x1a.cmdop.v1.ListHostsRequest\x1a\x1b.cmdop.v1.ListHostsResponse\x12/\n\x03Get\x12\x18.cmdop.v1.GetHostRequest\x1a\x0e.cmdop.v1.Host2H\n\x08HostLink\x12<\n\x06\x41ttach\x12\x16.cmdop.v1.HostToServer\x1a\x16.cmdop.v1.ServerToHost(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,45 +40,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CAPABILITY']._serialized_start=122
   _globals['_CAPABILITY']._serialized_end=183
   _globals['_HOST']._serialized_start=186
-  _globals['_HOST']._serialized_end=479
-  _globals['_HOST_LABELSENTRY']._serialized_start=434
-  _globals['_HOST_LABELSENTRY']._serialized_end=479
-  _globals['_LISTHOSTSREQUEST']._serialized_start=481
-  _globals['_LISTHOSTSREQUEST']._serialized_end=499
-  _globals['_LISTHOSTSRESPONSE']._serialized_start=501
-  _globals['_LISTHOSTSRESPONSE']._serialized_end=551
-  _globals['_GETHOSTREQUEST']._serialized_start=553
-  _globals['_GETHOSTREQUEST']._serialized_end=583
-  _globals['_HOSTHELLO']._serialized_start=585
-  _globals['_HOSTHELLO']._serialized_end=670
-  _globals['_SERVERWELCOME']._serialized_start=672
-  _globals['_SERVERWELCOME']._serialized_end=751
-  _globals['_EXECUTE']._serialized_start=753
-  _globals['_EXECUTE']._serialized_end=802
-  _globals['_DISCARD']._serialized_start=804
-  _globals['_DISCARD']._serialized_end=830
-  _globals['_CANCELEXECUTION']._serialized_start=832
-  _globals['_CANCELEXECUTION']._serialized_end=866
-  _globals['_ACKNOWLEDGE']._serialized_start=868
-  _globals['_ACKNOWLEDGE']._serialized_end=900
-  _globals['_INQUIRE']._serialized_start=902
-  _globals['_INQUIRE']._serialized_end=947
-  _globals['_SERVERTOHOST']._serialized_start=950
-  _globals['_SERVERTOHOST']._serialized_end=1297
-  _globals['_STARTED']._serialized_start=1299
-  _globals['_STARTED']._serialized_end=1344
-  _globals['_REPORT']._serialized_start=1347
-  _globals['_REPORT']._serialized_end=1593
-  _globals['_FORGOTTEN']._serialized_start=1595
-  _globals['_FORGOTTEN']._serialized_end=1642
-  _globals['_HEARTBEAT']._serialized_start=1644
-  _globals['_HEARTBEAT']._serialized_end=1673
-  _globals['_HOSTTOSERVER']._serialized_start=1676
-  _globals['_HOSTTOSERVER']._serialized_end=1974
-  _globals['_HOSTDRAINING']._serialized_start=1976
-  _globals['_HOSTDRAINING']._serialized_end=1990
-  _globals['_HOSTS']._serialized_start=1992
-  _globals['_HOSTS']._serialized_end=2113
-  _globals['_HOSTLINK']._serialized_start=2115
-  _globals['_HOSTLINK']._serialized_end=2187
+  _globals['_HOST']._serialized_end=495
+  _globals['_HOST_LABELSENTRY']._serialized_start=450
+  _globals['_HOST_LABELSENTRY']._serialized_end=495
+  _globals['_LISTHOSTSREQUEST']._serialized_start=497
+  _globals['_LISTHOSTSREQUEST']._serialized_end=515
+  _globals['_LISTHOSTSRESPONSE']._serialized_start=517
+  _globals['_LISTHOSTSRESPONSE']._serialized_end=567
+  _globals['_GETHOSTREQUEST']._serialized_start=569
+  _globals['_GETHOSTREQUEST']._serialized_end=599
+  _globals['_HOSTHELLO']._serialized_start=601
+  _globals['_HOSTHELLO']._serialized_end=686
+  _globals['_SERVERWELCOME']._serialized_start=688
+  _globals['_SERVERWELCOME']._serialized_end=767
+  _globals['_EXECUTE']._serialized_start=769
+  _globals['_EXECUTE']._serialized_end=818
+  _globals['_DISCARD']._serialized_start=820
+  _globals['_DISCARD']._serialized_end=846
+  _globals['_CANCELEXECUTION']._serialized_start=848
+  _globals['_CANCELEXECUTION']._serialized_end=882
+  _globals['_ACKNOWLEDGE']._serialized_start=884
+  _globals['_ACKNOWLEDGE']._serialized_end=916
+  _globals['_INQUIRE']._serialized_start=918
+  _globals['_INQUIRE']._serialized_end=963
+  _globals['_SERVERTOHOST']._serialized_start=966
+  _globals['_SERVERTOHOST']._serialized_end=1313
+  _globals['_STARTED']._serialized_start=1315
+  _globals['_STARTED']._serialized_end=1360
+  _globals['_REPORT']._serialized_start=1363
+  _globals['_REPORT']._serialized_end=1609
+  _globals['_FORGOTTEN']._serialized_start=1611
+  _globals['_FORGOTTEN']._serialized_end=1674
+  _globals['_HEARTBEAT']._serialized_start=1676
+  _globals['_HEARTBEAT']._serialized_end=1705
+  _globals['_HOSTTOSERVER']._serialized_start=1708
+  _globals['_HOSTTOSERVER']._serialized_end=2006
+  _globals['_HOSTDRAINING']._serialized_start=2008
+  _globals['_HOSTDRAINING']._serialized_end=2022
+  _globals['_HOSTS']._serialized_start=2024
+  _globals['_HOSTS']._serialized_end=2145
+  _globals['_HOSTLINK']._serialized_start=2147
+  _globals['_HOSTLINK']._serialized_end=2219
 # @@protoc_insertion_point(module_scope)

@@ -21,7 +21,7 @@ class Capability(_message.Message):
     def __init__(self, name: _Optional[str] = ..., available: _Optional[bool] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Host(_message.Message):
-    __slots__ = ("name", "attached", "capabilities", "workspaces", "labels", "tools", "fixture", "kernel", "version", "attached_at", "home")
+    __slots__ = ("name", "attached", "capabilities", "workspaces", "labels", "tools", "fixture", "kernel", "version", "attached_at", "home", "ledger")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class Host(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ATTACHED_AT_FIELD_NUMBER: _ClassVar[int]
     HOME_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_FIELD_NUMBER: _ClassVar[int]
     name: str
     attached: bool
     capabilities: _containers.RepeatedCompositeFieldContainer[Capability]
@@ -51,7 +52,8 @@ class Host(_message.Message):
     version: str
     attached_at: int
     home: str
-    def __init__(self, name: _Optional[str] = ..., attached: _Optional[bool] = ..., capabilities: _Optional[_Iterable[_Union[Capability, _Mapping]]] = ..., workspaces: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., tools: _Optional[_Iterable[str]] = ..., fixture: _Optional[bool] = ..., kernel: _Optional[str] = ..., version: _Optional[str] = ..., attached_at: _Optional[int] = ..., home: _Optional[str] = ...) -> None: ...
+    ledger: int
+    def __init__(self, name: _Optional[str] = ..., attached: _Optional[bool] = ..., capabilities: _Optional[_Iterable[_Union[Capability, _Mapping]]] = ..., workspaces: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., tools: _Optional[_Iterable[str]] = ..., fixture: _Optional[bool] = ..., kernel: _Optional[str] = ..., version: _Optional[str] = ..., attached_at: _Optional[int] = ..., home: _Optional[str] = ..., ledger: _Optional[int] = ...) -> None: ...
 
 class ListHostsRequest(_message.Message):
     __slots__ = ()
@@ -170,12 +172,14 @@ class Report(_message.Message):
     def __init__(self, permit_id: _Optional[str] = ..., call_id: _Optional[str] = ..., stage: _Optional[_Union[_permit_pb2.Stage, str]] = ..., outcome: _Optional[_Union[_call_pb2.Outcome, str]] = ..., result: _Optional[_Union[_call_pb2.ToolResult, _Mapping]] = ..., observation: _Optional[_Union[_effect_pb2.Observation, _Mapping]] = ..., layer_held: _Optional[bool] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ...) -> None: ...
 
 class Forgotten(_message.Message):
-    __slots__ = ("permit_id", "call_id")
+    __slots__ = ("permit_id", "call_id", "ledger")
     PERMIT_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_FIELD_NUMBER: _ClassVar[int]
     permit_id: str
     call_id: str
-    def __init__(self, permit_id: _Optional[str] = ..., call_id: _Optional[str] = ...) -> None: ...
+    ledger: int
+    def __init__(self, permit_id: _Optional[str] = ..., call_id: _Optional[str] = ..., ledger: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("sequence",)

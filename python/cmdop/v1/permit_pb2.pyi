@@ -29,7 +29,7 @@ class Masks(_message.Message):
     def __init__(self, classes: _Optional[_Iterable[str]] = ..., shown: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Permit(_message.Message):
-    __slots__ = ("permit_id", "call_id", "attempt", "host", "stage", "action", "idempotency_key", "actor", "effects", "preview_digest", "issued_at", "expires_at", "action_digest", "policy_version", "masks")
+    __slots__ = ("permit_id", "call_id", "attempt", "host", "stage", "action", "idempotency_key", "actor", "effects", "preview_digest", "issued_at", "expires_at", "action_digest", "policy_version", "masks", "ledger")
     PERMIT_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,7 @@ class Permit(_message.Message):
     ACTION_DIGEST_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     MASKS_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_FIELD_NUMBER: _ClassVar[int]
     permit_id: str
     call_id: str
     attempt: int
@@ -60,7 +61,8 @@ class Permit(_message.Message):
     action_digest: str
     policy_version: str
     masks: Masks
-    def __init__(self, permit_id: _Optional[str] = ..., call_id: _Optional[str] = ..., attempt: _Optional[int] = ..., host: _Optional[str] = ..., stage: _Optional[_Union[Stage, str]] = ..., action: _Optional[_Union[_action_pb2.Action, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., actor: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., effects: _Optional[_Iterable[_Union[_effect_pb2.PermittedEffect, _Mapping]]] = ..., preview_digest: _Optional[str] = ..., issued_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., action_digest: _Optional[str] = ..., policy_version: _Optional[str] = ..., masks: _Optional[_Union[Masks, _Mapping]] = ...) -> None: ...
+    ledger: int
+    def __init__(self, permit_id: _Optional[str] = ..., call_id: _Optional[str] = ..., attempt: _Optional[int] = ..., host: _Optional[str] = ..., stage: _Optional[_Union[Stage, str]] = ..., action: _Optional[_Union[_action_pb2.Action, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., actor: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., effects: _Optional[_Iterable[_Union[_effect_pb2.PermittedEffect, _Mapping]]] = ..., preview_digest: _Optional[str] = ..., issued_at: _Optional[int] = ..., expires_at: _Optional[int] = ..., action_digest: _Optional[str] = ..., policy_version: _Optional[str] = ..., masks: _Optional[_Union[Masks, _Mapping]] = ..., ledger: _Optional[int] = ...) -> None: ...
 
 class SignedPermit(_message.Message):
     __slots__ = ("permit", "signature", "key_id", "path", "left")

@@ -1407,6 +1407,9 @@ pub struct Permit {
     /// For a command.
     #[prost(message, optional, tag = "15")]
     pub masks: ::core::option::Option<Masks>,
+    /// The ledger of the host that it is for, as the host said when it attached; another one refuses it.
+    #[prost(int64, tag = "16")]
+    pub ledger: i64,
 }
 /// A permit as it travels. The signature is Ed25519 (RFC 8032).
 ///
@@ -2270,6 +2273,10 @@ pub struct Host {
     /// Home directory of the user the host runs commands as; `~` in targets and commands means it.
     #[prost(string, tag = "11")]
     pub home: ::prost::alloc::string::String,
+    /// Names the host's ledger by the time since which it is kept, in nanoseconds since 1970. A permit is for one ledger:
+    /// only that one proves by not knowing the permit that it never ran.
+    #[prost(int64, tag = "12")]
+    pub ledger: i64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListHostsRequest {}
@@ -2394,16 +2401,16 @@ pub struct Report {
     #[prost(message, optional, tag = "8")]
     pub error: ::core::option::Option<Error>,
 }
-/// The host's ledger has no trace of the permit: it never started, if the ledger is older than the permit.
+/// The host's ledger has no trace of the permit: it never started, if the permit was for this ledger.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Forgotten {
     #[prost(string, tag = "1")]
     pub permit_id: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub call_id: ::prost::alloc::string::String,
-    /// Since when the host's ledger is kept, in nanoseconds since 1970. Of what was permitted before, nobody knows.
+    /// Which ledger that is; see `Host.ledger`.
     #[prost(int64, tag = "3")]
-    pub since: i64,
+    pub ledger: i64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heartbeat {

@@ -291,6 +291,7 @@ impl Driver {
             attempt: self.call.attempt.max(1),
             proposal,
             ttl: self.gate.shared().options.permit_ttl,
+            ledger: self.gate.shared().hosts.get(&self.live.host).map_or(0, |host| host.ledger),
         };
         let nothing_lost = self.pending.is_empty();
         let issued = match self.gate.shared().ledger.permit(clearance, request, &mut self.pending).await {

@@ -40,19 +40,13 @@ struct Ordered {
     contacts: bool,
     /// Its tool only looks: whatever became of it, it can be asked again.
     is_pure: bool,
-    issued_at: i64,
+    ledger: i64,
 }
 
 impl Ordered {
     fn of(permit: &Permit, is_pure: bool) -> Self {
         let contacts = permit.effects.iter().any(|effect| class(effect.kind()) == Class::Contact);
-        Self {
-            permit_id: permit.permit_id.clone(),
-            stage: permit.stage(),
-            contacts,
-            is_pure,
-            issued_at: permit.issued_at,
-        }
+        Self { permit_id: permit.permit_id.clone(), stage: permit.stage(), contacts, is_pure, ledger: permit.ledger }
     }
 
     /// Whatever the host did, nothing came of it.
@@ -88,8 +82,8 @@ impl Driver {
                         return self.take(*report, &permit).await;
                     }
                     Some(Input::Report(stale)) => self.acknowledge_earlier(stale.permit_id),
-                    Some(Input::Forgotten { permit_id, since }) if permit_id == permit.permit_id => {
-                        return self.forgotten(&permit, since).await;
+                    Some(Input::Forgotten { permit_id, ledger }) if permit_id == permit.permit_id => {
+                        return self.forgotten(&permit, ledger).await;
                     }
                     Some(Input::Started { permit_id }) if permit_id == permit.permit_id => self.note_start(permit_id)?,
                     // The news may be late, and the host back already.
@@ -164,23 +158,23 @@ impl Driver {
         let _ = self.send(server_to_host::Kind::Cancel(cancel));
     }
 
-    /// The host knows nothing of the permit. Unless it spoke of it before, or its ledger began only afterwards, it
-    /// never started.
-    async fn forgotten(&mut self, permit: &Ordered, since: i64) -> Result<(), v1::Error> {
-        let began_anew = since > permit.issued_at;
+    /// The host knows nothing of the permit. Unless it spoke of it before, or this is another ledger than the
+    /// permit was for, it never started.
+    async fn forgotten(&mut self, permit: &Ordered, ledger: i64) -> Result<(), v1::Error> {
+        let is_another = ledger != permit.ledger;
         let spoke = self.started.as_deref() == Some(&permit.permit_id)
             || matches!(self.call.state(), CallState::Running)
             || self.evidence;
-        if !(spoke || began_anew) || permit.is_harmless() {
+        if !(spoke || is_another) || permit.is_harmless() {
             let error = reason::error(Reason::HostError, "the host never started the call; nothing was applied");
             return self.settle(Outcome::NotApplied, None, Some(error)).await;
         }
         if self.call.state() == CallState::Unknown {
             return Ok(());
         }
-        let message = match began_anew {
+        let message = match is_another {
             true => {
-                "the host's ledger began after this was permitted, so nobody knows whether it ran; look at the machine"
+                "the host has another ledger than when this was permitted, so nobody knows whether it ran; look at the machine"
             }
             false => "the host started this and then lost its own record of it; look at the machine",
         };

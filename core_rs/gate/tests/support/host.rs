@@ -119,13 +119,13 @@ impl HostEnd {
     }
 
     pub async fn forgotten(&self, permit: &Permit) {
-        self.forgotten_since(permit, 0).await;
+        self.forgotten_by(permit, 0).await;
     }
 
-    /// Says that its ledger, which it keeps since then, has no trace of a permit.
-    pub async fn forgotten_since(&self, permit: &Permit, since: i64) {
+    /// Says that this ledger has no trace of a permit.
+    pub async fn forgotten_by(&self, permit: &Permit, ledger: i64) {
         let (permit_id, call_id) = (permit.permit_id.clone(), permit.call_id.clone());
-        let forgotten = v1::Forgotten { permit_id, call_id, since };
+        let forgotten = v1::Forgotten { permit_id, call_id, ledger };
         self.send(host_to_server::Kind::Forgotten(forgotten)).await;
     }
 

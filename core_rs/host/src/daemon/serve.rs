@@ -165,7 +165,7 @@ async fn answer(shared: &Shared, outbound: &Sender<HostToServer>, inquire: Inqui
         Known::Nothing if shared.arrived.lock().contains(&inquire.permit_id) => {}
         Known::Nothing => {
             let forgotten =
-                Forgotten { permit_id: inquire.permit_id, call_id: inquire.call_id, since: shared.keys.since() };
+                Forgotten { permit_id: inquire.permit_id, call_id: inquire.call_id, ledger: shared.keys.since() };
             send(outbound, host_to_server::Kind::Forgotten(forgotten)).await;
         }
     }

@@ -37,6 +37,8 @@ pub struct PermitRequest {
     pub ttl: Duration,
     /// The host, if the permit lets anything change: no freeze may then be in force there.
     pub changes: Option<Standing>,
+    /// The host's ledger that notes it.
+    pub ledger: i64,
 }
 
 /// A permit, and the event that records it.
@@ -202,5 +204,6 @@ fn content(clearance: &Clearance, request: PermitRequest) -> Result<Permit, Erro
         action_digest,
         policy_version: decision.policy_version.clone(),
         masks: decision.masks.clone(),
+        ledger: request.ledger,
     })
 }
