@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 from tests.live import Up, make_fixture, start_up
 
-# Whatever runs the tests may say how wide its terminal is; what is read here comes from pipes.
-os.environ.pop("COLUMNS", None)
+
+@pytest.fixture(scope="session", autouse=True)
+def no_terminal() -> None:
+    """What is read here comes from pipes. The runner imports readline, which says that a terminal is 80 wide."""
+    for name in ("COLUMNS", "LINES"):
+        # It said so behind Python's back: `os.environ` has no such names.
+        os.unsetenv(name)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
