@@ -204,3 +204,9 @@ def test_a_call_from_a_closed_standard_input_is_malformed(up: Up) -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_names_no_tool_is_not_given_an_intent(up: Up) -> None:
+    code, call = up.call("call", "--from", "-", stdin="{}")
+    assert code == 2
+    assert call["intent"] == ""

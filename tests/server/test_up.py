@@ -116,6 +116,15 @@ def test_a_policy_that_does_not_parse_stops_the_start_and_is_named(tmp_path: Pat
     assert done.stdout == ""
 
 
+def test_a_policy_that_is_no_text_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "data" / "policies").mkdir(parents=True)
+    (tmp_path / "data" / "policies" / "mine.cedar").write_bytes(b"// one\n// \xff\n")
+    done = run_up(tmp_path / "data", "--listen", "127.0.0.1:0")
+    assert done.returncode == 2
+    assert "mine.cedar:2: it is not UTF-8 text" in " ".join(done.stderr.split())
+    assert done.stdout == ""
+
+
 def test_an_address_that_is_taken_stops_the_start(tmp_path: Path, up: Up) -> None:
     done = run_up(tmp_path / "data", "--listen", up.address)
     assert done.returncode == 2

@@ -158,7 +158,7 @@ def _blank(*, user: str | None, agent: str | None) -> dict[str, Any]:
 
 def _default_intent(proposal: v1.Proposal, user: str, agent: str | None) -> str:
     """A person need not say why; an agent must."""
-    return "" if agent else f"{proposal.action.tool}, called by {user}"
+    return "" if agent or not proposal.action.tool else f"{proposal.action.tool}, called by {user}"
 
 
 def _read(source: str) -> v1.Proposal:

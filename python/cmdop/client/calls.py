@@ -75,7 +75,7 @@ class Calls:
                 which proposing it again is safe.
         """
         actor = self._connection.actor
-        if not intent and not actor.agent:
+        if not intent and not actor.agent and tool:
             intent = f"{tool}, called by {actor.user}"
         action = v1.Action(
             tool=tool,

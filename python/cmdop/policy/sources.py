@@ -43,8 +43,14 @@ def read_sources(names: Iterable[str], *, missing_ok: bool = False) -> list[v1.P
 
 def _file(path: Path) -> v1.PolicyFile:
     try:
-        return v1.PolicyFile(name=str(path), text=path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+        return v1.PolicyFile(name=str(path), text=content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InvalidConfigurationError.fix(
+            f"{path}:{line}: it is not UTF-8 text: {error.reason}", "UTF-8 text"
+        ) from None
+    except OSError as error:
         raise InvalidConfigurationError.fix(
             f"the policy file {path} cannot be read: {error}",
             "a Cedar file, a directory of them, or the name of a pack",
