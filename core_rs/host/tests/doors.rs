@@ -26,6 +26,7 @@ const FREE: [(&str, &[&str]); 7] = [
             "Keys::open",
             "Keys::report",
             "Keys::settle_interrupted",
+            "Keys::since",
             "Keys::start",
             "Keys::unacknowledged",
         ],
