@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::{End, Hash, Head};
@@ -35,9 +35,9 @@ impl Mark {
         let path = dir.join("acknowledged");
         let failed = |what: &str| Error::io(format!("{what} {}", path.display()));
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(failed("open"))?;
+        let mut file = file.map_err(failed("open"))?;
         let mut bytes = [0; BYTES];
-        let kept = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| decode(&bytes));
+        let kept = file.read_exact(&mut bytes).ok().and_then(|()| decode(&bytes));
         let (born, head) = kept.unwrap_or_else(|| (now(), Head::default()));
         let mark = Self { file, born };
         if kept.is_none() {
@@ -61,7 +61,9 @@ impl Mark {
         bytes[16..48].copy_from_slice(&head.hash);
         let crc = crc32c::crc32c(&bytes[..48]);
         bytes[48..].copy_from_slice(&crc.to_le_bytes());
-        self.file.write_all_at(&bytes, 0)
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&bytes)
     }
 }
 
