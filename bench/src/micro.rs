@@ -101,8 +101,12 @@ fn shell(registry: &Registry) -> Validated {
 }
 
 fn valid(registry: &Registry, action: Action) -> Validated {
-    let proposal = Proposal { action: Some(action), ..Proposal::default() };
+    let proposal = Proposal { action: Some(action), actor: Some(actor()), ..Proposal::default() };
     validate(registry, proposal, &Limits::default(), "/root").expect("a valid contract")
+}
+
+fn actor() -> Actor {
+    Actor { user: "ada".into(), agent: AGENT.into(), ..Actor::default() }
 }
 
 /// One whole decision about `files.delete` by an agent: predicted and declared effect, each at all
@@ -132,7 +136,7 @@ fn decision(registry: &Registry, span: Duration, more: usize) -> Fallible<f64> {
     };
     let validated = valid(registry, action);
     let Step::Done(prediction) = Predictor::start(&validated, "/root") else { return Err("not a native tool".into()) };
-    let actor = Actor { user: "ada".into(), agent: AGENT.into(), ..Actor::default() };
+    let actor = actor();
     let host = Host { name: HOST.into(), workspaces: vec!["/srv/app".into()], ..Host::default() };
     let facts =
         Facts { actor: &actor, level: Some(AutonomyLevel::Auto), host: &host, denied: &[], past: &Past::default() };
