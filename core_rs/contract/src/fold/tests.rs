@@ -1,0 +1,239 @@
+use super::*;
+use crate::v1::{
+    Approval, ApprovalDecided, CallDecided, CallHeld, CallPermitted, CallPreviewed, CallProposed, CallSettled,
+    CallStarted, Permit, Proposal, ToolResult,
+};
+
+fn event(kind: Kind) -> Event {
+    Event { at: 7, subject: "c".into(), kind: Some(kind) }
+}
+
+#[test]
+fn only_what_was_to_run_directly_falls_back_and_only_to_a_preview() {
+    let decided = |stage: Stage| {
+        let decision = Some(Decision { stage: stage.into(), ..Decision::default() });
+        Kind::CallDecided(CallDecided { decision, ..CallDecided::default() })
+    };
+    let fallen = [permitted("p", Stage::Apply, ""), decided(Stage::Preview), permitted("q", Stage::Preview, "")];
+    let call = fold(fallen).expect("it falls back");
+    assert_eq!((call.state(), call.permits.len()), (CallState::Permitted, 2));
+    for (permit, decision) in [(Stage::Apply, Stage::Apply), (Stage::Preview, Stage::Preview)] {
+        assert_eq!(fold([permitted("p", permit, ""), decided(decision)]), Err(Error::OtherPermit), "{permit:?}");
+    }
+    let previewed = [permitted("p", Stage::Preview, ""), previewed("p"), decided(Stage::Preview)];
+    assert!(matches!(fold(previewed), Err(Error::NotInTable(_))), "nothing falls back behind a preview");
+}
+
+#[test]
+fn a_call_is_the_fold_of_its_events() {
+    let mut call = Call::default();
+    let permit = Permit { stage: Stage::Apply.into(), ..Permit::default() };
+    for kind in [
+        Kind::CallProposed(CallProposed { proposal: Some(Proposal::default()), action_digest: "d".into() }),
+        Kind::CallPermitted(CallPermitted {
+            permit: Some(permit),
+            approval_id: String::new(),
+            ..CallPermitted::default()
+        }),
+        Kind::CallStarted(CallStarted::default()),
+        Kind::CallSettled(CallSettled { outcome: Outcome::Applied.into(), ..CallSettled::default() }),
+    ] {
+        apply(&mut call, event(kind)).expect("the event fits");
+    }
+    assert_eq!((call.state(), call.outcome(), call.settled_at), (CallState::Applied, Outcome::Applied, 7));
+    assert_eq!((call.call_id.as_str(), call.permits.len()), ("c", 1));
+}
+
+#[test]
+fn an_impossible_event_leaves_the_call_as_it_was() {
+    let mut call = Call::default();
+    let settled = event(Kind::CallSettled(CallSettled { outcome: Outcome::Applied.into(), ..CallSettled::default() }));
+    assert!(apply(&mut call, settled.clone()).is_err());
+    assert_eq!(call, Call::default());
+    let proposed = event(Kind::CallProposed(CallProposed::default()));
+    apply(&mut call, proposed.clone()).expect("first");
+    assert_eq!(apply(&mut call, proposed.clone()), Err(Error::Exists));
+    assert!(matches!(apply(&mut call, settled.clone()), Err(Error::NotInTable(_))));
+}
+
+fn fold(events: impl IntoIterator<Item = Kind>) -> Result<Call, Error> {
+    let mut call = Call::default();
+    let proposed = Kind::CallProposed(CallProposed { proposal: Some(Proposal::default()), ..CallProposed::default() });
+    for kind in [proposed].into_iter().chain(events) {
+        apply(&mut call, event(kind))?;
+    }
+    Ok(call)
+}
+
+fn held(approval_id: &str) -> Kind {
+    let status = ApprovalStatus::Pending.into();
+    let approval = Approval { approval_id: approval_id.into(), status, ..Approval::default() };
+    Kind::CallHeld(CallHeld { approval: Some(approval) })
+}
+
+fn answered(approval_id: &str, status: ApprovalStatus) -> Kind {
+    Kind::ApprovalDecided(ApprovalDecided {
+        approval_id: approval_id.into(),
+        status: status.into(),
+        ..ApprovalDecided::default()
+    })
+}
+
+fn permitted(permit_id: &str, stage: Stage, approval_id: &str) -> Kind {
+    let permit = Permit { permit_id: permit_id.into(), stage: stage.into(), attempt: 1, ..Permit::default() };
+    Kind::CallPermitted(CallPermitted {
+        permit: Some(permit),
+        approval_id: approval_id.into(),
+        ..CallPermitted::default()
+    })
+}
+
+fn report(permit_id: &str, stage: Stage, outcome: Outcome) -> Report {
+    Report {
+        permit_id: permit_id.into(),
+        stage: stage.into(),
+        outcome: outcome.into(),
+        observation: Some(Observation { digest: permit_id.into(), ..Observation::default() }),
+        ..Report::default()
+    }
+}
+
+fn previewed(permit_id: &str) -> Kind {
+    let report = Some(report(permit_id, Stage::Preview, Outcome::NotApplied));
+    Kind::CallPreviewed(CallPreviewed { report, beyond: Vec::new() })
+}
+
+fn settled(outcome: Outcome, report: Option<Report>) -> Kind {
+    Kind::CallSettled(CallSettled { outcome: outcome.into(), report, ..CallSettled::default() })
+}
+
+#[test]
+fn a_held_call_runs_only_on_its_own_approval_and_uses_it_up() {
+    let approved = [held("a"), answered("a", ApprovalStatus::Approved)];
+    let used = fold(approved.clone().into_iter().chain([permitted("p", Stage::Apply, "a")])).expect("approved");
+    let approval = used.approval.expect("an approval");
+
+    assert_eq!((approval.status(), used.error), (ApprovalStatus::Used, None));
+    for (what, events) in [
+        ("nobody answered", vec![held("a"), permitted("p", Stage::Apply, "a")]),
+        ("another approval", [&approved[..], &[permitted("p", Stage::Apply, "b")]].concat()),
+        ("a rejection", vec![held("a"), answered("a", ApprovalStatus::Rejected), permitted("p", Stage::Apply, "a")]),
+        ("no approval named", [&approved[..], &[permitted("p", Stage::Apply, "")]].concat()),
+        ("another question", vec![held("a"), answered("b", ApprovalStatus::Approved)]),
+        (
+            "used twice",
+            [&approved[..], &[permitted("p", Stage::Apply, "a"), answered("a", ApprovalStatus::Approved)]].concat(),
+        ),
+    ] {
+        assert!(fold(events).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn a_held_call_says_why_and_a_settled_one_has_no_open_question() {
+    let call = fold([held("a")]).expect("held");
+    assert_eq!(call.error.as_ref().map(crate::v1::Error::reason), Some(Reason::ApprovalRequired));
+
+    let call = fold([held("a"), settled(Outcome::NotApplied, None)]).expect("cancelled");
+    assert_eq!(call.approval.map(|approval| approval.status()), Some(ApprovalStatus::Void));
+}
+
+fn decided() -> Kind {
+    let permitted = vec![crate::v1::PermittedEffect { target: "/a".into(), ..Default::default() }];
+    let decision = Decision { effect: PolicyEffect::Allow.into(), permitted, ..Decision::default() };
+    Kind::CallDecided(CallDecided { decision: Some(decision), ..CallDecided::default() })
+}
+
+fn decision(call: &Call) -> (PolicyEffect, &str, &str, usize) {
+    let decision = call.decision.as_ref().expect("a decision");
+    let policy = decision.policies.first().map_or("", |policy| &policy.id);
+    (decision.effect(), policy, &decision.reason, decision.permitted.len())
+}
+
+#[test]
+fn the_decision_is_what_holds_or_refuses_the_call_now() {
+    let policies = vec![PolicyRef { id: "asks".into(), ..PolicyRef::default() }];
+    let (why, status) = ("look at it".to_owned(), ApprovalStatus::Pending.into());
+    let approval = Approval { approval_id: "a".into(), why, status, policies, ..Approval::default() };
+    let asked = Kind::CallHeld(CallHeld { approval: Some(approval) });
+    let preview = [decided(), permitted("p", Stage::Preview, ""), previewed("p")];
+    let before = fold(preview.clone()).expect("previewed");
+    assert_eq!(decision(&before), (PolicyEffect::Allow, "", "", 1));
+
+    let held = fold(preview.clone().into_iter().chain([asked.clone()])).expect("held");
+    assert_eq!(decision(&held), (PolicyEffect::RequireApproval, "asks", "look at it", 1));
+    let error = held.error.expect("why it is held");
+    assert_eq!((error.message.as_str(), error.policies.len()), ("a person must decide first: look at it", 1));
+
+    let approved = [asked, answered("a", ApprovalStatus::Approved), permitted("c", Stage::Commit, "a")];
+    let approved = fold(preview.clone().into_iter().chain(approved)).expect("approved");
+    assert_eq!(decision(&approved).0, PolicyEffect::RequireApproval, "it was, and a person gave it");
+
+    let refusal = |reason| {
+        let policies = vec![PolicyRef { id: "forbids".into(), ..PolicyRef::default() }];
+        let error = Some(reason::error(reason, "no").policies(policies));
+        let left = CallSettled { outcome: Outcome::NotApplied.into(), error, ..CallSettled::default() };
+        fold(preview.clone().into_iter().chain([Kind::CallSettled(left)])).expect("settled")
+    };
+    assert_eq!(decision(&refusal(Reason::PolicyDenied)), (PolicyEffect::Deny, "forbids", "no", 1));
+    assert_eq!(decision(&refusal(Reason::CommandFailed)).0, PolicyEffect::Allow, "policy had nothing against it");
+}
+
+#[test]
+fn a_report_about_another_permit_moves_nothing() {
+    let preview = permitted("p", Stage::Preview, "");
+    let started = |id: &str| Kind::CallStarted(CallStarted { permit_id: id.into() });
+
+    assert_eq!(fold([preview.clone(), started("q")]), Err(Error::OtherPermit));
+    assert_eq!(fold([preview.clone(), previewed("q")]), Err(Error::OtherPermit));
+    assert_eq!(fold([permitted("p", Stage::Apply, ""), previewed("p")]), Err(Error::OtherPermit));
+    let stale = settled(Outcome::Applied, Some(report("q", Stage::Apply, Outcome::Applied)));
+    assert_eq!(fold([permitted("p", Stage::Apply, ""), stale]), Err(Error::OtherPermit));
+    assert!(fold([preview, started("p"), previewed("p")]).is_ok());
+}
+
+#[test]
+fn an_event_of_another_call_is_refused() {
+    let mut call = fold([]).expect("proposed");
+    let other = Event { subject: "d".into(), ..event(held("a")) };
+    assert_eq!(apply(&mut call, other), Err(Error::OtherCall));
+}
+
+#[test]
+fn a_commit_that_changed_nothing_leaves_the_diff_to_be_read() {
+    let commit = settled(Outcome::NotApplied, Some(report("c", Stage::Commit, Outcome::NotApplied)));
+    let events = [permitted("p", Stage::Preview, ""), previewed("p"), permitted("c", Stage::Commit, ""), commit];
+    let call = fold(events).expect("a conflict");
+    assert_eq!(call.observation.map(|observation| observation.digest), Some("p".into()));
+}
+
+#[test]
+fn the_result_is_what_the_commit_says_became_of_it_or_what_the_preview_said() {
+    let with = |mut report: Report, text: &str| {
+        report.result = Some(ToolResult { result_json: text.into(), ..ToolResult::default() });
+        Some(report)
+    };
+    let of = |commit: Option<Report>| {
+        let preview = with(report("p", Stage::Preview, Outcome::NotApplied), "v2 would be live");
+        let previewed = Kind::CallPreviewed(CallPreviewed { report: preview, ..CallPreviewed::default() });
+        let commit = settled(Outcome::Applied, commit);
+        let events = [permitted("p", Stage::Preview, ""), previewed, permitted("c", Stage::Commit, ""), commit];
+        fold(events).expect("settled").result.expect("a result").result_json
+    };
+    let commit = report("c", Stage::Commit, Outcome::Applied);
+    assert_eq!(of(with(commit.clone(), "v1 is live again")), "v1 is live again");
+    assert_eq!(of(Some(commit)), "v2 would be live");
+}
+
+#[test]
+fn an_unknown_outcome_is_settled_only_by_evidence() {
+    let lost = [permitted("p", Stage::Apply, ""), settled(Outcome::Unknown, None)];
+    let unknown = fold(lost.clone()).expect("unknown");
+    assert_eq!((unknown.state(), unknown.settled_at), (CallState::Unknown, 0));
+
+    let then = |last: Kind| fold(lost.clone().into_iter().chain([last]));
+    assert_eq!(then(settled(Outcome::Unknown, None)), Err(Error::NothingNew));
+    let report = report("p", Stage::Apply, Outcome::Unknown);
+    assert_eq!(then(settled(Outcome::Unknown, Some(report))).expect("evidence").state(), CallState::Unknown);
+    assert_eq!(then(settled(Outcome::Applied, None)).expect("reconciled").settled_at, 7);
+}
