@@ -40,7 +40,10 @@ types: build
 
 test: test-python test-rust
 
-# The core is built as it is for Python, so that both suites share one build.
+# The core is built as it is for Python, so that both suites share one build. What is random is the same each
+# time: other seeds are tried by `programs`, `kills` and `faults`, or by a CMDOP_SEED of your own.
+test-rust: export CMDOP_SEED := $(or $(CMDOP_SEED),1)
+test-rust: export PROPTEST_RNG_SEED := $(CMDOP_SEED)
 test-rust: build
 	LD_LIBRARY_PATH=$(LIBDIR) cargo test --workspace
 	$(MAKE) portable

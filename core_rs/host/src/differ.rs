@@ -345,7 +345,7 @@ impl Walk {
             return self.attributes(upper, after, place, was);
         }
         let (old, new) = self.states((was, before), (upper, after), place)?;
-        self.keep_both(upper, was, place)?;
+        let is_kept = self.keeps_both(upper, was, place)?;
         if old.sha256 != new.sha256 || old.link_target != new.link_target || old.size != new.size {
             let (text_diff, text_diff_truncated) = difference(place, was, upper, &old, &new);
             let bytes = new.size;
@@ -362,6 +362,9 @@ impl Walk {
             self.kept_bytes += before.len();
             self.attribute_effects(upper, after, place, was, before, true)?;
             return Ok(());
+        }
+        if !is_kept {
+            self.say_replaced(place, upper, None)?;
         }
         self.attributes(upper, after, place, was)
     }

@@ -182,7 +182,7 @@ impl Walk {
         for (place, _) in news {
             let path = place.as_os_str().as_bytes();
             if !self.changes.iter().any(|change| change.path == path && change.kind() == Kind::Place) {
-                self.say_replaced(place, upper, known)?;
+                self.say_replaced(place, upper, Some(known))?;
                 return Ok(Err(EQUAL));
             }
         }
@@ -220,7 +220,7 @@ impl Walk {
         for place in news {
             let path = place.as_os_str().as_bytes();
             let Some(change) = self.changes.iter_mut().find(|it| it.path == path && it.kind() == Kind::Place) else {
-                self.say_replaced(place, upper, other)?;
+                self.say_replaced(place, upper, Some(other))?;
                 return Ok(Err(EQUAL));
             };
             change.linked = other.as_os_str().as_bytes().to_vec();
@@ -231,10 +231,10 @@ impl Walk {
     }
 
     /// A name that shows what it showed, and is another's now: a change, though no state differs.
-    pub(super) fn say_replaced(&mut self, place: &Path, upper: &Path, other: &Path) -> Result<(), Error> {
+    pub(super) fn say_replaced(&mut self, place: &Path, upper: &Path, other: Option<&Path>) -> Result<(), Error> {
         let doing = || Error::io(format!("measure {}", place.display()));
         let now = Some(shallow(&upper.symlink_metadata().map_err(doing())?));
-        let linked = escape(other.as_os_str().as_bytes());
+        let linked = other.map(|other| escape(other.as_os_str().as_bytes())).unwrap_or_default();
         let change = FileChange { before: now.clone(), after: now, linked, ..FileChange::default() };
         self.note(EffectKind::FileModify, place, 1, 0, change);
         Ok(())

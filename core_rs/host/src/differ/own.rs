@@ -1,18 +1,22 @@
 //! Attributes with names of the overlay's own: what a command did to them cannot be told for certain, so it
 //! is shown and not committed.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cmdop_contract::path::escape;
-use cmdop_contract::v1::FileState;
+use cmdop_contract::v1::{FileState, FileType};
+use rustix::fs::OFlags;
 
 use super::handle::{handle_of, origin};
-use super::upper::{state, xattrs};
+use super::upper::{looked, state, xattrs};
 use super::{Change, Kind, Walk};
 use crate::Error;
 use crate::journal::attributes::{Xattr, xattrs as held_xattrs};
+use crate::native::walk::{Next, Seen, Visitor, walk};
 use crate::sandbox::Named;
 
 /// Notes that overlays with the options of a view's leave (fs/overlayfs/overlayfs.h).
@@ -46,15 +50,16 @@ impl Walk {
     }
 
     /// Of a file that stands where one stood, and may be another: neither's attributes that the view did not show
-    /// can be kept.
-    pub(super) fn keep_both(&mut self, upper: &Path, was: &Path, place: &Path) -> Result<(), Error> {
+    /// can be kept. False if there are some, which nothing else may show.
+    pub(super) fn keeps_both(&mut self, upper: &Path, was: &Path, place: &Path) -> Result<bool, Error> {
         if origin(self.own, upper)?.is_some_and(|of| handle_of(was).is_some_and(|there| there == of)) {
-            return Ok(());
+            return Ok(true);
         }
+        let known = self.unsupported.len();
         self.keep_notes(was)?;
         let found = self.of_origin(upper, place)?;
         self.keep(place, &found);
-        Ok(())
+        Ok(self.unsupported.len() == known)
     }
 
     /// Attributes with names of the overlay's own that the file of the machine has which was copied here.
@@ -103,6 +108,17 @@ impl Walk {
         Ok(())
     }
 
+    /// The same of everything that goes with a directory.
+    pub(super) fn keep_all_notes(&mut self, gone: &Path) -> Result<(), Error> {
+        self.keep_notes(gone)?;
+        if !looked(gone)?.is_some_and(|found| found.is_dir()) {
+            return Ok(());
+        }
+        let path = gone.as_os_str().as_bytes();
+        let top = self.root.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        walk(top, path, &mut Notes(self))
+    }
+
     /// The same of what was brought elsewhere, where it comes as a copy.
     pub(super) fn keep_brought(&mut self) {
         for (place, found) in std::mem::take(&mut self.brought) {
@@ -139,5 +155,24 @@ impl Walk {
         if !self.unsupported.contains(&why) {
             self.unsupported.push(why);
         }
+    }
+}
+
+/// Refuses what would lose attributes that the view did not show.
+struct Notes<'a>(&'a mut Walk);
+
+impl Visitor for Notes<'_> {
+    fn is_on_one_mount(&self) -> bool {
+        true
+    }
+
+    fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error> {
+        // Of a directory they are of no use elsewhere: it comes as a new one or as itself.
+        if seen.stamp.file_type() != FileType::Directory {
+            let held = PathBuf::from(format!("/proc/self/fd/{}", seen.dir.as_raw_fd()));
+            let found = xattrs(&held.join(OsStr::from_bytes(seen.name.to_bytes())))?;
+            self.0.keep(Path::new(OsStr::from_bytes(seen.path)), &found);
+        }
+        Ok(Next::Enter)
     }
 }

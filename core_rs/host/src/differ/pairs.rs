@@ -106,15 +106,16 @@ impl Walk {
             self.doubt_gone(&gone)?;
         }
         let renamed: Vec<PathBuf> = self.changes.iter().filter(|it| it.kind() == Kind::Rename).map(from_of).collect();
+        // Without a note of where it came from, what is new may be what went.
+        let is_new = |change: &Change| change.kind() == Kind::Place && change.standing.is_none();
+        let is_untold = (self.own == Own::User || self.is_unindexed) && self.changes.iter().any(is_new);
         for path in gone {
             if renamed.iter().any(|from| from.starts_with(&path)) {
                 self.unsupported
                     .push(format!("{}: a directory that goes and of which a part is elsewhere", path.display()));
             }
-            // Without a note of where it came from, what is new may be what went.
-            let is_new = |change: &Change| change.kind() == Kind::Place && change.standing.is_none();
-            if self.own == Own::User && !path.is_dir() && self.changes.iter().any(is_new) {
-                self.keep_notes(&path)?;
+            if is_untold {
+                self.keep_all_notes(&path)?;
             }
             self.deleted(&path)?;
         }
@@ -158,7 +159,7 @@ impl Walk {
                     .map(|(place, _)| place.clone())
                     .collect();
                 for place in equal.iter().skip(1) {
-                    self.say_replaced(place, &names.upper, &equal[0])?;
+                    self.say_replaced(place, &names.upper, Some(&equal[0]))?;
                 }
                 continue;
             }
