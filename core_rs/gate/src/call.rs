@@ -143,7 +143,7 @@ pub(crate) struct Driver {
     /// The document is copied only when it changes after someone was shown it.
     call: Arc<Call>,
     /// The host's note that it started, which waits for the next change of the document.
-    begun: Option<Event>,
+    begun: Option<Box<Event>>,
     /// What happened and is not durable yet, in order.
     pending: Vec<Entry>,
     /// The ledger knows of the call: whatever becomes of it is recorded, however long that takes.
@@ -165,9 +165,9 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(gate: Gate, live: Arc<Live>, reins: Reins, call: Arc<Call>, fresh: Option<Fresh>) -> Self {
+    pub(crate) fn new(gate: Gate, live: Arc<Live>, reins: Reins, call: Arc<Call>, fresh: Option<Fresh>) -> Box<Self> {
         let (proposed, oversized) = fresh.map_or((None, None), |fresh| (Some(fresh.entry), fresh.oversized));
-        Self {
+        Box::new(Self {
             gate,
             live,
             reins,
@@ -183,10 +183,10 @@ impl Driver {
             evidence: false,
             replaced_by: None,
             cancelled: None,
-        }
+        })
     }
 
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         // A defect ends one call, whose caller hears of it: the next life takes up what is recorded.
         let driven = AssertUnwindSafe(self.drive()).catch_unwind().await;
         let failure = driven.unwrap_or_else(|_| Err(internal("whatever worked on the call failed"))).err();
@@ -204,14 +204,16 @@ impl Driver {
     /// # Errors
     /// Only what keeps the call from being recorded; everything else is an outcome.
     async fn drive(&mut self) -> Result<(), v1::Error> {
+        // What few calls come to is in a box of its own: with thousands of calls, what each takes in memory is
+        // what they cost.
         loop {
             match self.call.state() {
                 CallState::Proposed => self.decide().await?,
-                CallState::Held | CallState::DiffHeld => self.await_person().await?,
+                CallState::Held | CallState::DiffHeld => Box::pin(self.await_person()).await?,
                 CallState::Permitted | CallState::Running | CallState::Committing | CallState::Unknown => {
                     self.await_host().await?;
                 }
-                CallState::Previewed => self.compare().await?,
+                CallState::Previewed => Box::pin(self.compare()).await?,
                 CallState::Applied | CallState::NotApplied => return Ok(()),
                 CallState::Unspecified => return Err(internal("a call without a state")),
             }
@@ -231,7 +233,7 @@ impl Driver {
 
     fn fold(&mut self, event: Event) -> Result<(), v1::Error> {
         let call = Arc::make_mut(&mut self.call);
-        let mut events = self.begun.take().into_iter().chain([event]);
+        let mut events = self.begun.take().map(|begun| *begun).into_iter().chain([event]);
         events.try_for_each(|event| fold::apply(call, event)).map_err(|error| internal(&error.to_string()))
     }
 

@@ -75,7 +75,7 @@ impl Driver {
                 if let Some(frozen) = self.frozen_from_the_start()? {
                     return self.refuse(frozen).await;
                 }
-                self.ask(ask).await
+                Box::pin(self.ask(ask)).await
             }
             Decided::Go(grant) => {
                 self.record_decision(grant.decision().clone(), authorise_time)?;

@@ -131,7 +131,7 @@ impl Driver {
         if matches!(self.call.state(), CallState::Permitted | CallState::Committing) {
             let event = self.event(event::Kind::CallStarted(CallStarted { permit_id }));
             self.pending.push(Entry::from(&event));
-            self.begun = Some(event);
+            self.begun = Some(Box::new(event));
             self.publish(None);
         }
         Ok(())
@@ -238,7 +238,7 @@ impl Driver {
         if permit.stage == Stage::Apply && outcome == Outcome::NotApplied && !unknown {
             let cannot = report.error.as_ref().filter(|error| error.reason() == Reason::DirectUnavailable);
             if let Some(cannot) = cannot
-                && self.fall_back(cannot).await?
+                && Box::pin(self.fall_back(cannot)).await?
             {
                 return Ok(());
             }

@@ -157,8 +157,9 @@ async fn next(shared: &Shared, inbound: &mut Streaming<ClientFrame>) -> Result<O
 async fn answer(shared: Arc<Shared>, gate: Gate, request: session::Request) {
     let session::Request { session, request_id, proposal, follow_output, report_held } = request;
     let teller = Teller { shared, session, request_id };
-    let outcome = match gate.submit(proposal).await {
-        Ok(ticket) if follow_output => teller.follow(ticket, report_held).await,
+    // In boxes of their own: an answer waits for long, and what it needed before is in nobody's way.
+    let outcome = match Box::pin(gate.submit(proposal)).await {
+        Ok(ticket) if follow_output => Box::pin(teller.follow(ticket, report_held)).await,
         Ok(mut ticket) => teller.wait(&mut ticket, report_held).await,
         Err(error) => Answer::Error(error),
     };
