@@ -118,7 +118,8 @@ fn answer(wrong: Wrong, request: JudgementRequest) -> BoxFuture<Option<Judgement
         Wrong::Never => return Box::pin(std::future::pending()),
         Wrong::Late => {
             return Box::pin(async move {
-                tokio::time::sleep(Duration::from_millis(60)).await;
+                // So that no pause of this machine lets it come in time.
+                tokio::time::sleep(Duration::from_secs(60)).await;
                 Some(right)
             });
         }

@@ -175,7 +175,7 @@ fn a_call_that_is_rejected_or_terminated_never_runs_and_its_layer_is_thrown_away
 fn silence_is_a_refusal_in_both_held_states() {
     for proposal in [read_secret("k"), write("asker", "k")] {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let life = Life::with(&dir, |setup| setup.options.approval_ttl = Duration::from_millis(50));
+        let life = Life::with(&dir, |setup| setup.options.approval_ttl = Duration::from_millis(700));
         life.run(async {
             let mut host = HostEnd::attach(&life).await;
             let (mut ticket, held) = life.held(proposal, &mut host).await;

@@ -256,7 +256,7 @@ fn a_verdict_that_was_durable_when_the_server_died_is_followed() {
 fn an_approval_that_ran_out_while_the_server_was_down_permits_nothing() {
     for approved in [false, true] {
         let dir = directory();
-        let ttl = Duration::from_millis(500);
+        let ttl = Duration::from_millis(1_500);
         let held = die_held(&dir, write("asker", "k"), ttl, async |life, approval| {
             if approved {
                 let verdict = verdict_on(approval, ApprovalVerdict::Approve);
