@@ -192,6 +192,7 @@ fn record(call: &mut Call, kind: Kind, at: i64, state: CallState) {
             // An unknown outcome is not settled: reconciliation may still do it.
             call.settled_at = if is_final(state) { at } else { 0 };
             call.replaced_by = settled.replaced_by;
+            call.reconciliation = settled.reconciliation;
             if let Some(approval) = &mut call.approval {
                 approval::call_ended(approval);
             }

@@ -207,7 +207,7 @@ impl Violations {
             pointer: pointer.to_owned(),
             expected: expected.clone(),
             found: shorten(found),
-            remedy: Some(Remedy { kind: Some(remedy::Kind::FixArguments(fix)) }),
+            remedy: Some(Remedy { kind: Some(remedy::Kind::FixArguments(fix)), new_key: false }),
         });
     }
 

@@ -38,6 +38,7 @@ calls: Final = App(name="calls", help="Calls.")
 calls.command("cmdop.cli.calls:list_calls", name="list", help="List calls, newest first.")
 calls.command("cmdop.cli.calls:show_call", name="show", help="Show a call.")
 calls.command("cmdop.cli.calls:cancel_call", name="cancel", help="Stop a call.")
+calls.command("cmdop.cli.calls:reconcile_call", name="reconcile", help="Say what became of an unknown call.")
 app.command(calls)
 
 approvals: Final = App(name="approvals", help="What waits for a person.")
