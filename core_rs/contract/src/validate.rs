@@ -206,7 +206,8 @@ impl Violations {
             reason: reason.into(),
             pointer: pointer.to_owned(),
             expected: expected.clone(),
-            found: shorten(found),
+            // On one line, so that nothing that was found can look like a line of ours.
+            found: shorten(found).replace('\n', "\\n"),
             remedy: Some(Remedy { kind: Some(remedy::Kind::FixArguments(fix)), new_key: false }),
         });
     }
