@@ -44,7 +44,8 @@ KINDS: Final = {
     "request_approval": "`request_approval {approval_id}`: a person decides; the call is held until then.",
     "use_tool": "`use_tool {name, arguments}`: call this tool. `arguments` says with which arguments, if that is certain.",
     "retry_after": "`retry_after {ms, new_key}`: the same action after that time, under a new key if `new_key` is true.",
-    "reconcile": "`reconcile {call_id}`: find out what became of this call before anything else.",
+    "reconcile": "`reconcile {call_id}`: look on the machine what became of this call, then say so: "
+    "`cmdop calls reconcile CALL --outcome applied|not_applied --why TEXT`.",
     "stop": "`stop {why}`: nothing that the caller can do helps.",
 }
 

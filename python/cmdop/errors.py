@@ -222,7 +222,7 @@ class KeyConflictError(MalformedCallError):
     """The idempotency key was used for a different action."""
 
     reason: ClassVar[str] = "KEY_CONFLICT"
-    retry: ClassVar[Retry] = "never"
+    retry: ClassVar[Retry] = "after_fix"
     grpc_code: ClassVar[int] = 6
 
 

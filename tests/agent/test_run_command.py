@@ -146,10 +146,79 @@ async def test_a_wrong_key_exits_5_and_says_where_to_look(place: Place) -> None:
 async def test_without_a_model_or_with_a_wrong_api_it_is_a_usage_error(place: Place) -> None:
     without = await cmdop_run(place, None, "--json")
     assert without.returncode == 2
-    assert "OPENAI_API_KEY" in json.loads(without.stdout)["error"]["message"]
+    error = json.loads(without.stdout)["error"]
+    assert "OPENAI_API_KEY" in error["message"] and "--script FILE" in error["remedy"]["expected"]
     wrong = await cmdop_run(place, None, OPENAI_API_KEY=KEY, CMDOP_API="grpc")
     assert wrong.returncode == 2
     assert "CMDOP_API" in wrong.stderr
+
+
+async def test_a_script_takes_the_place_of_a_model(place: Place) -> None:
+    effect = f"file.delete:{place.path}/a.log"
+    turns = [
+        {"tool": "files.list", "intent": "look", "arguments": {"path": place.path}},
+        [
+            {"tool": "files.read", "intent": "look closer", "arguments": {"path": f"{place.path}/a.log"}},
+            {
+                "tool": "terminal.exec",
+                "intent": "tidy up",
+                "expect": [effect],
+                "arguments": {"command": "rm a.log", "cwd": place.path},
+                "say": "I will.",
+            },
+        ],
+        {"say": "I deleted a.log."},
+    ]
+    script = place.up.data.parent / f"{place.name}.jsonl"
+    script.write_text("# a comment\n\n" + "".join(json.dumps(turn) + "\n" for turn in turns))
+    async with person(place, APPROVE):
+        done = await cmdop_run(place, None, "--script", str(script), "--json")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert (printed["status"], printed["final_output"], printed["model"]) == (
+        "finished",
+        "I deleted a.log.",
+        "scripted",
+    )
+    assert [(each["tool"], each["outcome"]) for each in printed["calls"]] == [
+        ("files.list", "applied"),
+        ("files.read", "applied"),
+        ("terminal.exec", "applied"),
+    ]
+    assert "a.log" not in place.files()
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("", "has no turns"),
+        ('{"say": "a"}\n{"tool": "files.list"', "line 2"),
+        ('{"say": "a", "say": "b"}', "stands twice"),
+        ('{"say": "a"}\n\n{"tool": "files.list", "key": "k"}', "line 3: this is no call"),
+        ('{"tool": "files.list", "arguments": "{}"}', "line 1: the arguments are no object"),
+        ("[]", "line 1: this is no turn"),
+        ("3", "line 1"),
+    ],
+)
+async def test_a_script_that_is_none_is_a_usage_error_that_names_the_line(place: Place, lines: str, said: str) -> None:
+    script = place.up.data.parent / f"{place.name}.jsonl"
+    script.write_text(lines)
+    done = await cmdop_run(place, None, "--script", str(script), "--json")
+    assert done.returncode == 2, done.stderr
+    error = json.loads(done.stdout)["error"]
+    assert error["reason"] == "MALFORMED_JSON"
+    assert said in error["message"]
+    assert not done.stderr
+
+
+async def test_a_script_that_ends_without_a_word_ends_the_run_as_failed(place: Place) -> None:
+    script = place.up.data.parent / f"{place.name}.jsonl"
+    script.write_text(json.dumps({"tool": "files.list", "intent": "look", "arguments": {"path": place.path}}))
+    done = await cmdop_run(place, None, "--script", str(script))
+    assert done.returncode == 5
+    assert "the script is over after 1 turns" in done.stderr
+    missing = await cmdop_run(place, None, "--script", "no-such-file")
+    assert (missing.returncode, "no-such-file cannot be read" in " ".join(missing.stderr.split())) == (2, True)
 
 
 async def test_without_a_server_it_exits_7(place: Place) -> None:

@@ -187,7 +187,9 @@ async def test_one_refused_call_does_not_break_the_list_for_everybody(up: Up) ->
         assert up.call("trace", "show", call["call_id"])[0] == 0
 
 
-@pytest.mark.parametrize(("streams", "code"), [("> /dev/full", 6), (">&-", 0), ("2>&-", 0), ("<&-", 0)])
+@pytest.mark.parametrize(
+    ("streams", "code"), [("> /dev/full", 6), ("> /dev/full 2>&1", 6), (">&-", 0), ("2>&-", 0), ("<&-", 0)]
+)
 def test_what_cannot_be_written_to_or_read_is_no_traceback(up: Up, streams: str, code: int) -> None:
     command = f"{sys.executable} -m cmdop call files.list --host local --arg path=/srv/app --json {streams}"
     environment = os.environ | {"CMDOP_ADDRESS": up.address, "CMDOP_USER": "tester"}
@@ -196,7 +198,15 @@ def test_what_cannot_be_written_to_or_read_is_no_traceback(up: Up, streams: str,
     )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
-    assert ("could not be written" in done.stderr) == (code == 6)
+    assert ("could not be written" in done.stderr) == (streams == "> /dev/full")
+
+
+def test_a_server_that_cannot_say_that_it_is_ready_does_not_start(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m cmdop server --data {tmp_path / 'data'} --listen 127.0.0.1:0 > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "INVALID_CONFIGURATION  nobody can be told that it is ready" in done.stderr
 
 
 def test_a_call_from_a_closed_standard_input_is_malformed(up: Up) -> None:

@@ -81,6 +81,14 @@ class Pair:
         assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
 
+    def shown(self, *arguments: str) -> str:
+        """What a command shows a person, however its lines are broken."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cmdop", *arguments, "--server", self.listen],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        return " ".join(done.stdout.split())
+
     def propose(self) -> str:
         """Proposes the write, and waits until its permit is durable, and lies unread before the stopped host.
 
@@ -224,6 +232,19 @@ def test_a_host_that_lost_its_ledger_proves_nothing_by_not_knowing_a_call(pair: 
     code, again = pair.call(*WRITE)
     assert (code, again["call_id"], again["outcome"]) == (6, call_id, "unknown")
     assert pair.kinds(call_id).count("call_permitted") == 1
+    # A person looks, and types what they are told to.
+    assert f"cmdop calls reconcile {call_id} --outcome applied|not_applied --why" in pair.shown(
+        "calls", "show", call_id
+    )
+    found = ("calls", "reconcile", call_id, "--outcome", "applied", "--why", "the file is there", "--user", "tester")
+    code, settled = pair.call(*found)
+    assert (code, settled["outcome"], settled["error"]) == (0, "applied", None), settled
+    assert settled["reconciliation"] == {"by": "tester", "why": "the file is there"}
+    assert "settled: applied by the word of tester: the file is there" in pair.shown("trace", "show", call_id)
+    code, again = pair.call(*WRITE)
+    assert (code, again["call_id"]) == (0, call_id), "the key stays spent"
+    code, twice = pair.call(*found)
+    assert (code, twice["error"]["reason"]) == (2, "INVALID_ACTION"), twice
 
 
 def test_what_never_reached_the_host_is_not_applied_and_the_same_key_may_come_again(pair: Pair) -> None:

@@ -107,6 +107,17 @@ def test_a_collector_that_is_gone_stops_nothing(tmp_path: Path) -> None:
         assert running.stop() == 0
 
 
+def test_an_export_to_a_collector_that_is_gone_prints_one_error(up: Up) -> None:
+    code, call = up.call("call", "files.list", "--host", "local", "--arg", "path=/srv/app")
+    assert code == 0
+    done = up.cmdop("trace", "export", call["call_id"], "--endpoint", "http://127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (7, "")
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("error       UNREACHABLE  the collector at http://127.0.0.1:1/v1/traces did not take")
+    assert "Transient" not in done.stderr
+    assert lines[-1].split() == ["remedy", "retry_after", "ms", "1000"]
+
+
 async def recorded_run(address: str) -> str:
     """A run of an agent with one turn and one call, as the loop records it."""
     async with Client(address, user="tester", agent="looker") as client:

@@ -127,17 +127,55 @@ def test_the_same_is_so_on_a_watch_a_session_and_a_cancel(channel: grpc.Channel)
     assert stub.Cancel(v1.CancelCallRequest(call_id=call.call_id), timeout=60) == call
 
 
-def test_an_answer_that_nobody_can_cut_says_that_it_is_the_answer(channel: grpc.Channel, wide: grpc.Channel) -> None:
+def test_a_trace_comes_cut_and_marked_and_whole_to_who_takes_it(
+    big: Up, channel: grpc.Channel, wide: grpc.Channel
+) -> None:
     stub = call_pb2_grpc.CallsStub(channel)
     call = stub.Propose(v1.ProposeRequest(proposal=command("head -c 2097152 /dev/zero | tee /dev/stderr")), timeout=60)
     asked = v1.GetTraceRequest(id=call.call_id)
-    with pytest.raises(grpc.RpcError) as refused:
-        trace_pb2_grpc.TracesStub(channel).Get(asked, timeout=60)
-    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    details = refused.value.details() or ""
-    assert "the answer has" in details
-    assert "`cmdop-max-bytes`" in details
-    assert trace_pb2_grpc.TracesStub(wide).Get(asked, metadata=WHOLE, timeout=60).events
+    whole = trace_pb2_grpc.TracesStub(wide).Get(asked, metadata=WHOLE, timeout=60)
+    assert whole.ByteSize() > TAKEN
+    assert not whole.abridged
+    short = trace_pb2_grpc.TracesStub(channel).Get(asked, timeout=60)
+    assert [event.WhichOneof("kind") for event in short.events] == [event.WhichOneof("kind") for event in whole.events]
+    marked = {mark.pointer: mark for mark in short.abridged}
+    at = [event.WhichOneof("kind") for event in whole.events].index("call_previewed")
+    text = whole.events[at].call_previewed.report.result.result_json.encode()
+    mark = marked[f"/events/{at}/call_previewed/report/result/result_json"]
+    assert (mark.bytes, mark.sha256) == (len(text), hashlib.sha256(text).hexdigest())
+    assert short.calls[0].abridged
+    # Ours takes it whole.
+    code, shown = big.call("trace", "show", call.call_id)
+    assert (code, len(shown["events"])) == (0, len(whole.events))
+
+
+def test_runs_are_listed_page_by_page(big: Up, channel: grpc.Channel) -> None:
+    runs = trace_pb2_grpc.RunsStub(channel)
+    actor = v1.Actor(user="tester", agent="worker")
+    began = [runs.Start(v1.StartRunRequest(actor=actor, task=f"{at} " + "t" * 90_000)).run_id for at in range(5)]
+    output = "done\n" * (2 * MIB // 5)
+    for run_id in began:
+        finished = v1.RunStatus.RUN_STATUS_FINISHED
+        runs.Finish(v1.FinishRunRequest(run_id=run_id, status=finished, final_output=output), timeout=60)
+    found: list[v1.Run] = []
+    request = v1.ListRunsRequest(limit=2)
+    while not found or request.before_run_id:
+        page = runs.List(request, timeout=60)
+        assert 0 < len(page.runs) <= 2
+        found += page.runs
+        request.before_run_id = page.next_before_run_id
+    assert [run.run_id for run in found if run.run_id in began] == began[::-1]
+    for run in found:
+        assert run.ByteSize() <= 16 << 10
+        assert {mark.pointer for mark in run.abridged} >= {"/task", "/final_output"}
+    for list_, unknown in ((runs.List, "no run `no`"), (call_pb2_grpc.CallsStub(channel).List, "no call `no`")):
+        request = (
+            v1.ListRunsRequest(before_run_id="no") if list_ == runs.List else v1.ListCallsRequest(before_call_id="no")
+        )
+        with pytest.raises(grpc.RpcError) as refused:
+            list_(request, timeout=60)
+        assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+        assert unknown in (refused.value.details() or "")
 
 
 def test_hundreds_of_approvals_with_large_diffs_are_listed_page_by_page(big: Up, channel: grpc.Channel) -> None:

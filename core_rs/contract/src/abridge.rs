@@ -1,6 +1,7 @@
-//! Calls and approvals cut to what a message may hold. What is cut is marked with its full size and digest.
+//! Calls, approvals, runs and traces cut to what a message may hold. What is cut is marked with its full size and digest.
 
 mod knife;
+mod trace;
 
 use prost::Message;
 
@@ -9,6 +10,8 @@ use crate::v1::{
     Prediction, Proposal, SideEffect, ToolResult, remedy,
 };
 use knife::Knife;
+
+pub use trace::{run, trace};
 
 /// Bytes of an answer to a client that does not say how many it takes: gRPC's default is 4 MiB.
 pub const ANSWER_BYTES: usize = 3 << 20;
@@ -207,6 +210,7 @@ fn bare_call(call: Call) -> Call {
         settled_at: call.settled_at,
         action_digest: call.action_digest,
         replaced_by: call.replaced_by,
+        reconciliation: call.reconciliation,
         ..Call::default()
     }
 }

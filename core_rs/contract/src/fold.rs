@@ -1,11 +1,15 @@
 //! A call is the fold of its events. This is the only place where a call's document is made.
 
+use crate::effect::{Class, class};
 use crate::life::{Input, NotInTable, is_final, next};
 use crate::v1::{
     self, ApprovalStatus, Call, CallState, Decision, Event, Observation, Outcome, PolicyEffect, PolicyRef, Reason,
     Report, Stage, ToolResult, event::Kind,
 };
 use crate::{approval, reason};
+
+/// The tool that runs in its preview.
+const COMMAND: &str = "terminal.exec";
 
 /// Why an event does not belong to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -185,6 +189,10 @@ fn record(call: &mut Call, kind: Kind, at: i64, state: CallState) {
                 redecide(call, PolicyEffect::Deny, &error.policies, &error.message);
             }
             call.outcome = settled.outcome;
+            if settled.outcome() == Outcome::NotApplied && is_foretold(call) {
+                // What it would have returned if it had been applied, it did not.
+                call.result = None;
+            }
             take(call, settled.report);
             call.side_effects = settled.side_effects;
             call.score = settled.score;
@@ -192,6 +200,7 @@ fn record(call: &mut Call, kind: Kind, at: i64, state: CallState) {
             // An unknown outcome is not settled: reconciliation may still do it.
             call.settled_at = if is_final(state) { at } else { 0 };
             call.replaced_by = settled.replaced_by;
+            call.reconciliation = settled.reconciliation;
             if let Some(approval) = &mut call.approval {
                 approval::call_ended(approval);
             }
@@ -259,6 +268,17 @@ fn input(kind: &Kind) -> Result<Input, Error> {
         },
         _ => return Err(Error::NotOfCall),
     })
+}
+
+/// Is its result only what a tool says that it would return? What a command returned in its preview it did return: it
+/// ran. And what went wrong in a preview did so.
+fn is_foretold(call: &Call) -> bool {
+    let tool = call.proposal.as_ref().and_then(|proposal| proposal.action.as_ref()).map_or("", |it| &it.tool);
+    let in_preview = matches!(call.state(), CallState::Previewed | CallState::DiffHeld | CallState::Committing);
+    // A look that changes nothing has been had.
+    let changes =
+        call.observation.as_ref().is_some_and(|it| it.effects.iter().any(|it| class(it.kind()) != Class::Look));
+    in_preview && changes && tool != COMMAND && call.result.as_ref().is_some_and(|result| result.ok)
 }
 
 /// Keeps what a report measured.

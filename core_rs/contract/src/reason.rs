@@ -109,7 +109,7 @@ impl Error {
     /// Replaces the remedy.
     #[must_use]
     pub fn with(mut self, remedy: remedy::Kind) -> Self {
-        self.remedy = Some(Remedy { kind: Some(remedy) });
+        self.remedy = Some(Remedy { kind: Some(remedy), new_key: false });
         self
     }
 
@@ -204,11 +204,19 @@ impl Error {
     #[must_use]
     pub fn ends(mut self, call_id: &str) -> Self {
         let is_spent = !may_come_again(&self);
-        match self.remedy.as_mut().and_then(|remedy| remedy.kind.as_mut()) {
+        let remedy = self.remedy.get_or_insert_default();
+        match &mut remedy.kind {
             Some(remedy::Kind::RetryAfter(retry)) => retry.new_key = is_spent,
             Some(remedy::Kind::Reconcile(reconcile)) if reconcile.call_id.is_empty() => {
                 call_id.clone_into(&mut reconcile.call_id);
             }
+            // Another action than the one that the key names.
+            Some(
+                remedy::Kind::FixArguments(_)
+                | remedy::Kind::NarrowEffect(_)
+                | remedy::Kind::DeclareEffect(_)
+                | remedy::Kind::UseTool(_),
+            ) => remedy.new_key = true,
             _ => {}
         }
         self.call_id(call_id)
@@ -266,5 +274,17 @@ mod tests {
         let again = RetryAfter { ms: 1_000, new_key: true };
         assert_eq!(lost.remedy.and_then(|it| it.kind), Some(remedy::Kind::RetryAfter(again)));
         assert_eq!(lost.call_id, "c");
+    }
+
+    #[test]
+    fn what_is_mended_of_a_call_that_ended_has_a_new_key() {
+        for reason in [Reason::EffectMissing, Reason::UndeclaredEffect, Reason::InvalidArguments, Reason::UnknownTool] {
+            let alone = error(reason, "x");
+            assert!(!alone.remedy.as_ref().expect("a remedy").new_key, "no call has its key");
+            assert!(alone.ends("c").remedy.expect("a remedy").new_key, "{reason:?}");
+        }
+        for reason in [Reason::HostUnavailable, Reason::ApprovalRejected, Reason::OutcomeUnknown] {
+            assert!(!error(reason, "x").ends("c").remedy.expect("a remedy").new_key, "{reason:?}");
+        }
     }
 }

@@ -206,8 +206,9 @@ impl Violations {
             reason: reason.into(),
             pointer: pointer.to_owned(),
             expected: expected.clone(),
-            found: shorten(found),
-            remedy: Some(Remedy { kind: Some(remedy::Kind::FixArguments(fix)) }),
+            // On one line, so that nothing that was found can look like a line of ours.
+            found: shorten(found).replace('\n', "\\n"),
+            remedy: Some(Remedy { kind: Some(remedy::Kind::FixArguments(fix)), new_key: false }),
         });
     }
 

@@ -7,6 +7,7 @@
 mod decide;
 mod execute;
 mod held;
+mod reconcile;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -160,6 +161,8 @@ pub(crate) struct Driver {
     evidence: bool,
     /// The call that a person put in this one's place.
     replaced_by: Option<String>,
+    /// The person by whose word it is settled.
+    reconciliation: Option<v1::Reconciliation>,
     /// Why someone wants this call to stop. It holds until the call is settled.
     cancelled: Option<v1::Error>,
 }
@@ -182,6 +185,7 @@ impl Driver {
             started: None,
             evidence: false,
             replaced_by: None,
+            reconciliation: None,
             cancelled: None,
         })
     }

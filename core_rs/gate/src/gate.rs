@@ -5,6 +5,7 @@ mod approvers;
 mod freezes;
 mod grants;
 mod policy;
+mod reconcile;
 mod runs;
 
 use std::collections::HashMap;
@@ -423,7 +424,9 @@ fn complete(proposal: &mut Proposal) {
 
 fn conflict(key: &str, earlier: &str) -> v1::Error {
     let message = format!("the key `{key}` belongs to call {earlier}, which is another action; use a new key");
-    v1::Error { call_id: earlier.to_owned(), ..reason::error(Reason::KeyConflict, message) }
+    let error = reason::error(Reason::KeyConflict, message);
+    let error = error.fix_arguments("/idempotency_key", "a new key, or none: this one names another action for good");
+    error.call_id(earlier)
 }
 
 fn unknown_call(id: &str) -> v1::Error {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cmdop_contract::v1::{self, Approval, Call, CallState};
-use tokio::sync::{mpsc, watch};
+use cmdop_contract::v1::{self, Approval, Call, CallState, Outcome, Reconciliation};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::output::OutputHub;
 
@@ -36,6 +36,16 @@ pub(crate) enum Input {
     Cancel {
         why: String,
     },
+    /// A person says what became of it.
+    Reconciled(Box<Found>),
+}
+
+/// What a person found of a call whose outcome was unknown.
+pub(crate) struct Found {
+    pub(crate) outcome: Outcome,
+    pub(crate) word: Reconciliation,
+    /// Told once it is durable; dropped where nothing is unknown.
+    pub(crate) taken: oneshot::Sender<Arc<Call>>,
 }
 
 /// How far a call has come, as those who wait for it see it.

@@ -79,7 +79,7 @@ impl Error {
     /// A typed error with a remedy of its own.
     #[must_use]
     pub fn with(reason: Reason, message: impl Into<String>, remedy: remedy::Kind) -> Self {
-        let remedy = Some(Remedy { kind: Some(remedy) });
+        let remedy = Some(Remedy { kind: Some(remedy), new_key: false });
         Self::Typed(Box::new(v1::Error {
             reason: reason.into(),
             message: message.into(),

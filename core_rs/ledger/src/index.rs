@@ -458,8 +458,8 @@ impl Index {
         self.ask(after, move |reader| query::run(&reader.db, &run_id)).await
     }
 
-    pub(crate) async fn runs(&self, after: u64, limit: u32) -> Result<Vec<Run>, Error> {
-        self.ask(after, move |reader| query::runs(&reader.db, limit)).await
+    pub(crate) async fn runs(&self, after: u64, request: v1::ListRunsRequest) -> Result<v1::ListRunsResponse, Error> {
+        self.ask(after, move |reader| query::runs(&reader.db, &request)).await
     }
 
     pub(crate) async fn hosts(&self, after: u64) -> Result<Vec<Host>, Error> {

@@ -277,12 +277,12 @@ impl Ledger {
         self.inner.index.run(self.inner.log.durable(), run_id.to_owned()).await
     }
 
-    /// Runs, newest first.
+    /// A page of runs, newest first, each abridged.
     ///
     /// # Errors
-    /// If the index cannot answer.
-    pub async fn runs(&self, limit: u32) -> Result<Vec<Run>, Error> {
-        self.inner.index.runs(self.inner.log.durable(), limit).await
+    /// If the index cannot answer; UNKNOWN_RUN if there is none for the page to begin behind.
+    pub async fn runs(&self, request: v1::ListRunsRequest) -> Result<v1::ListRunsResponse, Error> {
+        self.inner.index.runs(self.inner.log.durable(), request).await
     }
 
     /// Hosts that ever attached, as they last said of themselves.

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use cmdop_contract::abridge::{self, ANSWER_BYTES, LEAST_BYTES};
-use cmdop_contract::v1::{Approval, Call};
+use cmdop_contract::v1::{Approval, Call, Trace};
 use prost::Message;
 use tonic::metadata::{MetadataMap, MetadataValue};
-
-use crate::error::Error;
 
 /// Metadata of a request by which a client says how many bytes of a message it takes.
 pub(crate) const MAX_BYTES: &str = "cmdop-max-bytes";
@@ -44,12 +42,13 @@ impl Room {
         cut.await.expect("cutting does not panic, and the runtime waits for it")
     }
 
-    /// The answer, if it is not too large: for what nobody can abridge.
-    pub(crate) fn whole<M: Message>(self, answer: M) -> Result<M, Error> {
-        match answer.encoded_len() {
-            found if found > self.0 => Err(Error::AnswerTooLarge { found, limit: self.0 }),
-            _ => Ok(answer),
+    /// The trace, abridged if it is too large.
+    pub(crate) async fn trace(self, trace: Trace) -> Trace {
+        if trace.encoded_len() <= self.0 {
+            return trace;
         }
+        let cut = tokio::task::spawn_blocking(move || abridge::trace(trace, self.0));
+        cut.await.expect("cutting does not panic, and the runtime waits for it")
     }
 }
 

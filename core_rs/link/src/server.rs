@@ -118,9 +118,9 @@ struct Context {
 
 /// Serves until `drain` is ready and the drain is over.
 ///
-/// A drain stops accepting, reports NOT_SERVING, drains the gate (calls that work may finish, new
-/// ones are refused) while hosts and clients stay connected, then ends every stream with DRAINING
-/// and closes what remains. Must be called within a tokio runtime with time and I/O.
+/// A drain reports NOT_SERVING, drains the gate (calls that work may finish, new ones are refused
+/// with DRAINING, whoever connects for one included), then stops accepting, ends every stream with
+/// DRAINING and closes what remains. Must be called within a tokio runtime with time and I/O.
 ///
 /// # Errors
 /// INVALID_CONFIGURATION if the listener is not on a loopback address; INTERNAL if it breaks.
@@ -154,8 +154,9 @@ pub async fn serve(gate: Gate, options: ServeOptions, drain: impl Future<Output 
     let ending = async {
         drain.await;
         health.not_serving().await;
-        accepting.cancel();
         gate.drain(options.drain).await;
+        // Only now: who came meanwhile was told why, and when to come again.
+        accepting.cancel();
         streams.cancel();
     };
     let (mut server, mut ending) = (pin!(server), pin!(ending));

@@ -221,7 +221,7 @@ mod tests {
         let delay = remedy::Kind::RetryAfter(v1::RetryAfter { ms: 1_500, ..v1::RetryAfter::default() });
         let mut sent = error(Reason::InvalidArguments);
         sent.violations.push(violation);
-        sent.remedy = Some(v1::Remedy { kind: Some(delay) });
+        sent.remedy = Some(v1::Remedy { kind: Some(delay), new_key: false });
         let status = from_error(&sent);
         let bad: pb::BadRequest = detail(&status, "google.rpc.BadRequest").expect("BadRequest");
         assert_eq!(bad.field_violations[0].field, "/arguments/timeout_s");

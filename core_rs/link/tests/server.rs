@@ -174,7 +174,7 @@ async fn only_loopback_addresses_are_listened_on() {
 }
 
 #[tokio::test]
-async fn a_drain_lets_open_calls_finish_and_takes_no_new_connections() {
+async fn a_drain_lets_open_calls_finish_and_tells_whoever_comes_that_it_drains() {
     let server = Server::with("127.0.0.1:0", |options| options.drain = Duration::from_secs(15)).await;
     let mut host = FakeHost::attach(&server.address, "web").await;
     let client = server.client();
@@ -184,13 +184,23 @@ async fn a_drain_lets_open_calls_finish_and_takes_no_new_connections() {
     };
     let permit = host.permit().await;
     server.begin_drain();
-    until(async || TcpStream::connect(&server.address).await.is_err()).await;
+    until(async || {
+        // Each by a connection of its own; until it drains the same is malformed.
+        let newcomer = server.client();
+        let nothing = v1::ProposeRequest::default().encode_to_vec().into();
+        let refused = newcomer.unary("/cmdop.v1.Calls/Propose", nothing).await.expect_err("refused");
+        assert_ne!(refused.reason(), Reason::Unreachable);
+        refused.reason() == Reason::Draining
+    })
+    .await;
     host.started(&permit).await;
     host.report(&permit).await;
     let call = within(waiting).await.expect("task").expect("the call was answered");
     let call = v1::Call::decode(call).expect("a call");
     assert_eq!((call.call_id, call.state), (permit.call_id, v1::CallState::Applied.into()));
+    let address = server.address.clone();
     server.drained().await;
+    assert!(TcpStream::connect(&address).await.is_err(), "nobody listens any more");
     within(host.state.wait_for(|state| matches!(state, cmdop_link::host::LinkState::Detached(_))))
         .await
         .expect("state");

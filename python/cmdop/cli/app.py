@@ -38,6 +38,7 @@ calls: Final = App(name="calls", help="Calls.")
 calls.command("cmdop.cli.calls:list_calls", name="list", help="List calls, newest first.")
 calls.command("cmdop.cli.calls:show_call", name="show", help="Show a call.")
 calls.command("cmdop.cli.calls:cancel_call", name="cancel", help="Stop a call.")
+calls.command("cmdop.cli.calls:reconcile_call", name="reconcile", help="Say what became of an unknown call.")
 app.command(calls)
 
 approvals: Final = App(name="approvals", help="What waits for a person.")
@@ -102,7 +103,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:
         # Everything else that fails is an error of its own: this is a disk or device that takes no output.
-        print(f"the output could not be written: {error}; see `cmdop calls list` for what was done", file=sys.stderr)
+        try:
+            print(
+                f"the output could not be written: {error}; see `cmdop calls list` for what was done",
+                file=sys.stderr,
+                flush=True,
+            )
+        except OSError:
+            # Errors are written to the same disk. Only the exit code can still say it.
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
         return ExitCode.UNKNOWN
     return code if isinstance(code, int) else ExitCode.DONE

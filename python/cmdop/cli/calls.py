@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from cmdop import v1
 from cmdop.cli.exit import ExitCode
-from cmdop.cli.session import AsJson, Limit, Server, print_json, say_abridged, with_client
+from cmdop.cli.session import AsJson, Limit, Server, Token, User, print_json, say_abridged, with_client
 from cmdop.client import Client
 from cmdop.document import call_document
 
@@ -51,6 +54,42 @@ def show_call(call_id: str, /, *, as_json: AsJson = False, server: Server = None
         return ExitCode.DONE
 
     return with_client(act, as_json=as_json, server=server)
+
+
+def reconcile_call(
+    call_id: str,
+    /,
+    *,
+    outcome: Literal["applied", "not_applied"],
+    why: str,
+    as_json: AsJson = False,
+    server: Server = None,
+    user: User = None,
+    token: Token = None,
+) -> int:
+    """Settle a call whose outcome is unknown by what you found on the machine.
+
+    It is recorded as your word beside what was measured. The call's key stays spent. The exit code is 0 once that is
+    durable.
+
+    Args:
+        call_id: Its id.
+        outcome: What you found: its effects are there, or nothing of it is.
+        why: What you saw, for the record.
+    """
+
+    async def act(client: Client) -> int:
+        found = v1.Outcome.OUTCOME_APPLIED if outcome == "applied" else v1.Outcome.OUTCOME_NOT_APPLIED
+        call = await client.calls.reconcile(call_id, found, why=why)
+        if as_json:
+            print_json(call_document(call))
+        else:
+            from cmdop.cli.output import call_view, console
+
+            console().print(call_view(call))
+        return ExitCode.DONE
+
+    return with_client(act, as_json=as_json, server=server, user=user, token=token)
 
 
 def cancel_call(call_id: str, /, *, why: str = "", as_json: AsJson = False, server: Server = None) -> int:

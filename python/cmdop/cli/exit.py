@@ -91,5 +91,6 @@ REASONS: Final = {
 OF_REASON: Final = {reason: code for code, reasons in REASONS.items() for reason in reasons.split()}
 """The exit code of every reason. The pages of the reasons and `cmdop errors` are told by it, too."""
 
-AS_END: Final = {"APPROVAL_VOID": ExitCode.DENIED}
-"""Where a call that ended so has another: its approval did not hold, and nobody typed anything wrong."""
+AS_END: Final = {"APPROVAL_VOID": ExitCode.DENIED, "OUTCOME_UNKNOWN": ExitCode.FAILED}
+"""Where a call that ended so has another: its approval did not hold, and nobody typed anything wrong; a person found
+what nobody could tell, that nothing of it was applied."""

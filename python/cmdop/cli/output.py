@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -84,6 +85,10 @@ def call_view(call: v1.Call) -> RenderableType:
     _scores(grid, document["scores"], document["outcome"])
     _result(grid, document["result"])
     _error(grid, document["error"])
+    if document["outcome"] == "unknown" and not _lost_call(document["error"]):
+        _reconcile(grid, document["call_id"])
+    if (word := document["reconciliation"]) is not None:
+        _row(grid, "word of", f"{word['by']}, who looked; nobody measured it: {word['why']}", "yellow")
     _abridged(grid, document)
     if document["approval_id"] and document["outcome"] is None:
         _row(grid, "decide", f"cmdop approvals show {document['approval_id']}", "bold")
@@ -202,12 +207,32 @@ def _error(grid: Table, error: Mapping[str, Any] | None) -> None:
             _row(grid, "", policy["remedy"], "cyan")
     if error["remedy"] is not None:
         _row(grid, "remedy", _remedy_text(error["remedy"]), "cyan")
+    if call_id := _lost_call(error):
+        _reconcile(grid, call_id)
+
+
+def _lost_call(error: Mapping[str, Any] | None) -> str:
+    """The call of which its remedy says that somebody must find out what became, or an empty text."""
+    remedy: Document = (error or {}).get("remedy") or {}
+    return str(remedy["call_id"]) if remedy.get("kind") == "reconcile" else ""
+
+
+def _reconcile(grid: Table, call_id: str) -> None:
+    """What settles a call of which nobody can tell what became."""
+    _row(grid, "settle", "look on the machine, then say what you found:", "bold")
+    _row(grid, "", f"cmdop calls reconcile {call_id} --outcome applied|not_applied --why 'what you saw'", "bold")
 
 
 def _remedy_text(remedy: Mapping[str, Any]) -> str:
     fields: list[str] = []
     for name, value in remedy.items():
         if name == "kind" or value in ("", [], False):
+            continue
+        if name == "new_key":
+            fields.append("under a new key")
+            continue
+        if name == "change":
+            fields.append(_change_text(value))
             continue
         if value is True:
             fields.append(name.replace("_", " "))
@@ -216,6 +241,15 @@ def _remedy_text(remedy: Mapping[str, Any]) -> str:
             value = ", ".join(_remedy_item(item) for item in cast("list[str | Document]", value))
         fields.append(f"{name.replace('_', ' ')} {value}")
     return "  ".join([remedy["kind"], *fields])
+
+
+def _change_text(change: Mapping[str, Any]) -> str:
+    """What is certain to mend it."""
+    if change.get("remove"):
+        return "take it out"
+    if "rename" in change:
+        return f"call it {change['rename']}"
+    return f"make it {json.dumps(change.get('value'), ensure_ascii=False)}"
 
 
 def _remedy_item(item: str | Document) -> str:

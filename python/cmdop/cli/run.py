@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -11,12 +12,13 @@ from cyclopts.validators import Number
 
 from cmdop import v1
 from cmdop.cli.exit import ExitCode
-from cmdop.cli.session import AsJson, Server, User, configuration_error, print_json, with_client
+from cmdop.cli.session import AsJson, Server, User, print_json, report_error, with_client
 from cmdop.client import Client
 from cmdop.document import call_document, run_document
+from cmdop.errors import CmdopError, InvalidConfigurationError, MalformedJsonError
 
 if TYPE_CHECKING:
-    from cmdop.agent import RunEvent
+    from cmdop.agent import Model, RunEvent
 
 INSTRUCTIONS = """\
 You operate machines through guarded tools. State in `expect` every change that a call will have, as narrowly as you \
@@ -33,11 +35,12 @@ def run(
     host: Annotated[list[str] | None, Parameter(negative="")] = None,
     instructions: str = INSTRUCTIONS,
     turns: Annotated[int, Parameter(validator=Number(gte=1))] = 30,
+    script: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     as_json: AsJson = False,
     server: Server = None,
     user: User = None,
 ) -> int:
-    """Let an agent do a task on the model of OPENAI_API_KEY, CMDOP_MODEL and OPENAI_BASE_URL.
+    """Let an agent do a task on the model of OPENAI_API_KEY, CMDOP_MODEL and OPENAI_BASE_URL, or by a script.
 
     The exit code is 0 if it finished, 3 if a person ended it, 5 if a limit or a failure did.
 
@@ -47,24 +50,18 @@ def run(
         host: Where it may act; the first is the default. Repeat it for more. [default: local]
         instructions: What it is told besides the task.
         turns: At most this many exchanges with the model.
+        script: Instead of a model, a file with its turns, one JSON value a line; `-` is standard input. A turn is
+            {"tool": "files.list", "intent": "look", "arguments": {"path": "/srv/app"}}, with
+            "expect": ["file.delete:/srv/app/a.log"] for what it changes, or {"say": "Done."}.
     """
     from cmdop.agent import Agent, Limits, ModelError
     from cmdop.agent import run as run_agent
-    from cmdop.agent.openai import model_from_environment
 
     try:
-        model = model_from_environment()
-    except ModelError as error:
-        return configuration_error(
-            str(error), expected="OPENAI_API_KEY, CMDOP_MODEL and OPENAI_BASE_URL of a model", as_json=as_json
-        )
-    if model is None:
-        return configuration_error(
-            "no model is configured: OPENAI_API_KEY is not set",
-            expected="OPENAI_API_KEY in the environment (any text for a server without keys), and CMDOP_MODEL and "
-            "OPENAI_BASE_URL for another model or server",
-            as_json=as_json,
-        )
+        model = _scripted(script) if script is not None else _configured()
+    except CmdopError as error:
+        report_error(error, as_json=as_json)
+        return ExitCode.USAGE
     worker = Agent(name=agent, instructions=instructions, model=model, limits=Limits(turns=turns))
 
     async def act(client: Client) -> int:
@@ -82,6 +79,40 @@ def run(
         return _STATUS_CODES.get(result.run.status, ExitCode.FAILED)
 
     return with_client(act, as_json=as_json, server=server, user=user, agent=agent)
+
+
+def _configured() -> Model:
+    """The model of the environment."""
+    from cmdop.agent import ModelError
+    from cmdop.agent.openai import model_from_environment
+
+    try:
+        model = model_from_environment()
+    except ModelError as error:
+        expected = "OPENAI_API_KEY, CMDOP_MODEL and OPENAI_BASE_URL of a model"
+        raise InvalidConfigurationError.fix(str(error), expected) from None
+    if model is None:
+        raise InvalidConfigurationError.fix(
+            "no model is configured: OPENAI_API_KEY is not set",
+            "OPENAI_API_KEY in the environment (any text for a server without keys), and CMDOP_MODEL and "
+            "OPENAI_BASE_URL for another model or server; without a model, --script FILE with the turns of one",
+        )
+    return model
+
+
+def _scripted(script: str) -> Model:
+    """A model that follows a script."""
+    from cmdop.testing import ScriptedModel, read_script
+    from cmdop.testing.script import SHAPE
+
+    name = "standard input" if script == "-" else script
+    try:
+        text = (sys.stdin.buffer.read() if script == "-" else Path(script).read_bytes()).decode()
+    except OSError as error:
+        raise MalformedJsonError.fix(f"{name} cannot be read: {error.strerror}", SHAPE) from None
+    except UnicodeDecodeError as error:
+        raise MalformedJsonError.fix(f"{name} is no UTF-8 text at byte {error.start}", SHAPE) from None
+    return ScriptedModel(read_script(name, text))
 
 
 def _print_run(finished: v1.Run, calls: Sequence[v1.Call]) -> None:

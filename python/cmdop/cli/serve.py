@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from cmdop.cli.exit import ExitCode
 from cmdop.cli.session import reported
 from cmdop.client.client import DEFAULT_ADDRESS
-from cmdop.errors import InvalidActionError
+from cmdop.errors import InvalidActionError, InvalidConfigurationError
 from cmdop.host.process import HostOptions
 from cmdop.policy.sources import is_pack
 
@@ -85,8 +85,15 @@ def _serving(run: Callable[[Say], None]) -> int:
 
     def say(line: str) -> None:
         nonlocal is_ready
+        try:
+            print(line, flush=True)
+        except OSError as error:
+            if is_ready:
+                # Whoever read the first line may have gone; what runs goes on.
+                return
+            message = f"nobody can be told that it is ready: standard output cannot be written: {error.strerror}"
+            raise InvalidConfigurationError.fix(message, "a standard output that takes a line") from None
         is_ready = True
-        print(line, flush=True)
 
     code = reported(lambda: run(say) or ExitCode.DONE, as_json=False)
     return code if is_ready or code == ExitCode.DONE else ExitCode.USAGE

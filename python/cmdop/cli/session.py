@@ -16,7 +16,7 @@ from cmdop.cli.exit import ExitCode, code_of_error
 from cmdop.client import Client
 from cmdop.document import error_document
 from cmdop.document.text import is_seen
-from cmdop.errors import CmdopError, InvalidActionError, InvalidConfigurationError
+from cmdop.errors import CmdopError, InvalidActionError
 
 AsJson: TypeAlias = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 Server: TypeAlias = Annotated[
@@ -109,12 +109,6 @@ def say_abridged(listed: Sequence[v1.Call] | Sequence[v1.Approval], show: str) -
     count = sum(bool(one.abridged) for one in listed)
     if count:
         print(f"{count} of these are abridged; `{show}` shows the whole of one", file=sys.stderr)
-
-
-def configuration_error(message: str, *, expected: str, as_json: bool) -> int:
-    """Prints what is missing in the environment or in a file."""
-    report_error(InvalidConfigurationError.fix(message, expected), as_json=as_json)
-    return ExitCode.USAGE
 
 
 def usage_error(

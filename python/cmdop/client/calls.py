@@ -157,6 +157,25 @@ class Calls:
                 break
         return found
 
+    async def reconcile(self, call_id: str, outcome: v1.Outcome, *, why: str) -> v1.Call:
+        """Settles a call whose outcome is unknown by what a person found, and returns once that is durable.
+
+        It is recorded as their word, and measures nothing. The call's key stays spent. A client that acts as an agent
+        settles nothing.
+
+        Args:
+            call_id: A call whose outcome is unknown.
+            outcome: What was found: applied or not applied.
+            why: What was seen.
+
+        Raises:
+            UnknownCallError: There is none of that id.
+            InvalidActionError: It is known what became of it, or nothing was found.
+            UnauthenticatedError: The server knows its approvers, and nothing shows that this is one.
+        """
+        request = v1.ReconcileCallRequest(call_id=call_id, outcome=outcome, by=self._connection.actor, why=why)
+        return await self._connection.unary("Calls/Reconcile", request, v1.Call)
+
     def watch(self, call_id: str, *, output_from: int = 0) -> AbstractAsyncContextManager[Stream[v1.CallUpdate]]:
         """The call as it is, then each change of state and each piece of output until it is settled.
 

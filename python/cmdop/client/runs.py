@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cmdop import v1
+from cmdop.client.calls import PAGE
 from cmdop.client.connection import Connection
 
 
@@ -55,10 +56,21 @@ class Runs:
         """
         return await self._connection.unary("Runs/Get", v1.GetRunRequest(run_id=run_id), v1.Run)
 
-    async def list(self, *, limit: int = 100) -> list[v1.Run]:
-        """Runs, newest first, at most 1,000."""
-        answer = await self._connection.unary("Runs/List", v1.ListRunsRequest(limit=limit), v1.ListRunsResponse)
-        return [*answer.runs]
+    async def list(self, *, limit: int = 100, before: str = "") -> list[v1.Run]:
+        """Runs, newest first; `before` is the id of the last one of those that are known already.
+
+        Each is abridged to 16 KiB: its `abridged` says where, and `get` has the whole.
+        """
+        found: list[v1.Run] = []
+        request = v1.ListRunsRequest(before_run_id=before)
+        while len(found) < limit:
+            request.limit = min(limit - len(found), PAGE)
+            answer = await self._connection.unary("Runs/List", request, v1.ListRunsResponse)
+            found += answer.runs
+            request.before_run_id = answer.next_before_run_id
+            if not request.before_run_id:
+                break
+        return found
 
 
 class Traces:
@@ -69,6 +81,8 @@ class Traces:
 
     async def get(self, id: str) -> v1.Trace:
         """Everything recorded about a call or a run, in the order in which it became durable.
+
+        What is larger than the client takes is abridged: `abridged` says where.
 
         Raises:
             UnknownCallError: There is neither a call nor a run of that id.

@@ -57,10 +57,16 @@ def call_document(call: v1.Call) -> Document:
         "replaces": call.proposal.replaces.call_id or None,
         "approval_id": call.approval.approval_id or None,
         "approval": _answer_document(call.approval) if call.HasField("approval") else None,
+        "reconciliation": _word_document(call.reconciliation) if call.HasField("reconciliation") else None,
         "proposed_at": time_text(call.proposed_at),
         "settled_at": time_text(call.settled_at),
         "abridged": abridged_documents(call.abridged),
     }
+
+
+def _word_document(word: v1.Reconciliation) -> Document:
+    """By whose word a call of unknown outcome was settled; nothing of it was measured."""
+    return {"by": word.by.user, "why": word.why}
 
 
 def abridged_documents(abridged: Iterable[v1.Abridged]) -> list[Document]:
@@ -214,7 +220,10 @@ def _policy_document(policy: v1.PolicyRef) -> Document:
 
 
 def remedy_document(remedy: v1.Remedy) -> Document | None:
-    """`{"kind": "fix_arguments", "path": …, "expected": …, "change": {"value": …}}`; None if there is no remedy."""
+    """`{"kind": "fix_arguments", "path": …, "expected": …, "change": {"value": …}}`; None if there is no remedy.
+
+    `new_key` is there and true where the key of the call is spent: what is mended is proposed under another.
+    """
     kind = remedy.WhichOneof("kind")
     if kind is None:
         return None
@@ -227,6 +236,8 @@ def remedy_document(remedy: v1.Remedy) -> Document | None:
         if not isinstance(value, str | int):
             value = [item if isinstance(item, str | int) else effect_document(item) for item in value]
         out[field.name] = value
+    if remedy.new_key:
+        out["new_key"] = True
     return out | _certain_document(remedy)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """Where a collector is, as every OpenTelemetry program reads it; the first one is used as it is."""
 
+_LOGGER: Final = "opentelemetry.exporter.otlp"
+"""Under this name OpenTelemetry's exporters log."""
+
 TIMEOUT_S: Final = 10.0
 """How long one export may take, with its repetitions."""
 
@@ -33,6 +37,20 @@ def endpoint_from_environment() -> str | None:
 def with_path(endpoint: str) -> str:
     """An endpoint with the path of traces; one that has it already stays as it is."""
     return endpoint if endpoint.rstrip("/").endswith("/v1/traces") else f"{endpoint.rstrip('/')}/v1/traces"
+
+
+class _Heard(logging.Handler):
+    """Keeps what the exporter says last, to be part of the one error that a command prints.
+
+    Whoever configured logging hears it as before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.last = record.getMessage()
 
 
 class Exporter:
@@ -63,6 +81,8 @@ class Exporter:
         named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "cmdop"}
         self._resource = Resource.create(named | {"service.version": __version__})
         self._exporter = OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S)
+        self._heard = _Heard()
+        logging.getLogger(_LOGGER).addHandler(self._heard)
 
     async def export(self, spans: Sequence[Span]) -> None:
         """Sends spans in one request, from a thread of its own.
@@ -76,7 +96,7 @@ class Exporter:
         if not taken:
             proto = v1.Error(
                 reason=v1.Reason.REASON_UNREACHABLE,
-                message=f"the collector at {self.endpoint} did not take {len(spans)} spans",
+                message=f"the collector at {self.endpoint} did not take {len(spans)} spans: {self._heard.last}",
                 remedy=v1.Remedy(retry_after=v1.RetryAfter(ms=1000)),
             )
             raise UnreachableError(proto.message, proto=proto)
@@ -84,6 +104,7 @@ class Exporter:
     def close(self) -> None:
         """Lets go of the connection."""
         self._exporter.shutdown()
+        logging.getLogger(_LOGGER).removeHandler(self._heard)
 
     def _send(self, spans: Sequence[Span]) -> bool:
         from opentelemetry.sdk.trace.export import SpanExportResult

@@ -176,7 +176,10 @@ def _step(steps: Tree, event: v1.Event, after_ns: int) -> None:
             if previewed.beyond:
                 _side_effects(line, previewed.beyond)
         case "call_settled":
-            _line(steps, f"{after}  settled: {(word(v1.Outcome, event.call_settled.outcome) or '-').replace('_', ' ')}")
+            settled = event.call_settled
+            by = settled.reconciliation
+            words = f" by the word of {by.by.user}: {_short(by.why)}" if settled.HasField("reconciliation") else ""
+            _line(steps, f"{after}  settled: {(word(v1.Outcome, settled.outcome) or '-').replace('_', ' ')}{words}")
         case kind:
             _line(steps, f"{after}  {(kind or 'something newer').replace('_', ' ')}")
 

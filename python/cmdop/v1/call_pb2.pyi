@@ -134,7 +134,7 @@ class Score(_message.Message):
     def __init__(self, validity: _Optional[float] = ..., success: _Optional[float] = ..., side_effects: _Optional[int] = ..., side_effect_weight: _Optional[float] = ..., severity: _Optional[_Union[_effect_pb2.Severity, str]] = ..., clean: _Optional[bool] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("call_id", "proposal", "state", "outcome", "decision", "prediction", "declared", "observation", "side_effects", "score", "result", "error", "approval", "permits", "attempt", "proposed_at", "settled_at", "action_digest", "replaced_by", "abridged")
+    __slots__ = ("call_id", "proposal", "state", "outcome", "decision", "prediction", "declared", "observation", "side_effects", "score", "result", "error", "approval", "permits", "attempt", "proposed_at", "settled_at", "action_digest", "replaced_by", "abridged", "reconciliation")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     PROPOSAL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -155,6 +155,7 @@ class Call(_message.Message):
     ACTION_DIGEST_FIELD_NUMBER: _ClassVar[int]
     REPLACED_BY_FIELD_NUMBER: _ClassVar[int]
     ABRIDGED_FIELD_NUMBER: _ClassVar[int]
+    RECONCILIATION_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     proposal: _action_pb2.Proposal
     state: CallState
@@ -175,7 +176,16 @@ class Call(_message.Message):
     action_digest: str
     replaced_by: str
     abridged: _containers.RepeatedCompositeFieldContainer[_action_pb2.Abridged]
-    def __init__(self, call_id: _Optional[str] = ..., proposal: _Optional[_Union[_action_pb2.Proposal, _Mapping]] = ..., state: _Optional[_Union[CallState, str]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., prediction: _Optional[_Union[_effect_pb2.Prediction, _Mapping]] = ..., declared: _Optional[_Iterable[_Union[_effect_pb2.ExpectedEffect, _Mapping]]] = ..., observation: _Optional[_Union[_effect_pb2.Observation, _Mapping]] = ..., side_effects: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., result: _Optional[_Union[ToolResult, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., approval: _Optional[_Union[_approval_pb2.Approval, _Mapping]] = ..., permits: _Optional[_Iterable[_Union[_permit_pb2.Permit, _Mapping]]] = ..., attempt: _Optional[int] = ..., proposed_at: _Optional[int] = ..., settled_at: _Optional[int] = ..., action_digest: _Optional[str] = ..., replaced_by: _Optional[str] = ..., abridged: _Optional[_Iterable[_Union[_action_pb2.Abridged, _Mapping]]] = ...) -> None: ...
+    reconciliation: Reconciliation
+    def __init__(self, call_id: _Optional[str] = ..., proposal: _Optional[_Union[_action_pb2.Proposal, _Mapping]] = ..., state: _Optional[_Union[CallState, str]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., prediction: _Optional[_Union[_effect_pb2.Prediction, _Mapping]] = ..., declared: _Optional[_Iterable[_Union[_effect_pb2.ExpectedEffect, _Mapping]]] = ..., observation: _Optional[_Union[_effect_pb2.Observation, _Mapping]] = ..., side_effects: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., result: _Optional[_Union[ToolResult, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., approval: _Optional[_Union[_approval_pb2.Approval, _Mapping]] = ..., permits: _Optional[_Iterable[_Union[_permit_pb2.Permit, _Mapping]]] = ..., attempt: _Optional[int] = ..., proposed_at: _Optional[int] = ..., settled_at: _Optional[int] = ..., action_digest: _Optional[str] = ..., replaced_by: _Optional[str] = ..., abridged: _Optional[_Iterable[_Union[_action_pb2.Abridged, _Mapping]]] = ..., reconciliation: _Optional[_Union[Reconciliation, _Mapping]] = ...) -> None: ...
+
+class Reconciliation(_message.Message):
+    __slots__ = ("by", "why")
+    BY_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    by: _action_pb2.Actor
+    why: str
+    def __init__(self, by: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., why: _Optional[str] = ...) -> None: ...
 
 class ProposeRequest(_message.Message):
     __slots__ = ("proposal", "wait_for_decision")
@@ -228,6 +238,18 @@ class CancelCallRequest(_message.Message):
     call_id: str
     why: str
     def __init__(self, call_id: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
+
+class ReconcileCallRequest(_message.Message):
+    __slots__ = ("call_id", "outcome", "by", "why")
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    call_id: str
+    outcome: Outcome
+    by: _action_pb2.Actor
+    why: str
+    def __init__(self, call_id: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., by: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., why: _Optional[str] = ...) -> None: ...
 
 class Output(_message.Message):
     __slots__ = ("call_id", "stream", "sequence", "data", "dropped")

@@ -59,6 +59,11 @@ class CallsStub:
                 request_serializer=cmdop_dot_v1_dot_call__pb2.CancelCallRequest.SerializeToString,
                 response_deserializer=cmdop_dot_v1_dot_call__pb2.Call.FromString,
                 _registered_method=True)
+        self.Reconcile = channel.unary_unary(
+                '/cmdop.v1.Calls/Reconcile',
+                request_serializer=cmdop_dot_v1_dot_call__pb2.ReconcileCallRequest.SerializeToString,
+                response_deserializer=cmdop_dot_v1_dot_call__pb2.Call.FromString,
+                _registered_method=True)
 
 
 class CallsServicer:
@@ -99,6 +104,14 @@ class CallsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reconcile(self, request, context):
+        """Settles a call whose outcome is unknown by what a person found on the machine. Returns once that is durable; its
+        idempotency key stays spent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CallsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -125,6 +138,11 @@ def add_CallsServicer_to_server(servicer, server):
             'Cancel': grpc.unary_unary_rpc_method_handler(
                     servicer.Cancel,
                     request_deserializer=cmdop_dot_v1_dot_call__pb2.CancelCallRequest.FromString,
+                    response_serializer=cmdop_dot_v1_dot_call__pb2.Call.SerializeToString,
+            ),
+            'Reconcile': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reconcile,
+                    request_deserializer=cmdop_dot_v1_dot_call__pb2.ReconcileCallRequest.FromString,
                     response_serializer=cmdop_dot_v1_dot_call__pb2.Call.SerializeToString,
             ),
     }
@@ -262,6 +280,33 @@ class Calls:
             target,
             '/cmdop.v1.Calls/Cancel',
             cmdop_dot_v1_dot_call__pb2.CancelCallRequest.SerializeToString,
+            cmdop_dot_v1_dot_call__pb2.Call.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reconcile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cmdop.v1.Calls/Reconcile',
+            cmdop_dot_v1_dot_call__pb2.ReconcileCallRequest.SerializeToString,
             cmdop_dot_v1_dot_call__pb2.Call.FromString,
             options,
             channel_credentials,

@@ -192,7 +192,7 @@ class ReasonSpec(_message.Message):
     def __init__(self, grpc_code: _Optional[int] = ..., retry: _Optional[_Union[RetryClass, str]] = ..., summary: _Optional[str] = ..., remedy: _Optional[str] = ..., mend: _Optional[str] = ..., mechanical: _Optional[bool] = ...) -> None: ...
 
 class Remedy(_message.Message):
-    __slots__ = ("fix_arguments", "narrow_effect", "declare_effect", "request_approval", "use_tool", "retry_after", "reconcile", "stop")
+    __slots__ = ("fix_arguments", "narrow_effect", "declare_effect", "request_approval", "use_tool", "retry_after", "reconcile", "stop", "new_key")
     FIX_ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
     NARROW_EFFECT_FIELD_NUMBER: _ClassVar[int]
     DECLARE_EFFECT_FIELD_NUMBER: _ClassVar[int]
@@ -201,6 +201,7 @@ class Remedy(_message.Message):
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     RECONCILE_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
+    NEW_KEY_FIELD_NUMBER: _ClassVar[int]
     fix_arguments: FixArguments
     narrow_effect: NarrowEffect
     declare_effect: DeclareEffect
@@ -209,7 +210,8 @@ class Remedy(_message.Message):
     retry_after: RetryAfter
     reconcile: Reconcile
     stop: Stop
-    def __init__(self, fix_arguments: _Optional[_Union[FixArguments, _Mapping]] = ..., narrow_effect: _Optional[_Union[NarrowEffect, _Mapping]] = ..., declare_effect: _Optional[_Union[DeclareEffect, _Mapping]] = ..., request_approval: _Optional[_Union[RequestApproval, _Mapping]] = ..., use_tool: _Optional[_Union[UseTool, _Mapping]] = ..., retry_after: _Optional[_Union[RetryAfter, _Mapping]] = ..., reconcile: _Optional[_Union[Reconcile, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ...) -> None: ...
+    new_key: bool
+    def __init__(self, fix_arguments: _Optional[_Union[FixArguments, _Mapping]] = ..., narrow_effect: _Optional[_Union[NarrowEffect, _Mapping]] = ..., declare_effect: _Optional[_Union[DeclareEffect, _Mapping]] = ..., request_approval: _Optional[_Union[RequestApproval, _Mapping]] = ..., use_tool: _Optional[_Union[UseTool, _Mapping]] = ..., retry_after: _Optional[_Union[RetryAfter, _Mapping]] = ..., reconcile: _Optional[_Union[Reconcile, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., new_key: _Optional[bool] = ...) -> None: ...
 
 class FixArguments(_message.Message):
     __slots__ = ("path", "expected", "value_json", "remove", "rename")

@@ -153,20 +153,22 @@ class CallPreviewed(_message.Message):
     def __init__(self, report: _Optional[_Union[_host_pb2.Report, _Mapping]] = ..., beyond: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ...) -> None: ...
 
 class CallSettled(_message.Message):
-    __slots__ = ("outcome", "report", "side_effects", "score", "error", "replaced_by")
+    __slots__ = ("outcome", "report", "side_effects", "score", "error", "replaced_by", "reconciliation")
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     SIDE_EFFECTS_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     REPLACED_BY_FIELD_NUMBER: _ClassVar[int]
+    RECONCILIATION_FIELD_NUMBER: _ClassVar[int]
     outcome: _call_pb2.Outcome
     report: _host_pb2.Report
     side_effects: _containers.RepeatedCompositeFieldContainer[_effect_pb2.SideEffect]
     score: _call_pb2.Score
     error: _error_pb2.Error
     replaced_by: str
-    def __init__(self, outcome: _Optional[_Union[_call_pb2.Outcome, str]] = ..., report: _Optional[_Union[_host_pb2.Report, _Mapping]] = ..., side_effects: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ..., score: _Optional[_Union[_call_pb2.Score, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., replaced_by: _Optional[str] = ...) -> None: ...
+    reconciliation: _call_pb2.Reconciliation
+    def __init__(self, outcome: _Optional[_Union[_call_pb2.Outcome, str]] = ..., report: _Optional[_Union[_host_pb2.Report, _Mapping]] = ..., side_effects: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ..., score: _Optional[_Union[_call_pb2.Score, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., replaced_by: _Optional[str] = ..., reconciliation: _Optional[_Union[_call_pb2.Reconciliation, _Mapping]] = ...) -> None: ...
 
 class RunStarted(_message.Message):
     __slots__ = ("run",)

@@ -24,7 +24,7 @@ RUN_STATUS_FAILED: RunStatus
 RUN_STATUS_TERMINATED: RunStatus
 
 class Run(_message.Message):
-    __slots__ = ("run_id", "actor", "task", "model", "status", "final_output", "started_at", "finished_at", "turns", "why", "parent")
+    __slots__ = ("run_id", "actor", "task", "model", "status", "final_output", "started_at", "finished_at", "turns", "why", "parent", "abridged")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class Run(_message.Message):
     TURNS_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
     PARENT_FIELD_NUMBER: _ClassVar[int]
+    ABRIDGED_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     actor: _action_pb2.Actor
     task: str
@@ -47,7 +48,8 @@ class Run(_message.Message):
     turns: int
     why: str
     parent: str
-    def __init__(self, run_id: _Optional[str] = ..., actor: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., task: _Optional[str] = ..., model: _Optional[str] = ..., status: _Optional[_Union[RunStatus, str]] = ..., final_output: _Optional[str] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., turns: _Optional[int] = ..., why: _Optional[str] = ..., parent: _Optional[str] = ...) -> None: ...
+    abridged: _containers.RepeatedCompositeFieldContainer[_action_pb2.Abridged]
+    def __init__(self, run_id: _Optional[str] = ..., actor: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., task: _Optional[str] = ..., model: _Optional[str] = ..., status: _Optional[_Union[RunStatus, str]] = ..., final_output: _Optional[str] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., turns: _Optional[int] = ..., why: _Optional[str] = ..., parent: _Optional[str] = ..., abridged: _Optional[_Iterable[_Union[_action_pb2.Abridged, _Mapping]]] = ...) -> None: ...
 
 class ModelTurn(_message.Message):
     __slots__ = ("run_id", "turn", "model", "prompt_json", "response_json", "input_tokens", "output_tokens", "duration_ns", "model_call_ids")

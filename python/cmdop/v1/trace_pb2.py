@@ -29,7 +29,7 @@ from cmdop.v1 import ledger_pb2 as cmdop_dot_v1_dot_ledger__pb2
 from cmdop.v1 import run_pb2 as cmdop_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63mdop/v1/trace.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/action.proto\x1a\x17\x63mdop/v1/approval.proto\x1a\x13\x63mdop/v1/call.proto\x1a\x15\x63mdop/v1/ledger.proto\x1a\x12\x63mdop/v1/run.proto\"N\n\x0fStartRunRequest\x12\x1e\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"j\n\x10\x46inishRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12#\n\x06status\x18\x02 \x01(\x0e\x32\x13.cmdop.v1.RunStatus\x12\x14\n\x0c\x66inal_output\x18\x03 \x01(\t\x12\x0b\n\x03why\x18\x04 \x01(\t\"6\n\x11RecordTurnRequest\x12!\n\x04turn\x18\x01 \x01(\x0b\x32\x13.cmdop.v1.ModelTurn\"\x14\n\x12RecordTurnResponse\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\" \n\x0fListRunsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"/\n\x10ListRunsResponse\x12\x1b\n\x04runs\x18\x01 \x03(\x0b\x32\r.cmdop.v1.Run\"\x1d\n\x0fGetTraceRequest\x12\n\n\x02id\x18\x01 \x01(\t\"?\n\x0fInstructRequest\x12\x1e\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0c\n\x04text\x18\x02 \x01(\t\":\n\x10InstructResponse\x12&\n\nsuperseded\x18\x01 \x03(\x0b\x32\x12.cmdop.v1.Approval\"c\n\x05Trace\x12\x1a\n\x03run\x18\x01 \x01(\x0b\x32\r.cmdop.v1.Run\x12\x1d\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x0e.cmdop.v1.Call\x12\x1f\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x0f.cmdop.v1.Event2\xe8\x02\n\x04Runs\x12\x31\n\x05Start\x12\x19.cmdop.v1.StartRunRequest\x1a\r.cmdop.v1.Run\x12G\n\nRecordTurn\x12\x1b.cmdop.v1.RecordTurnRequest\x1a\x1c.cmdop.v1.RecordTurnResponse\x12\x33\n\x06\x46inish\x12\x1a.cmdop.v1.FinishRunRequest\x1a\r.cmdop.v1.Run\x12\x41\n\x08Instruct\x12\x19.cmdop.v1.InstructRequest\x1a\x1a.cmdop.v1.InstructResponse\x12-\n\x03Get\x12\x17.cmdop.v1.GetRunRequest\x1a\r.cmdop.v1.Run\x12=\n\x04List\x12\x19.cmdop.v1.ListRunsRequest\x1a\x1a.cmdop.v1.ListRunsResponse2;\n\x06Traces\x12\x31\n\x03Get\x12\x19.cmdop.v1.GetTraceRequest\x1a\x0f.cmdop.v1.Traceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63mdop/v1/trace.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/action.proto\x1a\x17\x63mdop/v1/approval.proto\x1a\x13\x63mdop/v1/call.proto\x1a\x15\x63mdop/v1/ledger.proto\x1a\x12\x63mdop/v1/run.proto\"N\n\x0fStartRunRequest\x12\x1e\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\"j\n\x10\x46inishRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12#\n\x06status\x18\x02 \x01(\x0e\x32\x13.cmdop.v1.RunStatus\x12\x14\n\x0c\x66inal_output\x18\x03 \x01(\t\x12\x0b\n\x03why\x18\x04 \x01(\t\"6\n\x11RecordTurnRequest\x12!\n\x04turn\x18\x01 \x01(\x0b\x32\x13.cmdop.v1.ModelTurn\"\x14\n\x12RecordTurnResponse\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"7\n\x0fListRunsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\x15\n\rbefore_run_id\x18\x02 \x01(\t\"K\n\x10ListRunsResponse\x12\x1b\n\x04runs\x18\x01 \x03(\x0b\x32\r.cmdop.v1.Run\x12\x1a\n\x12next_before_run_id\x18\x02 \x01(\t\"\x1d\n\x0fGetTraceRequest\x12\n\n\x02id\x18\x01 \x01(\t\"?\n\x0fInstructRequest\x12\x1e\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0c\n\x04text\x18\x02 \x01(\t\":\n\x10InstructResponse\x12&\n\nsuperseded\x18\x01 \x03(\x0b\x32\x12.cmdop.v1.Approval\"\x89\x01\n\x05Trace\x12\x1a\n\x03run\x18\x01 \x01(\x0b\x32\r.cmdop.v1.Run\x12\x1d\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x0e.cmdop.v1.Call\x12\x1f\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x0f.cmdop.v1.Event\x12$\n\x08\x61\x62ridged\x18\x04 \x03(\x0b\x32\x12.cmdop.v1.Abridged2\xe8\x02\n\x04Runs\x12\x31\n\x05Start\x12\x19.cmdop.v1.StartRunRequest\x1a\r.cmdop.v1.Run\x12G\n\nRecordTurn\x12\x1b.cmdop.v1.RecordTurnRequest\x1a\x1c.cmdop.v1.RecordTurnResponse\x12\x33\n\x06\x46inish\x12\x1a.cmdop.v1.FinishRunRequest\x1a\r.cmdop.v1.Run\x12\x41\n\x08Instruct\x12\x19.cmdop.v1.InstructRequest\x1a\x1a.cmdop.v1.InstructResponse\x12-\n\x03Get\x12\x17.cmdop.v1.GetRunRequest\x1a\r.cmdop.v1.Run\x12=\n\x04List\x12\x19.cmdop.v1.ListRunsRequest\x1a\x1a.cmdop.v1.ListRunsResponse2;\n\x06Traces\x12\x31\n\x03Get\x12\x19.cmdop.v1.GetTraceRequest\x1a\x0f.cmdop.v1.Traceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,19 +47,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRUNREQUEST']._serialized_start=412
   _globals['_GETRUNREQUEST']._serialized_end=443
   _globals['_LISTRUNSREQUEST']._serialized_start=445
-  _globals['_LISTRUNSREQUEST']._serialized_end=477
-  _globals['_LISTRUNSRESPONSE']._serialized_start=479
-  _globals['_LISTRUNSRESPONSE']._serialized_end=526
-  _globals['_GETTRACEREQUEST']._serialized_start=528
-  _globals['_GETTRACEREQUEST']._serialized_end=557
-  _globals['_INSTRUCTREQUEST']._serialized_start=559
-  _globals['_INSTRUCTREQUEST']._serialized_end=622
-  _globals['_INSTRUCTRESPONSE']._serialized_start=624
-  _globals['_INSTRUCTRESPONSE']._serialized_end=682
-  _globals['_TRACE']._serialized_start=684
-  _globals['_TRACE']._serialized_end=783
-  _globals['_RUNS']._serialized_start=786
-  _globals['_RUNS']._serialized_end=1146
-  _globals['_TRACES']._serialized_start=1148
-  _globals['_TRACES']._serialized_end=1207
+  _globals['_LISTRUNSREQUEST']._serialized_end=500
+  _globals['_LISTRUNSRESPONSE']._serialized_start=502
+  _globals['_LISTRUNSRESPONSE']._serialized_end=577
+  _globals['_GETTRACEREQUEST']._serialized_start=579
+  _globals['_GETTRACEREQUEST']._serialized_end=608
+  _globals['_INSTRUCTREQUEST']._serialized_start=610
+  _globals['_INSTRUCTREQUEST']._serialized_end=673
+  _globals['_INSTRUCTRESPONSE']._serialized_start=675
+  _globals['_INSTRUCTRESPONSE']._serialized_end=733
+  _globals['_TRACE']._serialized_start=736
+  _globals['_TRACE']._serialized_end=873
+  _globals['_RUNS']._serialized_start=876
+  _globals['_RUNS']._serialized_end=1236
+  _globals['_TRACES']._serialized_start=1238
+  _globals['_TRACES']._serialized_end=1297
 # @@protoc_insertion_point(module_scope)

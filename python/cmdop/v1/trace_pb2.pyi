@@ -50,16 +50,20 @@ class GetRunRequest(_message.Message):
     def __init__(self, run_id: _Optional[str] = ...) -> None: ...
 
 class ListRunsRequest(_message.Message):
-    __slots__ = ("limit",)
+    __slots__ = ("limit", "before_run_id")
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     limit: int
-    def __init__(self, limit: _Optional[int] = ...) -> None: ...
+    before_run_id: str
+    def __init__(self, limit: _Optional[int] = ..., before_run_id: _Optional[str] = ...) -> None: ...
 
 class ListRunsResponse(_message.Message):
-    __slots__ = ("runs",)
+    __slots__ = ("runs", "next_before_run_id")
     RUNS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_BEFORE_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     runs: _containers.RepeatedCompositeFieldContainer[_run_pb2.Run]
-    def __init__(self, runs: _Optional[_Iterable[_Union[_run_pb2.Run, _Mapping]]] = ...) -> None: ...
+    next_before_run_id: str
+    def __init__(self, runs: _Optional[_Iterable[_Union[_run_pb2.Run, _Mapping]]] = ..., next_before_run_id: _Optional[str] = ...) -> None: ...
 
 class GetTraceRequest(_message.Message):
     __slots__ = ("id",)
@@ -82,11 +86,13 @@ class InstructResponse(_message.Message):
     def __init__(self, superseded: _Optional[_Iterable[_Union[_approval_pb2.Approval, _Mapping]]] = ...) -> None: ...
 
 class Trace(_message.Message):
-    __slots__ = ("run", "calls", "events")
+    __slots__ = ("run", "calls", "events", "abridged")
     RUN_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    ABRIDGED_FIELD_NUMBER: _ClassVar[int]
     run: _run_pb2.Run
     calls: _containers.RepeatedCompositeFieldContainer[_call_pb2.Call]
     events: _containers.RepeatedCompositeFieldContainer[_ledger_pb2.Event]
-    def __init__(self, run: _Optional[_Union[_run_pb2.Run, _Mapping]] = ..., calls: _Optional[_Iterable[_Union[_call_pb2.Call, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[_ledger_pb2.Event, _Mapping]]] = ...) -> None: ...
+    abridged: _containers.RepeatedCompositeFieldContainer[_action_pb2.Abridged]
+    def __init__(self, run: _Optional[_Union[_run_pb2.Run, _Mapping]] = ..., calls: _Optional[_Iterable[_Union[_call_pb2.Call, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[_ledger_pb2.Event, _Mapping]]] = ..., abridged: _Optional[_Iterable[_Union[_action_pb2.Abridged, _Mapping]]] = ...) -> None: ...

@@ -556,6 +556,10 @@ pub struct ReasonSpec {
 /// What to do about an error, in a form that a machine can follow.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Remedy {
+    /// The call is settled and its idempotency key spent: what is mended is proposed under a new one. (`retry_after`
+    /// says so itself.)
+    #[prost(bool, tag = "9")]
+    pub new_key: bool,
     #[prost(oneof = "remedy::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub kind: ::core::option::Option<remedy::Kind>,
 }
@@ -668,6 +672,7 @@ pub struct RetryAfter {
     #[prost(bool, tag = "2")]
     pub new_key: bool,
 }
+/// Look on the machine what became of it; then `Calls.Reconcile` settles it by what was found.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Reconcile {
     #[prost(string, tag = "1")]
@@ -1593,6 +1598,18 @@ pub struct Call {
     /// What was cut here; empty if it is whole.
     #[prost(message, repeated, tag = "20")]
     pub abridged: ::prost::alloc::vec::Vec<Abridged>,
+    /// Set if nobody could tell the outcome and a person said what they found.
+    #[prost(message, optional, tag = "21")]
+    pub reconciliation: ::core::option::Option<Reconciliation>,
+}
+/// A person's word for what became of a call whose outcome was unknown. Nothing of it was measured.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reconciliation {
+    #[prost(message, optional, tag = "1")]
+    pub by: ::core::option::Option<Actor>,
+    /// What they saw.
+    #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ProposeRequest {
@@ -1645,6 +1662,20 @@ pub struct CancelCallRequest {
     pub call_id: ::prost::alloc::string::String,
     /// At most 2,000 characters.
     #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReconcileCallRequest {
+    #[prost(string, tag = "1")]
+    pub call_id: ::prost::alloc::string::String,
+    /// What the person found: APPLIED or NOT_APPLIED.
+    #[prost(enumeration = "Outcome", tag = "2")]
+    pub outcome: i32,
+    /// A person; an agent settles nothing.
+    #[prost(message, optional, tag = "3")]
+    pub by: ::core::option::Option<Actor>,
+    /// What they saw, 1 to 2,000 characters.
+    #[prost(string, tag = "4")]
     pub why: ::prost::alloc::string::String,
 }
 /// A piece of a running command's output. Live only: the result keeps head and tail.
@@ -2526,7 +2557,7 @@ pub struct JudgementReply {
     #[prost(message, repeated, tag = "2")]
     pub judgements: ::prost::alloc::vec::Vec<Judgement>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Run {
     #[prost(string, tag = "1")]
     pub run_id: ::prost::alloc::string::String,
@@ -2552,6 +2583,9 @@ pub struct Run {
     /// The run that began this one, whose refusals bind it and whose end ends it; empty for none.
     #[prost(string, tag = "11")]
     pub parent: ::prost::alloc::string::String,
+    /// What was cut here; empty if it is whole.
+    #[prost(message, repeated, tag = "12")]
+    pub abridged: ::prost::alloc::vec::Vec<Abridged>,
 }
 /// One exchange with a model.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2783,8 +2817,11 @@ pub struct CallSettled {
     /// The call that a person put in its place.
     #[prost(string, tag = "6")]
     pub replaced_by: ::prost::alloc::string::String,
+    /// The person whose word this is, if nobody could tell.
+    #[prost(message, optional, tag = "7")]
+    pub reconciliation: ::core::option::Option<Reconciliation>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunStarted {
     #[prost(message, optional, tag = "1")]
     pub run: ::core::option::Option<Run>,
@@ -3202,16 +3239,23 @@ pub struct GetRunRequest {
     #[prost(string, tag = "1")]
     pub run_id: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRunsRequest {
-    /// Newest first. At most 1,000; 0 means 100.
+    /// Newest first. At most 1,000; 0 means 100. A page ends earlier where it is full: see `next_before_run_id`.
     #[prost(uint32, tag = "1")]
     pub limit: u32,
+    /// Only runs begun before this one.
+    #[prost(string, tag = "2")]
+    pub before_run_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListRunsResponse {
+    /// Each abridged to 16 KiB.
     #[prost(message, repeated, tag = "1")]
     pub runs: ::prost::alloc::vec::Vec<Run>,
+    /// Set if there are more: the `before_run_id` of the next page.
+    #[prost(string, tag = "2")]
+    pub next_before_run_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetTraceRequest {
@@ -3243,4 +3287,8 @@ pub struct Trace {
     pub calls: ::prost::alloc::vec::Vec<Call>,
     #[prost(message, repeated, tag = "3")]
     pub events: ::prost::alloc::vec::Vec<Event>,
+    /// What was cut here; empty if it is whole. `run` and each of `calls` say by themselves what was
+    /// cut of them.
+    #[prost(message, repeated, tag = "4")]
+    pub abridged: ::prost::alloc::vec::Vec<Abridged>,
 }

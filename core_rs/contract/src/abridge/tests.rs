@@ -4,7 +4,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::digest::hex;
-use crate::v1::{EffectKind, ExpectedEffect, FileChange, PolicyRef, Reason, Violation};
+use crate::v1::event::Kind;
+use crate::v1::{EffectKind, Event, ExpectedEffect, FileChange, PolicyRef, Reason, Run, Trace, Violation};
 
 const MOST: [usize; 4] = [ANSWER_BYTES, 256 << 10, ENTRY_BYTES, LEAST_BYTES];
 
@@ -147,4 +148,51 @@ fn an_entry_of_a_list_says_which_effects_there_are_before_it_says_what_became_of
     let encoded: Vec<u8> = whole.iter().flat_map(Message::encode_length_delimited_to_vec).collect();
     assert_eq!((&*mark.pointer, mark.count, mark.bytes), ("/diff/effects", 50, encoded.len() as u64));
     assert_eq!(mark.sha256, hex(&Sha256::digest(encoded)));
+}
+
+/// A run of many turns with calls of much output.
+fn trace_of(turns: usize) -> Trace {
+    let turn = v1::ModelTurn { prompt_json: format!("[\"{}\"]", "p".repeat(4_000)), ..v1::ModelTurn::default() };
+    let recorded = Kind::TurnRecorded(v1::TurnRecorded { turn: Some(turn) });
+    let call = result(&"x".repeat(1 << 20));
+    let observation = Some(Observation { effects: effects(100), ..Observation::default() });
+    let report = v1::Report { result: call.result.clone(), observation, ..v1::Report::default() };
+    let settled = Kind::CallSettled(v1::CallSettled { report: Some(report), ..v1::CallSettled::default() });
+    let kinds = std::iter::repeat_n(settled, 3).chain(std::iter::repeat_n(recorded, turns));
+    let run =
+        Run { run_id: "r".into(), task: "t".repeat(100_000), final_output: "f".repeat(1 << 20), ..Run::default() };
+    Trace {
+        run: Some(run),
+        calls: vec![call; 3],
+        events: kinds.map(|kind| Event { kind: Some(kind), ..Event::default() }).collect(),
+        ..Trace::default()
+    }
+}
+
+#[test]
+fn whatever_a_trace_holds_it_is_cut_to_size() {
+    for turns in [0, 400] {
+        for most in [ANSWER_BYTES, LEAST_BYTES] {
+            let whole = trace_of(turns);
+            let events = whole.events.len();
+            let short = trace(whole, most);
+            assert!(short.encoded_len() <= most, "{} of {most}, {turns} turns", short.encoded_len());
+            assert_eq!(short.run.as_ref().expect("the run").run_id, "r");
+            let is_all = short.events.len() == events;
+            assert!(is_all || short.abridged.iter().any(|it| it.pointer == "/events" && it.count == events as u64));
+        }
+    }
+    // Of a plain client's answer all events are told: their texts go first.
+    assert_eq!(trace(trace_of(400), ANSWER_BYTES).events.len(), 403);
+    let small = Trace { calls: vec![result("done\n")], ..Trace::default() };
+    assert_eq!(trace(small.clone(), LEAST_BYTES), small);
+}
+
+#[test]
+fn a_run_in_a_list_keeps_what_it_was_about() {
+    let short = run(trace_of(0).run.expect("a run"), ENTRY_BYTES);
+    assert!(short.encoded_len() <= ENTRY_BYTES);
+    assert!(short.task.starts_with("ttt") && short.final_output.starts_with("fff"));
+    let marks: Vec<_> = short.abridged.iter().map(|it| (&*it.pointer, it.bytes)).collect();
+    assert_eq!(marks, [("/final_output", 1 << 20), ("/task", 100_000)]);
 }

@@ -237,3 +237,43 @@ fn an_unknown_outcome_is_settled_only_by_evidence() {
     assert_eq!(then(settled(Outcome::Unknown, Some(report))).expect("evidence").state(), CallState::Unknown);
     assert_eq!(then(settled(Outcome::Applied, None)).expect("reconciled").settled_at, 7);
 }
+
+#[test]
+fn what_a_tool_would_have_returned_is_no_result_of_a_call_that_applied_nothing() {
+    let ended = |tool: &str, ok: bool, target: Option<&str>, outcome: Outcome| {
+        let effect = |target: &str| v1::ObservedEffect {
+            kind: v1::EffectKind::FileCreate.into(),
+            target: target.into(),
+            ..v1::ObservedEffect::default()
+        };
+        let effects = target.map(effect).into_iter().collect();
+        let report = Report {
+            result: Some(ToolResult { ok, result_json: "{}".into(), ..ToolResult::default() }),
+            observation: Some(Observation { effects, ..Observation::default() }),
+            ..report("p", Stage::Preview, Outcome::NotApplied)
+        };
+        let mut call = Call::default();
+        let action = v1::Action { tool: tool.into(), ..v1::Action::default() };
+        let proposal = Proposal { action: Some(action), ..Proposal::default() };
+        let proposed = CallProposed { proposal: Some(proposal), ..CallProposed::default() };
+        let shown = CallPreviewed { report: Some(report), ..CallPreviewed::default() };
+        for kind in [
+            Kind::CallProposed(proposed),
+            permitted("p", Stage::Preview, ""),
+            Kind::CallPreviewed(shown),
+            settled(outcome, None),
+        ] {
+            apply(&mut call, event(kind)).expect("the event fits");
+        }
+        assert!(
+            target.is_none() || call.observation.is_some_and(|it| !it.effects.is_empty()),
+            "what it would do stays"
+        );
+        call.result.is_some()
+    };
+    assert!(!ended("deploy.release", true, Some("/srv/app/current"), Outcome::NotApplied));
+    assert!(ended("deploy.release", true, Some("/srv/app/current"), Outcome::Applied));
+    assert!(ended("deploy.release", false, Some("/srv/app/current"), Outcome::NotApplied), "why it failed");
+    assert!(ended("terminal.exec", true, Some("/srv/app/new"), Outcome::NotApplied), "it did run");
+    assert!(ended("files.read", true, None, Outcome::NotApplied), "it did look");
+}

@@ -104,6 +104,7 @@ impl Driver {
                         self.cancel_host();
                     }
                     Some(Input::Frozen) => self.stop_if_frozen(),
+                    Some(Input::Reconciled(found)) if unknown => return self.reconcile(*found).await,
                     Some(_) => {}
                     None => return Err(internal("the server is stopping")),
                 },
@@ -334,21 +335,31 @@ impl Driver {
     ) -> Result<(), v1::Error> {
         let (result, observation) = self.as_folded(report.as_ref());
         let side_effects = self.side_effects(observation);
+        // A person's word is no measurement: nothing is compared with it, and it says nothing of success.
+        let is_measured = self.reconciliation.is_none();
         let unmet = || self.unmet_expectation(result, observation);
-        let error = error.or_else(|| (outcome == Outcome::Applied).then(unmet).flatten());
-        let (outcome, error) = self.with_contacts(outcome, error, observation);
+        let error = error.or_else(|| (is_measured && outcome == Outcome::Applied).then(unmet).flatten());
+        let (outcome, error) =
+            if is_measured { self.with_contacts(outcome, error, observation) } else { (outcome, error) };
         let author_attempt = self.call.proposal.as_ref().map_or(1, |proposal| proposal.author_attempt);
         let score = score::score(&score::Evidence {
             valid: true,
             first_attempt: author_attempt <= 1,
-            success: result.is_some().then_some(outcome == Outcome::Applied && error.is_none()),
+            success: (is_measured && result.is_some()).then_some(outcome == Outcome::Applied && error.is_none()),
             side_effects: &side_effects,
             observation: observation.unwrap_or(&NOTHING),
         });
         let error = error.map(|error| self.mended(error, outcome).ends(&self.call.call_id));
         let replaced_by = self.replaced_by.take().unwrap_or_default();
-        let settled =
-            CallSettled { outcome: outcome.into(), report, side_effects, score: Some(score), error, replaced_by };
+        let settled = CallSettled {
+            outcome: outcome.into(),
+            report,
+            side_effects,
+            score: Some(score),
+            error,
+            replaced_by,
+            reconciliation: self.reconciliation.take(),
+        };
         self.record(event::Kind::CallSettled(settled))?;
         self.flush().await
     }

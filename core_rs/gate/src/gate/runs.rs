@@ -110,11 +110,11 @@ impl Gate {
         found.ok_or_else(|| reason::error(Reason::UnknownRun, format!("no run `{run_id}`")))
     }
 
-    /// Runs, newest first.
+    /// A page of runs, newest first, each abridged.
     ///
     /// # Errors
-    /// What the ledger says.
-    pub async fn runs(&self, limit: u32) -> Result<Vec<v1::Run>, v1::Error> {
-        Ok(self.shared.ledger.runs(limit).await?)
+    /// What the ledger says; UNKNOWN_RUN if there is none for the page to begin behind.
+    pub async fn runs(&self, request: v1::ListRunsRequest) -> Result<v1::ListRunsResponse, v1::Error> {
+        Ok(self.shared.ledger.runs(request).await?)
     }
 }

@@ -114,7 +114,7 @@ pub(crate) fn invalid(name: &str, expected: &str) -> Error {
 /// The same error about an argument that is not called `path`.
 pub(crate) fn about(name: &str, error: Error) -> Error {
     let Error::Typed(mut typed) = error else { return error };
-    if let Some(Remedy { kind: Some(remedy::Kind::FixArguments(fix)) }) = &mut typed.remedy
+    if let Some(Remedy { kind: Some(remedy::Kind::FixArguments(fix)), .. }) = &mut typed.remedy
         && fix.path == "/arguments/path"
     {
         fix.path = format!("/arguments/{name}");

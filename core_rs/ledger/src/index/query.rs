@@ -2,7 +2,7 @@
 
 use cmdop_contract::v1::{
     Approval, ApprovalStatus, Call, CallState, Event, Host, ListApprovalsRequest, ListApprovalsResponse,
-    ListCallsRequest, ListCallsResponse, Run, Trace, event::Kind,
+    ListCallsRequest, ListCallsResponse, ListRunsRequest, ListRunsResponse, Reason, Run, Trace, event::Kind,
 };
 use cmdop_contract::{abridge, fold};
 use prost::Message;
@@ -38,6 +38,8 @@ pub(super) fn calls(reader: &mut Reader, request: &ListCallsRequest) -> Result<L
         filter.add("agent = ?", Value::Text(request.agent.clone()));
     }
     if !request.before_call_id.is_empty() {
+        let before = one_trail(&reader.db, &request.before_call_id)?;
+        before.ok_or_else(|| unknown(Reason::UnknownCall, "call", &request.before_call_id))?;
         filter.add(
             "position < (SELECT position FROM call WHERE call_id = ?)",
             Value::Text(request.before_call_id.clone()),
@@ -114,6 +116,8 @@ pub(super) fn approvals(db: &Connection, request: &ListApprovalsRequest) -> Resu
         filter.add("call_id = ?", Value::Text(request.call_id.clone()));
     }
     if !request.before_approval_id.is_empty() {
+        let before = approval(db, &request.before_approval_id)?;
+        before.ok_or_else(|| unknown(Reason::UnknownApproval, "approval", &request.before_approval_id))?;
         let earlier =
             "(created_at, approval_id) < (SELECT created_at, approval_id FROM approval WHERE approval_id = ?)";
         filter.add(earlier, Value::Text(request.before_approval_id.clone()));
@@ -148,8 +152,24 @@ pub(super) fn run_with_trail(db: &Connection, run_id: &str) -> Result<Option<(Ru
     found.map(|(document, trail)| Ok((decoded(&document)?, trail))).transpose()
 }
 
-pub(super) fn runs(db: &Connection, limit: u32) -> Result<Vec<Run>, Error> {
-    decoded_all(Filter::default().run(db, "document", "run", "started_at DESC", rows(limit))?)
+pub(super) fn runs(db: &Connection, request: &ListRunsRequest) -> Result<ListRunsResponse, Error> {
+    let mut filter = Filter::default();
+    if !request.before_run_id.is_empty() {
+        run(db, &request.before_run_id)?.ok_or_else(|| unknown(Reason::UnknownRun, "run", &request.before_run_id))?;
+        let earlier = "(started_at, run_id) < (SELECT started_at, run_id FROM run WHERE run_id = ?)";
+        filter.add(earlier, Value::Text(request.before_run_id.clone()));
+    }
+    let limit = rows(request.limit);
+    let ids: Vec<String> = filter.run(db, "run_id", "run", "started_at DESC, run_id DESC", limit + 1)?;
+    let abridged = |found: Option<Run>| found.map(|it| abridge::run(it, abridge::ENTRY_BYTES));
+    let (runs, is_more) = page(ids, limit, |id| Ok(abridged(run(db, &id)?)))?;
+    let next = runs.last().filter(|_| is_more).map(|last| last.run_id.clone());
+    Ok(ListRunsResponse { runs, next_before_run_id: next.unwrap_or_default() })
+}
+
+/// A page begins behind something that is not there.
+fn unknown(reason: Reason, what: &str, id: &str) -> Error {
+    Error::typed(reason, format!("no {what} `{id}` is recorded, so nothing was before it"))
 }
 
 pub(super) fn hosts(db: &Connection) -> Result<Vec<Host>, Error> {
@@ -171,7 +191,7 @@ pub(super) fn trace(reader: &mut Reader, id: &str) -> Result<Option<Trace>, Erro
             calls.push(fold_all(of_call.values().cloned()));
             events.extend(of_call);
         }
-        return Ok(Some(Trace { run: Some(run), calls, events: events.into_values().collect() }));
+        return Ok(Some(Trace { run: Some(run), calls, events: events.into_values().collect(), ..Trace::default() }));
     }
     let Some(trail) = one_trail(&reader.db, id)? else { return Ok(None) };
     let mut events = trail::events(&mut reader.log, &trail)?;
@@ -184,7 +204,7 @@ pub(super) fn trace(reader: &mut Reader, id: &str) -> Result<Option<Trace>, Erro
         events.extend(turns.into_iter().filter(|(_, event)| asked_for(event, &proposal.model_call_id)));
         run = Some(found);
     }
-    Ok(Some(Trace { run, calls: vec![call], events: events.into_values().collect() }))
+    Ok(Some(Trace { run, calls: vec![call], events: events.into_values().collect(), ..Trace::default() }))
 }
 
 fn asked_for(event: &Event, model_call_id: &str) -> bool {

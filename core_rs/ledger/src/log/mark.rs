@@ -1,8 +1,10 @@
 //! How far a log was acknowledged, and since when it is kept: beside the log, so that one that lost its end, or was
 //! begun anew, is known for it.
 //!
-//! The mark is not synced: it is written after the log is durable, so that what a loss of power leaves of it is behind
-//! the log and never ahead. A dying process leaves it as it was.
+//! It is synced once, when it is made: since when the log is kept is its name, by which permits know it, and nothing may
+//! be done under a name that a loss of power takes back. How far the log was acknowledged is not synced: that is written
+//! after the log is durable, so that what a loss of power leaves of it is behind the log and never ahead. A dying process
+//! leaves it as it was.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -10,6 +12,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::{End, Hash, Head};
+use crate::disk::sync_directory;
 use crate::{Error, now};
 
 /// When the log began, the last position, its hash, checksum.
@@ -42,6 +45,7 @@ impl Mark {
         let mark = Self { file, born };
         if kept.is_none() {
             mark.write(&head).map_err(failed("write"))?;
+            mark.file.sync_all().and_then(|()| sync_directory(dir)).map_err(failed("sync"))?;
         }
         Ok((mark, Acknowledged { head, found: Cell::new(None) }))
     }

@@ -414,6 +414,15 @@ pub mod calls_server {
             tonic::Response<crate::frame::SharedCall>,
             tonic::Status,
         >;
+        /// Settles a call whose outcome is unknown by what a person found on the machine. Returns once that is durable; its
+        /// idempotency key stays spent.
+        async fn reconcile(
+            &self,
+            request: tonic::Request<::cmdop_contract::v1::ReconcileCallRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::frame::SharedCall>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct CallsServer<T> {
@@ -710,6 +719,54 @@ pub mod calls_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/cmdop.v1.Calls/Reconcile" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReconcileSvc<T: Calls>(pub Arc<T>);
+                    impl<
+                        T: Calls,
+                    > tonic::server::UnaryService<
+                        ::cmdop_contract::v1::ReconcileCallRequest,
+                    > for ReconcileSvc<T> {
+                        type Response = crate::frame::SharedCall;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                ::cmdop_contract::v1::ReconcileCallRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Calls>::reconcile(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReconcileSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -7,6 +7,7 @@ use cmdop_gate::{OutputReader, Ticket};
 use futures::stream;
 use tonic::{Request, Response, Status};
 
+use super::identity::user;
 use super::{BoxStream, Context, refused, until_drained};
 use crate::answer::Room;
 use crate::frame::SharedCall;
@@ -47,6 +48,12 @@ impl Calls for Context {
         let room = Room::of(request.metadata());
         let v1::CancelCallRequest { call_id, why } = request.into_inner();
         answer(self.gate.cancel(&call_id, &why).await, room).await
+    }
+
+    async fn reconcile(&self, request: Request<v1::ReconcileCallRequest>) -> Result<Response<SharedCall>, Status> {
+        self.identified(&request, user(request.get_ref().by.as_ref()))?;
+        let room = Room::of(request.metadata());
+        answer(self.gate.reconcile(request.into_inner()).await, room).await
     }
 }
 

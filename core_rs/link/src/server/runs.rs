@@ -40,10 +40,7 @@ impl Runs for Context {
     }
 
     async fn list(&self, request: Request<v1::ListRunsRequest>) -> Result<Response<v1::ListRunsResponse>, Status> {
-        let room = Room::of(request.metadata());
-        let runs = self.gate.runs(request.get_ref().limit).await.map_err(refused)?;
-        let whole = room.whole(v1::ListRunsResponse { runs });
-        whole.map(Response::new).map_err(|error| refused(error.into()))
+        self.gate.runs(request.into_inner()).await.map(Response::new).map_err(refused)
     }
 }
 
@@ -52,6 +49,6 @@ impl Traces for Context {
     async fn get(&self, request: Request<v1::GetTraceRequest>) -> Result<Response<v1::Trace>, Status> {
         let room = Room::of(request.metadata());
         let trace = self.gate.trace(&request.get_ref().id).await.map_err(refused)?;
-        room.whole(trace).map(Response::new).map_err(|error| refused(error.into()))
+        Ok(Response::new(room.trace(trace).await))
     }
 }
