@@ -25,7 +25,7 @@ use crate::digest::hex;
 use forms::Manner;
 
 pub use forms::words;
-pub use message::{Redacted, action, report};
+pub use message::{Redacted, action, error, prediction, report};
 
 /// Is told of each secret that is taken out.
 type Taken<'t> = &'t mut dyn FnMut(&str);

@@ -18,7 +18,7 @@ const VALUE: &str = r#"(?:"[^"]*"|'[^']*'|\$'[^']*'|[^\s"'&;|<>]+)"#;
 /// One of these stands in every text that has a secret of a known form.
 static HINT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)pass|pwd|pw|psk|secret|token|credential|key|auth|cookie|pin|sid|sig|bearer|basic|digest|negotiate|://|identified|gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|sk-|npm_|hf_|dop_v1_|AKIA|ASIA|eyJ|AIza|ya29|SG\.|pypi-|hvs\.|k_live_|k_test_|hooks\.slack",
+        r"(?i)pass|pwd|pw|psk|secret|token|credential|key|auth|cookie|pin|sid|sig|bearer|basic|digest|negotiate|://|identified|gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|sk-|npm_|hf_|dop_v1_|AKIA|ASIA|eyJ|AIza|ya29|SG\.|pypi-|hvs\.|k_live_|k_test_|hooks\.slack|curl|mysql|mariadb|redis-cli|docker|podman|helm",
     )
 });
 /// `NAME=value` and `--name=value`, wherever in a word.
@@ -179,6 +179,7 @@ pub(super) fn within<'t>(text: &'t str, manner: Manner, taken: Taken<'_>) -> Cow
                 (&KNOWN_HEADER, false),
                 (&LONG_SCHEME, false),
                 (&IN_URL, false),
+                (&IN_LINE, true),
                 (&ASSIGNED, true),
                 (&FOLLOWED, true),
                 (&SPOKEN, true),

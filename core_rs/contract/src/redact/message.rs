@@ -122,7 +122,8 @@ fn approval(approval: &mut Approval) {
     approval.answers.iter_mut().for_each(answer);
 }
 
-fn error(error: &mut Error) {
+/// Takes the secrets out of an error and its remedies.
+pub fn error(error: &mut Error) {
     take(&mut error.message, text);
     error.violations.iter_mut().for_each(violation);
     error.policies.iter_mut().for_each(policy);
@@ -153,7 +154,8 @@ fn policy(policy: &mut PolicyRef) {
     take(&mut policy.remedy, text);
 }
 
-fn prediction(prediction: &mut Prediction) {
+/// Takes the secrets out of what was found out about an action.
+pub fn prediction(prediction: &mut Prediction) {
     prediction.effects.iter_mut().for_each(|effect| take(&mut effect.source, command));
     prediction.unanalysable.iter_mut().for_each(|why| take(why, command));
 }
