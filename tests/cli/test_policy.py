@@ -139,6 +139,65 @@ def test_broken_cases_are_named(tmp_path: Path, text: str, where: str) -> None:
     assert where in found["error"]["message"]
 
 
+OF_A_RUN = """@id("run.all") @reason("For the test.")
+permit (principal, action, resource);
+@id("run.made") @reason("Agents delete what they made.")
+forbid (principal is Agent, action == Action::"file.delete", resource) unless { context.made };
+@id("run.copy") @decision("require_approval") @reason("Nothing else holds it.")
+forbid (principal, action == Action::"file.modify", resource) when { context.only_copy };
+"""
+CASES = """policy = ["run.cedar"]
+[where]
+agent = "janitor"
+level = "auto"
+workspaces = ["/srv/app"]
+session.made = ["/srv/app/made", "/srv/app/scratch/"]
+[[case]]
+effect = "file.delete:/srv/app/made"
+expect = "depends"
+[[case]]
+effect = "file.delete:/srv/app/other"
+expect = "deny"
+by = "run.made"
+[[case]]
+command = "rmdir scratch"
+expect = "preview"
+[[case]]
+effect = "file.modify:/srv/app/app.db"
+session.moved = { "/srv/app/app.db" = "/srv/app/data/app.db" }
+expect = "ask"
+by = "run.copy"
+[[case]]
+effect = "file.delete:/srv/app/made"
+session.denied = ["file.delete:/srv/app/made"]
+expect = "deny"
+by = "session.denied"
+[[case]]
+effect = "file.delete:/srv/app/made"
+session.made = []
+expect = "deny"
+"""
+
+
+def test_cases_and_explanations_suppose_what_a_run_did_before(tmp_path: Path) -> None:
+    (tmp_path / "run.cedar").write_text(OF_A_RUN)
+    (tmp_path / "cases.toml").write_text(CASES)
+    code, tried = answer("policy", "test", str(tmp_path / "cases.toml"))
+    assert (code, [it["holds"] for it in tried]) == (0, [True] * 6), tried
+    facts = tmp_path / "host.json"
+    facts.write_text(json.dumps({"workspaces": ["/srv/app"], "session": {"made": ["/srv/app/made"]}}))
+    explain = ("policy", "explain", "--policy", str(tmp_path / "run.cedar"), "--agent", "janitor")
+    for what in (("--effect", "file.delete:/srv/app/made"), ("--command", "rm made", "--cwd", "/srv/app")):
+        code, refused = answer(*explain, *what)
+        assert code == 3, refused
+        code, found = answer(*explain, *what, "--host-facts", str(facts))
+        assert code == 0, found
+    (tmp_path / "cases.toml").write_text(CASES.replace("session.made = []", "session.made = ['here']"))
+    code, found = answer("policy", "test", str(tmp_path / "cases.toml"))
+    assert (code, found["error"]["reason"]) == (2, "INVALID_CONFIGURATION")
+    assert "`here` is no absolute path" in found["error"]["message"]
+
+
 WRITE = ("call", "files.write", "--host", "local", "--arg", "content=x")
 
 

@@ -89,6 +89,62 @@ def test_directory_environment_and_host_facts_count(tmp_path: Path, capsys: pyte
     assert [each["verdict"] for each in found] == ["preview", "deny", "deny", "preview"]
 
 
+OF_A_RUN = """
+@id("run.all") @reason("For the test.") permit (principal, action, resource);
+@id("run.made") @reason("Agents delete what they made.")
+forbid (principal is Agent, action == Action::"file.delete", resource) unless { context.made };
+@id("run.copy") @decision("require_approval") @reason("Nothing else holds it.")
+forbid (principal, action == Action::"file.rename", resource) when { context.only_copy };
+@id("run.failed") @reason("Too much failed.")
+forbid (principal, action == Action::"file.create", resource) when { context.failed > 2 };
+@id("run.denials") @decision("require_approval") @reason("Too much was refused.")
+forbid (principal, action == Action::"file.create", resource) when { context.denials > 1 };
+"""
+
+
+def test_what_a_run_did_before_is_supposed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own, facts = tmp_path / "own.cedar", tmp_path / "host.json"
+    own.write_text(OF_A_RUN)
+    moved = {"/workspace/app.db": "/workspace/data/app.db"}
+    lines = [
+        {"id": "made", "command": "rm made"},
+        {"id": "not made", "command": "rm other"},
+        {"id": "a line's own", "command": "rm other", "context": {"session": {"made": ["/workspace/other"]}}},
+        {"id": "copy", "command": "mv -n app.db kept.db"},
+        {"id": "no copy", "command": "mv -n app.db kept.db", "context": {"session": {"moved": {}}}},
+        {"id": "create", "command": "mkdir new"},
+        {"id": "failed", "command": "mkdir new", "context": {"session": {"failed": 3}}},
+        {"id": "denials", "command": "mkdir new", "context": {"session": {"denials": 2}}},
+        {"id": "bound", "command": "mkdir new", "context": {"session": {"denied": ["file.create:/workspace/new"]}}},
+        {
+            "id": "a part of what a person refused",
+            "command": "mkdir new/a",
+            "context": {"session": {"denied": [{"effect": "file.create:/workspace/new/**", "by_person": True}]}},
+        },
+        {"id": "noted", "command": "mkdir new", "context": {"weather": "fine"}},
+        {"id": "wrong", "command": "mkdir new", "context": {"session": {"denied": ["file.create"]}}},
+        {"id": "wrong", "command": "mkdir new", "context": {"session": {"made": ["here"]}}},
+    ]
+    facts.write_text(json.dumps({"session": {"made": ["/workspace/made"], "moved": moved}}))
+    found = decided(lines, tmp_path, capsys, "--profile", str(own), "--host-facts", str(facts))
+    verdicts = {each["id"]: (each.get("verdict"), each.get("policies")) for each in found}
+    assert verdicts["made"][0] == "preview", "what policy permits by it alone is looked at first"
+    assert verdicts["not made"] == ("deny", ["run.made"])
+    assert verdicts["a line's own"][0] == "preview"
+    assert "run.copy" in verdicts["copy"][1] and "run.copy" not in verdicts["no copy"][1], verdicts
+    assert (verdicts["create"][0], verdicts["noted"][0]) == ("allow", "allow")
+    assert verdicts["failed"] == ("deny", ["run.failed"])
+    assert (verdicts["denials"][0], "run.denials" in verdicts["denials"][1]) == ("preview", True), "held with its diff"
+    assert verdicts["bound"] == ("deny", ["session.denied"])
+    part = verdicts["a part of what a person refused"]
+    assert (part[0], "session.rejected_part" in part[1]) == ("preview", True)
+    assert ["error" in each for each in found[-2:]] == [True, True]
+    assert "`file.create` is no effect" in found[-2]["error"] and "no absolute path" in found[-1]["error"]
+    facts.write_text(json.dumps({"session": {"maed": []}}))
+    assert main(["policy", "decide", "--commands", "/dev/null", "--host-facts", str(facts)]) == 2
+    assert "session.maed" in capsys.readouterr().err
+
+
 def test_a_profile_is_a_pack_or_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = tmp_path / "own.cedar"
     own.write_text('@id("own.none") @reason("Nothing here.") forbid (principal, action, resource);')

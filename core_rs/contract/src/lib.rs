@@ -14,6 +14,7 @@
 //! | [`json`] | JSON read strictly |
 //! | [`abridge`] | calls and approvals that are too large for a message, cut |
 //! | [`digest`] | what an idempotency key, an approval and a permit bind to |
+//! | [`redact`] | secrets, taken out of what is recorded or told |
 //! | [`reason`] | the table of errors and how to build one |
 
 #![allow(clippy::result_large_err, reason = "errors are the wire's message")]
@@ -31,6 +32,7 @@ pub mod name;
 pub mod near;
 pub mod path;
 pub mod reason;
+pub mod redact;
 pub mod score;
 pub mod target;
 pub mod tool;

@@ -13,6 +13,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cmdop_contract::redact::Redacted;
 use cmdop_contract::v1::{self, Call, CallState, Event, Reason, event, server_to_host};
 use cmdop_contract::{fold, reason};
 use cmdop_ledger::Entry;
@@ -134,6 +135,8 @@ pub(crate) struct Fresh {
     pub(crate) entry: Entry,
     /// The proposal as it came, if it is too large to be recorded. It is refused.
     pub(crate) oversized: Option<Box<v1::Proposal>>,
+    /// The proposal as it came, if it has secrets, which are not recorded.
+    pub(crate) whole: Option<Box<v1::Proposal>>,
 }
 
 /// Takes one call to its end.
@@ -153,6 +156,10 @@ pub(crate) struct Driver {
     unacknowledged: Vec<String>,
     considered: Option<Box<Considered>>,
     oversized: Option<Box<v1::Proposal>>,
+    /// What was proposed, if it has secrets: nobody but this driver knows them, for as long as it lives.
+    whole: Option<Box<v1::Proposal>>,
+    /// What a person wants done instead, with its secrets.
+    instead: Option<Box<v1::Action>>,
     /// The permit that this life handed to the host, or asked it about.
     dispatched: Option<String>,
     /// The permit that the host said it started.
@@ -169,7 +176,8 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(gate: Gate, live: Arc<Live>, reins: Reins, call: Arc<Call>, fresh: Option<Fresh>) -> Box<Self> {
-        let (proposed, oversized) = fresh.map_or((None, None), |fresh| (Some(fresh.entry), fresh.oversized));
+        let (proposed, oversized, whole) =
+            fresh.map_or((None, None, None), |fresh| (Some(fresh.entry), fresh.oversized, fresh.whole));
         Box::new(Self {
             gate,
             live,
@@ -181,6 +189,8 @@ impl Driver {
             unacknowledged: Vec::new(),
             considered: None,
             oversized,
+            whole,
+            instead: None,
             dispatched: None,
             started: None,
             evidence: false,
@@ -226,9 +236,9 @@ impl Driver {
 
     /// Notes what happened. It becomes durable with the next [`Self::flush`] or permit.
     fn record(&mut self, kind: event::Kind) -> Result<(), v1::Error> {
-        let event = self.event(kind);
+        let event = Redacted::of(self.event(kind));
         self.pending.push(Entry::from(&event));
-        self.fold(event)
+        self.fold(event.into_inner())
     }
 
     fn event(&self, kind: event::Kind) -> Event {

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cmdop_contract::reason;
+use cmdop_contract::redact::Redacted;
 use cmdop_contract::tool::Registry;
 use cmdop_contract::v1::{
     self, Approval, Call, CallProposed, Event, Host, HostHello, Proposal, Reason, event, server_to_host,
@@ -138,9 +139,10 @@ impl Gate {
         let key = proposal.idempotency_key.clone();
         let proposed = CallProposed { proposal: Some(proposal), action_digest: action_digest.clone() };
         let event = Event { at: now(), subject: call_id.clone(), kind: Some(event::Kind::CallProposed(proposed)) };
+        let (event, whole) = Redacted::proposed(event);
         let entry = Entry::from(&event);
         let mut call = Call::default();
-        fold::apply(&mut call, event).map_err(|error| internal(&error.to_string()))?;
+        fold::apply(&mut call, event.into_inner()).map_err(|error| internal(&error.to_string()))?;
         let mut clear = None;
         loop {
             let claim = {
@@ -153,7 +155,7 @@ impl Gate {
                 }
                 let claim = self.shared.ledger.claim((&tenant, &key), &action_digest, &call_id, clear);
                 if claim == Claim::New {
-                    return Ok(self.drive(&mut live, call, Some(Fresh { entry, oversized })));
+                    return Ok(self.drive(&mut live, call, Some(Fresh { entry, oversized, whole })));
                 }
                 claim
             };

@@ -27,6 +27,8 @@ pub(crate) enum Input {
     /// Its host went away.
     Detached,
     Decided(Box<Approval>),
+    /// What a person wants done instead, with its secrets. Their answer follows.
+    Instead(Box<v1::Action>),
     /// Its host is frozen.
     Frozen,
     /// Calls are decided by another policy from now on.

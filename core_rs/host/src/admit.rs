@@ -133,6 +133,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cmdop_contract::redact::Redacted;
 use cmdop_contract::v1::{
     Event, LayerDropped, Outcome, Permit, PermitNoted, PermitReported, Report, ReportAcknowledged, SignedPermit, Stage,
     event,
@@ -435,7 +436,8 @@ impl Keys {
 }
 
 fn recorded(subject: &str, kind: event::Kind) -> Vec<u8> {
-    Event { at: cmdop_ledger::now(), subject: subject.to_owned(), kind: Some(kind) }.encode_to_vec()
+    let event = Event { at: cmdop_ledger::now(), subject: subject.to_owned(), kind: Some(kind) };
+    Redacted::of(event).encode_to_vec()
 }
 
 /// True if the stage changes nothing of the machine.

@@ -73,6 +73,7 @@ impl Daemon {
     pub fn open(config: HostConfig, spawner: Spawner) -> Result<Self, Error> {
         check(&config)?;
         let state = private_directory(&config.state_dir)?;
+        cmdop_ledger::choose_redaction(&state.join("redact.key"))?;
         let keys = Keys::open(&state.join("ledger"), &config.name, &config.permit_key)?;
         let machine = Machine::open(&config, spawner, state)?;
         let max_running = or_default(config.max_running.into(), DEFAULT_MAX_RUNNING.into());

@@ -10,7 +10,6 @@
 mod caught;
 mod probe;
 mod program;
-mod redact;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +23,6 @@ use caught::Caught;
 pub(crate) use probe::probe;
 pub use program::Programs;
 pub(crate) use program::words;
-pub(crate) use redact::redacted;
 
 /// Calls by which a program is started.
 pub(crate) const EXECS: [libc::c_long; 2] = [libc::SYS_execve, libc::SYS_execveat];

@@ -4,7 +4,7 @@
 //! allocate: a full disk then shows when a record is written, and the write is taken back.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 #[cfg(all(target_os = "linux", not(feature = "portable")))]
@@ -28,6 +28,20 @@ pub(crate) fn private_file(path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.write(true).create_new(true).open(path)
+}
+
+/// Reads 32 random bytes of a file, or makes one that only its owner can read.
+pub(crate) fn secret(path: &Path) -> io::Result<[u8; 32]> {
+    match std::fs::read(path) {
+        Ok(bytes) => bytes.try_into().map_err(|_| io::ErrorKind::InvalidData.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let secret: [u8; 32] = rand::random();
+            let mut file = private_file(path)?;
+            file.write_all(&secret).and_then(|()| file.sync_all())?;
+            Ok(secret)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes the names in a directory durable. Windows has no such call: NTFS journals names by itself, in order.

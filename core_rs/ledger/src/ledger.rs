@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cmdop_contract::redact::Redacted;
 use cmdop_contract::v1::{self, Approval, Call, Event, Host, Run};
 use parking_lot::Mutex;
 use prost::Message;
@@ -27,7 +28,7 @@ use crate::index::{self, Feed, Index};
 use crate::log::{End, Follower, Head, Log, Place, Record, Recovery, segment_path};
 use crate::permit::Key;
 use crate::signing::Signer;
-use crate::{Error, disk};
+use crate::{Error, choose_redaction, disk};
 
 pub use answers::voided;
 pub use approvals::{Answered, Held};
@@ -70,6 +71,12 @@ pub struct Entry {
 
 impl From<&Event> for Entry {
     fn from(event: &Event) -> Self {
+        Self::from(&Redacted::of(event.clone()))
+    }
+}
+
+impl From<&Redacted> for Entry {
+    fn from(event: &Redacted) -> Self {
         Self { payload: event.encode_to_vec().into(), note: Note::of(event) }
     }
 }
@@ -101,6 +108,7 @@ impl Ledger {
     /// seen; [`Error::Locked`] if another process has it.
     pub fn open(dir: &Path, _options: &Options) -> Result<Self, Error> {
         disk::private_directory(dir).map_err(Error::io(format!("create {}", dir.display())))?;
+        choose_redaction(&dir.join("redact.key"))?;
         let key = Key::load(&dir.join("permit.key"))?;
         let (mut filler, indexed) = index::open(dir)?;
         let mut memory = Memory::default();

@@ -21,7 +21,19 @@ pub use ledger::{
     Standing, voided,
 };
 
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Chooses by a key that a file keeps how this process digests the secrets that it redacts; the first choice holds. Who
+/// has the file can tell by trying which weak secret a mark stands for, and nobody else can.
+///
+/// # Errors
+/// If the file can be neither read nor made.
+pub fn choose_redaction(path: &Path) -> Result<(), Error> {
+    let key = disk::secret(path).map_err(Error::io(format!("read the key of redaction {}", path.display())))?;
+    cmdop_contract::redact::use_key(&key);
+    Ok(())
+}
 
 /// Nanoseconds since the Unix epoch by this machine's clock.
 #[must_use]

@@ -20,7 +20,6 @@
 
 mod tree;
 
-use std::io::Write;
 use std::ops::Deref;
 use std::path::Path;
 
@@ -47,20 +46,8 @@ pub(crate) struct Key {
 impl Key {
     /// Reads the key of a file, or makes one that only its owner can read.
     pub(crate) fn load(path: &Path) -> Result<Self, Error> {
-        let doing = || Error::io(format!("read the signing key {}", path.display()));
-        match std::fs::read(path) {
-            Ok(bytes) => {
-                let seed: [u8; 32] = bytes.try_into().map_err(|_| doing()(std::io::ErrorKind::InvalidData.into()))?;
-                Ok(Self::new(&seed))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let seed: [u8; 32] = rand::random();
-                let mut file = crate::disk::private_file(path).map_err(doing())?;
-                file.write_all(&seed).and_then(|()| file.sync_all()).map_err(doing())?;
-                Ok(Self::new(&seed))
-            }
-            Err(error) => Err(doing()(error)),
-        }
+        let seed = crate::disk::secret(path).map_err(Error::io(format!("read the signing key {}", path.display())))?;
+        Ok(Self::new(&seed))
     }
 
     fn new(seed: &[u8; 32]) -> Self {

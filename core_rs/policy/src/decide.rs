@@ -14,13 +14,16 @@ mod masks;
 mod observed;
 mod past;
 mod stakes;
+mod supposed;
 mod table;
 mod verdict;
 
 pub(crate) use assess::authorise;
 pub use bound::Denied;
+pub(crate) use bound::bind;
 pub(crate) use past::Known;
 pub use past::{Deeds, Measured, Past};
+pub use supposed::Supposed;
 pub(crate) use verdict::hex;
 pub use verdict::{Ask, Decided, DiffDecided, Grant, Refusal};
 

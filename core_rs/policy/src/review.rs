@@ -9,7 +9,7 @@ use cmdop_contract::v1::{Decision, EffectKind, Error, PolicyRef, Prediction};
 use cmdop_contract::validate::Validated;
 
 use crate::classes::Classes;
-use crate::decide::{Decided, Facts, Known, authorise, decide};
+use crate::decide::{Decided, Facts, authorise, bind, decide};
 use crate::engine::{Engine, Inquiry, Verdict, effect_text};
 
 pub use crate::engine::Finding;
@@ -64,9 +64,9 @@ pub fn rule(
 ) -> Result<Ruling, String> {
     let target = Target::parse(kind, target, &Default::default()).map_err(|error| error.to_string())?;
     let inquiry = Inquiry::new(engine, facts, tool, effects);
-    let (verdict, uncertain) =
-        authorise(engine, &inquiry, &Classes::of(facts.host), (kind, &target, max_count), Known::default());
-    Ok(ruling(verdict, uncertain))
+    let known = inquiry.asked(facts.past.foretold(&facts.host.name, kind, &target));
+    let (verdict, uncertain) = authorise(engine, &inquiry, &Classes::of(facts.host), (kind, &target, max_count), known);
+    Ok(ruling(bind(verdict, kind, &target, facts), uncertain))
 }
 
 fn ruling(verdict: Verdict, uncertain: Option<Verdict>) -> Ruling {

@@ -2,7 +2,7 @@
 
 use cmdop_contract::v1::{Error, Host, PolicyFile, Prediction, Proposal};
 use cmdop_contract::validate::{Limits, Validated, validate};
-use cmdop_policy::decide::{Decided, Facts, Past, decide, declaration};
+use cmdop_policy::decide::{Decided, Facts, decide, declaration};
 use cmdop_policy::engine::Engine;
 use prost::Message;
 use pyo3::prelude::*;
@@ -10,6 +10,7 @@ use pyo3::types::PyBytes;
 
 use crate::machine::raise;
 use crate::review::{decoded, level_of, registry};
+use crate::session::{Session, nobodys};
 
 /// A set of policies and the host that decisions are about.
 #[pyclass(frozen, module = "cmdop._core")]
@@ -42,7 +43,7 @@ impl Decider {
     }
 
     /// Decides as the server does about an encoded `Proposal` with this prediction, for an agent at that level or, with
-    /// 0, a person. What declares nothing is taken to declare what it is foreseen to do. Returns an encoded `Decision`
+    /// 0, a person, with this behind it. What declares nothing is taken to declare what it is foreseen to do. Returns an encoded `Decision`
     /// and, if it is refused, an `Error`; raises if the proposal is not well formed.
     fn decide<'py>(
         &self,
@@ -50,9 +51,11 @@ impl Decider {
         proposal: &[u8],
         prediction: &[u8],
         level: i32,
+        session: Option<&Session>,
     ) -> PyResult<(Bound<'py, PyBytes>, Option<Bound<'py, PyBytes>>)> {
         let (proposal, prediction): (Proposal, Prediction) = (decoded(proposal)?, decoded(prediction)?);
-        let decided = py.detach(|| self.decided(proposal, &prediction, level));
+        let session = session.unwrap_or(nobodys());
+        let decided = py.detach(|| self.decided(proposal, &prediction, level, session));
         let (decision, error) = match decided.map_err(|error| raise(py, error))? {
             Decided::Go(grant) => (grant.decision().clone(), None),
             Decided::Ask(ask) => (ask.decision().clone(), None),
@@ -64,10 +67,16 @@ impl Decider {
 }
 
 impl Decider {
-    fn decided(&self, mut proposal: Proposal, prediction: &Prediction, level: i32) -> Result<Decided, Error> {
+    fn decided(
+        &self,
+        mut proposal: Proposal,
+        prediction: &Prediction,
+        level: i32,
+        session: &Session,
+    ) -> Result<Decided, Error> {
         let actor = proposal.actor.clone().unwrap_or_default();
-        let facts =
-            Facts { actor: &actor, level: level_of(level), host: &self.host, denied: &[], past: &Past::default() };
+        let Session { past, denied } = session;
+        let facts = Facts { actor: &actor, level: level_of(level), host: &self.host, denied, past };
         let mut validated = self.validate(proposal.clone())?;
         if validated.declared().is_empty() {
             let expect = declaration(&self.engine, &validated, prediction, &facts);

@@ -18,6 +18,7 @@ mod policy;
 mod review;
 mod runtime;
 mod server;
+mod session;
 
 // What a call allocates on one thread of the runtime is often freed on another, which costs the
 // system's allocator a fifth of a call's processor time.
@@ -45,6 +46,8 @@ mod core {
     use crate::runtime::{ClosedError, Runtime, Statistics};
     #[pymodule_export]
     use crate::server::Server;
+    #[pymodule_export]
+    use crate::session::Session;
 
     /// Version of the core.
     #[pyo3::pyfunction]

@@ -1,6 +1,8 @@
 //! What a process asks about itself and its machine, before any thread exists.
 
-use cmdop_contract::{json, tool, v1};
+use std::io::{self, Write};
+
+use cmdop_contract::{json, redact, tool, v1};
 use parking_lot::Mutex;
 use prost::Message;
 use pyo3::create_exception;
@@ -103,12 +105,31 @@ pub fn meant_tool(name: &str, contracts: Vec<Vec<u8>>) -> Option<usize> {
 /// Writes the core's log to standard error, as directives like `warn,cmdop_gate=debug` say.
 #[pyfunction]
 pub fn start_logging(filter: &str) {
-    let filter = EnvFilter::try_from_env("CMDOP_LOG").unwrap_or_else(|_| EnvFilter::new(filter));
+    let mut filter = EnvFilter::try_from_env("CMDOP_LOG").unwrap_or_else(|_| EnvFilter::new(filter));
+    // A parser tells of commands word by word, and in a word alone no secret is known.
+    for parser in ["brush_parser=off", "parse=off", "tokenize=off"] {
+        filter = filter.add_directive(parser.parse().expect("a constant that is a directive"));
+    }
     // A second call finds a subscriber and leaves it.
-    let _already = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _already = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| CleanLog).try_init();
 }
 
-/// Our own error as Python raises it.
-pub(crate) fn raise(py: Python<'_>, error: v1::Error) -> PyErr {
+/// Standard error, on which no secret is written. It is given whole lines.
+struct CleanLog;
+
+impl Write for CleanLog {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        io::stderr().write_all(redact::text(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Our own error as Python raises it, and somebody prints it.
+pub(crate) fn raise(py: Python<'_>, mut error: v1::Error) -> PyErr {
+    redact::error(&mut error);
     CoreError::new_err(PyBytes::new(py, &error.encode_to_vec()).unbind())
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use cmdop_contract::redact;
 use cmdop_contract::tool::Registry;
 use cmdop_contract::v1::{self, AutonomyLevel, Event, Host, JudgementReply, JudgementRequest, Prediction, event};
 use cmdop_contract::validate::{Limits, Validated, validate};
@@ -19,6 +20,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::machine::raise;
+use crate::session::{Session, nobodys};
 
 type Bytes = Py<PyBytes>;
 /// Word, policies, error of evaluation.
@@ -60,25 +62,42 @@ impl Policy {
     }
 
     /// What it says about one effect of a call, given by its proposal and the level of its decision.
-    fn rule(&self, py: Python<'_>, call: &[u8], effect: &[u8], host: &[u8]) -> PyResult<Ruled> {
+    fn rule(
+        &self,
+        py: Python<'_>,
+        call: &[u8],
+        effect: &[u8],
+        host: &[u8],
+        session: Option<&Session>,
+    ) -> PyResult<Ruled> {
         let (call, host): (v1::Call, Host) = (decoded(call)?, decoded(host)?);
         let effect: v1::ExpectedEffect = decoded(effect)?;
         let proposal = call.proposal.unwrap_or_default();
         let actor = proposal.actor.unwrap_or_default();
         let level = call.decision.map(|decision| decision.level());
-        let facts = Facts { actor: &actor, level, host: &host, denied: &[], past: &Past::default() };
+        let Session { past, denied } = session.unwrap_or(nobodys());
+        let facts = Facts { actor: &actor, level, host: &host, denied, past };
         let tool = proposal.action.unwrap_or_default().tool;
         let ruling = rule(&self.engine, &facts, &tool, 1, (effect.kind(), &effect.target, effect.max_count));
         Ok(told(py, ruling.map_err(PyValueError::new_err)?))
     }
 
     /// What it says about a proposal with this prediction.
-    fn review(&self, py: Python<'_>, proposal: &[u8], prediction: &[u8], level: i32, host: &[u8]) -> PyResult<Told> {
+    fn review(
+        &self,
+        py: Python<'_>,
+        proposal: &[u8],
+        prediction: &[u8],
+        level: i32,
+        host: &[u8],
+        session: Option<&Session>,
+    ) -> PyResult<Told> {
         let (proposal, host): (v1::Proposal, Host) = (decoded(proposal)?, decoded(host)?);
         let prediction: Prediction = decoded(prediction)?;
         let actor = proposal.actor.clone().unwrap_or_default();
         let validated = validated(registry(), proposal, &host).map_err(|error| raise(py, error))?;
-        let facts = Facts { actor: &actor, level: level_of(level), host: &host, denied: &[], past: &Past::default() };
+        let Session { past, denied } = session.unwrap_or(nobodys());
+        let facts = Facts { actor: &actor, level: level_of(level), host: &host, denied, past };
         Ok(told_whole(py, review(&self.engine, &validated, &prediction, &facts)))
     }
 
@@ -223,7 +242,12 @@ impl Forecast {
     /// The encoded `Prediction`.
     fn prediction(&self, py: Python<'_>) -> PyResult<Bytes> {
         match &*self.state.lock() {
-            State::Done(prediction) => Ok(PyBytes::new(py, &prediction.encode_to_vec()).unbind()),
+            State::Done(prediction) => {
+                // Whoever asked prints it, with the parts of the command that it speaks of.
+                let mut prediction = prediction.clone();
+                redact::prediction(&mut prediction);
+                Ok(PyBytes::new(py, &prediction.encode_to_vec()).unbind())
+            }
             _ => Err(PyRuntimeError::new_err("a question is not answered yet")),
         }
     }

@@ -20,7 +20,7 @@ from cmdop._bridge.machine import (
     start_logging,
     start_spawner,
 )
-from cmdop._bridge.review import Finding, PolicyReview, Review, Reviewed, Ruling, packs, predict
+from cmdop._bridge.review import CoreSession, Finding, PolicyReview, Review, Reviewed, Ruling, packs, predict
 from cmdop._bridge.server import CoreServer
 from cmdop._bridge.stream import Stream
 
@@ -30,6 +30,7 @@ __all__ = [
     "CoreDecider",
     "CoreHost",
     "CoreServer",
+    "CoreSession",
     "Finding",
     "Foreseen",
     "JudgementHandler",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cmdop import _core, v1
-from cmdop._bridge.review import predict, typed
+from cmdop._bridge.review import CoreSession, predict, typed
 from cmdop.errors import CmdopError
 
 
@@ -48,12 +48,12 @@ class CoreDecider:
         """Digest of the policies, as decisions record it."""
         return self._core.policy_version()
 
-    def decide(self, proposal: v1.Proposal, level: v1.AutonomyLevel) -> Foreseen:
-        """Predicts what a proposal would do, and decides about it. Runs nothing."""
+    def decide(self, proposal: v1.Proposal, level: v1.AutonomyLevel, session: CoreSession | None = None) -> Foreseen:
+        """Predicts what a proposal would do, and decides about it with that behind it. Runs nothing."""
         try:
             prediction = predict(proposal, self._host, self._judge)
             encoded = (proposal.SerializeToString(), prediction.SerializeToString())
-            decision, error = typed(lambda: self._core.decide(*encoded, level))
+            decision, error = typed(lambda: self._core.decide(*encoded, level, session))
         except CmdopError as malformed:
             return self._refused(malformed, level)
         refusal = None if error is None else v1.Error.FromString(error)

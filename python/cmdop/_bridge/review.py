@@ -11,6 +11,8 @@ from cmdop import _core, v1
 from cmdop.errors import CmdopError
 
 T = TypeVar("T")
+CoreSession: TypeAlias = _core.Session
+"""What a run did before and what was refused to it, as the author of a policy supposes it."""
 _Told: TypeAlias = tuple[str, bytes, bytes | None, list[tuple[str, bool, bool, str, list[bytes], str]]]
 """A review as the core tells it."""
 
@@ -95,7 +97,14 @@ class PolicyReview:
         return [Finding(*found) for found in self._core.findings()]
 
     def rule(
-        self, effect: v1.ExpectedEffect, *, tool: str, actor: v1.Actor, level: v1.AutonomyLevel, host: v1.Host
+        self,
+        effect: v1.ExpectedEffect,
+        *,
+        tool: str,
+        actor: v1.Actor,
+        level: v1.AutonomyLevel,
+        host: v1.Host,
+        session: CoreSession | None = None,
     ) -> Ruling:
         """What it says about one effect of a call.
 
@@ -104,10 +113,17 @@ class PolicyReview:
         """
         proposal = v1.Proposal(actor=actor, action=v1.Action(tool=tool))
         call = v1.Call(proposal=proposal, decision=v1.Decision(level=level))
-        return _ruling(*self._core.rule(call.SerializeToString(), effect.SerializeToString(), host.SerializeToString()))
+        encoded = (call.SerializeToString(), effect.SerializeToString(), host.SerializeToString())
+        return _ruling(*self._core.rule(*encoded, session))
 
     def review(
-        self, proposal: v1.Proposal, prediction: v1.Prediction, *, level: v1.AutonomyLevel, host: v1.Host
+        self,
+        proposal: v1.Proposal,
+        prediction: v1.Prediction,
+        *,
+        level: v1.AutonomyLevel,
+        host: v1.Host,
+        session: CoreSession | None = None,
     ) -> Review:
         """What it says about a whole call.
 
@@ -115,7 +131,7 @@ class PolicyReview:
             MalformedCallError: The proposal is not well formed.
         """
         encoded = (proposal.SerializeToString(), prediction.SerializeToString())
-        return _review(typed(lambda: self._core.review(*encoded, level, host.SerializeToString())))
+        return _review(typed(lambda: self._core.review(*encoded, level, host.SerializeToString(), session)))
 
     def compare(self, other: PolicyReview, ledger: Path) -> Comparison:
         """Decides about every call of a ledger by both policies. The ledger is only read; a server may have it open.

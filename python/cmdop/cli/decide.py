@@ -18,6 +18,7 @@ from cmdop.cli.session import reported
 from cmdop.document.words import kind_name
 from cmdop.errors import InvalidConfigurationError
 from cmdop.policy import judge
+from cmdop.policy.session import Session
 
 WORKSPACE: Final = "/workspace"
 """Where a command starts that does not say it, and the one workspace of the assumed host."""
@@ -32,7 +33,8 @@ Profile: TypeAlias = Annotated[
     str, Parameter(help="A shipped pack by name, a .cedar file, or a directory of them, used instead of the pack.")
 ]
 HostFacts: TypeAlias = Annotated[
-    Path | None, Parameter(help="JSON of the host they are about: name, home, workspaces, labels, capabilities.")
+    Path | None,
+    Parameter(help="JSON of the host they are about: name, home, workspaces, labels, capabilities; and a `session`."),
 ]
 
 
@@ -47,6 +49,8 @@ class Host(BaseModel):
     labels: dict[str, str] = Field(default_factory=dict[str, str])
     capabilities: list[str] = Field(default_factory=lambda: ["direct.landlock"])
     """What it can confine. Without `direct.landlock` nothing runs but on a copy, so that nothing is `allow`."""
+    session: Session = Field(default_factory=Session)
+    """What the run did before each of the commands. A line's own `context.session` adds to it."""
 
     @field_validator("home", "workspaces")
     @classmethod
@@ -69,6 +73,14 @@ class Host(BaseModel):
         )
 
 
+class _Context(BaseModel):
+    """What a corpus notes beside a command. It changes no verdict, but for what the run did before."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    session: Session | None = None
+
+
 class _Line(BaseModel):
     """One command to decide about."""
 
@@ -78,8 +90,7 @@ class _Line(BaseModel):
     command: str
     cwd: str = ""
     env: dict[str, str] = Field(default_factory=dict[str, str])
-    context: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """What a corpus notes beside a command. It changes no verdict."""
+    context: _Context = Field(default_factory=lambda: _Context())
 
     @field_validator("cwd")
     @classmethod
@@ -97,6 +108,9 @@ def decide(*, commands: Commands, profile: Profile = "workspace", host_facts: Ho
     permitted, `ask` waits for a person, `deny` never runs.
 
     Without a `cwd` a command starts in the first workspace, which is /workspace unless host facts say otherwise.
+    What a run did before is said in the host facts for all commands, and in a line's `context` for one, under
+    `session`: {made: [PATH], moved: {TO: FROM}, failed: N, denials: N, denied: [KIND:TARGET]}.
+
     A line that is none gives an object with `error`, and the rest goes on.
     """
 
@@ -115,6 +129,7 @@ def decide(*, commands: Commands, profile: Profile = "workspace", host_facts: Ho
 def verdicts(lines: Iterable[bytes], decider: CoreDecider, host: Host) -> Iterator[dict[str, Any]]:
     """One object for each line: a verdict, or what is wrong with the line."""
     start = host.workspaces[0] if host.workspaces else "/"
+    supposed = host.session.to_core(host.name)
     for number, text in enumerate(lines, 1):
         known: object = None
         try:
@@ -125,7 +140,9 @@ def verdicts(lines: Iterable[bytes], decider: CoreDecider, host: Host) -> Iterat
         except (ValueError, RecursionError) as error:
             yield _bad(number, None, f"it is no JSON: {error}")
         else:
-            foreseen = decider.decide(_proposal(line, start, host), v1.AutonomyLevel.AUTONOMY_LEVEL_AUTO)
+            said = line.context.session
+            session = supposed if said is None else host.session.joined(said).to_core(host.name)
+            foreseen = decider.decide(_proposal(line, start, host), v1.AutonomyLevel.AUTONOMY_LEVEL_AUTO, session)
             yield _verdict(line.id, foreseen)
 
 

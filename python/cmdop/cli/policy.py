@@ -81,10 +81,11 @@ def explain(
     user: str = "user",
     agent: str = "",
     level: str = "ask",
-    host: str = "local",
+    host: str | None = None,
     workspace: Annotated[list[str] | None, Parameter(negative="")] = None,
     label: Annotated[list[str] | None, Parameter(negative="")] = None,
     home: str | None = None,
+    host_facts: Path | None = None,
     as_json: AsJson = False,
     server: Server = None,
 ) -> int:
@@ -101,10 +102,12 @@ def explain(
         user: Who acts.
         agent: The agent that acts for the user. [default: none, a person]
         level: The agent's level.
-        host: Name of the host.
+        host: Name of the host. [default: local]
         workspace: A directory in which agents may change things. Repeat it for more. [default: cwd]
         label: NAME=VALUE of the host. Repeat it for more.
         home: Home directory on the host. [default: yours]
+        host_facts: JSON of the host and of what the run did before, as `cmdop policy decide` takes it. What is said
+            by another option counts.
     """
     from cmdop.policy.review import Situation, review_command, review_effect
 
@@ -114,25 +117,31 @@ def explain(
         return usage_error(f"--level {level} is none", as_json=as_json, expected="shadow, ask, preview or auto")
     if call is not None:
         return _explain_call(call, policy, entities, as_json=as_json, server=server)
-    here = cwd or (workspace[0] if workspace else str(Path.cwd()))
-    situation = Situation(
-        user=user,
-        agent=agent,
-        level=level,
-        host=host,
-        workspaces=workspace or [here],
-        labels={name: value for name, _, value in (pair.partition("=") for pair in label or [])},
-        home=home or str(Path.home()),
-    )
 
     def act() -> int:
+        from cmdop.cli.decide import host_of
+
+        facts = None if host_facts is None else host_of(host_facts)
+        workspaces = workspace or ([] if facts is None else facts.workspaces)
+        here = cwd or (workspaces[0] if workspaces else str(Path.cwd()))
+        labels = {name: value for name, _, value in (pair.partition("=") for pair in label or [])}
+        situation = Situation(
+            user=user,
+            agent=agent,
+            level=level,
+            host=host or ("local" if facts is None else facts.name),
+            workspaces=workspaces or [here],
+            labels=labels if facts is None else facts.labels | labels,
+            home=home or (str(Path.home()) if facts is None else facts.home),
+            session=None if facts is None else facts.session,
+        )
         loaded = _loaded(policy or ["workspace"], entities)
         if effect is not None:
-            return _explain_effect(loaded, effect, situation, as_json=as_json)
+            return _explain_effect(loaded, effect, situation)
         prediction, review = review_command(loaded, command or "", here, situation)
         return _print_review(loaded.version, prediction, review, as_json=as_json)
 
-    def _explain_effect(loaded: PolicyReview, effect: str, situation: Situation, *, as_json: bool) -> int:
+    def _explain_effect(loaded: PolicyReview, effect: str, situation: Situation) -> int:
         try:
             found = review_effect(loaded, effect, "terminal.exec", situation)
         except ValueError as error:

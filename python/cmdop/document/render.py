@@ -212,6 +212,7 @@ def error_document(error: v1.Error) -> Document:
         ],
         "policies": [_policy_document(policy) for policy in error.policies],
         "call_id": error.call_id or None,
+        "refused": [*dict.fromkeys(error.refused)],
     }
 
 

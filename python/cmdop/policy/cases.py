@@ -13,6 +13,7 @@
     workspaces = ["/srv/app"]
     labels = { env = "production" }
     home = "/root"
+    session = { denials = 2 }              # what the run did before; a case adds to it
 
     [[case]]
     name = "nobody deletes the database"
@@ -25,6 +26,11 @@
     cwd = "/srv/app"
     agent = ""
     expect = "preview"
+
+    [[case]]
+    effect = "file.delete:/srv/app/scratch"
+    session.made = ["/srv/app/scratch/"]   # `made`, `moved` = {TO = FROM}, `failed`, `denials`, `denied`
+    expect = "depends"                     # on what else lies in it
 """
 
 from __future__ import annotations
@@ -44,6 +50,7 @@ from cmdop.errors import CmdopError, InvalidConfigurationError
 from cmdop.policy.entities import load_entities
 from cmdop.policy.levels import Level
 from cmdop.policy.review import Situation, review_command, review_effect
+from cmdop.policy.session import Session
 from cmdop.policy.sources import is_pack, read_sources
 
 
@@ -57,10 +64,11 @@ class _Where(BaseModel):
     workspaces: list[str] | None = None
     labels: dict[str, str] | None = None
     home: str | None = None
+    session: Session | None = None
 
     def given(self) -> dict[str, Any]:
         """What is said here, by its name in a situation."""
-        names = ("user", "agent", "level", "host", "workspaces", "labels", "home")
+        names = ("user", "agent", "level", "host", "workspaces", "labels", "home", "session")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
@@ -144,7 +152,10 @@ def load_cases(path: Path) -> CaseFile:
 def try_cases(file: CaseFile) -> Iterator[Tried]:
     """Tries each case of a file."""
     for line, case in file.cases:
-        situation = Situation(**(file.where | case.given()))
+        said = file.where | case.given()
+        if case.session is not None and isinstance(earlier := file.where.get("session"), Session):
+            said["session"] = earlier.joined(case.session)
+        situation = Situation(**said)
         word, policies = _said(file.policy, case, situation)
         holds = word == case.expect and (case.by is None or case.by in policies)
         yield Tried(line, case, word, policies, holds)

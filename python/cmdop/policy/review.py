@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from cmdop import v1
-from cmdop._bridge import PolicyReview, Review, Reviewed, predict
+from cmdop._bridge import CoreSession, PolicyReview, Review, Reviewed, predict
 from cmdop.document import kind_name, parse_expect
+from cmdop.policy.session import Session
 from cmdop.policy.vocabulary import judge
 
 _LOOKS = ("file.read", "process.inspect", "process.spawn")
@@ -28,10 +29,16 @@ class Situation:
     workspaces: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     home: str = "/root"
+    session: Session | None = None
+    """What the run or session did before; nothing if absent."""
 
     def to_actor(self) -> v1.Actor:
         """Who acts, as the core takes it."""
         return v1.Actor(tenant="local", user=self.user, agent=self.agent)
+
+    def to_session(self) -> CoreSession | None:
+        """What is supposed of the run, as the core takes it."""
+        return None if self.session is None else self.session.to_core(self.host)
 
     def to_host(self) -> v1.Host:
         """The host, as the core takes it."""
@@ -61,7 +68,9 @@ def review_command(policy: PolicyReview, command: str, cwd: str, situation: Situ
     for effect in prediction.effects:
         if kind_name(effect.kind) not in _LOOKS:
             proposal.action.expect.add(kind=effect.kind, target=effect.target, min_count=0)
-    return prediction, policy.review(proposal, prediction, level=situation.to_level(), host=situation.to_host())
+    return prediction, policy.review(
+        proposal, prediction, level=situation.to_level(), host=situation.to_host(), session=situation.to_session()
+    )
 
 
 def review_effect(policy: PolicyReview, effect: str, tool: str, situation: Situation) -> Reviewed:
@@ -76,5 +85,6 @@ def review_effect(policy: PolicyReview, effect: str, tool: str, situation: Situa
         actor=situation.to_actor(),
         level=situation.to_level(),
         host=situation.to_host(),
+        session=situation.to_session(),
     )
     return Reviewed(effect, predicted=True, declared=True, ruling=ruling)

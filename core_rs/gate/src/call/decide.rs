@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cmdop_contract::digest::action_digest;
 use cmdop_contract::effect::{Class, Effect, Target, class, parse_kind};
 use cmdop_contract::v1::{
     self, CallDecided, CallRefused, CallState, Decision, Prediction, Reason, Stage, event, server_to_host,
 };
 use cmdop_contract::validate::{Validated, validate};
-use cmdop_contract::{reason, score};
+use cmdop_contract::{reason, redact, score};
 use cmdop_ledger::{Clearance, Denial, Held, PermitRequest};
 use cmdop_policy::decide::{Ask, CONFINES, Decided, Denied, DiffDecided, Facts, decide};
 
@@ -124,13 +125,40 @@ impl Driver {
         let shared = self.gate.shared();
         let whole = self.oversized.take().map(|whole| *whole);
         let is_recorded = whole.is_none();
-        let proposal = whole.or_else(|| self.call.proposal.clone()).unwrap_or_default();
+        let proposal = match whole {
+            Some(whole) => whole,
+            None => self.proposed()?,
+        };
         let validated = validate(&shared.registry, proposal, &shared.limits, home)?;
         if is_recorded {
             Ok(validated)
         } else {
             Err(internal("what is too large to be recorded was found well formed"))
         }
+    }
+
+    /// What was proposed, secrets included.
+    ///
+    /// # Errors
+    /// If an earlier life of the server took them with it, or the caller never had them.
+    fn proposed(&self) -> Result<v1::Proposal, v1::Error> {
+        if self.has_forgotten() {
+            return Err(forgotten());
+        }
+        let proposal = self.whole.as_deref().or(self.call.proposal.as_ref()).cloned().unwrap_or_default();
+        let is_marked = proposal.action.as_ref().is_some_and(|action| redact::is_marked(&action.arguments_json));
+        if is_marked { Err(marked()) } else { Ok(proposal) }
+    }
+
+    /// Is what is recorded less than what was proposed, and nothing else left of that?
+    pub(super) fn has_forgotten(&self) -> bool {
+        let recorded = self.call.proposal.as_ref().and_then(|proposal| proposal.action.as_ref());
+        self.whole.is_none()
+            && recorded.is_some_and(|action| {
+                let is_marked =
+                    [&action.arguments_json, &action.intent].into_iter().any(|text| redact::is_marked(text));
+                is_marked && action_digest(action) != self.call.action_digest
+            })
     }
 
     /// The host could not run it directly, and nothing ran: decided anew, as on a host that never can. What
@@ -199,11 +227,11 @@ impl Driver {
         let error = error.ends(&self.call.call_id);
         let valid = !score::is_malformed(error.reason());
         let score = score::refused(valid);
-        self.record(event::Kind::CallRefused(CallRefused { error: Some(error.clone()), score: Some(score) }))?;
+        self.record(event::Kind::CallRefused(CallRefused { error: Some(error), score: Some(score) }))?;
         self.store().await?;
         // Told once: who waits must not see the end without its reason.
         let failed = self.call.decision.is_none();
-        self.publish(failed.then_some(error));
+        self.publish(self.call.error.clone().filter(|_| failed));
         Ok(())
     }
 
@@ -282,7 +310,7 @@ impl Driver {
             self.discard();
             return self.settle(v1::Outcome::NotApplied, None, Some(stop)).await;
         }
-        let proposal = self.call.proposal.clone().unwrap_or_default();
+        let proposal = self.whole.as_deref().or(self.call.proposal.as_ref()).cloned().unwrap_or_default();
         let tool = proposal.action.as_ref().map_or("", |action| &action.tool);
         let may_change = changes(clearance.decision().stage(), tool, &clearance.decision().permitted);
         let request = PermitRequest {
@@ -333,6 +361,20 @@ impl Driver {
         self.discard();
         self.settle(v1::Outcome::NotApplied, None, Some(error.into())).await
     }
+}
+
+/// Why a call whose secrets nobody knows any more goes no further.
+pub(super) fn forgotten() -> v1::Error {
+    let message = "the server started anew, and the secrets in this call were never written down; propose it again";
+    reason::error(Reason::ApprovalVoid, message)
+}
+
+/// Why marks are no arguments.
+fn marked() -> v1::Error {
+    let message = "the arguments hold `[redacted:…]`, which stands for a secret that this was copied without: nothing \
+                   is done with a mark in its place";
+    let expected = "the secret itself, or a way by which the command reads it where it is kept";
+    reason::error(Reason::InvalidArguments, message).fix_arguments("/arguments", expected)
 }
 
 fn denied(denial: Denial) -> Option<Denied> {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cmdop_contract::approval::is_open;
-use cmdop_contract::reason;
 use cmdop_contract::v1::{
     self, Approval, ApprovalStatus, ApprovalVerdict, CallState, Outcome, Reason, VoidCause, server_to_host,
 };
+use cmdop_contract::{reason, redact};
 use cmdop_ledger::{Clearance, voided};
 use cmdop_policy::decide::{Ask, Decided, DiffDecided};
 
+use super::decide::forgotten;
 use super::{Driver, FULL};
 use crate::gate::now;
 use crate::live::Input;
@@ -38,6 +39,7 @@ impl Driver {
                     Some(Input::Decided(answered)) if answered.approval_id == approval.approval_id => {
                         self.take_answer(*answered);
                     }
+                    Some(Input::Instead(action)) => self.instead = Some(action),
                     Some(Input::Cancel { why }) => {
                         if self.cancel_held(&approval, why).await? {
                             return Ok(());
@@ -70,6 +72,9 @@ impl Driver {
     /// asked.
     fn outlived(&self) -> Option<VoidCause> {
         let approval = self.call.approval.as_ref().filter(|approval| is_open(approval))?;
+        if self.has_forgotten() {
+            return Some(VoidCause::CallEnded);
+        }
         let requester = approval.requester.clone().unwrap_or_default();
         let shared = self.gate.shared();
         if approval.policy_version != shared.policy.engine().version() {
@@ -139,6 +144,7 @@ impl Driver {
             ApprovalStatus::Expired => {
                 reason::error(Reason::ApprovalExpired, "nobody decided in time, which is a refusal")
             }
+            _ if self.has_forgotten() && approval.void_cause() == VoidCause::CallEnded => forgotten(),
             _ => voided(approval),
         };
         self.discard();
@@ -164,7 +170,7 @@ impl Driver {
         let approval_id = self.call.approval.as_ref().map_or("", |approval| &approval.approval_id);
         let was = self.call.proposal.clone().unwrap_or_default();
         let instead = v1::Proposal {
-            action: decision.action.clone(),
+            action: self.instead(decision),
             actor: was.actor,
             idempotency_key: format!("modified-{approval_id}"),
             author_attempt: was.author_attempt + 1,
@@ -187,6 +193,15 @@ impl Driver {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// What a person wants instead. Where they left the mark of a secret that they were not shown, they meant it.
+    fn instead(&self, decision: &v1::ApprovalDecision) -> Option<v1::Action> {
+        let mut action = self.instead.as_deref().or(decision.action.as_ref()).cloned()?;
+        if let Some(whole) = self.whole.as_ref().and_then(|whole| whole.action.as_ref()) {
+            action.arguments_json = redact::restored(&action.arguments_json, &whole.arguments_json);
+        }
+        Some(action)
     }
 
     /// Rejects what is held. False if somebody else was faster: their verdict comes through the queue

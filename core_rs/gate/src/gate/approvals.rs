@@ -45,6 +45,7 @@ impl Gate {
             self.check_modification(&request.approval_id, instead).await?;
         }
         let (gate, (tell, told)) = (self.clone(), oneshot::channel());
+        let instead = request.action.clone().filter(|_| request.verdict() == ApprovalVerdict::Modify);
         // Whoever decides may be gone a moment later; what they decided still reaches the call.
         self.shared.drivers.lock().spawn(async move {
             let groups = gate.shared.policy.engine().user_groups(&request.approver);
@@ -53,6 +54,9 @@ impl Gate {
                 if answered.approval.decision.as_ref().is_some_and(|it| it.verdict() == ApprovalVerdict::Terminate) {
                     // First: whose call ended looks at the run next.
                     gate.end_scope(&answered.approval).await;
+                }
+                if let Some(instead) = instead {
+                    gate.notify(&answered.approval.call_id, Input::Instead(Box::new(instead))).await;
                 }
                 gate.pass_on(answered.approval.clone()).await;
                 answered.voided.iter().for_each(|voided| gate.tell(voided.clone()));

@@ -1,8 +1,8 @@
 //! Runs: what an agent does for one task, and its exchanges with a model.
 
-use cmdop_contract::reason;
 use cmdop_contract::v1::{self, Reason, event};
 use cmdop_contract::validate::{Violations, check_caller};
+use cmdop_contract::{reason, redact};
 use cmdop_ledger::DEEPEST_RUN;
 
 use super::{Gate, new_id, now};
@@ -21,9 +21,10 @@ impl Gate {
     pub async fn start_run(&self, request: v1::StartRunRequest) -> Result<v1::Run, v1::Error> {
         let run_id = new_id();
         let mut actor = request.actor.unwrap_or_default();
+        let mut task = request.task;
         let mut found = Violations::new(self.shared.limits.violations);
         check_caller(&actor, &mut found);
-        found.check_text("/task", &request.task, MAX_TASK_CHARS);
+        found.check_text("/task", &task, MAX_TASK_CHARS);
         found.check_text("/model", &request.model, MAX_MODEL_CHARS);
         found.into_result()?;
         let parent = std::mem::take(&mut actor.run);
@@ -31,10 +32,11 @@ impl Gate {
             self.check_parent(&parent, &actor).await?;
         }
         actor.run.clone_from(&run_id);
+        redact::in_place(&mut task);
         let run = v1::Run {
             run_id: run_id.clone(),
             actor: Some(actor),
-            task: request.task,
+            task,
             model: request.model,
             status: v1::RunStatus::Running.into(),
             started_at: now(),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use cmdop_contract::reason;
 use cmdop_contract::v1::{HostToServer, Outcome, Permit, Reason, Report, SignedPermit, Stage, Started, host_to_server};
+use cmdop_contract::{reason, redact};
 use prost::Message;
 use tokio::sync::mpsc::Sender;
 
@@ -44,7 +44,9 @@ pub(super) async fn execute(
     // Good to know, and not worth waiting for.
     let _ = outbound.try_send(frame(host_to_server::Kind::Started(started)));
     let (call_id, stage) = (admitted.call_id.clone(), admitted.stage());
-    let report = work(&shared, admitted, outbound.clone()).await;
+    let mut report = work(&shared, admitted, outbound.clone()).await;
+    // What a command said or a file held is told to nobody else than the command.
+    redact::report(&mut report);
     shared.keys.report(report.clone()).await?;
     if stage == Stage::Commit && report.outcome() != Outcome::Unknown {
         // Applied, conflicting or failed: a layer is committed at most once. One that broke half-way

@@ -1,5 +1,7 @@
 //! What is kept of a stream that may be longer than memory: its head and its tail.
 
+use cmdop_contract::redact;
+
 /// What is kept of a stream.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
@@ -51,6 +53,8 @@ impl Kept {
     pub(crate) fn last_words(stderr: &Self, stdout: &Self) -> String {
         let last = |stream: &Self| {
             let text = stream.text();
+            // Whole, before a part of it is taken.
+            let text = redact::text(&text);
             let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
             Some(line.chars().take(300).collect::<String>())
         };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cmdop_contract::redact;
 use cmdop_policy::classes::is_secret;
 use similar::{Algorithm, TextDiff};
 
@@ -21,7 +22,9 @@ pub(crate) fn unified(place: &[u8], before: &[u8], after: &[u8]) -> (String, boo
     // A deadline bounds the cost of texts that have nothing in common.
     let diff =
         TextDiff::configure().algorithm(Algorithm::Myers).timeout(Duration::from_millis(50)).diff_lines(before, after);
-    let mut text = diff.unified_diff().context_radius(2).to_string();
+    let text = diff.unified_diff().context_radius(2).to_string();
+    // Before it is cut, and before anybody makes a digest of it.
+    let mut text = redact::text(&text).into_owned();
     if text.len() <= MAX_DIFF_BYTES {
         return (text, false);
     }

@@ -6,11 +6,11 @@ use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
+use cmdop_contract::redact::words as redacted;
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
 use super::Started;
-use super::redact::redacted;
 use crate::native::measure;
 
 /// Arguments that are kept of a program.

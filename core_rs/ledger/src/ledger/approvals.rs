@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cmdop_contract::approval::is_open;
 use cmdop_contract::reason;
+use cmdop_contract::redact::{self, Redacted};
 use cmdop_contract::v1::{
     Actor, Approval, ApprovalDecided, ApprovalDecision, ApprovalStatus, ApprovalSubject, ApprovalVerdict, CallHeld,
     DecideApprovalRequest, Event, InstructionGiven, Observation, Proposal, Reason, VoidCause, event::Kind,
@@ -82,13 +83,13 @@ impl Ledger {
             ..Approval::default()
         };
         let held = Kind::CallHeld(CallHeld { approval: Some(approval) });
-        let event = Event { at: created_at, subject: call_id.to_owned(), kind: Some(held) };
+        let event = Redacted::of(Event { at: created_at, subject: call_id.to_owned(), kind: Some(held) });
         entries.push(Entry::from(&event));
         if let Err(error) = self.append_sparing(entries).await {
             entries.pop();
             return Err(error);
         }
-        Ok(event)
+        Ok(event.into_inner())
     }
 
     /// Records a person's answer to a pending approval. `groups` are those that they are in now.
@@ -102,9 +103,12 @@ impl Ledger {
         let decision = ApprovalDecision {
             verdict: request.verdict,
             approver: request.approver.clone(),
-            comment: request.comment.clone(),
+            comment: redact::text(&request.comment).into_owned(),
             decided_at: now(),
-            action: request.action.clone(),
+            action: request.action.clone().map(|mut action| {
+                redact::action(&mut action);
+                action
+            }),
         };
         let _one_at_a_time = self.inner.answering.lock().await;
         let mut before = Vec::new();
@@ -147,7 +151,7 @@ impl Ledger {
         let decision = ApprovalDecision {
             verdict: ApprovalVerdict::Reject.into(),
             approver: CANCELLED.into(),
-            comment: why.to_owned(),
+            comment: redact::text(why).into_owned(),
             decided_at: now(),
             action: None,
         };

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use cmdop_contract::reason;
 use cmdop_contract::v1::{
     Error as Typed, Event, Freeze, FreezeCreated, FreezeLift, FreezeLifted, FreezeScope, Reason, event::Kind,
     freeze_scope,
 };
+use cmdop_contract::{reason, redact};
 
 use super::{Entry, Ledger};
 use crate::{Error, now};
@@ -49,7 +49,8 @@ impl Ledger {
     ///
     /// # Errors
     /// What keeps it from being recorded. It is in force all the same, until this process ends.
-    pub async fn freeze(&self, freeze: Freeze) -> Result<Freeze, Error> {
+    pub async fn freeze(&self, mut freeze: Freeze) -> Result<Freeze, Error> {
+        redact::in_place(&mut freeze.why);
         self.inner.memory.lock().freezes.insert(freeze.freeze_id.clone(), freeze.clone());
         let created = Kind::FreezeCreated(FreezeCreated { freeze: Some(freeze.clone()) });
         let event = Event { at: now(), subject: freeze.freeze_id.clone(), kind: Some(created) };
@@ -62,7 +63,8 @@ impl Ledger {
     /// # Errors
     /// UNKNOWN_FREEZE if none of that id is in force; what keeps it from being recorded, and then it
     /// stays in force.
-    pub async fn lift(&self, freeze_id: &str, lift: FreezeLift) -> Result<Freeze, Error> {
+    pub async fn lift(&self, freeze_id: &str, mut lift: FreezeLift) -> Result<Freeze, Error> {
+        redact::in_place(&mut lift.why);
         let known = self.inner.memory.lock().freezes.get(freeze_id).cloned();
         let freeze = known.filter(|freeze| freeze.lift.is_none()).ok_or_else(|| {
             Error::typed(Reason::UnknownFreeze, format!("no freeze `{freeze_id}` is in force; see `cmdop freeze list`"))

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cmdop_contract::effect::{Effect, Target};
+use cmdop_contract::redact;
 use cmdop_contract::v1::{
     Actor, Event, ExpectedEffect, GrantCreated, GrantRevocation, GrantRevoked, PermittedEffect, Reason, StandingGrant,
     event::Kind,
@@ -138,7 +139,8 @@ impl Ledger {
     ///
     /// # Errors
     /// What keeps it from being recorded; there is none then.
-    pub async fn create_grant(&self, grant: StandingGrant) -> Result<StandingGrant, Error> {
+    pub async fn create_grant(&self, mut grant: StandingGrant) -> Result<StandingGrant, Error> {
+        redact::in_place(&mut grant.why);
         let created = Kind::GrantCreated(GrantCreated { grant: Some(grant.clone()) });
         let event = Event { at: grant.created_at, subject: grant.grant_id.clone(), kind: Some(created) };
         self.append_sparing(&mut vec![Entry::from(&event)]).await?;
@@ -150,7 +152,8 @@ impl Ledger {
     /// # Errors
     /// UNKNOWN_GRANT if none of that id is remembered, or it was revoked before; what keeps it from being recorded: it is
     /// revoked all the same, until this process ends.
-    pub async fn revoke_grant(&self, grant_id: &str, revocation: GrantRevocation) -> Result<StandingGrant, Error> {
+    pub async fn revoke_grant(&self, grant_id: &str, mut revocation: GrantRevocation) -> Result<StandingGrant, Error> {
+        redact::in_place(&mut revocation.why);
         let revoked = {
             let mut memory = self.inner.memory.lock();
             let known = memory.grants.by_id.get_mut(grant_id).filter(|grant| grant.revocation.is_none());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cmdop_contract::redact::Redacted;
 use cmdop_contract::v1::{
     self, ApprovalStatus, CallPermitted, Decision, Event, Permit, Proposal, Reason, SignedPermit, event::Kind,
 };
@@ -101,7 +102,8 @@ impl Ledger {
         let (at, subject) = (permit.issued_at, permit.call_id.clone());
         let encoded = permit.encode_to_vec();
         let intent = CallPermitted { permit: Some(permit), approval_id: clearance.approval_id().into(), grants };
-        let event = Event { at, subject, kind: Some(Kind::CallPermitted(intent)) };
+        // What leaves is the whole; what stays has no secrets.
+        let event = Redacted::of(Event { at, subject, kind: Some(Kind::CallPermitted(intent)) });
         entries.push(Entry::from(&event));
         if let Err(error) = self.append_sparing(entries).await {
             entries.pop();
@@ -109,7 +111,7 @@ impl Ledger {
             return Err(error);
         }
         let unsigned = || Error::typed(Reason::Internal, "the permit could not be signed, so nothing runs");
-        Ok(Issued { signed: self.inner.signer.sign(encoded).await.ok_or_else(unsigned)?, event })
+        Ok(Issued { signed: self.inner.signer.sign(encoded).await.ok_or_else(unsigned)?, event: event.into_inner() })
     }
 
     /// Consumes the approval and the attempt's stage, under one lock: of two callers one gets them.

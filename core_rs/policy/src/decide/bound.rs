@@ -30,7 +30,7 @@ const PART: &str = "session.rejected_part";
 /// The same effect or a wider one is refused. Of what a person refused, a part is not refused
 /// (they may have meant: less), but a person looks at it again. Of what policy refused, policy
 /// decides about a part.
-pub(super) fn bind(verdict: Verdict, kind: EffectKind, target: &Target, facts: &Facts<'_>) -> Verdict {
+pub(crate) fn bind(verdict: Verdict, kind: EffectKind, target: &Target, facts: &Facts<'_>) -> Verdict {
     let is_worst = matches!(verdict, Verdict::Forbidden(_) | Verdict::Failed(_));
     if facts.denied.is_empty() || facts.actor.agent.is_empty() || is_worst {
         return verdict;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
-use crate::spawned::redacted;
+use cmdop_contract::redact::words as redacted;
 
 /// Arguments beyond are left out.
 const MAX_COMMAND_BYTES: u64 = 4 * 1024;

@@ -1,0 +1,246 @@
+//! What secrets are called and look like.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+use super::{MARK, Taken, entropy, mark};
+
+/// What a secret is called, at the end of a name.
+const CALLED: &str = "(?:password|passwd|passphrase|passcode|secret|token|credential|api[-_]?key|secret[-_]?key\
+                      |access[-_]?key|private[-_]?key|auth[-_]?key|account[-_]?key|authorization|cookie)s?";
+/// The same of short names, which are a part of many others.
+const CALLED_SHORTLY: &str = "(?:pass|pwd|pw|psk|auth|pin|sid|sig|signature)";
+/// A value in quotes, or to the next thing that ends a word of a shell or of a URL.
+const VALUE: &str = r#"(?:"[^"]*"|'[^']*'|\$'[^']*'|[^\s"'&;|<>]+)"#;
+
+/// One of these stands in every text that has a secret of a known form.
+static HINT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)pass|pwd|pw|psk|secret|token|credential|key|auth|cookie|pin|sid|sig|bearer|basic|digest|negotiate|://|identified|gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|sk-|npm_|hf_|dop_v1_|AKIA|ASIA|eyJ|AIza|ya29|SG\.|pypi-|hvs\.|k_live_|k_test_|hooks\.slack|curl|mysql|mariadb|redis-cli|docker|podman|helm",
+    )
+});
+/// `NAME=value` and `--name=value`, wherever in a word.
+static ASSIGNED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(?i)((?:[\w.-]*{CALLED}|(?:^|[^A-Za-z]){CALLED_SHORTLY})\\?[\x22']?(\s*)(?:=|:=|:\s)(\s*)\\?)({VALUE})"
+    ))
+});
+/// `--name value` in a line of words.
+static FOLLOWED: LazyLock<Regex> =
+    LazyLock::new(|| pattern(&format!(r"(?i)((?:^|\s)--?(?:[\w.-]*{CALLED}|{CALLED_SHORTLY})()()[ \t]+)({VALUE})")));
+/// A header of HTTP, to its end.
+static HEADER: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r#"(?i)((?:^|[^\w-])(?:-H)?(?:[\w-]*(?:{CALLED}|[-_]auth|[-_]key))[\x22']?()()[ \t]*:)([ \t]*[^\s"'\r\n][^"'\r\n]*)"#
+    ))
+});
+/// The same in quotes, which may have the others within.
+static QUOTED_HEADER: LazyLock<[Regex; 2]> = LazyLock::new(|| {
+    ["'", "\""].map(|quote| {
+        pattern(&format!(
+            r"(?i)({quote}[\w-]*(?:{CALLED}|[-_]auth|[-_]key)()()[ \t]*:)([ \t]*[^\s{quote}][^{quote}\r\n]*){quote}"
+        ))
+    })
+});
+/// The same in content, where a colon follows many words: only headers that are known.
+static KNOWN_HEADER: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r#"(?i)((?:^|[^\w-])(?:(?:proxy-)?authorization|(?:set-)?cookie|x-[\w-]*(?:token|key|auth|secret)|private-token|api-key)[\x22']?()()[ \t]*:)([ \t]*[^\s"'\r\n\[][^"'\r\n]*)"#,
+    )
+});
+/// `scheme://user:password@host`.
+static IN_URL: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r#"((?i)[a-z][a-z0-9+.-]*://[^\s/:@]*()():)([^\s/"'<>]+)(?:@)"#));
+/// What follows the name of a scheme of HTTP authentication.
+static SCHEME: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)(\b(?:bearer|basic|digest|negotiate)()()\s+)([\w.~+/=-]{6,})"));
+/// The same in content, where those are words as well.
+static LONG_SCHEME: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(\b(?:[Bb]earer|BEARER|[Bb]asic|BASIC)()()[ \t]+)([\w.~+/=-]*[0-9][\w.~+/=-]*)"));
+/// What is known by its look: tokens of GitHub, GitLab, Slack, AWS, Google, Stripe, model services and package
+/// registries, JSON web tokens, private keys.
+static KNOWN: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"()()()(\b(?:gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|sk-|[rs]k_(?:live|test)_|npm_|hf_|dop_v1_|pypi-|hvs\.|SG\.|ya29\.)[\w.-]{16,}|\bAIza[\w-]{35}|\bhooks\.slack\.com/services/[\w/]+|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?|-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z))",
+    )
+});
+/// `login NAME password SECRET` of a netrc, and a password in SQL.
+static SPOKEN: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(?i)((?:\blogin\s+\S+\s+(?:account\s+\S+\s+)?password()()\s+|\b(?:identified\s+by|with\s+(?:encrypted\s+)?password)\s+))({VALUE})"
+    ))
+});
+/// What a shell puts something else for.
+static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r#"^(?:\$\w+"?$|\$\{\w+\}"?$|\$\(|`)"#));
+/// An option whose next word is a secret.
+static OPTION: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?i)^--?(?:[\w.-]*{CALLED}|{CALLED_SHORTLY})$")));
+/// The name of a secret.
+static NAME: LazyLock<Regex> =
+    LazyLock::new(|| pattern(&format!(r"(?i)(?:{CALLED}|(?:^|[^A-Za-z]){CALLED_SHORTLY})$")));
+
+/// Programs and their options of which the word attached, or the next one, is a secret or `user:secret`.
+const OPTIONS: &[(&[&str], &[&str])] = &[
+    (&["curl"], &["-u", "--user", "-U", "--proxy-user", "-b"]),
+    (&["mysql", "mysqldump", "mysqladmin", "mariadb", "mariadb-dump", "sshpass", "smbclient"], &["-p"]),
+    (&["redis-cli"], &["-a"]),
+    (&["ldapsearch", "ldapmodify", "ldapadd", "ldapdelete"], &["-w"]),
+    (&["docker", "podman", "helm", "az", "7z", "unzip", "zip", "xfreerdp"], &["-p", "-P"]),
+    (&["openssl"], &["-pass", "-passin", "-passout", "-k", "-K"]),
+    (&["psql"], &["-d"]),
+];
+/// The same within a line of a shell, where a word attached to an option could be anything: what is meant beyond doubt.
+static IN_LINE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(\b(?:curl()()\s(?:[^|;&\n]*\s)?(?:-u|--user|-U|--proxy-user)\s*|sshpass\s+-p\s*|(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump)\s(?:[^|;&\n]*\s)?-p|redis-cli\s(?:[^|;&\n]*\s)?-a\s+|(?:docker|podman|helm)\s+(?:[^|;&\n]*\s)?login\s(?:[^|;&\n]*\s)?-p\s+))({VALUE})"
+    ))
+});
+
+/// How a text is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// As a command, where what stands under a telling name is a secret.
+    Command,
+    /// As prose, program text or output, where it may as well be talked about.
+    Content,
+}
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a constant that a test compiles")
+}
+
+/// Is a value under this name a secret?
+pub(super) fn is_name(name: &str) -> bool {
+    NAME.is_match(name)
+}
+
+/// Is the word after this one a secret, in a list of words that `program` is given?
+pub(super) fn announces(program: &str, word: &str) -> bool {
+    OPTION.is_match(word) || options(program).any(|option| option == word)
+}
+
+fn options(program: &str) -> impl Iterator<Item = &'static str> {
+    let name = program.rsplit('/').next().unwrap_or_default().to_owned();
+    OPTIONS.iter().filter(move |(names, _)| names.contains(&&*name)).flat_map(|(_, options)| options.iter().copied())
+}
+
+/// Words of a program without their secrets.
+#[must_use]
+pub fn words(words: Vec<String>) -> Vec<String> {
+    let program = words.first().cloned().unwrap_or_default();
+    let options: Vec<&str> = options(&program).collect();
+    let mut is_next = false;
+    let redact = |(number, word): (usize, String)| {
+        let is_secret = std::mem::take(&mut is_next) && !word.is_empty();
+        if is_secret {
+            return whole(&word, &mut |_| {});
+        }
+        is_next = number > 0 && announces(&program, &word);
+        let attached = options.iter().find_map(|option| Some((*option, word.strip_prefix(option)?)));
+        match attached.filter(|(option, rest)| !option.starts_with("--") && option.len() == 2 && rest.len() > 1) {
+            Some((option, rest)) if number > 0 => format!("{option}{}", whole(rest, &mut |_| {})),
+            _ => within(&word, Manner::Command, &mut |_| {}).into_owned(),
+        }
+    };
+    words.into_iter().enumerate().map(redact).collect()
+}
+
+/// All of it is a secret.
+pub(super) fn whole(secret: &str, taken: Taken<'_>) -> String {
+    if secret.starts_with(MARK) {
+        return secret.to_owned();
+    }
+    taken(secret);
+    mark(secret)
+}
+
+/// A word, a script or any other text without its secrets.
+pub(super) fn within<'t>(text: &'t str, manner: Manner, taken: Taken<'_>) -> Cow<'t, str> {
+    let mut clean = Cow::Borrowed(text);
+    if HINT.is_match(text) {
+        // A mark has nothing in it that a later pattern could take for a secret.
+        // Of what content says under a telling name, not all is meant as a value.
+        let patterns: &[(&Regex, bool)] = match manner {
+            Manner::Command => &[
+                (&KNOWN, false),
+                (&QUOTED_HEADER[0], false),
+                (&QUOTED_HEADER[1], false),
+                (&HEADER, false),
+                (&SCHEME, false),
+                (&IN_URL, false),
+                (&IN_LINE, false),
+                (&ASSIGNED, false),
+                (&FOLLOWED, false),
+                (&SPOKEN, false),
+            ],
+            Manner::Content => &[
+                (&KNOWN, false),
+                (&KNOWN_HEADER, false),
+                (&LONG_SCHEME, false),
+                (&IN_URL, false),
+                (&IN_LINE, true),
+                (&ASSIGNED, true),
+                (&FOLLOWED, true),
+                (&SPOKEN, true),
+            ],
+        };
+        for (pattern, doubts) in patterns {
+            if pattern.is_match(&clean) {
+                // Only a script says by a variable what is no secret itself.
+                let is_script = clean.contains(char::is_whitespace);
+                let replace = |found: &Captures<'_>| replaced(found, is_script, *doubts, taken);
+                clean = Cow::Owned(pattern.replace_all(&clean, replace).into_owned());
+            }
+        }
+    }
+    match entropy::without_chance(&clean, taken) {
+        Some(clean) => Cow::Owned(clean),
+        None => clean,
+    }
+}
+
+fn replaced(found: &Captures<'_>, is_script: bool, doubts: bool, taken: Taken<'_>) -> String {
+    let (before, secret) = (&found[1], &found[4]);
+    let after = &found[0][before.len() + secret.len()..];
+    let bare = secret.trim_start_matches([' ', '"', '\t', '\'']);
+    let is_variable = is_script && VARIABLE.is_match(bare);
+    let is_spaced = |group| found.get(group).is_some_and(|it| !it.as_str().is_empty());
+    let is_kept = bare.starts_with(MARK)
+        || is_variable
+        || (doubts && !is_value(secret, is_spaced(2) || is_spaced(3) || before.ends_with(char::is_whitespace)));
+    if is_kept {
+        return found[0].to_owned();
+    }
+    // Quotes stay, so that what is around is read as before.
+    let quote =
+        secret.chars().next().filter(|it| secret.len() > 2 && matches!(it, '"' | '\'') && secret.ends_with(*it));
+    let inner = quote.map_or(secret, |_| &secret[1..secret.len() - 1]);
+    let inner = if quote.is_some() { inner.trim_end_matches('\\') } else { inner };
+    let at = secret.len() - secret.trim_start_matches(|it| Some(it) == quote).len();
+    let behind = &secret[at + inner.len()..];
+    format!("{before}{}{}{behind}{after}", &secret[..at], whole(inner, taken))
+}
+
+/// Does this stand for itself, in content that may as well be a program, its types or a sentence?
+fn is_value(text: &str, is_spaced: bool) -> bool {
+    let is_quoted = text.starts_with(['"', '\'']) || text.starts_with("$'");
+    let bare = text.trim_matches(['"', '\'', '$', ',', '\\']);
+    let is_shown = |mark: char| !bare.is_empty() && bare.chars().all(|it| it == mark);
+    if bare.len() < 4 || bare.starts_with(['<', '$', '{', '%', '(', '[']) || "*x.-".chars().any(is_shown) {
+        return false;
+    }
+    if is_quoted {
+        return !bare.contains(char::is_whitespace) || bare.chars().any(|it| it.is_ascii_digit());
+    }
+    // A call, an index, a place in memory.
+    if bare.contains(['(', ')', '[', ']', '{', '}']) || bare.ends_with(':') {
+        return false;
+    }
+    let is_number = bare.chars().all(|it| it.is_ascii_digit() || matches!(it, '.' | ',' | '_'));
+    let is_plain = bare.chars().all(|it| it.is_alphabetic() || matches!(it, '_' | '.' | ',' | '-'));
+    if is_number || matches!(bare, "true" | "false" | "null" | "none" | "None") {
+        return false;
+    }
+    !(is_spaced && is_plain)
+}

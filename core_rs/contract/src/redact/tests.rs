@@ -1,0 +1,191 @@
+use super::*;
+
+const SECRET: &str = "hunter2hunter2";
+
+fn words(line: &[&str]) -> Vec<String> {
+    super::words(line.iter().map(|word| (*word).to_owned()).collect())
+}
+
+#[test]
+fn secrets_are_taken_out_however_they_are_handed_over() {
+    let lines: &[&[&str]] = &[
+        &["x", "--password=hunter2hunter2"],
+        &["x", "--password", SECRET],
+        &["x", "-password", SECRET],
+        &["x", "--api-key", SECRET, "file"],
+        &["x", "--db-pass=hunter2hunter2"],
+        &["x", "--password=$hunter2"],
+        &["bash", "-c", "TOKEN=$'hunter2hunter2' ./x"],
+        &["env", "GITHUB_TOKEN=hunter2hunter2", "gh", "pr"],
+        &["env", "AWS_SECRET_ACCESS_KEY=hunter2hunter2", "aws"],
+        &["curl", "-H", "Authorization: Bearer hunter2hunter2", "https://x.test"],
+        &["curl", "-HX-Api-Key: hunter2hunter2", "https://x.test"],
+        &["curl", "-H", "PRIVATE-TOKEN:hunter2hunter2"],
+        &["curl", "--header", "Cookie: sid=1; session=hunter2hunter2"],
+        &["curl", "-u", "me:hunter2hunter2", "https://x.test"],
+        &["curl", "-ume:hunter2hunter2", "https://x.test"],
+        &["curl", "https://me:hunter2hunter2@x.test/a"],
+        &["curl", "https://x.test/a?access_token=hunter2hunter2&b=1"],
+        &["curl", "-d", r#"{"user": "me", "password": "hunter2hunter2"}"#],
+        &["git", "clone", "https://x:hunter2hunter2@x.test/a.git"],
+        &["mysql", "-phunter2hunter2", "db"],
+        &["/usr/bin/sshpass", "-p", SECRET, "ssh", "x"],
+        &["psql", "postgres://me:hunter2hunter2@x.test/db"],
+        &["openssl", "enc", "-pass", "pass:hunter2hunter2"],
+        &["bash", "-c", "curl -H 'Authorization: Bearer hunter2hunter2' https://x.test && ls"],
+        &["bash", "-c", "export DB_PASSWORD='hunter2hunter2'; ./x"],
+        &["bash", "-c", "./x --token hunter2hunter2 && ./y"],
+        &["bash", "-c", "./x --secret \"hunter2hunter2 hunter2\" && ./y"],
+        &["x", "ghp_hunter2hunter2hunter2"],
+        &["x", "sk-proj-hunter2hunter2hunter2"],
+        &["x", "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2hunter2\n"],
+    ];
+    let kept: Vec<_> = lines.iter().filter(|line| words(line).join(" ").contains("hunter2")).collect();
+    assert!(kept.is_empty(), "{kept:#?}");
+    let shown = words(&["curl", "-H", "Authorization: Bearer hunter2hunter2", "https://x.test"]);
+    assert_eq!((shown[1].as_str(), shown[3].as_str()), ("-H", "https://x.test"));
+    let shown = words(&["bash", "-c", "./x --token hunter2hunter2 && ./y"]);
+    assert!(shown[2].starts_with("./x --token [redacted:14:") && shown[2].ends_with("] && ./y"), "{shown:?}");
+}
+
+#[test]
+fn what_is_no_secret_stays() {
+    let lines: &[&[&str]] = &[
+        &["ls", "-la", "/srv/app"],
+        &["cat", "/etc/passwd"],
+        &["x", "--token-file=/run/token", "--password-stdin"],
+        &["git", "log", "--author=me", "--oneline"],
+        &["python3", "-c", "print(1 if x == 2 else 3)"],
+        &["bash", "-c", "for i in 1 2 3; do echo $i; done"],
+        &["bash", "-c", "export TOKEN=$(cat /run/token); curl --token $TOKEN https://x.test:8080/a"],
+        &["sleep", "100000.25"],
+        &["rsync", "-a", "me@x.test:/srv/", "."],
+    ];
+    for line in lines {
+        assert_eq!(words(line), *line);
+    }
+}
+
+#[test]
+fn the_same_secret_leaves_the_same_and_another_does_not() {
+    let of = |secret: &str| words(&["x", "--password", secret])[2].clone();
+    assert_eq!(of(SECRET), of(SECRET));
+    assert_ne!(of(SECRET), of("hunter3hunter3"));
+    assert!(of(SECRET).starts_with("[redacted:14:"), "{}", of(SECRET));
+    assert_eq!(words(&["x", &of(SECRET)]), ["x", &of(SECRET)]);
+}
+
+/// One of each kind that everything which is written or told is searched for.
+const CANARIES: [&str; 8] = [
+    "AKIAQ3EGRZVXK4LMN7PT",
+    "ghp_x8Kq2mZr5TnW7vBc3LdYf6HsJ9pQa1Ee",
+    "MIIEpAIBAAKCAQEA7bq3vXk9Zr2LmNpQ8sTuVwYx",
+    "hunter2-correct-horse",
+    "tok9f3QmZx7Lw2Rv",
+    "pgPa55w0rd",
+    "Zk3vQ9xLm2Rt8WbYc5Nf7HsJ4pDg6Ka",
+    "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzk3Q9xL2m",
+];
+
+/// Ways in which they stand in what people, programs and models say.
+fn said() -> Vec<String> {
+    let [aws, github, key, password, bearer, in_url, random, aws_secret] = CANARIES;
+    vec![
+        format!("the key is {aws}, and its secret {aws_secret}"),
+        format!("remote: https://{github}@github.test/a.git"),
+        format!("-----BEGIN RSA PRIVATE KEY-----\n{key}\n{key}\n-----END RSA PRIVATE KEY-----\nafter"),
+        format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{key}"),
+        format!("DB_PASSWORD={password}"),
+        format!("password: {password}\nuser: me"),
+        format!("password = \"{password}\""),
+        format!("> Authorization: Bearer {bearer}\r\n> Accept: */*"),
+        format!("curl -H 'Authorization: Bearer {bearer}' https://x.test"),
+        format!("postgres://me:{in_url}@db.test:5432/app?sslmode=require"),
+        format!("machine x.test login me password {password}"),
+        format!("ALTER USER me IDENTIFIED BY '{password}'"),
+        format!("seed {random}."),
+        format!("mysql -p{password} db"),
+        format!("docker login -u me -p {password} x.test"),
+        format!("curl -s -u me:{bearer} https://x.test"),
+        format!("{{\"password\": \"{password}\", \"n\": 1.0}}"),
+        format!("{{\"env\": {{\"API_TOKEN\": \"{bearer}\"}}, \"argv\": [\"x\", \"--password\", \"{password}\"]}}"),
+        serde_json::json!({"stdout": format!("{{\"token\": \"{bearer}\"}}\n")}).to_string(),
+        serde_json::json!({"arguments": serde_json::json!({"command": format!("TOKEN=\"{bearer} x\" ./x")}).to_string()})
+            .to_string(),
+        // What is not UTF-8 is read as base64.
+        format!("{{\"content\": \"{}\", \"encoding\": \"base64\"}}", "/wBwYXNzd29yZD1odW50ZXIyLWNvcnJlY3QtaG9yc2UK"),
+    ]
+}
+
+#[test]
+fn secrets_are_taken_out_of_whatever_is_said() {
+    for said in said() {
+        for clean in [text(&said), command(&said)] {
+            let kept: Vec<_> = CANARIES.iter().filter(|secret| clean.contains(**secret)).collect();
+            assert!(kept.is_empty(), "{kept:?} of {said}\nin {clean}");
+        }
+        let clean = text(&said);
+        assert!(is_marked(&clean), "{said}\n{clean}");
+        assert!(!clean.contains("d29yZD1odW50ZXIyLWNv"), "{clean}");
+    }
+}
+
+#[test]
+fn what_was_redacted_once_stays_as_it_is() {
+    for said in said() {
+        let (one, other) = (text(&said).into_owned(), command(&said).into_owned());
+        assert_eq!((&*text(&one), &*command(&other)), (&*one, &*other));
+        assert_eq!((&*command(&one), &*text(&other)), (&*one, &*other));
+    }
+}
+
+#[test]
+fn the_rest_of_json_stays_as_it_is_written() {
+    let said = "{\"b\":1.0,\n \"a\":[1e400,-0],\"token\":\"hunter2hunter2\",\"é\":\"\\u00e9\"}";
+    let clean = text(said);
+    assert!(clean.starts_with("{\"b\":1.0,\n \"a\":[1e400,-0],\"token\":\"[redacted:14:"), "{clean}");
+    assert!(clean.ends_with("]\",\"é\":\"\\u00e9\"}"), "{clean}");
+}
+
+#[test]
+fn content_that_only_talks_of_secrets_stays() {
+    for said in [
+        "let token = lexer.next_token();",
+        "def login(password: str, token: Token | None = None) -> Secret:",
+        "token = os.environ[\"API_TOKEN\"]",
+        "password: <your password>",
+        "const key: string = props.authKey",
+        "input tokens: 1204, output tokens: 88",
+        "usage: x [--password FILE] [--token-file FILE]",
+        "The secret: never give up.",
+        "export TOKEN=$(cat /run/token)",
+        "Basic usage and bearer certificates",
+        "commit 3f786850e387550fdab836ed7e6dc881de23001b",
+        "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "\"integrity\": \"sha512-v2kDEe57lecTulaDIuNTPy3Ry4gLGJ6Z1O3vE1krgXZNrsQ+LFTGHVxVjcXPs17LhbZVGedAJv8XZ1tvj5FvSg==\"",
+        "h1:Zk3vQ9xLm2Rt8WbYc5Nf7HsJ4pDg6KaZk3vQ9xLm2R=",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJl3dIeudNqd0DPMRD6OIh65tjkxFNOtGl7ZGtnMNkSp me@x",
+        "0190d2f3c4a87b1e9c55d0e1f2a3b4c5 and 0190d2f3-c4a8-7b1e-9c55-d0e1f2a3b4c5",
+        "/Users/Me/Documents/Project2/ApplicationControllerV2FactoryBean.java:120",
+        "org.springframework.boot.autoconfigure.SpringBootApplication2Runner",
+        "python3-setuptools_68.1.2-2ubuntu1.1_all.deb x86_64-unknown-linux-gnu",
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
+        "-----BEGIN CERTIFICATE-----\nMIIDdzCCAl+gAwIBAgIEbq3vXk9Zr2LmNpQ8sTuVwYxZk3vQ9xLm2Rt8WbYc5Nf\n-----END CERTIFICATE-----",
+        "{\"content\": \"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ\", \"encoding\": \"base64\"}",
+        "{\"properties\": {\"token\": {\"type\": \"string\"}}, \"password\": \"string\"}",
+    ] {
+        assert_eq!(text(said), said);
+    }
+}
+
+#[test]
+fn marks_stand_for_what_a_person_was_not_shown() {
+    let whole =
+        r#"{"command":"curl -H 'Authorization: Bearer hunter2\"hunter2' -u me:ghp_x8Kq2mZr5TnW7vBc3LdYf6HsJ9pQa1Ee"}"#;
+    let shown = text(whole).into_owned();
+    assert!(!shown.contains("hunter2") && !shown.contains("ghp_"), "{shown}");
+    assert_eq!(restored(&shown, whole), whole);
+    let changed = shown.replace("curl", "curl -v");
+    assert_eq!(restored(&changed, whole), whole.replace("curl", "curl -v"));
+    assert!(is_marked(&restored(&shown, "{}")));
+}
