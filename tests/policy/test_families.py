@@ -325,8 +325,15 @@ KNOWN: dict[str, str] = {
     "sqlite3 app.db 'PRAGMA integrity_check'": "file.read:./app.db",
     "duckdb x.db \"SELECT * FROM t\"": "file.read:./x.db",
     "redis-cli --version": "",
+    "bash -n a.sh": "file.read:./a.sh",
+    "parallel md5sum {}": "run:md5sum ./**",
+    "xargs sha512sum": "run:sha512sum ./**",
+    "xargs -n1 sleep": "run:sleep",
 }
 UNKNOWN = [
+    "bash -n +n a.sh",
+    "parallel 'echo {} > {}'",
+    "parallel rm",
     "sqlite3 -cmd '.shell rm x' -readonly app.db 'SELECT 1'",
     "sqlite3 -Axf evil.zip",
     "duckdb x.db \"SELECT * FROM read_text('/root/.ssh/id_rsa')\"",
