@@ -221,12 +221,14 @@ def _only_lists(verb: str, texts: list[str]) -> bool:
                 ["env"],
             ) or (verb in ("worktree", "submodule", "reflog", "notes") and not texts)
         case "remote":
-            return texts in ([], ["-v"], ["--verbose"]) or first == ["get-url"]
+            return texts in ([], ["-v"], ["--verbose"], ["-v", "show"]) or first == ["get-url"]
         case "config":
             return first in (["list"], ["get"]) or any(
                 text in ("--get", "--get-all", "--list", "-l", "--get-regexp", "--show-origin", "--show-scope")
                 for text in texts
             )
+        case "interpret-trailers":
+            return "--in-place" not in texts
         case "symbolic-ref":
             return len([text for text in texts if not text.startswith("-")]) == 1 and "-d" not in texts
         case "apply":

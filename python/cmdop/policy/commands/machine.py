@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from cmdop.policy.effects import Effects, external, look, read
-from cmdop.policy.invocation import Invocation, Unanalysable
+from cmdop.policy.invocation import Invocation, Options, Unanalysable, Word
 from cmdop.policy.subcommand import operands
 from cmdop.policy.vocabulary import command
 
@@ -73,6 +74,45 @@ def analysis(call: Invocation) -> Effects:
         if "/" in word.text:
             yield read(call.path(word))
     yield look()
+
+
+@command(
+    "date",
+    "hostname",
+    "hostnamectl",
+    "timedatectl",
+    "localectl",
+    "loginctl",
+    "stty",
+    "ulimit",
+    "umask",
+    "lsb_release",
+    "sw_vers",
+)
+def settings(call: Invocation) -> Effects:
+    """Shows a setting; with an operand of another kind it changes it."""
+    words = [word.text for word in call.words]
+    operands = [text for text in words if not text.startswith(("-", "+"))]
+    if call.program == "date":
+        spec = Options(
+            "uRI", "dr", ("date=", "utc", "universal", "iso-8601?", "rfc-3339=", "rfc-email", "reference=", "debug")
+        )
+        # `-Iseconds`: the value is attached, and changes nothing but the form.
+        words = [
+            Word("-I") if re.fullmatch(r"-I(date|hours|minutes|seconds|ns)", word.text) else word for word in call.words
+        ]
+        parsed = replace(call, argv=(call.argv[0], *words)).parse(spec)
+        for word in parsed.values("r", "reference"):
+            yield read(call.path(word))
+        if any(not word.text.startswith("+") for word in parsed.operands):
+            raise Unanalysable("date sets the clock")
+    elif call.program.endswith("ctl"):
+        if operands and not operands[0].startswith(
+            ("status", "show", "list", "session-status", "user-status", "seat-status")
+        ):
+            raise Unanalysable(f"{call.program} {operands[0]} changes a setting")
+    elif call.program in ("hostname", "stty") and operands:
+        raise Unanalysable(f"{call.program} changes a setting")
 
 
 @command("printenv", "getent", "findfs")

@@ -237,11 +237,13 @@ def logs(call: Invocation) -> Effects:
         "--update-catalog",
         "--setup-keys",
         "--relinquish",
-        "--console-o",
+        "--console-",
     )
     texts = [word.text for word in call.words]
     if call.program == "journalctl":
         changing = tuple(each for each in changing if each not in ("-C", "-c", "-D", "-E"))
+    elif call.program == "dmesg":
+        changing += ("-n",)
     if any(text.startswith(changing) for text in texts) or (
         call.program in ("auditctl", "logrotate", "coredumpctl")
         and texts[:1] not in (["-l"], ["-s"], ["list"], ["info"], ["--version"], ["-d"])

@@ -22,41 +22,6 @@ def nothing(call: Invocation) -> Effects:
     yield from ()
 
 
-@command(
-    "date",
-    "hostname",
-    "hostnamectl",
-    "timedatectl",
-    "localectl",
-    "loginctl",
-    "stty",
-    "ulimit",
-    "umask",
-    "lsb_release",
-    "sw_vers",
-)
-def settings(call: Invocation) -> Effects:
-    """Shows a setting; with an operand of another kind it changes it."""
-    words = [word.text for word in call.words]
-    operands = [text for text in words if not text.startswith(("-", "+"))]
-    if call.program == "date":
-        spec = Options(
-            "uRI", "dr", ("date=", "utc", "universal", "iso-8601?", "rfc-3339=", "rfc-email", "reference=", "debug")
-        )
-        parsed = call.parse(spec)
-        for word in parsed.values("r", "reference"):
-            yield read(call.path(word))
-        if any(not word.text.startswith("+") for word in parsed.operands):
-            raise Unanalysable("date sets the clock")
-    elif call.program.endswith("ctl"):
-        if operands and not operands[0].startswith(
-            ("status", "show", "list", "session-status", "user-status", "seat-status")
-        ):
-            raise Unanalysable(f"{call.program} {operands[0]} changes a setting")
-    elif call.program in ("hostname", "stty") and operands:
-        raise Unanalysable(f"{call.program} changes a setting")
-
-
 _PLAIN = [
     "cat",
     "tac",
@@ -70,6 +35,7 @@ _PLAIN = [
     "sha256sum",
     "sha384sum",
     "sha512sum",
+    "shasum",
     "b2sum",
     "b3sum",
     "cksum",
@@ -149,7 +115,7 @@ _PLAIN = [
     "batcat",
     "delta",
 ]
-_VALUED = {"head": "nc", "tail": "ncs", "stat": "c", "cut": "bcdf", "nl": "bdfhilnsvw", "od": "AjNStw", "hexdump": "nsef", "fold": "w", "paste": "d",
+_VALUED = {"shasum": "a", "head": "nc", "tail": "ncs", "stat": "c", "cut": "bcdf", "nl": "bdfhilnsvw", "od": "AjNStw", "hexdump": "nsef", "fold": "w", "paste": "d",
            "cmp": "in", "tac": "s", "strings": "net", "jq": "", "join": "12aetjvo", "fmt": "wgp", "pr": "DehilNnoSsWw", "file": "eFfmP"}  # fmt: skip
 _WRITES = {
     "more": ("+",),

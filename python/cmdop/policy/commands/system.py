@@ -321,7 +321,7 @@ def keys(call: Invocation) -> Effects:
         yield look()
     elif (
         call.program == "openssl"
-        and first in ("x509", "verify", "dgst", "md5", "sha256", "crl", "asn1parse", "req")
+        and first in ("x509", "verify", "dgst", "md5", "sha256", "crl", "asn1parse", "req", "base64")
         and not any(
             text.startswith(
                 (
