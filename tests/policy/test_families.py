@@ -20,7 +20,7 @@ KNOWN: dict[str, str] = {
     "git branch -d old": "STORE file.read:./**",
     "kill 0": "process.signal:*",
     "install -m 4755 a b/": "?file.chmod:./b/a ?file.chown:./b/a ?file.create:./b/a ?file.modify:./b/a external:privilege/setuid file.read:./a",  # noqa: E501
-    "install -D a d/e/f": "?file.chmod:./d/e/f ?file.chmod:./d/e/f/a ?file.chown:./d/e/f ?file.chown:./d/e/f/a ?file.create:./d ?file.create:./d/e ?file.create:./d/e/f/** ?file.modify:./d/e/f ?file.modify:./d/e/f/a file.read:./a",  # noqa: E501
+    "install -D a d/e/f": "?file.chmod:./d/e/f ?file.chmod:./d/e/f/a ?file.chown:./d/e/f ?file.chown:./d/e/f/a ?file.create:./d ?file.create:./d/e ?file.create:./d/e/f* ?file.create:./d/e/f/a* ?file.modify:./d/e/f ?file.modify:./d/e/f/a file.read:./a",  # noqa: E501
     "shred -u a": "?file.modify:./a file.delete:./a",
     "csplit -f part- a 2": "?file.create:./part-* ?file.modify:./part-* file.read:./a",
     "zstd --rm a": "?file.create:./a ?file.create:./a.* file.delete:./a file.read:./a",

@@ -69,7 +69,7 @@ KNOWN = {
     "echo hello": set[str](),
     "python3 --version": set[str](),
     "cp a b": {
-        *("file.read:/srv/app/a", "?file.create:/srv/app/b/**"),
+        *("file.read:/srv/app/a", "?file.create:/srv/app/b*", "?file.create:/srv/app/b/a*"),
         *("?file.modify:/srv/app/b", "?file.modify:/srv/app/b/a"),
     },
     "cp a b c/": {

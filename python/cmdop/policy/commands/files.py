@@ -137,7 +137,12 @@ def _lands(call: Invocation, landing: _Landing, source: Word, *, tree: bool, rep
             yield modify(to, certain=False)
         changed = (where, to) if landing.inside is None else (where,)
     elif landing.inside is None:
-        yield create(beneath(to), certain=False)
+        if landing.target.globbed or source.globbed:
+            yield create(beneath(to), certain=False)
+        else:
+            # One of the two, and by patterns, so that neither makes a pair with its change.
+            yield create(f"{to}*", certain=False)
+            yield create(f"{place}*", certain=False)
         yield modify(to, certain=False)
         yield modify(place, certain=False)
         changed = (to, place)
