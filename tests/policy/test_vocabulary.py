@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import itertools
 import shlex
 import time
@@ -9,6 +10,7 @@ import time
 import pytest
 
 from cmdop import v1
+from cmdop.errors import InvalidConfigurationError
 from cmdop.policy import (
     Invocation,
     Unanalysable,
@@ -67,7 +69,7 @@ KNOWN = {
     "echo hello": set[str](),
     "python3 --version": set[str](),
     "cp a b": {
-        *("file.read:/srv/app/a", "?file.create:/srv/app/b/**"),
+        *("file.read:/srv/app/a", "?file.create:/srv/app/b*", "?file.create:/srv/app/b/a*"),
         *("?file.modify:/srv/app/b", "?file.modify:/srv/app/b/a"),
     },
     "cp a b c/": {
@@ -198,6 +200,23 @@ def test_a_command_taught_twice_is_refused() -> None:
     own.add(lambda call: iter(()), "x")
     with pytest.raises(ValueError, match="taught twice"):
         own.add(lambda call: iter(()), "x")
+
+
+def test_commands_of_a_package_that_cannot_be_taught_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(group: str) -> list[importlib.metadata.EntryPoint]:
+        return [importlib.metadata.EntryPoint("acme", "acme_commands_that_are_nowhere", group)]
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", broken)
+    vocabulary.cache_clear()
+    try:
+        with pytest.raises(
+            InvalidConfigurationError, match=r"`acme_commands_that_are_nowhere`.*`acme`.*cannot be taught"
+        ):
+            vocabulary()
+    finally:
+        monkeypatch.undo()
+        vocabulary.cache_clear()
+    assert "rm" in vocabulary().names
 
 
 def test_the_core_gets_one_judgement_for_each_invocation_in_order() -> None:

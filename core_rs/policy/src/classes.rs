@@ -17,8 +17,8 @@ mod lookup;
 mod patterns;
 
 use patterns::{
-    ACCOUNTS, CMDOP, CREDENTIALS, DATABASES, DEVICES, EMPTIED, PERSISTENCE, REPOSITORIES, SCRATCH, SECRETS, SINKS,
-    SYSTEM, TREE_ROOTS,
+    ACCOUNTS, CMDOP, CREDENTIALS, DATABASES, DEVICES, EMPTIED, PERSISTENCE, REPOSITORIES, REPOSITORY_SETTINGS, SCRATCH,
+    SECRETS, SINKS, SYSTEM, TREE_ROOTS,
 };
 
 /// A named set of paths. The text form is the entity's id.
@@ -41,12 +41,15 @@ pub enum Class {
     Cmdop,
     /// What the operating system consists of.
     System,
-    /// What is run later without being asked: shell start-up, cron, units, hooks.
+    /// What is run later without being asked (shell start-up, cron, units, hooks), and what editors and other
+    /// agents start or may do.
     Persistence,
     /// Database files.
     Database,
     /// A repository's own directory.
     Repository,
+    /// A repository's own settings, which may name programs that git runs.
+    RepositorySettings,
     /// What lies in the directories for temporary files, which anybody may fill; not those directories themselves.
     Scratch,
     /// The host's workspaces and everything in them.
@@ -57,7 +60,7 @@ pub enum Class {
 
 impl Class {
     /// All classes.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::TreeRoot,
         Self::RootGlob,
         Self::Device,
@@ -69,6 +72,7 @@ impl Class {
         Self::Persistence,
         Self::Database,
         Self::Repository,
+        Self::RepositorySettings,
         Self::Scratch,
         Self::Workspace,
         Self::WorkspaceRoot,
@@ -88,6 +92,7 @@ impl Class {
             Self::Persistence => "persistence",
             Self::Database => "database",
             Self::Repository => "repository",
+            Self::RepositorySettings => "repository_settings",
             Self::Scratch => "scratch",
             Self::Workspace => "workspace",
             Self::WorkspaceRoot => "workspace_root",
@@ -116,6 +121,7 @@ impl Class {
             Self::Persistence => PERSISTENCE.to_vec(),
             Self::Database => DATABASES.to_vec(),
             Self::Repository => REPOSITORIES.to_vec(),
+            Self::RepositorySettings => REPOSITORY_SETTINGS.to_vec(),
             Self::Scratch => SCRATCH.to_vec(),
             Self::RootGlob | Self::Workspace | Self::WorkspaceRoot => Vec::new(),
         }

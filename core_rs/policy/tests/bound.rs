@@ -19,6 +19,7 @@ fn what_was_refused_is_refused_by_every_way_to_it() {
     let rows: Vec<(&str, Call)> = vec![
         ("the same again", rm("/srv/app/data/notes.txt")),
         ("a directory above", rm("/srv/app/data")),
+        ("a directory above moved away", auto(Call::command("mv").does("file.rename:/srv/app/data"))),
         ("by pattern", rm("/srv/app/data/*")),
         ("moved away", auto(Call::command("mv").does("file.rename:/srv/app/data/notes.txt"))),
         ("emptied", auto(Call::command("truncate").does("file.modify:/srv/app/data/notes.txt"))),

@@ -17,7 +17,7 @@ from cmdop.cli.exit import ExitCode
 from cmdop.cli.session import reported
 from cmdop.document.words import kind_name
 from cmdop.errors import InvalidConfigurationError
-from cmdop.policy import judge
+from cmdop.policy import judge, vocabulary
 from cmdop.policy.session import Session
 
 WORKSPACE: Final = "/workspace"
@@ -116,6 +116,7 @@ def decide(*, commands: Commands, profile: Profile = "workspace", host_facts: Ho
 
     def act() -> int:
         host = host_of(host_facts)
+        vocabulary()  # a package whose commands cannot be taught is no fault of any line
         decider = CoreDecider(host.to_proto(), policies_of(profile), judge)
         with _opened(commands) as lines:
             for verdict in verdicts(lines, decider, host):

@@ -24,30 +24,56 @@ class Verbs:
     """Options before and after the verb that take the next word."""
     files: tuple[str, ...] = ()
     """Options by which a verb that looks writes a file or runs a program."""
+    reveals: tuple[str, ...] = ()
+    """Options by which a verb that looks shows secrets that it hides otherwise."""
+    elsewhere: tuple[str, ...] = ()
+    """Options before the verb that name another machine to ask."""
 
     def of(self, call: Invocation) -> str:
-        """The verb's kind: ``looks``, ``asks``, ``changes``, or empty if it is not known."""
+        """The verb's kind: ``looks``, ``asks``, ``changes``, or empty if it is not known.
+
+        A verb that others begin with (`config`, `config set`) looks only if no word follows: that one may be a
+        verb which nobody taught.
+        """
         words = [word.text for word in operands(call, self.valued)]
         for length in range(min(4, len(words)), 0, -1):
             verb = " ".join(words[:length])
             for kind in ("looks", "asks", "changes"):
                 if verb in getattr(self, kind).split("|"):
-                    return kind
+                    begins = kind == "looks" and len(words) > length and self._begins(verb)
+                    return "" if begins else kind
         return ""
+
+    def _begins(self, words: str) -> bool:
+        """Do verbs of more words begin like this?"""
+        return any(
+            verb.startswith(f"{words} ") for kind in (self.looks, self.asks, self.changes) for verb in kind.split("|")
+        )
+
+    def _only_helps(self, call: Invocation) -> bool:
+        """Is nothing asked for but help or a version? Behind operands `--help` may be another program's."""
+        texts = [word.text for word in call.words]
+        if texts[0] == "help" or (texts[0] == "version" and len(texts) == 1 and not self.of(call)):
+            return True
+        option = next((at for at, text in enumerate(texts) if text.startswith("-")), len(texts))
+        if texts[option : option + 1] not in (["--help"], ["-h"], ["--version"], ["-help"], ["-version"]):
+            return False
+        verb = " ".join(texts[:option])
+        known = (verb in kind.split("|") for kind in (self.looks, self.asks, self.changes))
+        return option == 0 or (len(texts) == option + 1 and (any(known) or self._begins(verb)))
 
     def effects(self, call: Invocation) -> Effects:
         """What the call does, as far as its verb says it."""
         texts = [word.text for word in call.words]
-        if not texts or (
-            any(text in ("--version", "--help", "-h", "version", "help") for text in (*texts[:1], texts[-1]))
-            and len(texts) <= 3
-        ):
+        if not texts or self._only_helps(call):
             return
         kind = self.of(call)
-        if kind in ("looks", "asks") and any(
-            text == option or text.startswith(option + "=") for text in texts for option in self.files
-        ):
+        if _has(texts[: texts.index("--")] if "--" in texts else texts, self.elsewhere):
+            yield connect("*:*")
+        if kind in ("looks", "asks") and _has(texts, self.files):
             raise Unanalysable(f"{call.program} writes a file or runs a program")
+        if kind in ("looks", "asks") and _has(texts, self.reveals):
+            yield external(f"{self.party}/secrets")
         match kind:
             case "looks":
                 yield look()
@@ -60,6 +86,10 @@ class Verbs:
                 raise Unanalysable(
                     f"what `{' '.join(texts[:2]) if texts else call.program}` of {call.program} does is not known"
                 )
+
+
+def _has(texts: list[str], options: tuple[str, ...]) -> bool:
+    return any(text == option or text.startswith(option + "=") for text in texts for option in options)
 
 
 def operands(call: Invocation, valued: frozenset[str] = frozenset()) -> list[Word]:

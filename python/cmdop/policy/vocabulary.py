@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 
 from cmdop import v1
+from cmdop.errors import InvalidConfigurationError
 from cmdop.policy.effects import Effects, Nested, Predicted
 from cmdop.policy.invocation import Invocation, Unanalysable, Word
 
@@ -19,6 +20,7 @@ SHIPPED = (
     "archive",
     "build",
     "container",
+    "data",
     "database",
     "edit",
     "files",
@@ -27,6 +29,7 @@ SHIPPED = (
     "git",
     "infrastructure",
     "interpreter",
+    "machine",
     "network",
     "package",
     "process",
@@ -153,11 +156,19 @@ def command(*names: str) -> Callable[[Command], Command]:
 
 @cache
 def vocabulary() -> Vocabulary:
-    """The shipped commands and those of every installed package that has the entry point."""
+    """The shipped commands and those of every installed package that has the entry point.
+
+    Raises `InvalidConfigurationError` if one of them cannot be imported or teaches what is known already.
+    """
     for family in SHIPPED:
         importlib.import_module(f"cmdop.policy.commands.{family}")
     for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
-        entry.load()
+        try:
+            entry.load()
+        except Exception as error:  # whoever wrote the package made the mistake, and hears of it by name
+            where = f"`{entry.value}` (entry point `{entry.name}` of {ENTRY_POINTS})"
+            what = str(error) or type(error).__name__
+            raise InvalidConfigurationError(f"the commands of {where} cannot be taught: {what}") from error
     return _teaching
 
 

@@ -9,6 +9,7 @@ use cmdop_contract::v1::{EffectKind, PolicyRef};
 
 use super::Facts;
 use crate::engine::{Verdict, effect_text};
+use crate::points::carries_subtree;
 
 /// An effect that was refused to the run or session before.
 #[derive(Clone, Debug)]
@@ -36,17 +37,26 @@ pub(crate) fn bind(verdict: Verdict, kind: EffectKind, target: &Target, facts: &
         return verdict;
     }
     let effect = &Effect::new(kind, target.clone());
+    let taken = reach(effect);
     let alike = || facts.denied.iter().filter(|denied| family(denied.effect.kind) == family(effect.kind));
-    if let Some(denied) = alike().find(|denied| effect.reach().covers(&denied.effect.target)) {
+    if let Some(denied) = alike().find(|denied| taken.covers(&denied.effect.target)) {
         let remedy = "Leave it; a person may do it under their own name.";
         return Verdict::Forbidden(vec![said(SAME, remedy, effect, denied)]);
     }
-    match alike().find(|denied| denied.by_person && denied.effect.reach().overlaps(effect.reach())) {
+    match alike().find(|denied| denied.by_person && reach(&denied.effect).overlaps(&taken)) {
         Some(denied) => {
             let remedy = "A person looks at each part of what a person refused.";
             verdict.worst(Verdict::Held(vec![said(PART, remedy, effect, denied)]))
         }
         None => verdict,
+    }
+}
+
+/// Everything that an effect takes along: of what is deleted or moved, whatever lies beneath.
+fn reach(effect: &Effect) -> Target {
+    match &effect.target {
+        Target::Path(region) if carries_subtree(effect.kind) => Target::Path(region.tree()),
+        _ => effect.reach().clone(),
     }
 }
 

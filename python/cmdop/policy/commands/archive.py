@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import replace
 
 from cmdop.policy.commands.files import beneath
@@ -10,8 +11,8 @@ from cmdop.policy.effects import Effects, create, delete, modify, read, write
 from cmdop.policy.invocation import Invocation, Options, Unanalysable, Word
 from cmdop.policy.vocabulary import command
 
-_COMPRESS = Options("cdfklnNqrtvzT0123456789", "S", (
-    "stdout", "to-stdout", "decompress", "uncompress", "force", "keep", "list", "test", "fast", "best", "verbose", "quiet", "recursive", "threads=", "rm"))  # fmt: skip
+_COMPRESS = Options("cdfklnNqrtvzT0123456789", "So", (
+    "output=", "ultra", "long?", "stdout", "to-stdout", "decompress", "uncompress", "force", "keep", "list", "test", "fast", "best", "verbose", "quiet", "recursive", "threads=", "rm"))  # fmt: skip
 
 
 @command(
@@ -36,10 +37,20 @@ def compress(call: Invocation) -> Effects:
     parsed = call.parse(_COMPRESS)
     if parsed.has("r", "recursive"):
         raise Unanalysable("which files of a tree it replaces is not known")
+    outputs = parsed.values("o", "output")
+    if outputs and call.program not in ("zstd", "unzstd", "brotli"):
+        raise Unanalysable(f"{call.program} has no option -o")
+    for word in outputs:
+        if word.text not in ("-", "/dev/null"):
+            yield from write(call.path(word))
     for word in parsed.operands:
         path = call.path(word)
         yield read(path)
         if parsed.has("c", "stdout", "to-stdout", "l", "list", "t", "test"):
+            continue
+        if outputs:
+            if parsed.has("rm"):
+                yield delete(path)
             continue
         yield create(path + ".*", certain=False)
         yield create(posixpath.splitext(path)[0], certain=False)
@@ -110,13 +121,73 @@ def _tar_words(call: Invocation) -> Invocation:
     return replace(call, argv=(call.argv[0], *values, *rest))
 
 
-@command("unzip", "7z", "7za", "7zz", "unrar", "cpio", "ar", "bsdcpio", "unar", "ditto")
+@command("ar", "gcc-ar", "llvm-ar")
+def library(call: Invocation) -> Effects:
+    """Archives of object files: a letter says what is done, others how."""
+    words = list(call.words)
+    texts = [word.text for word in words]
+    if texts in (["--version"], ["--help"], ["-V"]):
+        return
+    letters = words.pop(0).text.removeprefix("-") if words else ""
+    done = re.match(r"[dmpqrtxs]", letters)
+    if not done or not re.fullmatch(r"[dmpqrtxsacDfiNloOPuUvVST]+", letters) or not words or "T" in letters:
+        raise Unanalysable("what ar is to do is not known")
+    if set(letters) & set("abi") and done[0] in "rm":
+        words.pop(0)
+    if "N" in letters and words:
+        words.pop(0)
+    if not words:
+        raise Unanalysable("which archive ar is about is not known")
+    archive, members = call.path(words[0]), words[1:]
+    yield read(archive, certain=False)
+    if done[0] == "x":
+        for word in members or [Word("*", globbed=True)]:
+            yield from write(call.path(Word(posixpath.basename(word.text), word.globbed)))
+    elif done[0] in "dmqrs":
+        yield from write(archive)
+        for word in members if done[0] in "qr" else []:
+            yield read(call.path(word))
+
+
+@command("cpio", "bsdcpio")
+def cpio(call: Invocation) -> Effects:
+    """`-o` packs the files whose names it reads into standard output or a file; `-t` lists; the rest unpacks."""
+    parsed = call.parse(Options("0oitvVBcaLduR", "FHOEIC", ("create", "extract", "list", "null", "quiet", "verbose", "format=", "file=",
+                                                           "reset-access-time", "dereference", "absolute-filenames", "no-absolute-filenames")))  # fmt: skip
+    files = parsed.values("F", "file", "I")
+    if any(":" in word.text for word in (*files, *parsed.values("O"))):
+        raise Unanalysable("the archive is on another machine")
+    if parsed.has("t", "list") and not parsed.has("o", "create"):
+        for word in files:
+            yield read(call.path(word))
+    elif parsed.has("o", "create"):
+        yield read(beneath(call.path(".")), certain=False)
+        for word in (*files, *parsed.values("O")):
+            yield from write(call.path(word))
+    else:
+        raise Unanalysable("what cpio unpacks, and to where, is up to the archive")
+
+
+@command("jar")
+def jar(call: Invocation) -> Effects:
+    """Lists, packs or unpacks classes."""
+    words = list(call.words)
+    letters = words.pop(0).text.removeprefix("-") if words else ""
+    if re.fullmatch(r"tv?f|tfv", letters) and words:
+        yield read(call.path(words[0]))
+    elif re.fullmatch(r"[cvf0Mm]*c[vf0]*", letters) and "f" in letters and "m" not in letters and words:
+        yield from write(call.path(words[0]))
+        yield read(beneath(call.path(".")))
+    else:
+        raise Unanalysable("what jar unpacks, and to where, is not known")
+
+
+@command("unzip", "7z", "7za", "7zz", "unrar", "unar", "ditto")
 def unpack(call: Invocation) -> Effects:
     """Unpacks archives of other kinds; listing one only reads it."""
     words = [word.text for word in call.words]
     listing = {
         "unzip": ("-l", "-v", "-t", "-Z", "-z", "-p"),
-        "ar": ("t", "p"),
         "unrar": ("l", "v", "t", "lb"),
         "7z": ("l", "t", "i"),
         "7za": ("l", "t"),
@@ -150,15 +221,23 @@ def zip_files(call: Invocation) -> Effects:
     """Packs files; -m takes them away."""
     parsed = call.parse(
         Options(
-            "rqvjujoDXy0123456789glFSTd@A",
+            "rqvjujoDXy0123456789glFSTd@Amfu",
             "xinPbts",
-            ("recurse-paths", "quiet", "junk-paths", "exclude=", "include=", "verbose"),
+            ("recurse-paths", "quiet", "junk-paths", "exclude=", "include=", "verbose", "move", "delete", "update", "freshen"),
         )
-    )
-    if parsed.has("T", "d"):
-        raise Unanalysable("zip runs a test command or deletes from the archive")
+    )  # fmt: skip
+    if parsed.has("T", "@"):
+        raise Unanalysable("zip runs a test command, or packs what it reads the names of")
+    if parsed.has("d", "delete"):
+        for word in parsed.operands[:1]:
+            yield read(call.path(word))
+            yield from write(call.path(word))
+        return
+    moves = parsed.has("m", "move")
     for word in parsed.operands[:1]:
         yield from write(call.path(word))
     for word in parsed.operands[1:]:
         path = call.path(word)
         yield read(beneath(path) if parsed.has("r", "recurse-paths") else path)
+        if moves:
+            yield delete(path)

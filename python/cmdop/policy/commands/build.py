@@ -222,6 +222,12 @@ def compiler(call: Invocation) -> Effects:
         ):
             raise Unanalysable(f"{call.program} {text} may run programs")
     outputs: list[Word] = []
+    # Printed, unless `-o` says otherwise.
+    prints = any(
+        re.fullmatch(r"-E|-MM?|-fsyntax-only|-dump\w+|-print-[\w-]+|--print(=.*)?|--explain|-vV|-###", text)
+        for text in texts
+    )
+    beside = [f"{call.path(word)}.*" for word in operands(call)] if call.program == "dot" and "-O" in texts else []
     for at, word in enumerate(call.words):
         if word.text in ("-o", "--output", "-d", "--out-dir", "--outDir", "--outfile", "--outdir") and at + 1 < len(
             texts
@@ -245,6 +251,12 @@ def compiler(call: Invocation) -> Effects:
     for word in outputs:
         if word.text not in ("/dev/null", "-"):
             yield from write(call.path(word))
+    for place in beside:
+        yield from write(place)
+    if prints and not any(
+        text.startswith(("-MD", "-MMD", "-MF", "-MJ", "-save-temps", "--save-temps", "--emit")) for text in texts
+    ):
+        return
     if any(text.startswith(("-M", "-save-temps", "--save-temps")) for text in texts):
         # What a source depends on, and what came between: beside what is made, or in the directory.
         for word in outputs:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from cmdop.policy.effects import Effects, external
+import re
+
+from cmdop.policy.effects import Effects, connect, external, read
 from cmdop.policy.invocation import Invocation, Unanalysable
-from cmdop.policy.subcommand import Verbs
+from cmdop.policy.subcommand import Verbs, operands
 from cmdop.policy.vocabulary import command
 
 _DOCKER = Verbs(
     "docker",
-    looks="ps|images|inspect|logs|top|stats|port|diff|info|events|history|container ls|container list|container ps|container inspect|container logs|container top"
+    looks="version|ps|images|inspect|logs|top|stats|port|diff|info|events|history|container ls|container list|container ps|container inspect|container logs|container top"
     "|container stats|container port|container diff|image ls|image list|image inspect|image history|volume ls|volume list|volume inspect|network ls|network list"
     "|network inspect|system df|system info|system events|context ls|context show|context inspect|node ls|node inspect|service ls|service ps|service logs|service inspect"
     "|stack ls|stack ps|stack services|plugin ls|secret ls|config ls|compose ps|compose ls|compose logs|compose top|compose images|compose config|compose port"
@@ -51,6 +53,8 @@ _DOCKER = Verbs(
             "--tlskey",
         ]
     ),
+    files=("-o", "--output", "--bootstrap", "--lock-image-digests"),
+    elsewhere=("-H", "--host", "--context", "--url", "--connection", "--remote"),
 )
 
 
@@ -74,9 +78,17 @@ _DOCKER = Verbs(
 )
 def docker(call: Invocation) -> Effects:
     """Talks to a daemon that has the rights of root, whoever asks it."""
+    if call.env.get("DOCKER_HOST", "unix:").partition(":")[0] != "unix" or "DOCKER_CONTEXT" in call.env:
+        yield connect("*:*")
+    if call.program == "vagrant" and _OTHERS.of(call) != "changes":
+        asked = [word.text for word in call.words]
+        if asked[:1] not in (["global-status"], ["version"], ["--version"], ["--help"]) and asked != ["box", "list"]:
+            raise Unanalysable("vagrant runs the Vagrantfile, which is a program of the project")
+    if call.program == "skopeo":
+        yield from _SKOPEO.effects(call)
+        return
     if call.program in (
         "buildah",
-        "skopeo",
         "ctr",
         "crictl",
         "lxc",
@@ -95,15 +107,22 @@ def docker(call: Invocation) -> Effects:
 _OTHERS = Verbs(
     "container-runtime",
     looks="images|ps|pods|status|list|ls|get clusters|get nodes|get kubeconfig|cluster list|node list|info|inspect|logs|version|profile list|addons list|ip|global-status|box list|snapshot list"
-    "|containers|containers ls|containers list|images ls|images list|tasks ls|stats|inspectp|inspecti|config show|network list|network ls|storage list|port|validate|ssh-config",
+    "|containers|containers ls|containers list|images ls|images list|images check|tasks ls|tasks list|namespaces ls|snapshots ls|content ls|stats|inspectp|inspecti|config show|network list|network ls|storage list|port|validate|ssh-config",
     changes="start|stop|delete|rm|rmi|run|exec|create cluster|delete cluster|cluster create|cluster delete|load docker-image|up|halt|destroy|provision|reload|suspend|resume|launch|restart|pause|unpause"
-    "|from|bud|build|push|pull|copy|sync|create|stopp|rmp|move|publish|snapshot|restore|ssh|tunnel|addons enable|addons disable|box add|box remove",
+    "|from|bud|build|push|pull|copy|sync|create|stopp|rmp|move|publish|snapshot|restore|ssh|tunnel|addons enable|addons disable|box add|box remove"
+    "|images rm|images remove|images delete|images del|images pull|images push|images import|images export|images tag|images mount|images unmount|containers rm|containers remove|containers delete|containers del"
+    "|containers create|containers label|tasks kill|tasks rm|tasks delete|tasks start|tasks exec|tasks pause|tasks resume|snapshots rm|snapshots remove|content rm|content remove|content prune|namespaces rm"
+    "|leases delete|image delete|storage delete|storage volume delete|network delete|profile delete|project delete|config set|config unset|config edit|config device add|config device remove|snapshot create|snapshot delete|snapshot restore",
     valued=frozenset(["-p", "--profile", "-n", "--namespace", "--name", "-a", "--address", "-r", "--runtime-endpoint"]),
+)
+
+_SKOPEO = Verbs(
+    "registry", asks="inspect|list-tags|standalone-verify", changes="copy|delete|sync|login|logout|standalone-sign"
 )
 
 _KUBECTL = Verbs(
     "kubernetes",
-    looks="config view|config get-contexts|config current-context|config get-clusters|config get-users|completion|options|kustomize|repo list|plugin list|env|lint|template|show values|show chart|show readme|verify",
+    looks="config view|config get-contexts|config current-context|config get-clusters|config get-users|completion|options|repo list|plugin list|env|lint|template|show values|show chart|show readme|verify",
     asks="get|describe|logs|top|top pod|top node|explain|api-resources|api-versions|cluster-info|diff|wait|events|auth can-i|auth whoami|rollout status|rollout history|list|status|history"
     "|get values|get manifest|get notes|get hooks|get all|search repo|search hub|show all|show crds|app list|app get|app diff|app history|context|cluster list|proj list|repo list"
     "|get kustomizations|get sources|get helmreleases|check|tree|adm top|project|projects|whoami|version",
@@ -187,6 +206,23 @@ def kubernetes(call: Invocation) -> Effects:
     if call.program in ("kubectx", "kubens", "kubeadm", "eksctl", "velero", "skaffold", "tilt", "k9s"):
         yield external(f"kubernetes/{call.program}")
         raise Unanalysable(f"what {call.program} changes is not known")
-    if call.program == "kustomize" and call.words[:1] and call.words[0].text == "build":
+    verb = [word.text for word in operands(call, _KUBECTL.valued)]
+    texts = [word.text for word in call.words]
+    if verb[:1] == ["version"] and (call.program in ("helm", "kustomize") or "--client" in texts):
+        return
+    if verb[:1] == ["kustomize"] or (call.program == "kustomize" and verb[:1] == ["build"]):
+        if any("://" in text or "?ref=" in text for text in verb):
+            yield connect("*:*")
         raise Unanalysable("kustomize may fetch and run generators")
+    if verb[:2] == ["config", "view"] and any(text.startswith("--raw") for text in texts):
+        yield read(f"{call.home}/.kube/config")
+    if call.program == "helm" and verb[:1] in (["template"], ["show"], ["lint"], ["verify"], ["dependency"]):
+        yield from _chart(texts, verb)
     yield from _KUBECTL.effects(call)
+
+
+def _chart(texts: list[str], words: list[str]) -> Effects:
+    """Where a chart comes from: a directory or an archive, unless it is named by a registry or a repository."""
+    remote = any(re.match(r"[a-z0-9+]+://|[\w-]+/[\w.-]+$", word) for word in words[1:])
+    if remote or any(text.startswith(("--repo", "--validate", "--dependency-update")) for text in texts):
+        yield connect("*:*")

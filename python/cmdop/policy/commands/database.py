@@ -37,6 +37,13 @@ def sql_effects(text: str, dialect: str) -> Effects:
         yield from _statement(statement)
 
 
+_PRAGMA_ASKS = re.compile(
+    r"PRAGMA\s+(\w+\.)?(\w+|(table_info|table_xinfo|table_list|index_info|index_xinfo|index_list|foreign_key_list|foreign_key_check|integrity_check|quick_check)\s*(\([^()]*\)|=\s*\w+)?)\s*;?",
+    re.IGNORECASE,
+)
+"""A setting that is asked for, or a question about a table. Any other word in brackets sets something."""
+
+
 def _statement(statement: object) -> Effects:
     from sqlglot import exp as ast
 
@@ -54,7 +61,7 @@ def _statement(statement: object) -> Effects:
         | ast.Summarize,
     ):
         changes = statement.find(ast.Insert, ast.Update, ast.Delete, ast.Into, ast.Create, ast.Drop)
-        if (isinstance(statement, ast.Pragma) and "=" in statement.sql()) or (
+        if (isinstance(statement, ast.Pragma) and not _PRAGMA_ASKS.fullmatch(statement.sql())) or (
             isinstance(statement, ast.Set) and re.search(r"global|persist|password", statement.sql(), re.IGNORECASE)
         ):
             yield external("database/setting")
@@ -98,7 +105,7 @@ _DESCRIBES = re.compile(
     r"\s*\\(d[\w+]*|l\+?|z|conninfo|timing|x|pset|encoding|h|\?|du\+?|dn\+?|sf\+?|sv\+?)(\s+[\w.*\"+-]*)*\s*|\s*\\q\s*"
 )
 _SQLITE_DESCRIBES = re.compile(
-    r"\s*\.(tables|schema|indexes|databases|dbinfo|headers?|mode|width|stats|show|help|print|fullschema|dump|timer|nullvalue|separator|eqp|quit|exit|version|limit)(\s+[\w.*'\"%,|-]*)*\s*"
+    r"\s*\.(tables|schema|indexes|databases|dbinfo|headers?|mode|width|stats|show|help|print|fullschema|dump|timer|nullvalue|separator|eqp|quit|exit|version|limit)([ \t]+[\w.*'\"%,|-]*)*\s*"
 )
 
 
@@ -151,6 +158,9 @@ def _server(call: Invocation, hosts: list[Word], ports: list[Word], dialect: str
     return endpoint_of(hosts[-1].text, port)
 
 
+_FILE_DATABASE_FLAGS = frozenset(["ascii", "bail", "batch", "box", "column", "csv", "echo", "header", "noheader", "html", "interactive", "json", "jsonlines", "line", "list", "markdown", "memtrace", "nofollow", "quote", "safe", "stats", "table", "tabs"])  # fmt: skip
+
+
 @command("sqlite3", "sqlite", "duckdb", "litecli")
 def file_database(call: Invocation) -> Effects:
     """Runs statements on a file; without any it reads them from standard input."""
@@ -159,18 +169,18 @@ def file_database(call: Invocation) -> Effects:
     read_only = False
     while words:
         word = words.pop(0)
-        if word.text in ("-separator", "-nullvalue", "-newline", "--separator") and words:
-            words.pop(0)
-        elif word.text in ("-cmd", "-init", "-c", "-s", "--init", "-f") and words:
-            if word.text in ("-init", "--init", "-f"):
-                raise Unanalysable("the statements are in a file")
-            names.append(words.pop(0))
-        elif word.text.lstrip("-") == "readonly":
-            read_only = True
-        elif not word.text.startswith("-"):
+        option = word.text.lstrip("-") if word.text.startswith("-") else ""
+        if not option:
             names.append(word)
-        elif word.text.lstrip("-") in ("version", "help"):
+        elif option in ("separator", "nullvalue", "newline", "escape", "maxsize") and words:
+            words.pop(0)
+        elif option == "readonly":
+            read_only = True
+        elif option in ("version", "help"):
             return
+        elif option not in _FILE_DATABASE_FLAGS:
+            # `-cmd`, `-init`, `-A` and the like run commands of the client, or unpack an archive.
+            raise Unanalysable(f"what {call.program} does with {word.text} is not known")
     if not names or names[0].globbed:
         raise Unanalysable("the database or the statements are not known")
     database, texts = call.path(names[0]), [word.text for word in names[1:]]
@@ -180,11 +190,15 @@ def file_database(call: Invocation) -> Effects:
         raise Unanalysable("the statements come from standard input and are not known")
     yield read(database)
     for text in texts:
-        if text.lstrip().startswith("."):
+        if any(line.lstrip().startswith(".") for line in text.splitlines()):
             if not _SQLITE_DESCRIBES.fullmatch(text):
                 raise Unanalysable("a command of the client may write files or run programs")
             continue
         dialect = "duckdb" if call.program == "duckdb" else "sqlite"
+        if dialect == "duckdb" and re.search(
+            r"(from|join)\s*\(?\s*['\"]|\w*(read|scan|glob|sniff)_?\w*\s*\(", text, re.IGNORECASE
+        ):
+            raise Unanalysable("DuckDB reads files and pages that a statement names")
         for each in sql_effects(text, dialect):
             if not read_only:
                 yield each
@@ -255,6 +269,8 @@ _REDIS_LOOKS = frozenset(
 def redis(call: Invocation) -> Effects:
     """Sends one command, or what standard input says."""
     words = list(call.words)
+    if [word.text for word in words] in (["--version"], ["-v"], ["--help"]):
+        return
     yield connect("*:*")
     while words and words[0].text.startswith("-"):
         option = words.pop(0).text

@@ -137,7 +137,12 @@ def _lands(call: Invocation, landing: _Landing, source: Word, *, tree: bool, rep
             yield modify(to, certain=False)
         changed = (where, to) if landing.inside is None else (where,)
     elif landing.inside is None:
-        yield create(beneath(to), certain=False)
+        if landing.target.globbed or source.globbed:
+            yield create(beneath(to), certain=False)
+        else:
+            # One of the two, and by patterns, so that neither makes a pair with its change.
+            yield create(f"{to}*", certain=False)
+            yield create(f"{place}*", certain=False)
         yield modify(to, certain=False)
         yield modify(place, certain=False)
         changed = (to, place)
@@ -328,10 +333,51 @@ def dd(call: Invocation) -> Effects:
             raise Unanalysable(f"dd {key} is not known")
 
 
+@command("fallocate")
+def fallocate(call: Invocation) -> Effects:
+    """Reserves room for a file; with -p, -c or -z what was in it is gone."""
+    parsed = call.parse(Options("cdpzinxvw", "lo", ("collapse-range", "dig-holes", "punch-hole", "zero-range", "insert-range", "keep-size",
+                                                   "posix", "verbose", "length=", "offset=")))  # fmt: skip
+    for word in parsed.operands:
+        yield from write(call.path(word))
+
+
+@command("mkfifo", "mknod")
+def mkfifo(call: Invocation) -> Effects:
+    """Makes a pipe; a device opens the kernel to whoever may open the file."""
+    parsed = call.parse(Options("Z", "m", ("mode=", "context?")))
+    operands = parsed.operands
+    if call.program == "mknod":
+        if [word.text for word in operands[1:]] != ["p"]:
+            yield external("privilege/device")
+        operands = operands[:1]
+    for word in operands:
+        yield create(call.path(word))
+
+
+@command("sync")
+def sync(call: Invocation) -> Effects:
+    """Has what was written reach the disk."""
+    call.parse(Options("df", "", ("data", "file-system", "version", "help")))
+    yield from ()
+
+
 @command("mktemp")
 def mktemp(call: Invocation) -> Effects:
-    """Creates a file or directory under a name that nobody else uses."""
+    """Creates a file or directory under a name that nobody else uses: the template's, with its last X replaced."""
     parsed = call.parse(Options("dqut", "p", ("directory", "tmpdir?", "suffix=", "quiet", "dry-run")))
-    if parsed.operands or parsed.has("p", "tmpdir"):
+    common = call.env.get("TMPDIR", "/dev/shm").rstrip("/") or "/tmp"
+    given = parsed.values("p", "tmpdir")
+    within = given[-1] if given else None
+    template = parsed.operands[0] if parsed.operands else Word("tmp.XXXXXXXXXX")
+    if template.globbed or len(parsed.operands) > 1 or (within is None and parsed.has("tmpdir")):
         raise Unanalysable("where mktemp creates is not known")
-    yield create(f"{call.env.get('TMPDIR', '/dev/shm').rstrip('/') or '/tmp'}/*", certain=False)
+    name = re.sub(r"X{3,}(?!.*X{3})", "*", escape(template.text)) + escape(
+        "".join(word.text for word in parsed.values("suffix"))
+    )
+    if within is not None:
+        yield create(f"{call.path(within).rstrip('/')}/{name}", certain=False)
+    elif parsed.operands and not parsed.has("t"):
+        yield create(call.path(Word(name, globbed=True)), certain=False)
+    else:
+        yield create(f"{common}/{name}" if parsed.operands else f"{common}/*", certain=False)

@@ -104,13 +104,23 @@ def git(call: Invocation) -> Effects:
         for text in texts:
             if text == "--":
                 break
-            if text.startswith(_RUNS_CODE):
+            if text.startswith(_RUNS_CODE) or (verb == "help" and text in ("-w", "--web", "-i", "--info")):
                 raise Unanalysable(f"git {verb} {text} may write files or run programs")
         yield read(beneath(inside.path(".")))
+        yield from _outside(inside, verb)
         return
     if verb not in VERBS:
         raise Unanalysable(f"what `git {verb}` does is not known")
     yield from VERBS[verb](inside)
+
+
+def _outside(call: Invocation, verb: str) -> Effects:
+    """Files beyond the directory that a verb shows: whatever is named by an absolute path, upwards, or with `--no-index`."""
+    plain = verb in ("diff", "grep") and any(word.text == "--no-index" for word in call.words)
+    for word in call.words:
+        text = word.text.removeprefix("--contents=")
+        if (text.startswith("/") or ".." in text.split("/") or (plain and not text.startswith("-"))) and text:
+            yield read(call.path(replace(word, text=text)), certain=False)
 
 
 def _global_options(call: Invocation) -> tuple[str, tuple[Word, ...]]:
@@ -211,12 +221,14 @@ def _only_lists(verb: str, texts: list[str]) -> bool:
                 ["env"],
             ) or (verb in ("worktree", "submodule", "reflog", "notes") and not texts)
         case "remote":
-            return texts in ([], ["-v"], ["--verbose"]) or first == ["get-url"]
+            return texts in ([], ["-v"], ["--verbose"], ["-v", "show"]) or first == ["get-url"]
         case "config":
             return first in (["list"], ["get"]) or any(
                 text in ("--get", "--get-all", "--list", "-l", "--get-regexp", "--show-origin", "--show-scope")
                 for text in texts
             )
+        case "interpret-trailers":
+            return "--in-place" not in texts
         case "symbolic-ref":
             return len([text for text in texts if not text.startswith("-")]) == 1 and "-d" not in texts
         case "apply":

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 
 from cmdop.policy.commands.files import beneath
-from cmdop.policy.effects import Effects, connect, create, external, modify, read
+from cmdop.policy.effects import Effects, connect, create, external, look, modify, read
 from cmdop.policy.invocation import Invocation, Unanalysable
 from cmdop.policy.subcommand import Verbs, operands
 from cmdop.policy.vocabulary import command
 
 _TERRAFORM = Verbs(
     "terraform",
-    looks="version|validate|show|output|providers|state list|state show|workspace list|workspace show|graph|get|fmt -check|metadata functions|providers schema",
-    changes="apply|destroy|import|taint|untaint|refresh|plan|init|state rm|state mv|state push|state pull|state replace-provider|workspace new|workspace select|workspace delete|force-unlock|login|logout|run-all|run-all apply|run-all destroy|console|test",
+    looks="version|validate|show|output|providers|state list|state show|workspace list|workspace show|graph|metadata functions|providers schema",
+    changes="apply|destroy|get|providers lock|providers mirror|import|taint|untaint|refresh|plan|init|state rm|state mv|state push|state pull|state replace-provider|workspace new|workspace select|workspace delete|force-unlock|login|logout|run-all|run-all apply|run-all destroy|console|test",
     valued=frozenset(["-chdir"]),
 )
 
@@ -28,19 +28,24 @@ def terraform(call: Invocation) -> Effects:
         if not any(word.text.startswith(("-check", "--check")) for word in call.words):
             yield modify(f"{base.rstrip('/')}/**", certain=False)
         return
+    # A state holds secrets, which only these forms print.
+    shows = verb is not None and verb.text in ("output", "show")
+    named = verb is not None and verb.text == "output" and len(operands(call)) > 1
+    if shows and (named or any(re.fullmatch("--?(json|raw)", word.text) for word in call.words)):
+        yield external("terraform/secrets")
     yield from _TERRAFORM.effects(call)
 
 
 _OTHERS = {
-    "pulumi": Verbs("pulumi", looks="version|config|stack ls|about|plugin ls|whoami", asks="preview|stack|stack output|stack history|logs|org ls",
-                    changes="up|update|destroy|refresh|import|stack rm|stack init|stack select|stack import|stack export|config set|config rm|cancel|login|logout|new|state delete|watch"),
+    "pulumi": Verbs("pulumi", reveals=("--show-secrets",), looks="version|config|config get|stack ls|about|plugin ls|whoami", asks="preview|stack|stack output|stack history|logs|org ls",
+                    changes="up|update|destroy|refresh|import|stack rm|stack init|stack select|stack import|stack export|config set|config set-all|config rm|config rm-all|config cp|config refresh|config env init|config env add|config env rm|cancel|login|logout|new|state delete|state unprotect|state rename|state move|stack rename|stack tag set|stack tag rm|stack change-secrets-provider|watch"),
     "ansible": Verbs("ansible"),
     "ansible-playbook": Verbs("ansible"),
     "ansible-galaxy": Verbs("ansible", looks="list|role list|collection list", asks="search|info", changes="install|role install|collection install|remove|delete|init"),
     "ansible-inventory": Verbs("ansible", looks="--list"),
-    "ansible-doc": Verbs("ansible"),
+    "ansible-doc": Verbs("ansible-doc"),
     "ansible-vault": Verbs("ansible", changes="view|decrypt|encrypt|edit|rekey|create|encrypt_string"),
-    "packer": Verbs("packer", looks="validate|inspect|version|fmt", changes="build|init|plugins install"),
+    "packer": Verbs("packer", looks="validate|inspect|version", changes="build|init|plugins install|plugins remove"),
     "nomad": Verbs("nomad", asks="status|job status|node status|alloc status|alloc logs|job inspect|server members|operator raft list-peers", changes="job run|run|stop|job stop|job purge|node drain|system gc|alloc exec|alloc stop|namespace delete|volume delete"),
     "consul": Verbs("consul", asks="members|catalog services|catalog nodes|kv get|info|operator raft list-peers|intention list", changes="kv put|kv delete|leave|force-leave|reload|join|snapshot restore|acl bootstrap|services deregister|connect ca set-config"),
     "vault": Verbs("vault", asks="status|list|policy list|auth list|secrets list|token lookup|audit list", changes="read|kv get|write|delete|kv put|kv delete|kv destroy|kv metadata delete|seal|operator seal|operator unseal|operator init|operator rekey|token revoke|token create|login|secrets disable|secrets enable|auth disable|auth enable|policy write|policy delete|lease revoke"),
@@ -51,7 +56,7 @@ _OTHERS = {
     "puppet": Verbs("puppet", looks="parser validate|config print|module list|facts", changes="apply|agent|resource|module install|node purge|cert clean|node clean"),
     "salt": Verbs("salt"),
     "salt-call": Verbs("salt"),
-    "serverless": Verbs("serverless", looks="print|plugin list", asks="info|logs", changes="deploy|remove|rollback|invoke|package|deploy function"),
+    "serverless": Verbs("serverless", asks="info|logs", changes="deploy|remove|rollback|invoke|package|deploy function"),
     "sam": Verbs("sam", looks="validate|list resources", asks="logs|list stack-outputs|list endpoints", changes="deploy|delete|build|sync|package|publish|local invoke"),
     "cdk": Verbs("cdk", asks="diff", changes="deploy|destroy|bootstrap|synth|synthesize|list|ls|rollback|import|gc|watch"),
     "fly": Verbs("fly", asks="status|logs|apps list|ips list|volumes list|secrets list|machine list|releases|regions list|checks list|certs list", changes="deploy|destroy|apps destroy|scale|scale count|secrets set|secrets unset|volumes destroy|ssh console|machine destroy|machine stop|machine kill|launch|postgres connect|certs remove|ips release"),
@@ -98,6 +103,9 @@ def other(call: Invocation) -> Effects:
     ):
         yield connect("*:*")
         yield external(f"{verbs.party}/run")
+        return
+    if call.program == "ansible-doc":
+        yield read(beneath(call.path(".")))
         return
     yield from verbs.effects(call)
 
@@ -162,7 +170,14 @@ def cloud(call: Invocation) -> Effects:
         )
     ]
     texts = [word.text for word in call.words]
-    if not words or "--help" in texts or words[-1] == "help" or texts in (["--version"], ["version"]):
+    # Behind `--` the words are another program's.
+    own = texts[: texts.index("--")] if "--" in texts else texts
+    helps = "--help" in own or texts[0:1] == ["help"] or (call.program == "aws" and texts[-1] == "help")
+    if not words or helps or texts in (["--version"], ["version"]):
+        return
+    local = {"gcloud": (["config", "list"], ["config", "get-value"], ["config", "get"], ["info"]), "aws": (["configure", "list"], ["configure", "list-profiles"])}  # fmt: skip
+    if words[:2] in local.get(call.program, ()) or words in local.get(call.program, ()):
+        yield look()
         return
     yield connect("*:*")
     asks = any(_READ_VERB.fullmatch(word) for word in words[:5])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import replace
 
 from cmdop.policy.effects import Effects, read, run, script
 from cmdop.policy.invocation import Invocation, Options, Unanalysable, Word
@@ -296,7 +297,6 @@ def interpreter(call: Invocation) -> Effects:
 
 
 def _python_command(call: Invocation) -> Effects:
-    parsed = call.parse(Options("bBdEhiIOPqRsSuvx?", "cmWX", permute=False))
     words = call.words
     at = next(
         (
@@ -306,6 +306,9 @@ def _python_command(call: Invocation) -> Effects:
         ),
         None,
     )
+    # Behind the program or the module the words are its own.
+    own = words if at is None else words[: at + 2]
+    parsed = replace(call, argv=(call.argv[0], *own)).parse(Options("bBdEhiIOPqRsSuvx?", "cmWX", permute=False))
     if parsed.has("i") or at is None or at + 1 >= len(words):
         raise Unanalysable("a Python program may do anything")
     text, rest = words[at + 1], words[at + 2 :]

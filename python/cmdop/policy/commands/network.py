@@ -237,13 +237,19 @@ def interfaces(call: Invocation) -> Effects:
             changes = len(words) > (1 if call.program == "ifconfig" else 0) and not (
                 call.program == "arp" and "-a" in texts
             )
-        case "networkctl" | "nmcli" | "bridge" | "brctl" | "iwlist":
+        case "nmcli":
+            wifi = words[:1] in (["device"], ["dev"], ["d"]) and words[1:2] == ["wifi"] and words[2:3] in ([], ["list"])
             changes = (
-                bool(words)
-                and not shows.intersection(words[:3])
-                and words[0] not in ("general", "g")
-                and call.program != "iwlist"
+                len(words) > 1 and not shows.intersection(words[1:2]) and words[:1] not in (["monitor"],) and not wifi
             )
+        case "bridge":
+            changes = len(words) > 1 and not shows.intersection(words[1:2])
+        case "networkctl":
+            changes = bool(words) and words[0] not in ("list", "status", "lldp", "label", "cat")
+        case "brctl":
+            changes = bool(words) and words[0] not in ("show", "showmacs", "showstp")
+        case "iwlist":
+            changes = False
         case "ethtool":
             changes = any(
                 re.fullmatch(r"-[A-Z].*|--(set|change|flash|reset|config|offline)\S*|-s|-p|-r|-f|-t|-e|-m", text)
@@ -255,6 +261,23 @@ def interfaces(call: Invocation) -> Effects:
         yield external(f"interface/{call.program}")
         return
     yield look()
+
+
+@command("logger", "systemd-cat")
+def logger(call: Invocation) -> Effects:
+    """Adds a line to the journal; with a server or a socket it leaves the machine or goes elsewhere."""
+    if call.program == "systemd-cat":
+        raise Unanalysable("systemd-cat runs a command")
+    parsed = call.parse(
+        Options("disTVhe", "fnPputS", ("udp", "tcp", "server=", "port=", "file=", "priority=", "tag=", "socket=", "id?", "stderr", "journald?",
+                                       "msgid=", "rfc3164", "rfc5424?", "size=", "no-act", "skip-empty", "prio-prefix", "octet-count", "sd-id=", "sd-param=", "help", "version"), permute=False)
+    )  # fmt: skip
+    for word in parsed.values("n", "server"):
+        yield connect(endpoint_of(word.text, "514"))
+    if parsed.has("u", "socket", "journald"):
+        raise Unanalysable("logger writes to a socket of the caller's choice")
+    for word in parsed.values("f", "file"):
+        yield read(call.path(word))
 
 
 def _target(word: Word) -> str:

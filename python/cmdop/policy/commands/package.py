@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cmdop.policy.effects import Effects, connect, effect, look
+from cmdop.policy.effects import Effects, connect, effect, look, read
 from cmdop.policy.invocation import Invocation, Unanalysable, Word
 from cmdop.policy.subcommand import operands
 from cmdop.policy.vocabulary import command
@@ -51,7 +51,7 @@ _MANAGERS = {
     "choco": _Manager(looks="list", asks="search outdated info", installs="install upgrade", removes="uninstall"),
     "winget": _Manager(looks="list", asks="search show", installs="install upgrade", removes="uninstall"),
     "scoop": _Manager(looks="list status", asks="search info", installs="install update", removes="uninstall cleanup"),
-    "gem": _Manager(looks="list query contents environment which specification help", asks="search outdated info", installs="install update fetch", removes="uninstall cleanup", runs="push yank build owner sources"),
+    "gem": _Manager(looks="list query contents env environment which specification help", asks="search outdated info", installs="install update fetch", removes="uninstall cleanup", runs="push yank build owner sources"),
     "bundle": _Manager(looks="list show info check platform env", asks="outdated", installs="install update add lock", removes="remove clean", runs="exec console open config init"),
     "composer": _Manager(looks="show info licenses validate status diagnose depends why why-not about", asks="outdated search audit", installs="install update require upgrade dump-autoload self-update create-project", removes="remove clear-cache", runs="run run-script exec global"),
     "opam": _Manager(looks="list show switch:list", installs="install update upgrade", removes="remove", runs="exec init"),
@@ -137,6 +137,9 @@ def package(call: Invocation) -> Effects:
         "npm",
     ):
         kind = "looks"
+    if call.program in ("npm", "pnpm") and texts in (["run"], ["run-script"], ["run", "--list"]):
+        yield read(call.path("package.json"))
+        return
     names = _names(call)
     match kind:
         case "looks":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cmdop.policy.effects import Effects, effect, look, read, signal
+from cmdop.policy.effects import Effects, connect, effect, external, look, read, signal
 from cmdop.policy.invocation import Invocation, Unanalysable
 from cmdop.policy.subcommand import operands
 from cmdop.policy.vocabulary import command
@@ -39,7 +39,16 @@ def inspect(call: Invocation) -> Effects:
         re.fullmatch(r"-[a-zA-Z]*k[a-zA-Z]*|--kill|-[A-Z]{3,}", word.text) for word in call.words
     ):
         yield signal("*")
+    if call.program == "ps" and _shows_environments([word.text for word in call.words]):
+        yield read("/proc/*/environ")
     yield look()
+
+
+def _shows_environments(texts: list[str]) -> bool:
+    """Of BSD's letters, which have no dash, `e` adds the environment of each process."""
+    before = ["", *texts]
+    letters = (text for at, text in enumerate(texts) if not re.fullmatch(r"-\w*[CGUgpqstuo]|--\w[\w-]*", before[at]))
+    return any(re.fullmatch(r"[a-zA-Z]*e[a-zA-Z]*", text) for text in letters)
 
 
 @command("kill")
@@ -128,6 +137,10 @@ _LOOKS = frozenset(
 )
 
 
+_SYSTEMD_SETTINGS = frozenset(["edit", "set-property", "set-default", "link", "preset", "preset-all", "revert", "set-environment", "unset-environment", "import-environment", "switch-root", "soft-reboot", "clean", "add-wants", "add-requires", "log-level", "log-target", "service-log-level", "service-log-target", "service-watchdogs", "exit", "cancel", "mount-image", "bind", "default", "hybrid-sleep", "suspend-then-hibernate", "sleep", "reenable"])  # fmt: skip
+"""Verbs of systemctl that change how units are set up, how systemd runs, or whether the machine does."""
+
+
 @command(
     "systemctl",
     "service",
@@ -184,6 +197,10 @@ def services(call: Invocation) -> Effects:
             return
         raise Unanalysable(f"what {call.program} changes is not known")
     verb, units = words[0].text, words[1:]
+    if call.program == "systemctl" and any(text.startswith(("-H", "--host", "-M", "--machine")) for text in texts):
+        yield connect("*:*")
+        yield external("remote/systemctl")
+        return
     if verb in _LOOKS or (
         call.program in ("launchctl", "supervisorctl", "sv", "monit", "initctl")
         and verb in ("list", "status", "summary", "avail", "tail", "print", "report", "blame")
@@ -194,6 +211,9 @@ def services(call: Invocation) -> Effects:
              "enable": "start", "disable": "stop", "mask": "stop", "unmask": "start", "daemon-reload": "reload", "daemon-reexec": "reload", "force-reload": "reload", "load": "start", "unload": "stop",
              "bootstrap": "start", "bootout": "stop", "kickstart": "restart", "shutdown": "stop", "update": "reload", "reread": "reload", "remove": "stop", "up": "start", "down": "stop",
              "poweroff": "stop", "reboot": "restart", "halt": "stop", "suspend": "stop", "hibernate": "stop", "rescue": "stop", "emergency": "stop", "reset-failed": "reload", "kexec": "restart", "freeze": "stop", "thaw": "start", "defaults": "start", "add": "start", "del": "stop", "delete": "stop", "monitor": "start", "unmonitor": "stop"}  # fmt: skip
+    if call.program == "systemctl" and verb in _SYSTEMD_SETTINGS:
+        yield external(f"systemd/{verb}")
+        return
     if verb not in kinds:
         raise Unanalysable(f"what `{call.program} {verb}` changes is not known")
     for name in [unit.pattern for unit in units] or ["*"]:
@@ -217,11 +237,13 @@ def logs(call: Invocation) -> Effects:
         "--update-catalog",
         "--setup-keys",
         "--relinquish",
-        "--console-o",
+        "--console-",
     )
     texts = [word.text for word in call.words]
     if call.program == "journalctl":
         changing = tuple(each for each in changing if each not in ("-C", "-c", "-D", "-E"))
+    elif call.program == "dmesg":
+        changing += ("-n",)
     if any(text.startswith(changing) for text in texts) or (
         call.program in ("auditctl", "logrotate", "coredumpctl")
         and texts[:1] not in (["-l"], ["-s"], ["list"], ["info"], ["--version"], ["-d"])
@@ -240,6 +262,8 @@ def logs(call: Invocation) -> Effects:
     "caddy",
     "sshd",
     "named-checkconf",
+    "named-checkzone",
+    "postconf",
     "postfix",
     "dovecot",
     "php-fpm",
@@ -250,6 +274,23 @@ def logs(call: Invocation) -> Effects:
 def servers(call: Invocation) -> Effects:
     """Servers that say their version or check their settings; running or signalling one is not followed."""
     texts = [word.text for word in call.words]
+    if call.program in ("named-checkconf", "named-checkzone", "postconf"):
+        if any(
+            (text.startswith(("-e", "-#", "-X", "-M", "-P", "-t", "-D", "-o")) and call.program == "postconf")
+            or text.startswith(("-t", "-o", "-D", "-w"))
+            for text in texts
+        ):
+            raise Unanalysable(f"{call.program} writes or changes its root")
+        if call.program == "postconf" and any("=" in text for text in texts):
+            raise Unanalysable("postconf changes a setting")
+        yield read("/etc/postfix/**" if call.program == "postconf" else "/etc/bind/**", certain=False)
+        return
+    if call.program == "haproxy" and texts[:1] == ["-c"] and not {"-D", "-sf", "-st"} & set(texts):
+        for word in operands(call, frozenset(["-f", "-C", "-L", "-n", "-m"])) or [
+            word for word in call.words if "." in word.text
+        ]:
+            yield read(call.path(word))
+        return
     asks = {
         "-v",
         "-V",

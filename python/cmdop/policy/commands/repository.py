@@ -252,10 +252,11 @@ def _rewrite(call: Invocation) -> Effects:
     """Rebase, merge and the like: they refuse on a dirty tree, and what they replace stays in the log of refs."""
     if call.program == "bisect" and call.words[:1] and call.words[0].text == "run":
         yield run(call.words[1:])
+    runs = call.program == "rebase"
     for at, word in enumerate(call.words):
-        if word.text in ("-x", "--exec") and at + 1 < len(call.words):
+        if runs and word.text in ("-x", "--exec") and at + 1 < len(call.words):
             yield script(call.words[at + 1].text)
-        elif word.text.startswith(("--exec=", "-x")):
+        elif runs and word.text.startswith(("--exec=", "-x")):
             yield script(word.text.removeprefix("--exec=").removeprefix("-x"))
         elif word.text in ("-i", "--interactive", "--edit", "--edit-todo", "-e"):
             raise Unanalysable("it opens an editor")
@@ -291,9 +292,13 @@ def _push(call: Invocation) -> Effects:
 
 
 def _config(call: Invocation) -> Effects:
+    """Settings that name no program. git writes them beside the old file (`config.lock`) and takes that one's place."""
     names = [word.text for word in call.words if not word.text.startswith("-")]
     names = names[1:] if names[:1] in (["set"], ["unset"]) else names
-    if not names or not names[0].lower().startswith(SAFE_SETTINGS):
+    # An alias of one more git command is no verb that anybody knows, so that using it is what is judged.
+    alias = len(names) > 1 and names[0].lower().startswith("alias.") and not names[1].lstrip().startswith("!")
+    if not names or not (alias or names[0].lower().startswith(SAFE_SETTINGS)):
+        yield external("git/setting")
         raise Unanalysable("a setting of git may name programs to run")
     texts = [word.text for word in call.words]
     if "--global" in texts:
@@ -301,13 +306,15 @@ def _config(call: Invocation) -> Effects:
     elif any(text in ("--system", "-f", "--file", "--blob") or text.startswith("--file=") for text in texts):
         raise Unanalysable("which file of settings changes is not known")
     else:
-        yield modify(call.path(".git/config"), certain=False)
+        for top in _tops(call):
+            yield from kept(*write(f"{top}/.git/config*"))
 
 
 def _remote(call: Invocation) -> Effects:
     verb = call.words[0].text if call.words else ""
     if verb in ("show", "update", "prune"):
-        yield connect("*:*")
+        if verb != "show" or len(call.words) > 1:
+            yield connect("*:*")
     elif verb not in ("add", "rename", "remove", "rm", "set-url", "set-branches", "set-head"):
         raise Unanalysable(f"what `git remote {verb}` does is not known")
     yield from records(call)
@@ -382,7 +389,9 @@ def _archive(call: Invocation) -> Effects:
 def _format_patch(call: Invocation) -> Effects:
     yield from _looks(call)
     if not any(word.text in ("--stdout",) for word in call.words):
-        parsed = call.parse(
+        # `-3` is the last three commits.
+        words = tuple(word for word in call.words if not re.fullmatch(r"-\d+", word.text))
+        parsed = replace(call, argv=(call.argv[0], *words)).parse(
             Options(
                 "nNksvp",
                 "ov",
@@ -400,10 +409,41 @@ def _format_patch(call: Invocation) -> Effects:
             )
         )
         where = call.path((parsed.values("o", "output-directory") or [Word(".")])[-1])
-        yield from write(f"{where.rstrip('/')}/*.patch")
+        name = "*.patch" if parsed.has("v", "reroll-count") else "????-*.patch"
+        yield from write(f"{where.rstrip('/')}/{name}")
 
 
-MAKERS = {"init": _init, "clone": _clone, "ls-remote": _ls_remote, "archive": _archive, "format-patch": _format_patch}
+def _bundle(call: Invocation) -> Effects:
+    """Packs history into a file, or looks at one; to unbundle writes objects."""
+    verb, *rest = [word for word in call.words if not word.text.startswith("-")] or [Word("")]
+    if verb.text not in ("create", "verify", "list-heads", "unbundle") or not rest:
+        raise Unanalysable(f"what `git bundle {verb.text}` does is not known")
+    yield from _looks(call)
+    if verb.text == "create":
+        yield from write(call.path(rest[0]))
+    elif verb.text == "unbundle":
+        yield from records(call)
+    yield read(call.path(rest[0]), certain=verb.text != "create")
+
+
+def _maintenance(call: Invocation) -> Effects:
+    """Packs and prunes what nothing names; to register it for later is another matter."""
+    verb = next((word.text for word in call.words if not word.text.startswith("-")), "")
+    if verb != "run":
+        raise Unanalysable(f"git maintenance {verb} changes what is run later")
+    if any("prefetch" in word.text for word in call.words):
+        yield connect("*:*")
+    yield from records(call)
+
+
+MAKERS = {
+    "bundle": _bundle,
+    "init": _init,
+    "clone": _clone,
+    "ls-remote": _ls_remote,
+    "archive": _archive,
+    "format-patch": _format_patch,
+}
 """What needs no repository to write to."""
 VERBS = {
     "add": _record_verb(),
@@ -434,6 +474,7 @@ VERBS = {
     "submodule": _submodule,
     "notes": _record_verb(),
     "bisect": _rewrite,
+    "maintenance": _maintenance,
     "gc": _housekeeping,
     "reflog": _housekeeping,
     "repack": _record_verb(("-d", "-a", "-A")),

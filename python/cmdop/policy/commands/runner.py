@@ -9,6 +9,7 @@ from cmdop.policy.vocabulary import command
 _RUNS_PROJECT = frozenset(
     [
         "flake8",
+        "ansible-lint",
         "checkov",
         "tflint",
         "detect-secrets",

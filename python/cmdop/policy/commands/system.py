@@ -193,40 +193,56 @@ def kernel(call: Invocation) -> Effects:
 )
 def firewall(call: Invocation) -> Effects:
     """Shows or changes what may connect to what."""
-    texts = [word.text for word in call.words]
-    lists = (
-        call.program.endswith("-save")
-        or any(
-            text
-            in (
-                "-L",
-                "-S",
-                "--list",
-                "--list-rules",
-                "--list-all",
-                "--state",
-                "--list-ports",
-                "--list-services",
-                "--get-zones",
-                "--get-active-zones",
-                "-sr",
-                "-ss",
-                "-nL",
-                "-vnL",
-                "-nvL",
-                "-Ln",
-            )
-            for text in texts
-        )
-        or (call.program == "ufw" and texts[:1] == ["status"])
-        or (call.program == "nft" and texts[:1] in (["list"], ["-a"]) and "list" in texts)
-        or (call.program in ("tc", "conntrack", "ipset") and re.search(r"\b(show|list|ls|-L)\b", " ".join(texts)))
-        or (call.program == "fail2ban-client" and texts[:1] in (["status"], ["ping"], ["version"]))
-    )
-    if lists and not any(text in ("-F", "-X", "-Z", "-D", "--flush") for text in texts):
+    if _firewall_shows(call):
         yield look()
         return
     yield external(f"firewall/{call.program}")
+
+
+_FIREWALL_SHOWS = {
+    # Every option must be one of these.
+    **dict.fromkeys(("iptables", "ip6tables", "ebtables", "arptables"), r"-[nvxLS]+|--(list|list-rules|numeric|verbose|exact|line-numbers|table=\w+|version)|-t|-V"),
+    **dict.fromkeys(("iptables-save", "ip6tables-save"), r"-c|--counters|-t|--table=\w+|-V"),
+    "firewall-cmd": r"--(state|list-[a-z-]+|get-[a-z-]+|info-[a-z-]+=.*|query-[a-z-]+=.*|zone=[\w-]+|permanent|version)",
+    "pfctl": r"-s\w*|-v+|-q|-g|-P|-a|-T|-t",
+    "nft": r"-[anysjNSpT]+|--(handle|json|stateless|numeric|terse|version)|-v|-V",
+    "tc": r"-[a-z]+",
+    "ipset": r"-(n|t|o|L|q|!)|--?(list|name|terse|output|quiet|sorted)",
+    "conntrack": r"-[LGSCEo]|--(dump|get|stats|count|event|output|proto|src|dst|state)|-[psdfu]",
+    "ufw": r"",
+    "fail2ban-client": r"",
+}  # fmt: skip
+_FIREWALL_VERBS = {"ufw": ("status", "version", "show"), "fail2ban-client": ("status", "ping", "version", "get"), "nft": ("list",), "ipset": ("list", "test", "version")}  # fmt: skip
+
+
+def _firewall_shows(call: Invocation) -> bool:
+    program, texts = call.program, [word.text for word in call.words]
+    words = [text for text in texts if not text.startswith("-")]
+    options = [text for text in texts if text.startswith("-")]
+    known = _FIREWALL_SHOWS.get(program)
+    if known is None or any(";" in text for text in texts) or not all(re.fullmatch(known, each) for each in options):
+        return False
+    match program:
+        case "ufw" | "fail2ban-client" | "nft":
+            return (words[:1] != [] and words[0] in _FIREWALL_VERBS[program]) or texts in (
+                ["--version"],
+                ["-V"],
+                ["-v"],
+            )
+        case "ipset":
+            return (words[:1] != [] and words[0] in _FIREWALL_VERBS[program]) or options[:1] in (["-L"], ["--list"])
+        case "tc":
+            return len(words) == 1 or words[1:2] in (["show"], ["list"], ["ls"], ["help"])
+        case "iptables-save" | "ip6tables-save":
+            return True
+        case "pfctl":
+            return any(text.startswith("-s") for text in options) and ("-T" not in options or "show" in words)
+        case "conntrack":
+            return bool(options) and options[0] in ("-L", "-G", "-S", "-C", "-E", "--dump", "--get", "--stats", "--count", "--event")  # fmt: skip
+        case "firewall-cmd":
+            return bool(options)
+        case _:
+            return any(re.search(r"^-[nvx]*[LS]|^--list|^-V$|^--version$", text) for text in options)
 
 
 @command("reboot", "shutdown", "poweroff", "halt", "init", "telinit", "wall", "write", "mesg", "rtcwake")
@@ -244,7 +260,11 @@ def power(call: Invocation) -> Effects:
 def scheduled(call: Invocation) -> Effects:
     """Lists or changes what is run later."""
     texts = [word.text for word in call.words]
-    if call.program == "atq" or texts == ["-l"]:
+    if (
+        call.program == "atq"
+        or (texts[:1] == ["-u"] and texts[2:] == ["-l"])
+        or texts in (["-l"], ["-l", "-u", texts[-1]] if texts else [])
+    ):
         yield look()
         return
     for word in operands(call, frozenset(["-u"])):
@@ -301,7 +321,7 @@ def keys(call: Invocation) -> Effects:
         yield look()
     elif (
         call.program == "openssl"
-        and first in ("x509", "verify", "dgst", "md5", "sha256", "crl", "asn1parse", "req")
+        and first in ("x509", "verify", "dgst", "md5", "sha256", "crl", "asn1parse", "req", "base64")
         and not any(
             text.startswith(
                 (
@@ -312,7 +332,6 @@ def keys(call: Invocation) -> Effects:
                     "-newkey",
                     "-sign",
                     "-CAkey",
-                    "-CA",
                     "-key",
                     "-signkey",
                     "-CAcreateserial",

@@ -237,6 +237,9 @@ def shell(call: Invocation) -> Effects:
         if not _uses_arguments(parsed.operands):
             # Quotes were lost on the way, as in `xargs bash -c`: what was meant counts, too.
             yield script(" ".join(word.text for word in parsed.operands))
+    elif parsed.operands and parsed.has("n") and not parsed.has("s") and not parsed.operands[0].text.startswith("+"):
+        # Read for its syntax and not run; a word like `+n` would take that back.
+        yield read(call.path(parsed.operands[0]))
     elif parsed.operands and not parsed.has("s"):
         yield from _script_file(call, parsed.operands[0])
     elif call.stdin is not None and not call.stdin_unknown:
@@ -288,11 +291,13 @@ _HARMLESS = frozenset(
             "nl",
             "od",
         ),
-        *("md5sum", "sha1sum", "sha256sum", "du", "test", "[", "realpath", "readlink", "cmp"),
+        *("md5sum", "sha1sum", "sha224sum", "sha256sum", "sha384sum", "sha512sum", "b2sum", "b3sum", "cksum", "sum"),
+        *("du", "test", "[", "realpath", "readlink", "cmp", "comm", "rev", "fold", "strings", "hexdump", "jq", "zcat"),
+        *("true", "false", "sleep", "seq", "expr"),
     ]
 )
 """What may be given any words, options too: it only looks at them."""
-_PRINTS = ("echo", "printf", "basename", "dirname")
+_PRINTS = ("echo", "printf", "basename", "dirname", "true", "false", "sleep", "seq", "expr")
 
 
 @command("xargs")
@@ -378,6 +383,12 @@ def parallel(call: Invocation) -> Effects:
         raise Unanalysable("parallel reads its arguments from files")
     elif call.stdin is not None and not call.stdin_unknown:
         line, arguments = texts, [text for text in call.stdin.splitlines() if text]
+    elif texts and texts[0] in _HARMLESS and all(re.fullmatch(r"[\w./=:,%+{}-]+", text) for text in texts):
+        # Each argument comes quoted, so that it is a word of what only looks, whatever it holds.
+        inner = [Word(text) for text in texts if text != "{}"]
+        beneath = Word(call.path(".").rstrip("/") + "/**", globbed=True)
+        yield run(inner if texts[0] in _PRINTS else [*inner, beneath])
+        return
     else:
         raise Unanalysable("which arguments parallel reads is not known")
     if len(arguments) > 64 or re.search(r"\{[^}]", " ".join(line)):
