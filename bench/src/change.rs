@@ -31,7 +31,8 @@ async fn measure(bench: &Bench, changed: usize) -> Fallible<()> {
     let layer = Layer::create(&dir)?;
     change(&layer, &bench.tree, changed)?;
     sync(&bench.dir)?;
-    let (difference, diff) = timed(|| differ::measure(&layer))?;
+    let journals = Arc::new(Journals::open(bench.dir.join("undo"))?);
+    let (difference, diff) = timed(|| differ::measure(&layer, &journals))?;
     let observation = difference.observation.clone().ok_or("no observation")?;
     if observation.effects.len() != changed || !difference.unsupported.is_empty() {
         return Err(format!("{} effects, {:?}", observation.effects.len(), difference.unsupported).into());
@@ -54,7 +55,6 @@ async fn measure(bench: &Bench, changed: usize) -> Fallible<()> {
     permit.stage = Stage::Commit.into();
     permit.preview_digest = observation.digest;
     let admitted = bench.admitted(&permit).await?;
-    let journals = Arc::new(Journals::open(bench.dir.join("undo"))?);
     let (_, commit) = timed(|| commit::commit(&admitted, &dir, &journals))?;
 
     let native = Native::open(Vec::new(), journals)?;

@@ -9,7 +9,7 @@ mod own;
 mod pairs;
 mod upper;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -21,9 +21,10 @@ use cmdop_contract::path::escape;
 use cmdop_contract::v1::{EffectKind, FileChange, FileState, Observation, ObservedEffect, Unobserved};
 
 use crate::Error;
-use crate::journal::MAX_BYTES;
 use crate::journal::attributes::{Attributes, Xattr};
-use crate::journal::stamp::{Extent, Standing};
+use crate::journal::kept::Kept;
+use crate::journal::stamp::{Extent, NAME_BYTES, Standing};
+use crate::journal::{Journals, MAX_BYTES};
 use crate::native::beneath::Root;
 use crate::notable;
 use crate::sandbox::{Layer, Own, is_mask};
@@ -95,8 +96,8 @@ pub struct Difference {
 ///
 /// # Errors
 /// If something cannot be read: then nothing is known, and nothing is committed.
-pub fn measure(layer: &Layer) -> Result<Difference, Error> {
-    let mut walk = Walk::new(layer)?;
+pub fn measure(layer: &Layer, journals: &Journals) -> Result<Difference, Error> {
+    let mut walk = Walk::new(layer, journals)?;
     let mut orphans = Vec::new();
     for cover in layer.covers().iter().filter(|cover| !cover.upper.is_empty()) {
         let upper = PathBuf::from(std::ffi::OsStr::from_bytes(&cover.upper));
@@ -144,8 +145,11 @@ pub fn measure(layer: &Layer) -> Result<Difference, Error> {
     Ok(walk.finish())
 }
 
-struct Walk {
+struct Walk<'a> {
     root: Root,
+    journals: &'a Journals,
+    /// Names that are in them, once somebody asked.
+    kept: OnceCell<Kept>,
     /// What is the overlays' own in the layers.
     own: Own,
     /// Files of the machine that the command could not see.
@@ -184,11 +188,13 @@ struct Walk {
     brought: Vec<(PathBuf, Vec<Xattr>)>,
 }
 
-impl Walk {
-    fn new(layer: &Layer) -> Result<Self, Error> {
+impl<'a> Walk<'a> {
+    fn new(layer: &Layer, journals: &'a Journals) -> Result<Self, Error> {
         let place = |bytes: &Vec<u8>| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
         Ok(Self {
             root: Root::machine()?,
+            journals,
+            kept: OnceCell::new(),
             own: Own::ours(),
             masked: layer.masked().iter().map(place).collect(),
             begun_ns: layer.begun_ns(),
@@ -274,6 +280,11 @@ impl Walk {
             self.unsupported.push(format!("{}: a device node", place.display()));
         }
         let linked = found.as_ref().filter(|(_, before)| !after.is_dir() && !before.is_dir() && before.nlink() > 1);
+        // The overlay's index goes by all names; without one only those count that somebody can see.
+        let linked = match linked {
+            Some((_, before)) if !self.has_index && self.names_on_machine(before)? == 1 => None,
+            linked => linked,
+        };
         // One that replaced a name of several is no change of that file: it goes from there, and another comes.
         let mut is_another = false;
         if let Some((was, _)) = linked {
@@ -359,7 +370,7 @@ impl Walk {
             self.note(EffectKind::FileModify, place, 1, bytes, change);
             self.keep_notes(was)?;
             self.step(Kind::Place, place, Some(was), upper)?;
-            self.kept_bytes += before.len();
+            self.kept_bytes += before.len() + NAME_BYTES;
             self.attribute_effects(upper, after, place, was, before, true)?;
             return Ok(());
         }
@@ -388,7 +399,7 @@ impl Walk {
         let change = FileChange { before: Some(shallow(&before)), ..FileChange::default() };
         let (entries, bytes) = self.note_notable(EffectKind::FileDelete, place)?;
         self.note(EffectKind::FileDelete, place, standing.entries - entries, standing.bytes - bytes, change);
-        self.kept_bytes += standing.bytes;
+        self.kept_bytes += standing.room();
         let path = place.as_os_str().as_bytes().to_vec();
         let kind = Kind::Remove.into();
         self.changes.push(Change { path, standing: Some(standing), kind, ..Change::default() });
@@ -404,6 +415,19 @@ impl Walk {
         }
         self.effects.extend(found.iter().map(|one| one.effect(kind, true)));
         Ok(notable::listed(&found))
+    }
+
+    /// How many names a file of the machine has beside those that journals keep.
+    fn names_on_machine(&self, file: &fs::Metadata) -> Result<u64, Error> {
+        if file.nlink() <= 1 {
+            return Ok(file.nlink());
+        }
+        if self.kept.get().is_none() {
+            let kept = self.journals.kept()?;
+            self.kept.get_or_init(|| kept);
+        }
+        let kept = self.kept.get().map_or(0, |kept| kept.of(file.dev(), file.ino()));
+        Ok(file.nlink().saturating_sub(kept).max(1))
     }
 
     fn standing(&self, place: &Path, extent: Extent) -> Result<Standing, Error> {

@@ -15,8 +15,10 @@
 
 pub(crate) mod attributes;
 mod draft;
+pub(crate) mod kept;
 pub(crate) mod look;
 pub(crate) mod record;
+mod renew;
 mod retention;
 mod run;
 pub(crate) mod stamp;
@@ -46,7 +48,7 @@ use record::{Kind, Record};
 pub use retention::MAX_BYTES;
 use run::Run;
 pub(crate) use run::conflict;
-use stamp::{Extent, Standing};
+use stamp::{Extent, Standing, Times};
 pub(crate) use undo::Undo;
 
 /// Where slots are, while the journal is not yet written.
@@ -76,8 +78,10 @@ pub struct Journals {
     name: String,
     /// Those directories.
     stores: Mutex<BTreeSet<PathBuf>>,
-    /// Held while an undo begins.
+    /// Held while the state of a finished journal changes.
     turn: Mutex<()>,
+    /// Times of last changes that undos gave to what is as it was earlier.
+    times: Mutex<Times>,
 }
 
 impl Journals {
@@ -95,9 +99,11 @@ impl Journals {
             dir,
             stores: Mutex::default(),
             turn: Mutex::default(),
+            times: Mutex::default(),
         };
         for entry in fs::read_dir(&journals.dir).into_iter().flatten().flatten() {
             journals.remember(&journals.stores_of(&entry.path()));
+            journals.remember_times(&entry.path());
         }
         Ok(journals)
     }
@@ -177,7 +183,9 @@ impl Journals {
             return self.end_rollback(dir);
         }
         if let Some(record) = read(&dir.join(UNDOING))? {
-            let Err(stopped) = self.run(dir, &record)?.back() else { return self.end_undo(dir, &record) };
+            let Err(stopped) = self.run(dir, &record)?.back() else {
+                return self.end_undo(dir, &record, &BTreeSet::new());
+            };
             tracing::warn!(call = record.call_id, %stopped, "an undo is taken back");
             rename(dir, UNDOING, REDOING)?;
         }
@@ -185,18 +193,26 @@ impl Journals {
             self.run(dir, &record)?.forwards()?;
             return self.finish(dir, record, REDOING);
         }
-        if is_in(dir, &[UNDONE, DROPPED])? { Ok(()) } else { self.remove(dir) }
+        for state in [UNDONE, DROPPED] {
+            if is_in(dir, &[state])? {
+                return self.free(dir, state);
+            }
+        }
+        self.remove(dir)
     }
 
     /// Notes how the commit left everything, for whoever undoes it.
     fn finish(&self, dir: &Path, mut record: Record, from: &str) -> Result<(), Error> {
+        self.note_directories(&mut record);
+        let times = self.times.lock().clone();
         for op in &mut record.ops {
             let extent = match op.kind() {
                 Kind::In if !op.is_half => Extent::Tree,
                 Kind::In | Kind::Exchange | Kind::Attributes => Extent::Itself,
                 Kind::Out | Kind::Times => continue,
             };
-            op.left = self.root.spot(&op.path).and_then(|spot| Standing::of(&spot, extent)).ok().flatten();
+            op.left =
+                self.root.spot(&op.path).and_then(|spot| Standing::of_times(&spot, extent, &times)).ok().flatten();
         }
         let staged = dir.join("done.new");
         durable(&staged, &record.encode_to_vec())?;
@@ -219,11 +235,12 @@ impl Journals {
         Ok(())
     }
 
-    fn end_undo(&self, dir: &Path, record: &Record) -> Result<(), Error> {
+    /// `quiet` are directories that nobody else had changed.
+    fn end_undo(&self, dir: &Path, record: &Record, quiet: &BTreeSet<u64>) -> Result<(), Error> {
         rename(dir, UNDOING, UNDONE)?;
         self.remove_slots(dir, &record.stores);
-        if let Err(error) = truncate(&dir.join(UNDONE)) {
-            tracing::warn!(%error, "what a journal kept stays on disk");
+        if let Err(error) = self.renew(dir, record, quiet) {
+            tracing::warn!(%error, "an earlier commit may count as changed since");
         }
         Ok(())
     }
@@ -253,9 +270,10 @@ impl Journals {
 
     /// Directories with slots of a journal, whatever its state.
     fn stores_of(&self, dir: &Path) -> Vec<Vec<u8>> {
-        let states = [DONE, INTENT, ROLLBACK, TAKEN_BACK, UNDOING, REDOING];
+        let states = [DONE, INTENT, ROLLBACK, TAKEN_BACK, UNDOING, REDOING, UNDONE, DROPPED];
         let record = states.iter().find_map(|state| read(&dir.join(state)).ok().flatten());
-        let written = record.map(|record| record.stores);
+        // One that is over was shortened to nothing, if it came so far.
+        let written = record.map(|record| record.stores).filter(|stores| !stores.is_empty());
         written.unwrap_or_else(|| {
             let drafted = fs::read(dir.join(DRAFT)).unwrap_or_default();
             Record::decode(&*drafted).map(|record| record.stores).unwrap_or_default()

@@ -32,6 +32,7 @@ const CASES: &[Case] = &[
     ("no_descriptor_and_no_privilege_is_inherited", escapes::inherited),
     ("no_core_goes_to_a_program_of_the_machine", escapes::cores),
     ("kernel_file_systems_cannot_be_written", escapes::kernel_files),
+    ("devices_of_the_machine_stay_as_they_are", escapes::devices),
     ("another_process_cannot_be_reached", escapes::processes),
     ("sockets_of_outside_daemons_are_closed", channels::sockets),
     ("shared_memory_is_private", channels::shared_memory),

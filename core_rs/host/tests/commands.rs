@@ -10,6 +10,8 @@ mod mounts;
 mod names;
 #[path = "commands/races.rs"]
 mod races;
+#[path = "commands/retention.rs"]
+mod retention;
 mod support;
 
 use std::fs;
@@ -42,6 +44,10 @@ const CASES: &[Case] = &[
     ("an_attribute_that_a_private_copy_keeps_for_itself_is_seen_and_refused", names::its_own),
     ("what_the_machine_has_of_such_attributes_stays_or_is_refused", names::of_the_machine),
     ("what_is_replaced_keeps_the_flags_of_its_file", flags::kept),
+    ("a_name_that_a_journal_keeps_holds_nobody_up", links::kept_in_a_journal),
+    ("commits_of_one_file_are_undone_one_after_the_other", retention::one_after_the_other),
+    ("a_commit_can_be_undone_until_it_is_too_old", retention::too_old),
+    ("what_an_earlier_life_did_not_free_is_freed", retention::freed_later),
     ("killed_while_it_commits_everything_or_nothing_is_applied_and_it_says_which", killed_while_committing),
 ];
 

@@ -169,11 +169,48 @@ impl Terminal {
         let finished = exec::run(&self.spawner, admitted, &layer, &command, stop, push).await;
         let beside = Beside::of(&admitted.call_id, &command, finished.as_ref());
         let previewed = match finished {
-            Ok(finished) => hold(layers, admitted, layer, &finished, masked, beside.clone()).await,
+            Ok(finished) => self.hold(layers, admitted, layer, &finished, masked, beside.clone()).await,
             Err(error) => Err(error),
         };
         // What was contacted stays so, whatever became of the rest.
         Ok(previewed.unwrap_or_else(|error| beside.keep(failure(admitted, error))))
+    }
+
+    /// Measures what a command changed, and holds its layer if there is something to commit.
+    async fn hold(
+        &self,
+        layers: &Layers,
+        admitted: &Admitted,
+        layer: Layer,
+        finished: &Finished,
+        masked: Arc<Masked>,
+        beside: Beside,
+    ) -> Result<Report, Error> {
+        let result = result(finished, &masked);
+        let is_ok = result.ok;
+        if let Some(ended) = would_leave(admitted, finished).filter(|_| is_ok) {
+            return Err(ended);
+        }
+        let journals = self.journals.clone();
+        let (observation, changes) = measured(move || {
+            check_shape(&layer)?;
+            let mut difference = differ::measure(&layer, &journals).map_err(typed)?;
+            let mut observation = difference.observation.take().unwrap_or_default();
+            let changes = is_ok && !observation.effects.is_empty();
+            beside.add_to(&mut observation);
+            masked.tell(&mut observation);
+            if changes {
+                difference.observation = Some(observation.clone());
+                commit::save(layer.dir(), &difference)?;
+            }
+            Ok((observation, changes))
+        })
+        .await?;
+        if changes {
+            let (call_id, permit_id) = (admitted.call_id.clone(), admitted.permit_id.clone());
+            layers.hold(&Meta { call_id, permit_id, native: None })?;
+        }
+        Ok(success(admitted, Done { outcome: Outcome::NotApplied, result, observation }, changes))
     }
 
     /// What the permit lets the command contact; none if nothing.
@@ -235,41 +272,6 @@ impl Terminal {
             leaves: Vec::new(),
         })
     }
-}
-
-/// Measures what a command changed, and holds its layer if there is something to commit.
-async fn hold(
-    layers: &Layers,
-    admitted: &Admitted,
-    layer: Layer,
-    finished: &Finished,
-    masked: Arc<Masked>,
-    beside: Beside,
-) -> Result<Report, Error> {
-    let result = result(finished, &masked);
-    let is_ok = result.ok;
-    if let Some(ended) = would_leave(admitted, finished).filter(|_| is_ok) {
-        return Err(ended);
-    }
-    let (observation, changes) = measured(move || {
-        check_shape(&layer)?;
-        let mut difference = differ::measure(&layer).map_err(typed)?;
-        let mut observation = difference.observation.take().unwrap_or_default();
-        let changes = is_ok && !observation.effects.is_empty();
-        beside.add_to(&mut observation);
-        masked.tell(&mut observation);
-        if changes {
-            difference.observation = Some(observation.clone());
-            commit::save(layer.dir(), &difference)?;
-        }
-        Ok((observation, changes))
-    })
-    .await?;
-    if changes {
-        let (call_id, permit_id) = (admitted.call_id.clone(), admitted.permit_id.clone());
-        layers.hold(&Meta { call_id, permit_id, native: None })?;
-    }
-    Ok(success(admitted, Done { outcome: Outcome::NotApplied, result, observation }, changes))
 }
 
 /// What a private copy cannot give a command that means to leave something running, and may.

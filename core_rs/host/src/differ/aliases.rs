@@ -22,6 +22,7 @@ use super::pairs::Names;
 use super::upper::{is_opaque, looked, redirected, shallow};
 use super::{Kind, Walk};
 use crate::Error;
+use crate::journal::Journals;
 use crate::journal::stamp::Extent;
 use crate::native::beneath::Root;
 use crate::native::walk::{Next, Seen, Visitor, walk};
@@ -51,7 +52,7 @@ enum Shown {
     Other,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Takes out of the names of the layer those of files that have several on the machine, and says what
     /// changes by each. What the layer no longer has a name for is read from its index.
     pub(super) fn alias(&mut self, orphans: Vec<Names>) -> Result<(), Error> {
@@ -86,9 +87,10 @@ impl Walk {
 
     /// Every name that the files have on the machine, as far as the search comes.
     fn names_of(&self, files: &[File]) -> Result<BTreeMap<(u64, u64), Vec<PathBuf>>, Error> {
-        let mut search = Search { wanted: BTreeMap::new(), looked_at: 0 };
+        let mut search = Search { journals: self.journals, wanted: BTreeMap::new(), looked_at: 0 };
         for file in files {
-            search.wanted.insert((file.before.dev(), file.before.ino()), (file.before.nlink(), Vec::new()));
+            let names = self.names_on_machine(&file.before)?;
+            search.wanted.insert((file.before.dev(), file.before.ino()), (names, Vec::new()));
         }
         let above = |path: &Path, top: &Path| path.parent().filter(|above| above.starts_with(top)).map(Path::to_owned);
         let mut places: Vec<(PathBuf, &File)> =
@@ -110,7 +112,7 @@ impl Walk {
     /// Says what becomes of a file by all its names; or why nobody can.
     fn change_all(&mut self, file: &File, names: &[PathBuf]) -> Result<Result<(), &'static str>, Error> {
         let File { copy, known, before } = file;
-        if names.len() as u64 != before.nlink() {
+        if names.len() as u64 != self.names_on_machine(before)? {
             return Ok(Err("a file with several names that were not all found"));
         }
         if names.iter().any(|name| self.masked.contains(name)) {
@@ -260,7 +262,14 @@ impl Walk {
                 count.add((found.dev(), found.ino()), found.nlink(), path.as_os_str().as_bytes());
             }
         }
-        let mut others = count.names.into_values().filter(|(nlink, seen, _)| seen < nlink);
+        if count.names.values().all(|(nlink, seen, _)| seen >= nlink) {
+            return Ok(());
+        }
+        let kept = self.journals.kept()?;
+        let others = count.names.into_iter();
+        let mut others = others
+            .filter(|((dev, ino), (nlink, seen, _))| seen + kept.of(*dev, *ino) < *nlink)
+            .map(|(_, counted)| counted);
         if let Some((_, _, path)) = others.next() {
             let more = others.count();
             let why = format!(
@@ -332,13 +341,15 @@ pub(super) fn index(work: &Path) -> PathBuf {
     work.join("index")
 }
 
-struct Search {
+struct Search<'a> {
+    /// What lies in these is no name that a command could change.
+    journals: &'a Journals,
     /// By device and inode: how many names it has, and those that were found.
     wanted: BTreeMap<(u64, u64), (u64, Vec<PathBuf>)>,
     looked_at: u64,
 }
 
-impl Search {
+impl Search<'_> {
     fn is_complete(&self, file: &fs::Metadata) -> bool {
         self.wanted.get(&(file.dev(), file.ino())).is_some_and(|(nlink, names)| names.len() as u64 >= *nlink)
     }
@@ -352,7 +363,7 @@ impl Search {
     }
 }
 
-impl Visitor for Search {
+impl Visitor for Search<'_> {
     fn is_on_one_mount(&self) -> bool {
         true
     }
@@ -361,6 +372,9 @@ impl Visitor for Search {
         self.looked_at += 1;
         if self.looked_at > MAX_LOOKED_AT {
             return Ok(Next::Stop);
+        }
+        if self.journals.holds(Path::new(std::ffi::OsStr::from_bytes(seen.path))) {
+            return Ok(Next::Skip);
         }
         if seen.stamp.nlink > 1
             && seen.stamp.file_type() != FileType::Directory

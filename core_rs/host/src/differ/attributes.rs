@@ -13,7 +13,7 @@ use crate::journal::attributes::{Attributes, Xattr};
 use crate::journal::look;
 use crate::native::measure::Stamp;
 
-impl Walk {
+impl Walk<'_> {
     /// The times of a directory before and after.
     pub(super) fn times(&mut self, upper: &Path, place: &Path, was: &Path) -> Result<(), Error> {
         let path = place.as_os_str().as_bytes().to_vec();

@@ -22,7 +22,7 @@ use crate::sandbox::Named;
 /// Notes that overlays with the options of a view's leave (fs/overlayfs/overlayfs.h).
 const NOTES: [&str; 7] = ["impure", "nlink", "opaque", "origin", "redirect", "upper", "uuid"];
 
-impl Walk {
+impl Walk<'_> {
     /// What is on the machine, and what the layer makes of it.
     pub(super) fn states(
         &mut self,

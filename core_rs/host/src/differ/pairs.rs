@@ -28,7 +28,7 @@ pub(super) struct Names {
     pub(super) top: PathBuf,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Finds the directories that were renamed, before anything is said of where they were.
     pub(super) fn find_moved(&mut self, upper: &Path, source: &Path, top: &Path) -> Result<(), Error> {
         let doing = || Error::io(format!("read the layer at {}", source.display()));
@@ -92,7 +92,7 @@ impl Walk {
                 (from.symlink_metadata().map_err(doing())?, upper.symlink_metadata().map_err(doing())?);
             let (old, new) = self.states((&from, &before), (&upper, &after), &place)?;
             let mtime = |it: &fs::Metadata| (it.mtime(), it.mtime_nsec());
-            if before.nlink() != 1 {
+            if self.names_on_machine(&before)? != 1 {
                 self.unsupported.push(format!("{}: a file with several names moved (hard links)", from.display()));
                 continue;
             }

@@ -12,7 +12,7 @@ use prost::Message;
 use rustix::fs::OFlags;
 
 use super::attributes::Attributes;
-use super::record::{Kind, Op, Record};
+use super::record::{Changed, Kind, Op, Record};
 use super::run::{self, conflict, slot_spot};
 use super::stamp::{Extent, Standing};
 use super::{DRAFT, INTENT, Journals, ROLLBACK, SLOTS, durable, remove_file, rename, stores};
@@ -106,7 +106,7 @@ impl<'a> Draft<'a> {
     pub(crate) fn take_out(&mut self, path: &[u8], standing: Standing, to: Option<&[u8]>) -> Result<(), Error> {
         let slot = self.slot(path)?;
         if to.is_none() {
-            self.record.bytes += standing.bytes;
+            self.record.bytes += standing.room();
         }
         let op = Op { is_half: to.is_some(), moving: Some(standing), ..self.op(Kind::Out, path, slot) };
         if let Some(to) = to {
@@ -132,7 +132,7 @@ impl<'a> Draft<'a> {
     /// If it cannot be measured.
     pub(crate) fn exchange(&mut self, path: &[u8], slot: Slot, standing: Standing) -> Result<(), Error> {
         let moving = self.staged(slot)?;
-        self.record.bytes += standing.bytes;
+        self.record.bytes += standing.room();
         let op = Op { moving: Some(moving), standing: Some(standing), ..self.op(Kind::Exchange, path, slot) };
         self.record.ops.push(op);
         Ok(())
@@ -142,7 +142,8 @@ impl<'a> Draft<'a> {
     pub(crate) fn attributes(&mut self, path: &[u8], standing: Standing, before: Attributes, after: Attributes) {
         let (before, after) = (Some(before), Some(after));
         let op = self.op(Kind::Attributes, path, Slot { store: 0, number: 0 });
-        self.record.ops.push(Op { standing: Some(standing), before, after, ..op });
+        let directory = self.last_changed(&self.path_before(path));
+        self.record.ops.push(Op { standing: Some(standing), before, after, directory, ..op });
     }
 
     /// A directory has this time of its last change after the commit, and had that one before.
@@ -154,7 +155,8 @@ impl<'a> Draft<'a> {
         before: Option<Attributes>,
     ) {
         let op = self.op(Kind::Times, path, Slot { store: 0, number: 0 });
-        self.record.ops.push(Op { before, after, path_before: path_before.to_vec(), ..op });
+        let directory = self.last_changed(path_before);
+        self.record.ops.push(Op { before, after, path_before: path_before.to_vec(), directory, ..op });
     }
 
     /// The directory of a place has the time of its last change back after an undo.
@@ -175,6 +177,14 @@ impl<'a> Draft<'a> {
     pub(crate) fn times_now(&self, path: &[u8]) -> Result<Option<Attributes>, Error> {
         let held = self.journals.root.open(&self.path_before(path), OFlags::PATH | OFlags::DIRECTORY);
         held.ok().map(|held| Ok(Attributes::times_of(&Stamp::of(held)?))).transpose()
+    }
+
+    /// When a directory last changed; none of what is no directory, whose standing says it.
+    fn last_changed(&self, path: &[u8]) -> Option<Changed> {
+        let held = self.journals.root.open(path, OFlags::PATH | OFlags::DIRECTORY).ok().filter(|_| !path.is_empty());
+        let stamp = Stamp::of(held?).ok()?;
+        let (ctime_s, ctime_ns) = stamp.ctime();
+        Some(Changed { ino: stamp.ino, ctime_s, ctime_ns, ..Changed::default() })
     }
 
     /// Makes everything that was staged durable.

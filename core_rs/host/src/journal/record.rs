@@ -53,6 +53,40 @@ pub(crate) struct Op {
     /// For times: where the directory is before the commit; empty if it is not.
     #[prost(bytes = "vec", tag = "11")]
     pub(crate) path_before: Vec<u8>,
+    /// Of a directory: the time of its last change of metadata before the commit.
+    #[prost(message, optional, tag = "12")]
+    pub(crate) directory: Option<Changed>,
+}
+
+/// When something last changed, with its metadata.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Changed {
+    #[prost(uint64, tag = "1")]
+    pub(crate) ino: u64,
+    #[prost(int64, tag = "2")]
+    pub(crate) ctime_s: i64,
+    #[prost(int64, tag = "3")]
+    pub(crate) ctime_ns: i64,
+    /// The same after the commit.
+    #[prost(int64, tag = "4")]
+    pub(crate) left_s: i64,
+    #[prost(int64, tag = "5")]
+    pub(crate) left_ns: i64,
+}
+
+/// A time of last change that an undo gave to what last changed earlier, and is as it was then.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Renewed {
+    #[prost(uint64, tag = "1")]
+    pub(crate) ino: u64,
+    #[prost(int64, tag = "2")]
+    pub(crate) now_s: i64,
+    #[prost(int64, tag = "3")]
+    pub(crate) now_ns: i64,
+    #[prost(int64, tag = "4")]
+    pub(crate) was_s: i64,
+    #[prost(int64, tag = "5")]
+    pub(crate) was_ns: i64,
 }
 
 impl Op {
@@ -76,6 +110,9 @@ pub(crate) struct Record {
     /// Bytes that the slots hold once it is done.
     #[prost(uint64, tag = "4")]
     pub(crate) bytes: u64,
+    /// All that is kept of one that was undone.
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) renewed: Vec<Renewed>,
 }
 
 impl Record {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{BY, DONE, DROPPED, Journals, UNDONE, read, remove_file, rename, truncate};
+use super::{BY, DONE, DROPPED, Journals, UNDONE, is_there, read, remove_file, rename, truncate};
 use crate::Error;
 
 /// Bytes that all journals keep together. The oldest are dropped first; what one commit replaces
@@ -42,29 +42,45 @@ impl Journals {
             let dir = entry.path();
             let made = |name: &str| fs::metadata(dir.join(name)).and_then(|found| found.modified()).ok();
             if let Some(made) = made(DONE) {
-                let bytes = read(&dir.join(DONE))?.map_or(0, |record| record.bytes);
+                // One that cannot be read is as old as the others, and keeps none of them from being dropped.
+                let bytes = read(&dir.join(DONE)).ok().flatten().map_or(0, |record| record.bytes);
                 kept.push(Kept { dir, made, bytes });
             } else if made(DROPPED).or(made(UNDONE)).is_some_and(|made| is_older(made, MAX_MEMORY)) {
                 self.remove(&dir)?;
             }
         }
         kept.sort_by_key(|journal| std::cmp::Reverse(journal.made));
-        let mut bytes = 0;
+        let (mut bytes, mut stays) = (0, Ok(()));
         for (place, journal) in kept.iter().enumerate() {
             bytes += journal.bytes;
             if place >= MAX_JOURNALS || bytes > MAX_BYTES || is_older(journal.made, MAX_AGE) {
-                self.drop_journal(&journal.dir)?;
+                stays = self.drop_journal(&journal.dir).and(stays);
             }
         }
-        Ok(())
+        stays
     }
 
     /// Frees what a journal keeps and remembers that it did.
     pub(super) fn drop_journal(&self, dir: &Path) -> Result<(), Error> {
-        let stores = self.stores_of(dir);
-        rename(dir, DONE, DROPPED)?;
-        self.remove_slots(dir, &stores);
-        remove_file(&dir.join(BY))?;
-        truncate(&dir.join(DROPPED))
+        {
+            let _turn = self.turn.lock();
+            if !is_there(&dir.join(DONE))? {
+                // It is being undone, or was dropped.
+                return Ok(());
+            }
+            rename(dir, DONE, DROPPED)?;
+        }
+        self.free(dir, DROPPED)
+    }
+
+    /// Frees what the slots hold of a journal that is over. A crash may have kept an earlier life from that.
+    pub(super) fn free(&self, dir: &Path, state: &str) -> Result<(), Error> {
+        self.remove_slots(dir, &self.stores_of(dir));
+        if state == DROPPED {
+            remove_file(&dir.join(BY))?;
+        }
+        // What is remembered of it is no journal any more; its age is that of its end.
+        let is_whole = read(&dir.join(state)).is_ok_and(|record| record.is_none_or(|record| !record.ops.is_empty()));
+        if is_whole { truncate(&dir.join(state)) } else { Ok(()) }
     }
 }

@@ -1,5 +1,6 @@
 //! What stood at a place: enough to tell later that it is still, or again, exactly that.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use cmdop_contract::v1::FileType;
@@ -8,6 +9,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
+use super::renew::meant;
 use crate::Error;
 use crate::native::beneath::{Spot, hold_child, not_usable, open_child_same_mount, refused};
 use crate::native::measure::Stamp;
@@ -15,6 +17,9 @@ use crate::native::walk::{Next, Seen, Visitor, walk};
 
 /// A larger tree is refused: its list could not be shown to anyone.
 const MAX_ENTRIES: u64 = 1_000_000;
+
+/// What every name counts at least.
+pub(crate) const NAME_BYTES: u64 = 4_096;
 
 /// How much of a directory belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,12 +68,20 @@ impl Standing {
     /// # Errors
     /// What keeps it from being measured.
     pub(crate) fn of(spot: &Spot, extent: Extent) -> Result<Option<Self>, Error> {
+        Self::of_times(spot, extent, &Times::new())
+    }
+
+    /// As [`Standing::of`], with the times that these mean.
+    ///
+    /// # Errors
+    /// As [`Standing::of`].
+    pub(super) fn of_times(spot: &Spot, extent: Extent, times: &Times) -> Result<Option<Self>, Error> {
         let held = match hold_child(&spot.parent, &spot.name) {
             Ok(held) => held,
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(refused(errno, &spot.path)),
         };
-        let stamp = Stamp::of(held)?;
+        let stamp = as_meant(Stamp::of(held)?, times);
         let is_directory = stamp.file_type() == FileType::Directory;
         let bytes = if stamp.file_type() == FileType::Regular { stamp.size } else { 0 };
         let mut counter = Counter {
@@ -78,6 +91,7 @@ impl Standing {
             bytes,
             top: spot.path.len(),
             newest_ns: changed_ns(&stamp),
+            times,
         };
         if is_directory && extent == Extent::Itself {
             // Times of a directory move with its entries.
@@ -112,9 +126,14 @@ impl Standing {
 
     /// True if nothing about it changed, as far as times tell.
     pub(crate) fn is_untouched(&self, spot: &Spot) -> Result<bool, Error> {
-        let now = Self::of(spot, self.extent())?;
+        self.is_untouched_by(spot, &Times::new())
+    }
+
+    /// The same, with the times that these mean.
+    pub(super) fn is_untouched_by(&self, spot: &Spot, times: &Times) -> Result<bool, Error> {
+        let now = Self::of_times(spot, self.extent(), times)?;
         // The latest change is in the digest; a journal of an earlier version does not know it.
-        Ok(now.is_some_and(|now| Self { newest_ns: self.newest_ns, ..now } == *self))
+        Ok(now.is_some_and(|now| now.is_as(self)))
     }
 
     /// True if something about it changed after a time, in nanoseconds since the Unix epoch.
@@ -125,6 +144,21 @@ impl Standing {
     /// True if it is the same thing with the same content, wherever it was moved.
     pub(crate) fn is_same(&self, spot: &Spot) -> Result<bool, Error> {
         Ok(Self::of(spot, self.extent())?.is_some_and(|now| now.loose == self.loose))
+    }
+
+    /// What it takes on a disk: an inode is no less room than a block.
+    pub(crate) fn room(&self) -> u64 {
+        self.bytes.saturating_add(self.entries.saturating_mul(NAME_BYTES))
+    }
+
+    /// The inode with the time of its last change of metadata, which of a directory alone is zero.
+    pub(super) fn last_changed(&self) -> (u64, (i64, i64)) {
+        (self.ino, (self.ctime_s, self.ctime_ns))
+    }
+
+    /// True if both are one state of one thing.
+    fn is_as(&self, other: &Self) -> bool {
+        Self { newest_ns: other.newest_ns, ..self.clone() } == *other
     }
 
     fn extent(&self) -> Extent {
@@ -151,7 +185,16 @@ fn changed_ns(stamp: &Stamp) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
-struct Counter {
+/// By inode, times of last changes that mean earlier ones.
+pub(super) type Times = BTreeMap<(u64, (i64, i64)), (i64, i64)>;
+
+fn as_meant(stamp: Stamp, times: &Times) -> Stamp {
+    let meant = meant(times, stamp.ino, stamp.ctime());
+    stamp.with_ctime(meant)
+}
+
+struct Counter<'a> {
+    times: &'a Times,
     loose: Sha256,
     strict: Sha256,
     entries: u64,
@@ -161,7 +204,7 @@ struct Counter {
     top: usize,
 }
 
-impl Visitor for Counter {
+impl Visitor for Counter<'_> {
     fn is_on_one_mount(&self) -> bool {
         true
     }
@@ -179,7 +222,7 @@ impl Visitor for Counter {
         self.loose.update((beneath.len() as u64).to_le_bytes());
         self.loose.update(beneath);
         seen.stamp.digest_into(&mut self.loose, false);
-        seen.stamp.digest_into(&mut self.strict, true);
+        as_meant(seen.stamp.clone(), self.times).digest_into(&mut self.strict, true);
         Ok(Next::Enter)
     }
 }

@@ -58,7 +58,7 @@ impl Journals {
 
     /// Places that are not as the commit left them.
     fn changed_since(&self, record: &Record) -> Result<Vec<Vec<u8>>, Error> {
-        let mut changed = Vec::new();
+        let (mut changed, times) = (Vec::new(), self.times.lock().clone());
         let comes: std::collections::HashSet<&[u8]> = record.of_kind(Kind::In).map(|op| &*op.path).collect();
         for op in &record.ops {
             let path = match op.kind() {
@@ -71,7 +71,7 @@ impl Journals {
                 // Something else of the commit stands where this one was.
                 (Kind::Out, ..) if comes.contains(&*path) => true,
                 (Kind::Out, _, Ok(spot)) => hold_child(&spot.parent, &spot.name).is_err(),
-                (_, Some(left), Ok(spot)) => left.is_untouched(&spot)?,
+                (_, Some(left), Ok(spot)) => left.is_untouched_by(&spot, &times)?,
                 _ => false,
             };
             if !is_as_left && !changed.contains(&path) {
@@ -108,6 +108,7 @@ impl Undo<'_> {
         };
         // Whatever can fail without a step being done does so while nothing is noted yet.
         let run = self.journals.run(&self.dir, &self.record)?;
+        let quiet = self.journals.quiet(&self.record);
         {
             // Of two calls that undo the same one, one comes first and is noted.
             let _turn = self.journals.turn.lock();
@@ -124,7 +125,7 @@ impl Undo<'_> {
             }
         }
         let Err(stopped) = run.back() else {
-            return self.journals.end_undo(&self.dir, &self.record).map_err(unknown);
+            return self.journals.end_undo(&self.dir, &self.record, &quiet).map_err(unknown);
         };
         rename(&self.dir, UNDOING, REDOING).map_err(unknown)?;
         run.forwards().map_err(unknown)?;

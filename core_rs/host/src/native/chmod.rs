@@ -14,6 +14,7 @@ use super::measure::Stamp;
 use super::write::{changed, mode};
 use super::{Means, Step};
 use crate::Error;
+use crate::journal::Journals;
 
 /// What gets other permission bits.
 pub(crate) struct Bits {
@@ -28,17 +29,18 @@ impl Bits {
     ///
     /// # Errors
     /// `PATH_NOT_FOUND`, `PATH_NOT_USABLE`, `UNSUPPORTED_CHANGE`, `INVALID_ARGUMENTS`.
-    pub(crate) fn prepare(root: &Root, arguments: &Arguments) -> Result<Self, Error> {
+    pub(crate) fn prepare(root: &Root, journals: &Journals, arguments: &Arguments) -> Result<Self, Error> {
         let mode = mode(arguments)?.ok_or_else(|| invalid("mode", "octal permission bits such as 0644"))?;
         let spot = root.spot(&arguments.path()?)?;
         let held = spot.open(OFlags::PATH)?;
         let before = Stamp::of(&held)?;
+        let names = journals.names_of(&before)?;
         match before.file_type() {
-            FileType::Regular if before.nlink > 1 => {
+            FileType::Regular if names > 1 => {
                 let message = format!(
                     "{} has {} names, and all of them would change; nothing was changed",
                     show(&spot.path),
-                    before.nlink
+                    names
                 );
                 return Err(Error::use_tool(Reason::UnsupportedChange, message, "terminal.exec"));
             }

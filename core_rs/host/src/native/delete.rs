@@ -72,7 +72,7 @@ impl Removal {
     }
 
     fn effects_of(&self) -> Vec<ObservedEffect> {
-        let reversible = self.standing.bytes <= MAX_BYTES;
+        let reversible = self.standing.room() <= MAX_BYTES;
         let listed = self.notable.iter().map(|found| found.effect(EffectKind::FileDelete, reversible));
         std::iter::once(self.effect(reversible)).chain(listed).collect()
     }

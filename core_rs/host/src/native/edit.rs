@@ -10,6 +10,7 @@ use super::replace::replace;
 use super::write::{Before, Replacement, changed};
 use super::{Means, Step};
 use crate::Error;
+use crate::journal::Journals;
 
 /// Text is handled whole.
 const MAX_TEXT_BYTES: u64 = 16 * 1024 * 1024;
@@ -27,9 +28,9 @@ impl Edit {
     /// # Errors
     /// `PATH_NOT_FOUND`, `PATH_NOT_USABLE`, `UNSUPPORTED_CHANGE`, `INVALID_ARGUMENTS`;
     /// `CONTENT_CHANGED` naming the edit whose text is not there as often as it says.
-    pub(crate) fn prepare(root: &Root, arguments: &Arguments) -> Result<Self, Error> {
+    pub(crate) fn prepare(root: &Root, journals: &Journals, arguments: &Arguments) -> Result<Self, Error> {
         let spot = root.spot(&arguments.path()?)?;
-        let before = Before::of(&spot)?.ok_or_else(|| refused(Errno::NOENT, &spot.path))?;
+        let before = Before::of(&spot, journals)?.ok_or_else(|| refused(Errno::NOENT, &spot.path))?;
         if let Some(expected) = arguments.text("expected_sha256")?
             && !before.sha256.eq_ignore_ascii_case(expected)
         {

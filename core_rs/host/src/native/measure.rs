@@ -50,6 +50,11 @@ impl Stamp {
         self.ctime
     }
 
+    /// The same with another time of the last change of metadata.
+    pub(crate) fn with_ctime(self, ctime: (i64, i64)) -> Self {
+        Self { ctime, ..self }
+    }
+
     /// True if `other` is the same file with the same content, as far as times tell. A rename
     /// moves the time of the last change of metadata, so that one is left out.
     pub(crate) fn is_same_content(&self, other: &Self) -> bool {

@@ -53,11 +53,11 @@ impl Replacement {
     /// # Errors
     /// `PATH_NOT_FOUND`, `PATH_NOT_USABLE`, `PATH_EXISTS`, `CONTENT_CHANGED`,
     /// `UNSUPPORTED_CHANGE`, `INVALID_ARGUMENTS`.
-    pub(crate) fn prepare(root: &Root, arguments: &Arguments) -> Result<Self, Error> {
+    pub(crate) fn prepare(root: &Root, journals: &Journals, arguments: &Arguments) -> Result<Self, Error> {
         let spot = root.spot(&arguments.path()?)?;
         let mut content = content(arguments)?;
         let mode = mode(arguments)?;
-        let before = Before::of(&spot)?;
+        let before = Before::of(&spot, journals)?;
         let must_not_exist = match arguments.text("if_exists")? {
             None | Some("replace") => false,
             Some("fail") => true,
@@ -240,7 +240,7 @@ impl Before {
     ///
     /// # Errors
     /// `PATH_NOT_USABLE`, `UNSUPPORTED_CHANGE`, `CONTENT_CHANGED`.
-    pub(crate) fn of(spot: &Spot) -> Result<Option<Self>, Error> {
+    pub(crate) fn of(spot: &Spot, journals: &Journals) -> Result<Option<Self>, Error> {
         let held = match hold_child(&spot.parent, &spot.name) {
             Ok(held) => Stamp::of(held)?,
             Err(Errno::NOENT) => return Ok(None),
@@ -252,11 +252,12 @@ impl Before {
             FileType::Symlink => return Err(linked(&spot.path)),
             _ => return Err(not_usable(&spot.path, "is not a regular file")),
         }
-        if held.nlink > 1 {
+        let names = journals.names_of(&held)?;
+        if names > 1 {
             let message = format!(
                 "{} has {} names; replacing it would break its hard links, so nothing was written",
                 show(&spot.path),
-                held.nlink
+                names
             );
             return Err(Error::use_tool(Reason::UnsupportedChange, message, "terminal.exec"));
         }

@@ -18,7 +18,7 @@ use rustix::mount::{
 };
 
 use super::Failure;
-use super::view::{mount_fs, tmpfs};
+use super::view::{OF_A_NODE, mount_fs, set_attributes, tmpfs};
 
 /// Something is always mounted there, so the small root can be, too, until it is the root.
 const FIRST: &str = "/dev";
@@ -94,7 +94,7 @@ fn devices(dev: &Path) -> Result<(), Failure> {
     for name in DEVICES {
         let (place, machine) = (dev.join(name), Path::new(OLD).join("dev").join(name));
         fs::write(&place, "").map_err(failed(&place))?;
-        rustix::mount::mount_bind(machine, &place).map_err(|error| Failure::new(place.display(), error))?;
+        bind_device(&machine, &place)?;
     }
     for (name, target) in LINKS {
         std::os::unix::fs::symlink(target, dev.join(name)).map_err(failed(dev))?;
@@ -105,6 +105,12 @@ fn devices(dev: &Path) -> Result<(), Failure> {
     tmpfs(&dev.join("shm"), MountFlags::empty(), c"size=256m,mode=1777")?;
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
     mount_fs("devpts", &dev.join("pts"), flags, c"newinstance,ptmxmode=0666,mode=0620")
+}
+
+/// Shows a device of the machine, whose mode, owner and times are not the command's to change.
+fn bind_device(machine: &Path, place: &Path) -> Result<(), Failure> {
+    rustix::mount::mount_bind(machine, place).map_err(|error| Failure::new(place.display(), error))?;
+    set_attributes(place, 0, OF_A_NODE)
 }
 
 impl Stage {

@@ -18,6 +18,9 @@ use super::{Cover, Failure, Job, Shown, Size};
 /// Sockets of an ordinary user's machine lie here; its view has an empty one.
 const RUN: &str = "/run";
 
+/// A node of the machine's in a view: what it is may not be changed, what is written to it needs no writable mount.
+pub(super) const OF_A_NODE: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+
 /// What became of the plan.
 #[derive(Debug, Default)]
 pub(super) struct View {
@@ -69,7 +72,9 @@ pub(super) fn hide(stage: &Stage, top: &Top, job: &Job) -> Result<(), Failure> {
         if place.is_dir() {
             return stage.shut(number, &place);
         }
-        mount_bind("/dev/null", &place).map_err(|error| Failure::new(format!("hide {}", path(hidden).display()), error))
+        let bound = mount_bind("/dev/null", &place);
+        bound.map_err(|error| Failure::new(format!("hide {}", path(hidden).display()), error))?;
+        set_attributes(&place, 0, OF_A_NODE)
     })
 }
 
@@ -107,9 +112,13 @@ fn bind_machine(stage: &Stage) -> Result<Top, Failure> {
 
 /// Read-only, without devices and without set-user-id programs.
 fn shut(place: &Path, flags: libc::c_int) -> Result<(), Failure> {
+    set_attributes(place, flags, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV)
+}
+
+/// Adds attributes to a mount and takes none away, which a user namespace would not let be (mount_setattr(2)).
+pub(super) fn set_attributes(place: &Path, flags: libc::c_int, set: u64) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(format!("make {} read-only", place.display()), error);
     let name = std::ffi::CString::new(place.as_os_str().as_bytes()).map_err(|error| failed(error.into()))?;
-    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
     let size = size_of::<libc::mount_attr>();
     // SAFETY: name and attributes live until the call returns.

@@ -250,6 +250,20 @@ pub fn kernel_files(directory: &Path) {
     });
 }
 
+/// Each attempt gives a node what it has already, so that nothing is lost where one gets through.
+pub fn devices(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let attempt = "for f in null zero full random urandom tty; do \
+             chmod 666 /dev/$f && echo \"mode of $f\"; chown 0 /dev/$f && echo \"owner of $f\"; \
+             touch -r /dev/$f /dev/$f && echo \"times of $f\"; done 2> /dev/null; \
+             echo written > /dev/null && head -c 3 /dev/zero | wc -c; echo x > /dev/full || echo full";
+        let report = link.report_of(&line(&host, "call", attempt)).await;
+        assert_eq!(stdout(&report), "3\nfull\n", "{report:?}");
+        link.stop().await;
+    });
+}
+
 pub fn processes(directory: &Path) {
     let mut outside = Command::new("sleep").arg("60").arg0("sleep").spawn().expect("start");
     on_runtime(directory, async |mut host: Host| {

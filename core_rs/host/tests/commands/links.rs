@@ -191,6 +191,39 @@ pub fn not_all_found(directory: &Path) {
     });
 }
 
+/// What lies in a journal is no name by which anything changes.
+pub fn kept_in_a_journal(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        fs::write(host.tree.join("a"), "old\n").expect("write");
+        fs::hard_link(host.tree.join("a"), host.tree.join("b")).expect("link");
+        let before = told(&host, &["a", "b"]);
+        let mut link = host.start();
+        let every = format!("{}/**", host.tree.display());
+        let a = host.tree.join("a");
+        let written = host.permit("written", Stage::Preview, "files.write", &json!({"path": a, "content": "newest\n"}));
+        let calls = [
+            (preview_of(&host, "removed", "rm b"), "FileDelete b"),
+            (preview_of(&host, "mode", "chmod 600 a"), "FileChmod a"),
+            (preview_of(&host, "changed", "echo new >> a"), "FileModify a"),
+            (with_effects(written, &ALL, &every), "FileModify a"),
+        ];
+        let names = calls.each_ref().map(|(permit, _)| permit.call_id.clone());
+        for (permit, effect) in calls {
+            let preview = link.report_of(&permit).await;
+            let shown: Vec<_> = seen(&preview).iter().map(|it| it.replace(&every[..every.len() - 2], "")).collect();
+            assert_eq!(shown, [effect], "{preview:?}");
+            let report = link.report_of(&commit_of(permit, &preview)).await;
+            assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        }
+        for call in names.iter().rev() {
+            let report = undo(&host, &mut link, call).await;
+            assert_eq!(report.outcome(), Outcome::Applied, "{call}: {report:?}");
+        }
+        assert_eq!(told(&host, &["a", "b"]), before);
+        link.stop().await;
+    });
+}
+
 pub fn without_index(_: &Path) {
     assert!(cases::passes_as_user("names as a user"));
 }

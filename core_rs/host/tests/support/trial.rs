@@ -302,7 +302,7 @@ fn commit_and_undo(directory: &Path) {
     let dir = state.join("layer");
     let layer = laid_out(&dir, &tree).expect("layer");
     change(&layer, &tree);
-    let difference = differ::measure(&layer).expect("measure");
+    let difference = differ::measure(&layer, &journals).expect("measure");
     assert!(difference.unsupported.is_empty(), "{:?}", difference.unsupported);
     commit::save(&dir, &difference).expect("save");
     let observation = difference.observation.expect("an observation");
@@ -363,8 +363,9 @@ fn measure(directory: &Path) {
     let dir = directory.join("state/layer");
     let layer = laid_out(&dir, &tree).expect("layer");
     change(&layer, &tree);
+    let journals = Journals::open(directory.join("state/undo")).expect("journals");
     supervised::begin();
-    let kept = differ::measure(&layer).and_then(|difference| {
+    let kept = differ::measure(&layer, &journals).and_then(|difference| {
         commit::save(&dir, &difference)?;
         Ok(difference)
     });
