@@ -63,10 +63,12 @@ targets:
 programs:
 	CMDOP_PROGRAMS=$(or $(PROGRAMS),2000) cargo test -p cmdop-host --test programs
 
-# Kills at any point of a commit, as root and as an ordinary user; and losses of power, as root.
-kills:
+# Kills at any point of a commit, as root and as an ordinary user; losses of power, as root; and kills of server and
+# host together, of which there are 60 unless KILLS says otherwise: each takes seconds.
+kills: build
 	CMDOP_KILLS=$(or $(KILLS),500) cargo test -p cmdop-host --test kills
 	CMDOP_LOSSES=$(or $(KILLS),500) cargo test -p cmdop-host --test power
+	CMDOP_KILLS=$(or $(KILLS),60) $(BIN)/python -m pytest -q -s tests/failure/test_killed.py
 
 # Every call of a commit fails, with every error of a disk.
 faults:

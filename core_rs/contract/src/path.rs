@@ -3,12 +3,14 @@
 //! Everything is lexical and on bytes: no symbolic link is followed here. What policy decides on a
 //! pattern holds for the machine only because the host refuses to walk through links.
 
+mod descent;
 mod error;
 mod segment;
 mod text;
 
 use std::fmt;
 
+pub use descent::{Descent, Place};
 pub use error::TargetError;
 pub use text::{escape, unescape};
 
@@ -17,10 +19,14 @@ use text::{Token, tokenise};
 use crate::matching;
 use segment::Segment;
 
-/// Longest pattern text, in bytes.
+/// Longest pattern, in bytes of what it means: an escape is one. No kernel takes a longer path (`PATH_MAX`).
 pub const MAX_PATTERN_BYTES: usize = 4_096;
 
-/// Most segments of a pattern, its base included.
+/// Bytes of the longest escape, `\xHH`.
+const ESCAPE_BYTES: usize = 4;
+
+/// Most segments of a pattern from its first wildcard on. Those before it are a path, which may be as deep as its
+/// bytes let it: what a host measured, policy can speak about.
 pub const MAX_PATTERN_SEGMENTS: usize = 128;
 
 /// A region of the file system: an absolute path in which segments may be wildcards.
@@ -61,7 +67,7 @@ impl PathPattern {
         if text.is_empty() {
             return Err(TargetError::Empty);
         }
-        if text.len() > MAX_PATTERN_BYTES {
+        if text.len() > MAX_PATTERN_BYTES * ESCAPE_BYTES {
             return Err(TargetError::TooLong { bytes: text.len() });
         }
         let (start, rest) = match text.strip_prefix('~') {
@@ -79,13 +85,18 @@ impl PathPattern {
             }
         };
         let mut segments: Vec<Segment> = components(start).map(Segment::literal).collect();
-        for raw in tokenise(rest)?.split(|token| *token == Token::Separator) {
-            push(&mut segments, Segment::new(raw))?;
-            if segments.len() > MAX_PATTERN_SEGMENTS {
-                return Err(TargetError::TooDeep);
-            }
+        let tokens = tokenise(rest)?;
+        if tokens.len() > MAX_PATTERN_BYTES {
+            return Err(TargetError::TooLong { bytes: tokens.len() });
         }
-        Ok(Self::of(segments))
+        for raw in tokens.split(|token| *token == Token::Separator) {
+            push(&mut segments, Segment::new(raw))?;
+        }
+        let pattern = Self::of(segments);
+        if pattern.segments.len() - pattern.fixed > MAX_PATTERN_SEGMENTS {
+            return Err(TargetError::TooDeep);
+        }
+        Ok(pattern)
     }
 
     /// The pattern that means exactly one path, whatever characters that has. It is normalised; a

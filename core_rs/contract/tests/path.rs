@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cmdop_contract::path::{PathPattern, TargetError, escape, is_normal, normalise, unescape};
+use cmdop_contract::path::{Descent, PathPattern, TargetError, escape, is_normal, normalise, unescape};
 use proptest::prelude::*;
 
 fn pattern(text: &str) -> PathPattern {
@@ -58,6 +58,18 @@ fn any_pattern() -> impl Strategy<Value = String> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_descent_finds_at_every_path_what_each_pattern_covers(texts in prop::collection::vec(any_pattern(), 1..6)) {
+        let patterns: Vec<PathPattern> = texts.iter().map(|text| pattern(text)).collect();
+        let descent = Descent::of(patterns.iter().collect());
+        for path in world() {
+            let found: Vec<usize> = descent.covering(&descent.at(path.as_bytes())).collect();
+            let covers = |number: &usize| patterns[*number].covers(path.as_bytes());
+            let expected: Vec<usize> = (0..patterns.len()).filter(covers).collect();
+            prop_assert_eq!(found, expected, "{} of {:?}", path, &texts);
+        }
+    }
 
     #[test]
     fn a_pattern_covers_exactly_the_paths_that_a_naive_matcher_accepts(text in any_pattern()) {
@@ -173,8 +185,24 @@ fn what_is_not_a_path_is_refused_with_a_way_to_mend_it() {
     assert_eq!(refused(r"/a\xg0"), TargetError::BadHex);
     assert_eq!(refused("/a/**/../b"), TargetError::ParentOfAny);
     assert_eq!(refused(&format!("/{}", "a".repeat(4_096))), TargetError::TooLong { bytes: 4_097 });
-    assert_eq!(refused(&"/a".repeat(129)), TargetError::TooDeep);
+    assert_eq!(refused(&format!("/a{}", r"\x61".repeat(4_095))), TargetError::TooLong { bytes: 4_097 });
+    assert_eq!(refused(&format!("/{}", r"\x61".repeat(5_000))), TargetError::TooLong { bytes: 20_001 });
+    assert_eq!(refused(&format!("/*{}", "/a".repeat(128))), TargetError::TooDeep);
     assert_eq!(unescape("/a/*").expect_err("a wildcard"), TargetError::NotLiteral);
+}
+
+#[test]
+fn every_path_that_a_kernel_takes_is_a_target() {
+    for name in [&b"a"[..], b"\xff", b"*"] {
+        let path = [b"/", name].concat().repeat(2_047);
+        let literal = pattern(&escape(&path));
+        assert_eq!(literal.literal_root(), &*path);
+        assert!(literal.is_literal() && literal.covers(&path));
+        assert!(pattern("/**").covers_pattern(&literal) && literal.tree().covers_pattern(&literal));
+        assert_eq!(pattern(&literal.to_string()), literal);
+    }
+    let beneath = pattern(&format!("{}/*{}", "/a".repeat(1_000), "/b".repeat(127)));
+    assert!(beneath.covers(format!("{}/x{}", "/a".repeat(1_000), "/b".repeat(127)).as_bytes()));
 }
 
 #[test]
@@ -191,6 +219,8 @@ fn the_worst_patterns_are_answered_at_once() {
     assert!(!wide.covers(name.as_bytes()));
     assert!(deep.covers_pattern(&deep) && deep.overlaps(&pattern(&"/b/**".repeat(60))));
     assert!(!wide.covers_pattern(&other) && !wide.overlaps(&other));
+    let long = pattern(&format!("{path}/*{}", "/b".repeat(40)));
+    assert!(!deep.covers_pattern(&long) && !deep.overlaps(&long) && !long.covers_pattern(&deep));
 
     // Exponential matching would outlive the machine; this is room for a slow and busy one.
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());

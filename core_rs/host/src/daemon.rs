@@ -19,7 +19,7 @@ mod serve;
 #[cfg(not(portable))]
 mod terminal;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,10 +59,17 @@ struct Shared {
     machine: Machine,
     /// Free places for running permits.
     places: Arc<Semaphore>,
-    /// Permits that came and are not admitted or refused yet, by their own word.
-    arrived: Mutex<HashSet<String>>,
-    /// Stops what runs for a call.
-    running: Mutex<HashMap<String, CancellationToken>>,
+    /// Permits that came and are not at their end, each by a number of its own.
+    arrived: Mutex<HashMap<u64, Arrived>>,
+}
+
+/// A permit that came, by its own word until it is verified.
+#[derive(Debug)]
+struct Arrived {
+    permit_id: String,
+    call_id: String,
+    /// Stops what runs for it, and what would.
+    stop: CancellationToken,
 }
 
 impl Daemon {
@@ -80,14 +87,7 @@ impl Daemon {
         let running = Semaphore::new(usize::try_from(max_running).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
         let host = Host { ledger: keys.since(), ..describe(&config, &machine) };
         Ok(Self {
-            shared: Arc::new(Shared {
-                host,
-                keys,
-                machine,
-                places: Arc::new(running),
-                arrived: Mutex::default(),
-                running: Mutex::default(),
-            }),
+            shared: Arc::new(Shared { host, keys, machine, places: Arc::new(running), arrived: Mutex::default() }),
         })
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use cmdop_contract::path::escape;
 use cmdop_contract::v1::{EffectKind, FileChange, FileState, FileType, ObservedEffect};
-use cmdop_policy::classes::{Class, notable};
+use cmdop_policy::classes::{Class, Notable};
 use rustix::fs::OFlags;
 
 use crate::Error;
@@ -53,7 +53,9 @@ pub(crate) fn beneath(spot: &Spot) -> Result<Vec<Found>, Error> {
         return Ok(Vec::new());
     }
     let top = open_child_same_mount(&spot.parent, &spot.name, OFlags::RDONLY | OFlags::DIRECTORY);
-    let mut list = List { above: vec![(spot.path.clone(), notable(&spot.path), None)], found: Vec::new() };
+    let here = Notable::at(&spot.path);
+    let above = vec![(spot.path.len(), here.classes(), None)];
+    let mut list = List { above, directories: vec![(spot.path.len(), here)], found: Vec::new() };
     walk(top.map_err(|errno| refused(errno, &spot.path))?, &spot.path, &mut list)?;
     Ok(list.found)
 }
@@ -64,9 +66,12 @@ pub(crate) fn listed(found: &[Found]) -> (u64, u64) {
 }
 
 struct List {
-    /// The tree and the listed places above the current entry, outermost first: path, classes, and
-    /// which of those found it is.
-    above: Vec<(Vec<u8>, BTreeSet<Class>, Option<usize>)>,
+    /// The tree and the listed places above the current entry, outermost first: length of its path, classes,
+    /// and which of those found it is.
+    above: Vec<(usize, BTreeSet<Class>, Option<usize>)>,
+    /// The tree and the directories above the current entry: length of its path, and what its classes tell of
+    /// those beneath.
+    directories: Vec<(usize, Notable)>,
     found: Vec<Found>,
 }
 
@@ -76,16 +81,25 @@ impl Visitor for List {
     }
 
     fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error> {
-        let is_beneath = |above: &[u8]| seen.path.strip_prefix(above).is_some_and(|rest| rest.first() == Some(&b'/'));
-        while self.above.len() > 1 && self.above.last().is_some_and(|(path, ..)| !is_beneath(path)) {
+        // Each comes after everything beneath the one before it, so what is as long as it is not above it.
+        let around = seen.path.len() - seen.name.to_bytes().len();
+        while self.above.len() > 1 && self.above.last().is_some_and(|(length, ..)| *length >= around) {
             self.above.pop();
         }
+        while self.directories.len() > 1 && self.directories.last().is_some_and(|(length, _)| *length >= around) {
+            self.directories.pop();
+        }
         let bytes = if seen.stamp.file_type() == FileType::Regular { seen.stamp.size } else { 0 };
-        let classes = notable(seen.path);
+        let Some((_, directory)) = self.directories.last() else { return Ok(Next::Stop) };
+        let here = directory.below(seen.name.to_bytes());
+        let classes = here.classes();
+        if seen.stamp.file_type() == FileType::Directory {
+            self.directories.push((seen.path.len(), here));
+        }
         let Some((_, around, within)) = self.above.last() else { return Ok(Next::Stop) };
         if !classes.is_subset(around) {
             let state = seen.stamp.state();
-            self.above.push((seen.path.to_vec(), classes, Some(self.found.len())));
+            self.above.push((seen.path.len(), classes, Some(self.found.len())));
             self.found.push(Found { path: seen.path.to_vec(), state, entries: 1, bytes });
         } else if let Some(within) = within {
             self.found[*within].entries += 1;

@@ -1,6 +1,8 @@
 //! Commands that change the machine itself: what their permit names, and nothing else.
 
 mod support;
+#[path = "direct/warm.rs"]
+mod warm;
 
 use std::fs;
 use std::io::Read;
@@ -29,6 +31,8 @@ const CASES: &[Case] = &[
     ("every_argument_means_the_same_as_in_a_preview", arguments_mean_the_same),
     ("every_limit_ends_a_command_and_what_it_changed_is_told", limits_hold),
     ("nothing_is_run_for_an_argument_that_cannot_run", bad_arguments),
+    ("no_view_shows_what_was_replaced_before_its_call", warm::stale),
+    ("a_call_that_is_cancelled_before_it_runs_leaves_nothing", warm::cancelled),
 ];
 
 fn main() -> ExitCode {

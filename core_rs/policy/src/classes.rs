@@ -14,7 +14,10 @@ use cmdop_contract::v1::Host;
 use crate::engine::uid;
 
 mod lookup;
+mod notable;
 mod patterns;
+
+pub use notable::Notable;
 
 use patterns::{
     ACCOUNTS, CMDOP, CREDENTIALS, DATABASES, DEVICES, EMPTIED, PERSISTENCE, REPOSITORIES, REPOSITORY_SETTINGS, SCRATCH,
@@ -279,14 +282,6 @@ pub(crate) fn canonical_text() -> String {
 ///
 /// Without it nobody knows what such a tree held, and a person looks before it is committed.
 pub const LISTS_NOTABLE: &str = "observe.notable";
-
-/// Classes of a path that policy may speak about wherever it lies: credentials, secrets, databases,
-/// repositories, start-up files, cmdop's own data. Deleting one as part of a tree must not go unseen.
-pub fn notable(path: &[u8]) -> BTreeSet<Class> {
-    let classes =
-        [Class::Credentials, Class::Secrets, Class::Cmdop, Class::Persistence, Class::Database, Class::Repository];
-    lookup::classes_of(path).into_iter().filter(|class| classes.contains(class)).collect()
-}
 
 /// True if a path is of a class that must not be shown to anyone who did not name it: secrets and
 /// cmdop's own data.

@@ -1,6 +1,7 @@
 //! The decision table, row by row, with the shipped policies and the real validation in front.
 
 use cmdop_contract::v1::{AutonomyLevel, Capability, Unobserved};
+use cmdop_policy::classes::Notable;
 use cmdop_policy::decide::Decided;
 
 mod fixture;
@@ -508,6 +509,27 @@ fn a_host_without_workspaces_lets_agents_change_nothing() {
 }
 
 #[test]
+fn a_path_as_deep_as_a_host_measures_is_decided_like_any_other() {
+    let engine = engine();
+    let script = Call::command("./x.sh").unanalysable().at(AutonomyLevel::Preview);
+    let decided = |kind: &str, path: String| {
+        let literal = Call::command("x").does(&format!("{kind}:{path}")).at(AutonomyLevel::Auto);
+        let script = script.clone().declares(&format!("{kind}:/srv/app/d/**"));
+        let diff = observed(&[&*format!("{kind}:{path}")]);
+        (summary(&literal.decide(&engine)), diff_summary(&script.decide_observed(&engine, &diff)))
+    };
+    let mut met = std::collections::BTreeSet::new();
+    for kind in ["file.modify", "file.create", "file.delete", "file.chmod"] {
+        for name in ["file", ".env", "app.db"] {
+            let deep = decided(kind, format!("/srv/app{}/{name}", "/d".repeat(600)));
+            assert_eq!(deep, decided(kind, format!("/srv/app/d/{name}")), "{kind} {name}");
+            met.insert(deep.1);
+        }
+    }
+    assert!(met.contains("commit") && met.len() > 1, "{met:?}");
+}
+
+#[test]
 fn deleting_a_workspace_itself_is_held() {
     let engine = engine();
     let call = Call::command("rm -rf .").at(AutonomyLevel::Auto).does("file.delete:/srv/app");
@@ -521,10 +543,10 @@ fn every_class_that_lies_anywhere_is_notable() {
     for path in
         ["/a/.env", "/a/id_rsa", "/x/y.db", "/x/.git", "/x/.bashrc", "/x/.cmdop/key", "/x/.git/hooks/pre-commit"]
     {
-        assert!(!cmdop_policy::classes::notable(path.as_bytes()).is_empty(), "{path}");
+        assert!(!Notable::at(path.as_bytes()).classes().is_empty(), "{path}");
     }
     for path in ["/srv/app/main.rs", "/x/.git/hooks/pre-commit.sample", "/x/environment", "/x/y.dbx"] {
-        assert!(cmdop_policy::classes::notable(path.as_bytes()).is_empty(), "{path}");
+        assert!(Notable::at(path.as_bytes()).classes().is_empty(), "{path}");
     }
 }
 

@@ -35,7 +35,9 @@ pub enum TargetError {
         bytes: usize,
     },
     /// More than [`MAX_PATTERN_SEGMENTS`].
-    #[error("the path has more than {MAX_PATTERN_SEGMENTS} segments; name a directory above and use `**`")]
+    #[error(
+        "the pattern has more than {MAX_PATTERN_SEGMENTS} segments from its first wildcard on; use one `**` for them"
+    )]
     TooDeep,
     /// `**/..`.
     #[error("`..` after `**` has no single meaning; write the directory that is meant")]
@@ -104,7 +106,7 @@ impl TargetError {
             Self::Empty | Self::Nul | Self::DanglingEscape | Self::BadHex => "a target of the effect language",
             Self::Relative { .. } | Self::UnknownUser { .. } | Self::NoHome | Self::ParentOfAny => "an absolute path",
             Self::TooLong { .. } => "at most 4096 bytes",
-            Self::TooDeep => "at most 128 segments",
+            Self::TooDeep => "at most 128 segments after the first wildcard",
             Self::NotLiteral => "one exact path or name",
             Self::NoKind => "a kind of the effect language",
             Self::BadName { .. } => "a name",

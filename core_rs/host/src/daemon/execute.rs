@@ -6,6 +6,7 @@ use cmdop_contract::v1::{HostToServer, Outcome, Permit, Reason, Report, SignedPe
 use cmdop_contract::{reason, redact};
 use prost::Message;
 use tokio::sync::mpsc::Sender;
+use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::output::OutputSender;
@@ -13,13 +14,14 @@ use super::serve::{frame, send};
 use crate::Error;
 use crate::admit::{Admission, Admitted, Known};
 
-/// Admits a permit and does what it says.
+/// Admits a permit and does what it says, unless it was stopped before.
 ///
 /// # Errors
 /// Only a ledger that takes no more records.
 pub(super) async fn execute(
     shared: Arc<Shared>,
     signed: SignedPermit,
+    stop: CancellationToken,
     outbound: Sender<HostToServer>,
     is_draining: bool,
 ) -> Result<(), Error> {
@@ -44,7 +46,7 @@ pub(super) async fn execute(
     // Good to know, and not worth waiting for.
     let _ = outbound.try_send(frame(host_to_server::Kind::Started(started)));
     let (call_id, stage) = (admitted.call_id.clone(), admitted.stage());
-    let mut report = work(&shared, admitted, outbound.clone()).await;
+    let mut report = work(&shared, admitted, stop, outbound.clone()).await;
     // What a command said or a file held is told to nobody else than the command.
     redact::report(&mut report);
     shared.keys.report(report.clone()).await?;
@@ -60,17 +62,12 @@ pub(super) async fn execute(
 }
 
 /// Runs the tool. The machine is touched from here on and nowhere else.
-async fn work(shared: &Shared, admitted: Admitted, outbound: Sender<HostToServer>) -> Report {
-    let call_id = admitted.call_id.clone();
-    let stop = shared.begin(&call_id);
-    let report = if stop.is_cancelled() {
-        failure(&admitted, cancelled())
-    } else {
-        let output = OutputSender::new(outbound, call_id.clone());
-        shared.machine.work(admitted, output, stop).await
-    };
-    shared.end(&call_id);
-    report
+async fn work(shared: &Shared, admitted: Admitted, stop: CancellationToken, outbound: Sender<HostToServer>) -> Report {
+    if stop.is_cancelled() {
+        return failure(&admitted, cancelled());
+    }
+    let output = OutputSender::new(outbound, admitted.call_id.clone());
+    shared.machine.work(admitted, output, stop).await
 }
 
 /// No place is free, or the daemon drains. What is known already is still answered.

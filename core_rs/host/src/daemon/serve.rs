@@ -13,7 +13,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Daemon, Shared, execute};
+use super::{Arrived, Daemon, Shared, execute};
 use crate::Error;
 use crate::admit::Known;
 
@@ -47,7 +47,7 @@ impl Daemon {
     ) -> Result<(), Error> {
         let shared = self.shared;
         shared.machine.recover(&shared.keys).await?;
-        let mut serving = Serving { shared, outbound, tasks: JoinSet::new(), is_draining: false };
+        let mut serving = Serving { shared, outbound, tasks: JoinSet::new(), taken: 0, is_draining: false };
         let mut housekeeping = interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut deadline = Instant::now();
@@ -82,6 +82,8 @@ struct Serving {
     outbound: Sender<HostToServer>,
     /// Every task that the daemon started. An error in one means that the ledger is lost.
     tasks: JoinSet<Result<(), Error>>,
+    /// Permits so far.
+    taken: u64,
     is_draining: bool,
 }
 
@@ -97,12 +99,14 @@ impl Serving {
             Some(Kind::Execute(Execute { permit })) => {
                 let permit = permit.unwrap_or_default();
                 let is_draining = self.is_draining;
-                // An inquiry may be right behind, and be answered by a task that is faster.
-                let named = Permit::decode(permit.permit.as_slice()).unwrap_or_default().permit_id;
-                shared.arrived.lock().insert(named.clone());
+                let (number, stop) = (self.taken, CancellationToken::new());
+                self.taken += 1;
+                // An inquiry or a cancel may be right behind, and be met before the task has begun.
+                let Permit { permit_id, call_id, .. } = Permit::decode(permit.permit.as_slice()).unwrap_or_default();
+                shared.arrived.lock().insert(number, Arrived { permit_id, call_id, stop: stop.clone() });
                 self.tasks.spawn(async move {
-                    let done = execute::execute(shared.clone(), permit, outbound, is_draining).await;
-                    shared.arrived.lock().remove(&named);
+                    let done = execute::execute(shared.clone(), permit, stop, outbound, is_draining).await;
+                    shared.arrived.lock().remove(&number);
                     done
                 });
             }
@@ -162,7 +166,7 @@ async fn answer(shared: &Shared, outbound: &Sender<HostToServer>, inquire: Inqui
         Known::Settled(report) => send(outbound, host_to_server::Kind::Report(*report)).await,
         // Its report follows.
         Known::Running => {}
-        Known::Nothing if shared.arrived.lock().contains(&inquire.permit_id) => {}
+        Known::Nothing if shared.arrived.lock().values().any(|it| it.permit_id == inquire.permit_id) => {}
         Known::Nothing => {
             let forgotten =
                 Forgotten { permit_id: inquire.permit_id, call_id: inquire.call_id, ledger: shared.keys.since() };
@@ -184,24 +188,11 @@ pub(super) fn frame(kind: host_to_server::Kind) -> HostToServer {
 }
 
 impl Shared {
-    /// Makes what runs for a call stoppable.
-    pub(super) fn begin(&self, call_id: &str) -> CancellationToken {
-        let stop = CancellationToken::new();
-        self.running.lock().insert(call_id.to_owned(), stop.clone());
-        stop
-    }
-
-    pub(super) fn end(&self, call_id: &str) {
-        self.running.lock().remove(call_id);
-    }
-
     fn cancel(&self, call_id: &str) {
-        if let Some(stop) = self.running.lock().get(call_id) {
-            stop.cancel();
-        }
+        self.arrived.lock().values().filter(|it| it.call_id == call_id).for_each(|it| it.stop.cancel());
     }
 
     fn cancel_all(&self) {
-        self.running.lock().values().for_each(CancellationToken::cancel);
+        self.arrived.lock().values().for_each(|it| it.stop.cancel());
     }
 }

@@ -72,7 +72,8 @@ struct Level {
     names: Vec<CString>,
     /// Device and inode of the directory, by which the way back is checked.
     identity: (u64, u64),
-    path: Vec<u8>,
+    /// Length of its path.
+    length: usize,
 }
 
 /// Shows a visitor everything beneath an open directory.
@@ -81,19 +82,23 @@ struct Level {
 /// The visitor's; `PATH_NOT_USABLE` if a directory may not be read or is moved during the walk.
 pub(crate) fn walk(top: OwnedFd, path: &[u8], visitor: &mut impl Visitor) -> Result<(), Error> {
     let names = names_of(&top).map_err(|errno| refused(errno, path))?;
-    let mut levels = vec![level(&top, path.to_vec(), names)?];
+    // One path for all levels: of a deep tree, that of each would fill the memory.
+    let mut path = path.to_vec();
+    let mut levels = vec![level(&top, &path, names)?];
     let mut here = top;
     while let Some(current) = levels.last_mut() {
         let Some(name) = current.names.pop() else {
             let Some(done) = levels.pop() else { break };
             let Some(parent) = levels.last() else { break };
-            here = ascend(&here, parent)?;
-            let at = done.path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
-            let name = CString::new(&done.path[at..]).expect("a name that the kernel gave holds no NUL");
-            visitor.leave(here.as_fd(), &name, &done.path)?;
+            path.truncate(done.length);
+            here = ascend(&here, parent, &path)?;
+            let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+            let name = CString::new(&path[at..]).expect("a name that the kernel gave holds no NUL");
+            visitor.leave(here.as_fd(), &name, &path)?;
             continue;
         };
-        let path = join(&current.path, name.to_bytes());
+        path.truncate(current.length);
+        extend(&mut path, name.to_bytes());
         let stat = match statat(&here, &*name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             // Gone since the directory was read, or a layer of the overlay that is being walked.
@@ -114,7 +119,7 @@ pub(crate) fn walk(top: OwnedFd, path: &[u8], visitor: &mut impl Visitor) -> Res
             let opened = opened.and_then(|fd| Ok((names_of(&fd)?, fd)));
             match opened {
                 Ok((names, fd)) => {
-                    levels.push(level(&fd, path, names)?);
+                    levels.push(level(&fd, &path, names)?);
                     here = fd;
                 }
                 Err(errno) => visitor.cannot_enter(&path, errno)?,
@@ -124,12 +129,12 @@ pub(crate) fn walk(top: OwnedFd, path: &[u8], visitor: &mut impl Visitor) -> Res
     Ok(())
 }
 
-fn level(fd: &OwnedFd, path: Vec<u8>, names: Vec<CString>) -> Result<Level, Error> {
+fn level(fd: &OwnedFd, path: &[u8], names: Vec<CString>) -> Result<Level, Error> {
     let stamp = Stamp::of(fd)?;
     if names.len() > MAX_NAMES {
-        return Err(not_usable(&path, "holds more than 1,000,000 names"));
+        return Err(not_usable(path, "holds more than 1,000,000 names"));
     }
-    Ok(Level { names, identity: (stamp.dev, stamp.ino), path })
+    Ok(Level { names, identity: (stamp.dev, stamp.ino), length: path.len() })
 }
 
 /// Names in a directory in byte order, the last one first; one more than allowed at most.
@@ -149,21 +154,30 @@ fn names_of(fd: &OwnedFd) -> Result<Vec<CString>, Errno> {
     Ok(names)
 }
 
-/// Goes back up, and makes sure that up is where the walk came from.
-fn ascend(here: &OwnedFd, to: &Level) -> Result<OwnedFd, Error> {
+/// Goes back up from a path, and makes sure that up is where the walk came from.
+fn ascend(here: &OwnedFd, to: &Level, from: &[u8]) -> Result<OwnedFd, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let parent = openat(here, c"..", flags, Mode::empty()).map_err(|errno| refused(errno, &to.path))?;
+    let above = &from[..to.length];
+    let parent = openat(here, c"..", flags, Mode::empty()).map_err(|errno| refused(errno, above))?;
     let stamp = Stamp::of(&parent)?;
     if (stamp.dev, stamp.ino) == to.identity {
         Ok(parent)
     } else {
-        Err(not_usable(&to.path, "is moved while it is walked"))
+        Err(not_usable(above, "is moved while it is walked"))
     }
 }
 
 pub(crate) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
-    let dir = dir.strip_suffix(b"/").unwrap_or(dir);
-    [dir, b"/", name].concat()
+    let mut path = dir.to_vec();
+    extend(&mut path, name);
+    path
+}
+
+fn extend(path: &mut Vec<u8>, name: &[u8]) {
+    if path.last() != Some(&b'/') {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
 }
 
 /// Removes everything beneath a directory.

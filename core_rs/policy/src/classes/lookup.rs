@@ -64,13 +64,13 @@ fn within(path: &[u8], most: usize) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     /// Paths made of names that patterns mention, so that many are covered.
-    fn paths() -> impl Strategy<Value = Vec<u8>> {
+    pub(in crate::classes) fn paths() -> impl Strategy<Value = Vec<u8>> {
         let mentioned = Class::ALL.into_iter().flat_map(Class::patterns).flat_map(|pattern| pattern.split('/'));
         let mut names: Vec<String> = mentioned.map(|name| name.replace('*', "x")).collect();
         names.extend(["srv", "app", "a.pem", ".", ".."].map(str::to_owned));
