@@ -5,7 +5,7 @@ use cmdop_contract::v1::{self, Reason, event};
 use cmdop_contract::validate::{Violations, check_caller};
 use cmdop_ledger::DEEPEST_RUN;
 
-use super::{Gate, new_id, now};
+use super::{Gate, new_id};
 
 /// Characters of what an agent is told to do.
 const MAX_TASK_CHARS: usize = 100_000;
@@ -37,7 +37,7 @@ impl Gate {
             task: request.task,
             model: request.model,
             status: v1::RunStatus::Running.into(),
-            started_at: now(),
+            started_at: self.shared.ledger.now(),
             parent,
             ..v1::Run::default()
         };
