@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shlex
 import socket
 import sqlite3
 import subprocess
@@ -35,10 +36,13 @@ from cmdop.agent import Agent, CallAnswered, Limits, Model, RunEvent, TurnTaken,
 from cmdop.agent.openai import model_from_environment
 from cmdop.cli.output import approval_view, call_view, calls_table, console, error_view, shown
 from cmdop.client import Check, result_of
-from cmdop.testing import Ask, Say, ScriptedModel
+from cmdop.errors import CmdopError
+from cmdop.testing import Ask, Ended, MechanicalAgent, Say, ScriptedModel
 from cmdop.trace import trace_tree
 
 NAME = "janitor"
+FIXER = "fixer"
+"""An agent at level `auto`, without a model."""
 
 TASK = """\
 Free disk space on this machine, in this order. First see how much `logs`, `archive` and `data` in /srv/app use. \
@@ -54,6 +58,21 @@ CLEANUP = """\
 # Deletes old logs, and what nobody seems to use.
 rm -f archive/*.gz
 rm -f data/*
+"""
+
+POLICY = """\
+@id("site.exports")
+@decision("require_approval")
+@approvers("operators 1h, leads 1s, owners")
+@reason("What is exported leaves the house: operators decide, or else leads, or else owners.")
+forbid (principal, action in Action::"write", resource in Path::"/srv/app/exports");
+"""
+
+PEOPLE = """\
+[groups.users]
+operators = ["operator"]
+leads = ["linus"]
+owners = ["barbara"]
 """
 
 STEPS = {
@@ -102,6 +121,7 @@ def make_machine(root: Path) -> None:
         database.execute("CREATE TABLE customers (name TEXT)")
         database.executemany("INSERT INTO customers VALUES (?)", [("Ada",), ("Grace",)])
     database.close()
+    (root / "srv/app/exports").mkdir()
     (root / "srv/app/web").mkdir()
     # Two versions of a small web service; v2 has lost the page that its health check asks for.
     for version, pages in (("v1", ("index.html", "health")), ("v2", ("index.html",))):
@@ -125,9 +145,12 @@ def files(root: Path) -> dict[str, str]:
 def server(data: Path, machine: Path) -> Iterator[str]:
     """`cmdop up` on the machine, drained at the end. Gives its address."""
     data.mkdir(mode=0o700)
-    (data / "autonomy.toml").write_text(f'[agents]\n{NAME} = "ask"\n')
+    (data / "autonomy.toml").write_text(f'[agents]\n{NAME} = "ask"\n{FIXER} = "auto"\n')
+    (data / "entities.toml").write_text(PEOPLE)
+    (data / "site.cedar").write_text(POLICY)
     command = [sys.executable, "-m", "cmdop", "up", "--data", str(data), "--listen", "127.0.0.1:0"]
-    command += ["--fixture", str(machine), "--workspace", "/srv/app"]
+    command += ["--fixture", str(machine), "--workspace", "/srv/app", "--policy", "workspace"]
+    command += ["--policy", str(data / "site.cedar")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None, "asked for with PIPE"
         ready = process.stdout.readline()
@@ -179,6 +202,17 @@ class Deployed:
 
 
 @dataclass(frozen=True)
+class Frozen:
+    """What came of a freeze: what it stopped, how it ended, and the same call after it."""
+
+    stopped: v1.Call
+    unchanged: bool
+    """Nothing on the disk was touched meanwhile."""
+    freeze: v1.Freeze
+    after: v1.Call
+
+
+@dataclass(frozen=True)
 class Shown:
     """What came of the demo."""
 
@@ -192,6 +226,11 @@ class Shown:
     """The call that took the approved deletion back, if there was one."""
     restored: dict[str, str] = field(default_factory=dict[str, str])
     """Files after the undo."""
+    passed_on: v1.Call | None = None
+    """The call that was put to one group after another."""
+    frozen: Frozen | None = None
+    recovered: Ended | None = None
+    """What an agent made of a bad call by following remedies."""
     deployed: Deployed = Deployed((), ())
 
     def lost(self) -> list[str]:
@@ -257,8 +296,7 @@ async def decide(address: str, *, ask: bool) -> None:
             out = console()
             out.print(approval_view(approval))
             if ask:
-                answer = await anyio.to_thread.run_sync(answered, abandon_on_cancel=True)
-                approved, why = answer.strip().lower().startswith("y"), "decided at the terminal"
+                approved, why = await is_yes(), "decided at the terminal"
             elif approval.beyond:
                 approved, why = False, "it would do more than it declares"
             else:
@@ -269,12 +307,17 @@ async def decide(address: str, *, ask: bool) -> None:
             out.print(Text.assemble(("operator ", "bold"), word, f": {why}"))
 
 
-def answered() -> str:
-    """What the person types. Nobody there is a no."""
-    try:
-        return input("approve this? [y/N] ")
-    except EOFError:
-        return ""
+async def is_yes() -> bool:
+    """What the person at the terminal says. Nobody there is a no."""
+
+    def answered() -> str:
+        try:
+            return input("approve this? [y/N] ")
+        except EOFError:
+            return ""
+
+    answer = await anyio.to_thread.run_sync(answered, abandon_on_cancel=True)
+    return answer.strip().lower().startswith("y")
 
 
 async def take_back(client: Client, calls: Sequence[v1.Call], stage: Stage) -> v1.Call | None:
@@ -289,6 +332,90 @@ async def take_back(client: Client, calls: Sequence[v1.Call], stage: Stage) -> v
     console().print(call_view(call))
     stage.changes()
     return call
+
+
+async def pass_on(address: str, stage: Stage, *, ask: bool) -> v1.Call:
+    """A question that is not answered moves on: by the word of who is asked, and by itself when their time is over."""
+    out = console()
+    out.print(Rule("A question goes from one group to the next until somebody answers", align="left", style="bold"))
+    async with (
+        Client(address, user="you", agent=NAME) as agent,
+        Client(address, user="operator") as operator,
+        Client(address, user="barbara") as owner,
+        owner.approvals.watch() as changes,
+    ):
+        copy = {"command": "cp build/v1/index.html exports/", "cwd": "/srv/app"}
+        expect = ["file.create:/srv/app/exports/index.html"]
+        call = await agent.calls.propose("terminal.exec", "local", copy, intent="export the front page", expect=expect)
+        out.print(approval_view(approval := await operator.approvals.get(call.approval.approval_id)))
+        await operator.approvals.escalate(approval, comment="I do not know who may have this")
+        out.print(Text.assemble(("operator ", "bold"), ("passes it on", "yellow"), ": I do not know who may have this"))
+        async for changed in changes:
+            if changed.approval_id == approval.approval_id and changed.decision.approver != "operator":
+                approval = changed
+            if approval.decision.comment:
+                break
+        out.print(Text.assemble(("their time ", "bold"), ("is over", "yellow"), ": ", approval.decision.comment))
+        is_approved, why = not ask or await is_yes(), "the owner wants this page out"
+        verdict = owner.approvals.approve if is_approved else owner.approvals.reject
+        await verdict(approval, comment=why)
+        out.print(call_view(call := await owner.calls.settled(call.call_id)))
+        stage.changes()
+    return call
+
+
+async def typed(address: str, *words: str) -> None:
+    """A command as a person types it, and what it prints."""
+    console().print(shown(f"$ cmdop {shlex.join(words)}", "bold"))
+    command = [sys.executable, "-m", "cmdop", *words, "--server", address]
+    done = await anyio.run_process(command, check=False, stderr=subprocess.STDOUT)
+    console().print(shown(done.stdout.decode().rstrip()), "")
+
+
+async def freeze(address: str, stage: Stage) -> Frozen:
+    """A person stops every change. An agent that may act by itself is refused too, and cannot lift it."""
+    console().print(Rule("A freeze stops every change at once, until a person lifts it", align="left", style="bold"))
+    note = {"path": "/srv/app/web/notice.txt", "content": "closed at noon"}
+    async with Client(address, user="you", agent=FIXER) as agent:
+
+        async def write() -> v1.Call:
+            call = await agent.calls.propose("files.write", "local", note, intent="tell visitors", wait=True)
+            console().print(call_view(call))
+            stage.changes()
+            return call
+
+        await typed(address, "freeze", "--host", "local", "--why", "its disk reports errors", "--user", "barbara")
+        before, stopped = stage.files, await write()
+        unchanged = stage.files == before
+        (made,) = await agent.freezes.list()
+        await typed(address, "freeze", "lift", made.freeze_id, "--user", "you", "--agent", FIXER)
+        await typed(address, "freeze", "lift", made.freeze_id, "--why", "the disk is replaced", "--user", "barbara")
+        after = await write()
+        (lifted,) = await agent.freezes.list(lifted=True)
+    return Frozen(stopped, unchanged, lifted, after)
+
+
+async def recover(address: str, stage: Stage) -> Ended:
+    """An agent without any understanding gets a bad call accepted, by what its errors say to do."""
+    console().print(Rule("An agent that only follows remedies mends its own call", align="left", style="bold"))
+    async with Client(address, user="you", agent=FIXER) as client:
+
+        async def propose(proposal: v1.Proposal) -> v1.Call:
+            console().print(shown(f"attempt {proposal.author_attempt}", "bold"))
+            try:
+                call = await client.calls.submit(proposal)
+            except CmdopError as error:
+                action = proposal.action
+                console().print(shown(f"{action.tool} {action.arguments_json}", "dim"), error_view(error.proto))
+                raise
+            console().print(call_view(call))
+            return call
+
+        arguments = {"command": "rm cleanup.sh", "cwd": "/srv/app"}
+        bad = {"tool": "Bash", "host": "local", "intent": "remove what deletes databases", "arguments": arguments}
+        ended = await MechanicalAgent(client, propose=propose).act(bad)
+        stage.changes()
+    return ended
 
 
 async def deploy(address: str, machine: Path) -> Deployed:
@@ -336,7 +463,13 @@ async def play(address: str, machine: Path, *, model: Model, ask: bool, numbered
         undo = await take_back(client, calls, stage)
         restored = files(machine)
         tasks.cancel_scope.cancel()
-    return Shown(result.run, tuple(calls), before, after, undo, restored, await deploy(address, machine))
+    return Shown(
+        *(result.run, tuple(calls), before, after, undo, restored),
+        passed_on=await pass_on(address, stage, ask=ask),
+        frozen=await freeze(address, stage),
+        recovered=await recover(address, stage),
+        deployed=await deploy(address, machine),
+    )
 
 
 def main() -> int:

@@ -14,7 +14,8 @@ import anyio
 import pytest
 
 from cmdop import Client, v1
-from cmdop.document import call_document
+from cmdop.document import call_document, word
+from cmdop.errors import reason_name
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -94,6 +95,38 @@ def test_the_demo_keeps_every_promise(demo: ModuleType, tmp_path: Path, anyio_ba
     assert second["error"]["reason"] == "HEALTH_CHECK_FAILED"
     assert {"deploy.release", "deploy.rollback"} <= {effect["kind"] for effect in second["observed"]}
 
+    # Passed on by who was asked, and then by itself as nobody was there in time, until the last of the chain decides.
+    assert shown.passed_on is not None
+    answers = shown.passed_on.approval.answers
+    assert [(word(v1.ApprovalVerdict, it.verdict), it.approver) for it in answers] == [
+        ("escalate", "operator"),
+        ("escalate", ""),
+        ("approve", "barbara"),
+    ]
+    exported = call_document(shown.passed_on)
+    assert (exported["outcome"], exported["decision"]["policies"]) == ("applied", ["site.exports"])
+    assert [(effect["kind"], effect["target"]) for effect in exported["observed"]] == [
+        ("file.create", "/srv/app/exports/index.html")
+    ]
+
+    # Frozen, nothing changes though policy allows it, and only a person lifts it; the same call is applied then.
+    assert shown.frozen is not None
+    stopped, thawed = call_document(shown.frozen.stopped), call_document(shown.frozen.after)
+    assert (stopped["outcome"], stopped["error"]["reason"], stopped["decision"]["effect"]) == (
+        "not_applied",
+        "FROZEN",
+        "allow",
+    )
+    assert shown.frozen.unchanged
+    assert (shown.frozen.freeze.author.user, shown.frozen.freeze.why) == ("barbara", "its disk reports errors")
+    assert (shown.frozen.freeze.lift.by.user, shown.frozen.freeze.lift.why) == ("barbara", "the disk is replaced")
+    assert (thawed["outcome"], thawed["error"]) == ("applied", None)
+
+    # Accepted by following remedies alone.
+    assert shown.recovered is not None and shown.recovered.accepted
+    assert [reason_name(error.reason) for error in shown.recovered.errors] == ["UNKNOWN_TOOL", "UNDECLARED_EFFECT"]
+    assert not (tmp_path / "machine/srv/app/cleanup.sh").exists()
+
     # The run's trace holds all of it.
     assert [call.call_id for call in traces[-1].calls] == [call.call_id for call in shown.calls]
     assert kinds[-1] >= {"run_started", "turn_recorded", "run_finished", "call_settled"}
@@ -108,7 +141,8 @@ def events_of(trace: v1.Trace) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("answers", "gone", "back"), [("n\nn\n", 0, 0), ("y\nn\ny\n", 6, 6), ("y\nn\nn\n", 6, 0), ("n\ny\n", 3, 0)]
+    ("answers", "gone", "back"),
+    [("n\nn\n", 0, 0), ("y\nn\ny\nn\n", 6, 6), ("y\nn\nn\ny\n", 6, 0), ("n\ny\n", 3, 0)],
 )
 def test_asked_the_person_decides(answers: str, gone: int, back: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

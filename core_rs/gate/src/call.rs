@@ -20,7 +20,7 @@ use cmdop_ledger::Entry;
 use futures::FutureExt;
 use tokio::sync::watch;
 
-use crate::gate::{Gate, now};
+use crate::gate::Gate;
 use crate::live::{Input, Live, Progress, Reins};
 use crate::output::OutputReader;
 use decide::Considered;
@@ -242,7 +242,7 @@ impl Driver {
     }
 
     fn event(&self, kind: event::Kind) -> Event {
-        Event { at: now(), subject: self.call.call_id.clone(), kind: Some(kind) }
+        Event { at: self.gate.shared().ledger.now(), subject: self.call.call_id.clone(), kind: Some(kind) }
     }
 
     fn fold(&mut self, event: Event) -> Result<(), v1::Error> {

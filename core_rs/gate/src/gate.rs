@@ -11,7 +11,7 @@ mod runs;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use cmdop_contract::reason;
 use cmdop_contract::redact::Redacted;
@@ -83,9 +83,10 @@ impl Gate {
             options.vocabulary_version.clone(),
             options.remembered_predictions,
         );
+        let loaded_at = ledger.now();
         let shared = Shared {
             ledger,
-            policy: Policy::new(engine),
+            policy: Policy::new(engine, loaded_at),
             approvers: Approvers::new(&options.approvers)?,
             registry,
             limits: Limits::default(),
@@ -138,7 +139,11 @@ impl Gate {
         let tenant = proposal.actor.as_ref().map(|actor| actor.tenant.clone()).unwrap_or_default();
         let key = proposal.idempotency_key.clone();
         let proposed = CallProposed { proposal: Some(proposal), action_digest: action_digest.clone() };
-        let event = Event { at: now(), subject: call_id.clone(), kind: Some(event::Kind::CallProposed(proposed)) };
+        let event = Event {
+            at: self.shared.ledger.now(),
+            subject: call_id.clone(),
+            kind: Some(event::Kind::CallProposed(proposed)),
+        };
         let (event, whole) = Redacted::proposed(event);
         let entry = Entry::from(&event);
         let mut call = Call::default();
@@ -399,14 +404,14 @@ impl Gate {
     }
 
     async fn append(&self, subject: String, kind: event::Kind) -> Result<(), v1::Error> {
-        let event = Event { at: now(), subject, kind: Some(kind) };
+        let event = Event { at: self.shared.ledger.now(), subject, kind: Some(kind) };
         self.shared.ledger.append(&mut vec![Entry::from(&event)]).await?;
         Ok(())
     }
 
     /// As [`Self::append`], for what begins something or nobody waits for.
     async fn append_sparing(&self, subject: String, kind: event::Kind) -> Result<(), v1::Error> {
-        let event = Event { at: now(), subject, kind: Some(kind) };
+        let event = Event { at: self.shared.ledger.now(), subject, kind: Some(kind) };
         self.shared.ledger.append_sparing(&mut vec![Entry::from(&event)]).await?;
         Ok(())
     }
@@ -437,10 +442,4 @@ fn unknown_call(id: &str) -> v1::Error {
 
 fn new_id() -> String {
     uuid::Uuid::now_v7().simple().to_string()
-}
-
-/// Nanoseconds since the Unix epoch.
-pub(crate) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -267,13 +267,16 @@ impl Keys {
     pub fn open(dir: &Path, host: &str, key: &[u8]) -> Result<Self, Error> {
         let key = key.try_into().map_err(|_| refusal::bad_key(key.len()))?;
         let mut memory = Memory::default();
+        let mut latest = 0;
         let (log, _) = Log::open(dir, |_, record| {
             // What is not understood was written by a newer host: forgetting it could run it twice.
             let event = Event::decode(record).map_err(|error| refusal::unreadable(&error))?;
+            latest = event.at.max(latest);
             memory.take(event);
             Ok(())
         })?;
-        memory.forget_before(cmdop_ledger::now());
+        // A clock that is ahead for once makes nothing be forgotten.
+        memory.forget_before(latest.min(cmdop_ledger::now()));
         let (host, memory) = (host.to_owned(), Mutex::new(memory));
         Ok(Self { inner: Arc::new(Inner { host, key, log, memory, is_started: AtomicBool::new(false) }) })
     }

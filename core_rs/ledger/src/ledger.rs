@@ -24,6 +24,7 @@ use cmdop_contract::v1::{self, Approval, Call, Event, Host, Run};
 use parking_lot::Mutex;
 use prost::Message;
 
+use crate::clock::{Clock, Machine, Time};
 use crate::index::{self, Feed, Index};
 use crate::log::{End, Follower, Head, Log, Place, Record, Recovery, segment_path};
 use crate::permit::Key;
@@ -40,8 +41,17 @@ pub use scope::DEEPEST as DEEPEST_RUN;
 pub use spent::Mark;
 
 /// How a ledger is opened.
-#[derive(Debug, Clone, Default)]
-pub struct Options {}
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the time comes from.
+    pub time: Arc<dyn Time>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { time: Arc::new(Machine) }
+    }
+}
 
 /// Whose an idempotency key is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +102,7 @@ struct Inner {
     index: Index,
     signer: Signer,
     memory: Mutex<Memory>,
+    clock: Clock,
     /// Held while an answer becomes durable: the next one sees it whole, or not at all.
     answering: tokio::sync::Mutex<()>,
     recovery: Recovery,
@@ -106,17 +117,19 @@ impl Ledger {
     /// # Errors
     /// [`Error::Broken`] with the place if the log is damaged or ends before what the index has
     /// seen; [`Error::Locked`] if another process has it.
-    pub fn open(dir: &Path, _options: &Options) -> Result<Self, Error> {
+    pub fn open(dir: &Path, options: &Options) -> Result<Self, Error> {
         disk::private_directory(dir).map_err(Error::io(format!("create {}", dir.display())))?;
         choose_redaction(&dir.join("redact.key"))?;
         let key = Key::load(&dir.join("permit.key"))?;
         let (mut filler, indexed) = index::open(dir)?;
         let mut memory = Memory::default();
+        let mut latest = 0;
         let mut behind = Vec::new();
         // The record that the index saw last, as it stands in the log now.
         let seen = Cell::new(None::<(Head, Place)>);
         let visit = |head: Head, place: Place, payload: &[u8]| {
             if let Ok(event) = Event::decode(payload) {
+                latest = latest.max(event.at);
                 memory.take_in(Note::of(&event), head.position);
             }
             if head.position == indexed.position {
@@ -156,6 +169,7 @@ impl Ledger {
                 index,
                 signer: Signer::new(key),
                 memory: Mutex::new(memory),
+                clock: Clock::new(options.time.clone(), latest),
                 answering: tokio::sync::Mutex::default(),
                 recovery,
             }),
@@ -166,6 +180,12 @@ impl Ledger {
     #[must_use]
     pub fn recovery(&self) -> Recovery {
         self.inner.recovery
+    }
+
+    /// The time by which it decides what is over, in nanoseconds since the Unix epoch. It never goes back.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        self.inner.clock.now()
     }
 
     /// Key with which hosts verify permits.

@@ -5,8 +5,10 @@
 //! | [`log`] | the append-only, checksummed, chained log with group commit |
 //! | [`index`] | SQLite, filled from the log off the commit path; answers queries, can be rebuilt |
 //! | [`Ledger`] | both, with the rules: keys, approvals that are used once, permits behind intents |
+//! | [`clock`] | the time that decides what is over, which never goes back |
 //! | [`permit`] | signing a permit, and checking one |
 
+pub mod clock;
 mod disk;
 pub mod error;
 pub mod index;
@@ -15,6 +17,7 @@ pub mod log;
 pub mod permit;
 mod signing;
 
+pub use clock::{Clock, Time};
 pub use error::Error;
 pub use ledger::{
     Answered, CANCELLED, Claim, Clearance, DEEPEST_RUN, Denial, Entry, Held, Issued, Ledger, Options, PermitRequest,

@@ -96,6 +96,11 @@ fn key_id(key: &[u8; 32]) -> Vec<u8> {
     Sha256::digest(key)[..8].to_vec()
 }
 
+/// How far the clock that a permit was issued by may be ahead of its host's, in nanoseconds: a minute.
+///
+/// A permit is taken that much longer than it says at most, and not years longer where a clock is wrong by years.
+const AHEAD: i64 = 60_000_000_000;
+
 /// Why a permit is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PermitError {
@@ -112,7 +117,7 @@ pub enum PermitError {
     #[error("it is for another host")]
     OtherHost,
     /// Too old, or from a future that this host's clock does not know.
-    #[error("it has expired")]
+    #[error("it has expired, or the clocks of server and host are a minute apart")]
     Expired,
     /// The action is not the one that was decided on.
     #[error("its action does not have the digest that was decided on")]
@@ -160,7 +165,7 @@ pub fn verify(signed: &SignedPermit, key: &[u8; 32], host: &str, now: i64) -> Re
     if permit.host != host {
         return Err(PermitError::OtherHost);
     }
-    if now >= permit.expires_at {
+    if now >= permit.expires_at || permit.issued_at > now.saturating_add(AHEAD) {
         return Err(PermitError::Expired);
     }
     if permit.stage() == Stage::Unspecified {
@@ -203,6 +208,9 @@ mod tests {
         assert_eq!(verify(&good, &key, "web-1", 99).expect("good").host, "web-1");
         assert_eq!(verify(&good, &key, "web-2", 99).expect_err("refused"), PermitError::OtherHost);
         assert_eq!(verify(&good, &key, "web-1", 100).expect_err("refused"), PermitError::Expired);
+        let (early, _) = signed(|permit| (permit.issued_at, permit.expires_at) = (AHEAD + 5, AHEAD + 100));
+        assert!(verify(&early, &key, "web-1", 5).is_ok(), "a minute apart");
+        assert_eq!(verify(&early, &key, "web-1", 4).expect_err("refused"), PermitError::Expired, "more");
         assert_eq!(verify(&good, &[7; 32], "web-1", 99).expect_err("refused"), PermitError::WrongKey);
         for at in 0..good.permit.len() {
             let mut forged = good.clone();

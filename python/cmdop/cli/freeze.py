@@ -146,8 +146,12 @@ def _line(freeze: v1.Freeze) -> str:
     ((kind, what),) = _scope(freeze.scope).items()
     of = "every host" if kind == "everything" else f"{kind} {what}"
     by = freeze.author.agent or freeze.author.user
-    lifted = f", lifted by {freeze.lift.by.user}" if freeze.HasField("lift") else ""
-    return f"{freeze.freeze_id}  {of}  by {by} at {time_text(freeze.created_at)}{lifted}: {freeze.why}"
+    lines = f"{freeze.freeze_id}  {of}  by {by} at {time_text(freeze.created_at)}: {freeze.why}"
+    if freeze.HasField("lift"):
+        lift = freeze.lift
+        why = f": {lift.why}" if lift.why else ""
+        lines += f"\n    lifted by {lift.by.user} at {time_text(lift.lifted_at)}{why}"
+    return lines
 
 
 def _print(freeze: v1.Freeze, *, as_json: bool) -> int:

@@ -13,8 +13,10 @@ use cmdop_policy::decide::{Ask, Decided, DiffDecided};
 
 use super::decide::forgotten;
 use super::{Driver, FULL};
-use crate::gate::now;
 use crate::live::Input;
+
+/// How long nobody looks at the clock, which may have been set ahead meanwhile.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// Time between two looks at an approval that is being decided at its last moment.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -33,7 +35,8 @@ impl Driver {
                 ApprovalStatus::Approved => return self.proceed(&approval).await,
                 _ => return self.turn_down(&approval).await,
             }
-            let left = Duration::from_nanos(u64::try_from(approval.expires_at - now()).unwrap_or(0));
+            let left = approval.expires_at.saturating_sub(self.gate.shared().ledger.now());
+            let left = Duration::from_nanos(u64::try_from(left).unwrap_or(0));
             tokio::select! {
                 input = self.reins.inputs.recv() => match input {
                     Some(Input::Decided(answered)) if answered.approval_id == approval.approval_id => {
@@ -52,7 +55,10 @@ impl Driver {
                     Some(_) => {}
                     None => return Err(super::internal("the server is stopping")),
                 },
-                () = tokio::time::sleep(left.max(least)) => {
+                () = tokio::time::sleep(left.max(least).min(LOOK)) => {
+                    if left > LOOK && self.gate.shared().ledger.now() < approval.expires_at {
+                        continue;
+                    }
                     least = match self.gate.expire_approvals(&approval.approval_id).await {
                         Ok(found) => {
                             found.into_iter().for_each(|answered| self.take_answer(answered));

@@ -5,7 +5,7 @@ use cmdop_contract::v1::{self, Action, Approval, ApprovalVerdict, Proposal, Reas
 use cmdop_contract::validate::{Violations, check_actor, validate};
 use tokio::sync::{broadcast, oneshot};
 
-use super::{Gate, now};
+use super::Gate;
 use crate::live::Input;
 
 /// Characters of what a user says to an agent.
@@ -173,7 +173,7 @@ impl Gate {
     /// Passes on or expires what is due, tells the other drivers, and returns the caller's own approval as it is now.
     pub(crate) async fn expire_approvals(&self, own: &str) -> Result<Option<Approval>, v1::Error> {
         let mut found = None;
-        for approval in self.shared.ledger.expire_due(now()).await? {
+        for approval in self.shared.ledger.expire_due(self.shared.ledger.now()).await? {
             if approval.approval_id == own {
                 self.announce(approval.clone());
                 found = Some(approval);

@@ -7,7 +7,7 @@ use cmdop_contract::v1::{self, Freeze, FreezeLift, Permit, Reason, Stage, freeze
 use cmdop_contract::validate::{Violations, check_actor};
 use cmdop_ledger::Standing;
 
-use super::{Gate, new_id, now};
+use super::{Gate, new_id};
 use crate::live::Input;
 
 /// Characters of a reason.
@@ -37,7 +37,7 @@ impl Gate {
             scope: Some(scope),
             why: request.why,
             author: Some(author),
-            created_at: now(),
+            created_at: self.shared.ledger.now(),
             lift: None,
         };
         let recorded = self.shared.ledger.freeze(freeze.clone()).await;
@@ -71,7 +71,7 @@ impl Gate {
         if by.user.is_empty() {
             return Err(missing("/by/user", "who lifts it"));
         }
-        let lift = FreezeLift { by: Some(by), why: request.why, lifted_at: now() };
+        let lift = FreezeLift { by: Some(by), why: request.why, lifted_at: self.shared.ledger.now() };
         Ok(self.shared.ledger.lift(&request.freeze_id, lift).await?)
     }
 

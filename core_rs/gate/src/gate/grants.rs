@@ -11,7 +11,7 @@ use cmdop_contract::v1::{
 use cmdop_contract::validate::{Violations, check_actor};
 
 use super::freezes::{MAX_WHY_CHARS, is_scope};
-use super::{Gate, new_id, now};
+use super::{Gate, new_id};
 
 /// Permits that may be made by one grant.
 const MOST_USES: u32 = 1_000;
@@ -46,7 +46,7 @@ impl Gate {
         if author.tenant.is_empty() {
             author.tenant = "local".into();
         }
-        let created_at = now();
+        let created_at = self.shared.ledger.now();
         let grant = StandingGrant {
             grant_id: new_id(),
             agent: request.agent,
@@ -70,7 +70,7 @@ impl Gate {
     /// could not be recorded.
     pub async fn revoke_grant(&self, request: v1::RevokeGrantRequest) -> Result<StandingGrant, v1::Error> {
         let by = self.person(request.by, &request.why, "revokes")?;
-        let revocation = GrantRevocation { by: Some(by), why: request.why, revoked_at: now() };
+        let revocation = GrantRevocation { by: Some(by), why: request.why, revoked_at: self.shared.ledger.now() };
         match self.shared.ledger.revoke_grant(&request.grant_id, revocation).await {
             Ok(grant) => Ok(grant),
             Err(cmdop_ledger::Error::Typed(error)) => Err(*error),

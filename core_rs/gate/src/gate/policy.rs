@@ -7,7 +7,7 @@ use cmdop_contract::v1::{self, PolicyReloaded, PolicySet, PolicyStatus, Reason, 
 use cmdop_policy::engine::Engine;
 use parking_lot::RwLock;
 
-use super::{Gate, now};
+use super::Gate;
 use crate::judge::BoxFuture;
 use crate::live::Input;
 
@@ -31,8 +31,8 @@ struct Current {
 }
 
 impl Policy {
-    pub(super) fn new(engine: Engine) -> Self {
-        let current = Current { engine: Arc::new(engine), loaded_at: now() };
+    pub(super) fn new(engine: Engine, loaded_at: i64) -> Self {
+        let current = Current { engine: Arc::new(engine), loaded_at };
         Self { current: RwLock::new(current), source: OnceLock::new(), reloading: tokio::sync::Mutex::default() }
     }
 
@@ -95,7 +95,7 @@ impl Gate {
         // Recorded before anything is decided by it.
         self.append("server".to_owned(), event::Kind::PolicyReloaded(reloaded)).await?;
         tracing::info!(version = engine.version(), previous, "decides by another policy from now on");
-        let current = Current { engine: Arc::new(engine), loaded_at: now() };
+        let current = Current { engine: Arc::new(engine), loaded_at: self.shared.ledger.now() };
         *self.shared.policy.current.write() = current;
         for live in self.shared.live.lock().values() {
             // One that does not listen now decides anew before it goes on.

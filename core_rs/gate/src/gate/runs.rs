@@ -5,7 +5,7 @@ use cmdop_contract::validate::{Violations, check_caller};
 use cmdop_contract::{reason, redact};
 use cmdop_ledger::DEEPEST_RUN;
 
-use super::{Gate, new_id, now};
+use super::{Gate, new_id};
 
 /// Characters of what an agent is told to do.
 const MAX_TASK_CHARS: usize = 100_000;
@@ -39,7 +39,7 @@ impl Gate {
             task,
             model: request.model,
             status: v1::RunStatus::Running.into(),
-            started_at: now(),
+            started_at: self.shared.ledger.now(),
             parent,
             ..v1::Run::default()
         };

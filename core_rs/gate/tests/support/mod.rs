@@ -17,7 +17,8 @@ use cmdop_contract::v1::{
     JudgementRequest, Observation, ObservedEffect, PolicyFile, PredictedEffect, Proposal, event,
 };
 use cmdop_gate::{BoxFuture, Gate, Judge, Options, Ticket};
-use cmdop_ledger::Ledger;
+use cmdop_ledger::clock::Machine;
+use cmdop_ledger::{Ledger, Time};
 use cmdop_policy::engine::Engine;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -93,6 +94,7 @@ pub struct Setup {
     pub policies: Vec<PolicyFile>,
     pub entities: v1::PolicyEntities,
     pub judge: Arc<dyn Judge>,
+    pub time: Arc<dyn Time>,
 }
 
 impl Default for Setup {
@@ -108,6 +110,7 @@ impl Default for Setup {
             policies: Vec::new(),
             entities: v1::PolicyEntities::default(),
             judge: Script::does(&["file.create:/srv/app/new.txt"]),
+            time: Arc::new(Machine),
         }
     }
 }
@@ -136,7 +139,7 @@ impl Life {
     fn with_at(dir: &Path, set: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = Setup::default();
         set(&mut setup);
-        let ledger = Ledger::open(dir, &cmdop_ledger::Options::default()).expect("the ledger opens");
+        let ledger = Ledger::open(dir, &cmdop_ledger::Options { time: setup.time }).expect("the ledger opens");
         let policy = v1::PolicySet { files: setup.policies, entities: Some(setup.entities), approvers: Vec::new() };
         let engine = Engine::load_set(&policy).expect("the policies load");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

@@ -65,6 +65,8 @@ pub(super) struct Memory {
     keys: HashMap<(String, String), Vec<u64>>,
     /// Digest of the observation of each held layer, by call.
     layers: HashMap<String, String>,
+    /// Nothing that expired before is known any more, so none of it is new, whatever the clock says now.
+    forgotten: i64,
     next: u64,
 }
 
@@ -97,6 +99,9 @@ impl Memory {
 
     /// Checks a permit against what happened before.
     pub(super) fn check(&self, permit: &Permit) -> Result<(), Error> {
+        if permit.expires_at < self.forgotten {
+            return Err(not_valid("it is older than what this host remembers"));
+        }
         if self.stages.contains(&stage_of(permit)) {
             return Err(not_valid("this attempt of the call has run under another permit"));
         }
@@ -194,8 +199,9 @@ impl Memory {
 
     /// Forgets what is over, acknowledged and long expired.
     pub(super) fn forget_before(&mut self, now: i64) {
-        let is_over =
-            |record: &Record| record.is_acknowledged && record.permit.expires_at.saturating_add(RETENTION_NS) < now;
+        let forgotten = now.saturating_sub(RETENTION_NS);
+        self.forgotten = forgotten.max(self.forgotten);
+        let is_over = |record: &Record| record.is_acknowledged && record.permit.expires_at < forgotten;
         let over: Vec<_> =
             self.records.iter().filter(|(_, record)| is_over(record)).map(|(number, _)| *number).collect();
         for number in over {
@@ -227,4 +233,28 @@ fn stage_of(permit: &Permit) -> (String, u32, i32) {
 fn key_of(permit: &Permit) -> (String, String) {
     let tenant = permit.actor.as_ref().map_or("", |actor| actor.tenant.as_str());
     (tenant.to_owned(), permit.idempotency_key.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use cmdop_contract::v1::Reason;
+
+    use super::*;
+
+    #[test]
+    fn what_was_forgotten_is_not_new_when_the_clock_is_set_back() {
+        let mut memory = Memory::default();
+        let permit = Permit { permit_id: "p".into(), call_id: "c".into(), expires_at: 100, ..Permit::default() };
+        memory.check(&permit).expect("it is new");
+        memory.note(&permit);
+        memory.report(Report { permit_id: "p".into(), ..Report::default() });
+        memory.acknowledge("p");
+        memory.forget_before(100 + RETENTION_NS);
+        assert!(memory.seen("p").is_some());
+        memory.forget_before(101 + RETENTION_NS);
+        assert!(memory.seen("p").is_none());
+        memory.forget_before(50);
+        assert_eq!(memory.check(&permit).expect_err("it ran").reason(), Reason::PermitInvalid);
+        memory.check(&Permit { expires_at: 101, ..permit }).expect("nothing of its time is forgotten");
+    }
 }

@@ -159,9 +159,9 @@ impl Walk<'_> {
 }
 
 /// Refuses what would lose attributes that the view did not show.
-struct Notes<'a>(&'a mut Walk);
+struct Notes<'a, 'b>(&'a mut Walk<'b>);
 
-impl Visitor for Notes<'_> {
+impl Visitor for Notes<'_, '_> {
     fn is_on_one_mount(&self) -> bool {
         true
     }

@@ -16,7 +16,7 @@ use super::answers::{self, Approver};
 use super::denials::CANCELLED;
 use super::scope::scope_of;
 use super::{Entry, Ledger};
-use crate::{Error, now};
+use crate::Error;
 
 /// Characters of what an approver says.
 const MAX_COMMENT_CHARS: usize = 2_000;
@@ -56,7 +56,7 @@ impl Ledger {
         entries: &mut Vec<Entry>,
     ) -> Result<Event, Error> {
         let Held { call_id, proposal, diff } = about;
-        let created_at = now();
+        let created_at = self.now();
         let mut quorums = ask.quorums().to_vec();
         answers::begin(&mut quorums, created_at, ttl);
         let expires_at = answers::deadline(&quorums).unwrap_or(created_at);
@@ -104,7 +104,7 @@ impl Ledger {
             verdict: request.verdict,
             approver: request.approver.clone(),
             comment: redact::text(&request.comment).into_owned(),
-            decided_at: now(),
+            decided_at: self.now(),
             action: request.action.clone().map(|mut action| {
                 redact::action(&mut action);
                 action
@@ -133,7 +133,7 @@ impl Ledger {
             voided = self.void_in_scope(&scope, VoidCause::Terminated, &mut before);
         }
         let mut entries: Vec<Entry> =
-            std::iter::once(&approval).chain(&voided).map(|it| Entry::from(&decided(it))).collect();
+            std::iter::once(&approval).chain(&voided).map(|it| Entry::from(&decided(it, self.now()))).collect();
         self.append(&mut entries).await.inspect_err(|error| {
             if is_new && matches!(error, Error::Full(_)) {
                 self.inner.memory.lock().words.go_on(&scope);
@@ -152,7 +152,7 @@ impl Ledger {
             verdict: ApprovalVerdict::Reject.into(),
             approver: CANCELLED.into(),
             comment: redact::text(why).into_owned(),
-            decided_at: now(),
+            decided_at: self.now(),
             action: None,
         };
         self.change_and_record(approval_id, |approval| {
@@ -188,14 +188,14 @@ impl Ledger {
     /// [`Error::Full`], after which nothing is void.
     pub async fn instruct(&self, actor: Actor, text: String) -> Result<Vec<Approval>, Error> {
         let _one_at_a_time = self.inner.answering.lock().await;
-        let (at, scope, mut before) = (now(), scope_of(&actor), Vec::new());
+        let (at, scope, mut before) = (self.now(), scope_of(&actor), Vec::new());
         let earlier = self.inner.memory.lock().words.instruct(&scope, at);
         let voided = self.void_in_scope(&scope, VoidCause::Superseded, &mut before);
         let given = Kind::InstructionGiven(InstructionGiven { actor: Some(actor.clone()), text });
         let subject = if actor.run.is_empty() { actor.session } else { actor.run };
         let given = Event { at, subject, kind: Some(given) };
         let mut entries: Vec<Entry> =
-            std::iter::once(given).chain(voided.iter().map(decided)).map(|it| Entry::from(&it)).collect();
+            std::iter::once(given).chain(voided.iter().map(|it| decided(it, at))).map(|it| Entry::from(&it)).collect();
         self.append(&mut entries).await.inspect_err(|error| {
             if matches!(error, Error::Full(_)) {
                 self.inner.memory.lock().words.restore(&scope, earlier);
@@ -220,7 +220,7 @@ impl Ledger {
             }
         }
         if !due.is_empty() {
-            let mut entries = due.iter().map(|approval| Entry::from(&decided(approval))).collect();
+            let mut entries = due.iter().map(|approval| Entry::from(&decided(approval, at))).collect();
             self.append(&mut entries).await.inspect_err(|error| self.undo(before, error))?;
         }
         Ok(due)
@@ -234,7 +234,7 @@ impl Ledger {
         let _one_at_a_time = self.inner.answering.lock().await;
         let mut before = Vec::new();
         let changed = self.change_one(approval_id, &mut before, change)?;
-        let recorded = self.append(&mut vec![Entry::from(&decided(&changed))]).await;
+        let recorded = self.append(&mut vec![Entry::from(&decided(&changed, self.now()))]).await;
         recorded.inspect_err(|error| self.undo(before, error))?;
         Ok(changed)
     }
@@ -343,7 +343,7 @@ fn not_pending() -> Error {
     Error::typed(Reason::ApprovalNotPending, "the approval was decided, used, voided or expired already")
 }
 
-fn decided(approval: &Approval) -> Event {
+fn decided(approval: &Approval, at: i64) -> Event {
     let decided = ApprovalDecided {
         approval_id: approval.approval_id.clone(),
         status: approval.status,
@@ -352,5 +352,5 @@ fn decided(approval: &Approval) -> Event {
         expires_at: approval.expires_at,
         void_cause: approval.void_cause,
     };
-    Event { at: now(), subject: approval.call_id.clone(), kind: Some(Kind::ApprovalDecided(decided)) }
+    Event { at, subject: approval.call_id.clone(), kind: Some(Kind::ApprovalDecided(decided)) }
 }

@@ -9,7 +9,7 @@ use cmdop_contract::v1::{
 use cmdop_contract::{reason, redact};
 
 use super::{Entry, Ledger};
-use crate::{Error, now};
+use crate::Error;
 
 /// A host as freezes see it.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +53,7 @@ impl Ledger {
         redact::in_place(&mut freeze.why);
         self.inner.memory.lock().freezes.insert(freeze.freeze_id.clone(), freeze.clone());
         let created = Kind::FreezeCreated(FreezeCreated { freeze: Some(freeze.clone()) });
-        let event = Event { at: now(), subject: freeze.freeze_id.clone(), kind: Some(created) };
+        let event = Event { at: self.now(), subject: freeze.freeze_id.clone(), kind: Some(created) };
         self.append(&mut vec![Entry::from(&event)]).await?;
         Ok(freeze)
     }
@@ -70,7 +70,7 @@ impl Ledger {
             Error::typed(Reason::UnknownFreeze, format!("no freeze `{freeze_id}` is in force; see `cmdop freeze list`"))
         })?;
         let lifted = Kind::FreezeLifted(FreezeLifted { freeze_id: freeze_id.to_owned(), lift: Some(lift.clone()) });
-        let event = Event { at: now(), subject: freeze_id.to_owned(), kind: Some(lifted) };
+        let event = Event { at: self.now(), subject: freeze_id.to_owned(), kind: Some(lifted) };
         self.append(&mut vec![Entry::from(&event)]).await?;
         Ok(Freeze { lift: Some(lift), ..freeze })
     }

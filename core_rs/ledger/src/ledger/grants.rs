@@ -11,7 +11,7 @@ use cmdop_contract::v1::{
 
 use super::freezes::Standing;
 use super::{Entry, Ledger};
-use crate::{Error, now};
+use crate::Error;
 
 /// Grants that are over and still remembered.
 const MOST_OVER: usize = 1_000;
@@ -36,9 +36,11 @@ pub(super) struct Wanting<'a> {
 
 impl Grants {
     pub(super) fn created(&mut self, grant: StandingGrant) {
+        let at = grant.created_at;
         self.by_id.entry(grant.grant_id.clone()).or_insert(grant);
-        let over = self.by_id.values().filter(|grant| !is_in_force(grant, now())).count();
-        let oldest = self.by_id.values().filter(|grant| !is_in_force(grant, now())).map(|grant| grant.grant_id.clone());
+        let is_over = |grant: &&StandingGrant| !is_in_force(grant, at);
+        let over = self.by_id.values().filter(is_over).count();
+        let oldest = self.by_id.values().filter(is_over).map(|grant| grant.grant_id.clone());
         let forgotten: Vec<String> = oldest.take(over.saturating_sub(MOST_OVER)).collect();
         for grant_id in forgotten {
             self.by_id.remove(&grant_id);
@@ -162,7 +164,7 @@ impl Ledger {
             grant.clone()
         };
         let event = Kind::GrantRevoked(GrantRevoked { grant_id: grant_id.to_owned(), revocation: Some(revocation) });
-        let event = Event { at: now(), subject: grant_id.to_owned(), kind: Some(event) };
+        let event = Event { at: self.now(), subject: grant_id.to_owned(), kind: Some(event) };
         self.append(&mut vec![Entry::from(&event)]).await?;
         Ok(revoked)
     }
@@ -170,7 +172,7 @@ impl Ledger {
     /// Grants in force, newest first; with those that are over if asked for.
     #[must_use]
     pub fn grants(&self, all: bool) -> Vec<StandingGrant> {
-        let (memory, at) = (self.inner.memory.lock(), now());
+        let (memory, at) = (self.inner.memory.lock(), self.now());
         memory.grants.by_id.values().rev().filter(|grant| all || is_in_force(grant, at)).cloned().collect()
     }
 
@@ -185,7 +187,7 @@ impl Ledger {
     /// Would grants answer for these effects now? Only the permit takes them.
     #[must_use]
     pub fn has_grants(&self, asked: &[PermittedEffect], actor: &Actor, standing: &Standing) -> bool {
-        let wanting = Wanting { actor, standing, at: now() };
+        let wanting = Wanting { actor, standing, at: self.now() };
         !actor.agent.is_empty() && self.inner.memory.lock().grants.answering(asked, &wanting).is_some()
     }
 }

@@ -13,7 +13,7 @@ use super::answers::voided;
 use super::freezes::{Standing, frozen};
 use super::grants::{Use, Wanting};
 use super::{Entry, Ledger};
-use crate::{Error, now};
+use crate::Error;
 
 /// Why a permit may be made.
 pub enum Clearance {
@@ -97,9 +97,10 @@ impl Ledger {
         entries: &mut Vec<Entry>,
     ) -> Result<Issued, Error> {
         let changes = request.changes.clone();
-        let permit = content(&clearance, request)?;
+        // A host compares with its own clock, so this is the machine's.
+        let permit = content(&clearance, request, self.inner.clock.wall())?;
         let grants = self.take(&clearance, &permit, changes.as_ref())?;
-        let (at, subject) = (permit.issued_at, permit.call_id.clone());
+        let (at, subject) = (self.now(), permit.call_id.clone());
         let encoded = permit.encode_to_vec();
         let intent = CallPermitted { permit: Some(permit), approval_id: clearance.approval_id().into(), grants };
         // What leaves is the whole; what stays has no secrets.
@@ -141,7 +142,7 @@ impl Ledger {
             if approval.digest != ask.digest() || approval.call_id != permit.call_id {
                 return Err(Error::typed(Reason::ApprovalVoid, "what was approved is not what would happen now"));
             }
-            if now() >= approval.expires_at {
+            if self.now() >= approval.expires_at {
                 return Err(Error::typed(Reason::ApprovalVoid, "the approval was given, but not used in time"));
             }
             approval.status = ApprovalStatus::Used.into();
@@ -151,7 +152,7 @@ impl Ledger {
         }
         let Clearance::Standing(ask, standing) = clearance else { return Ok(Vec::new()) };
         let actor = permit.actor.as_ref().unwrap_or(&nobody);
-        let wanting = Wanting { actor, standing, at: now() };
+        let wanting = Wanting { actor, standing, at: self.now() };
         let asked = ask.grantable().unwrap_or_default();
         let taken = memory.grants.take(asked, &wanting, &usage(permit)).filter(|taken| !taken.is_empty());
         taken.ok_or_else(|| {
@@ -182,14 +183,13 @@ fn usage(permit: &Permit) -> Use {
     (permit.call_id.clone(), permit.attempt, permit.stage)
 }
 
-fn content(clearance: &Clearance, request: PermitRequest) -> Result<Permit, Error> {
+fn content(clearance: &Clearance, request: PermitRequest, issued_at: i64) -> Result<Permit, Error> {
     let decision = clearance.decision();
     let action = request.proposal.action.unwrap_or_default();
     let action_digest = cmdop_contract::digest::action_digest(&action);
     if action_digest != clearance.action_digest() {
         return Err(Error::typed(Reason::Internal, "the action is not the one that was decided on"));
     }
-    let issued_at = now();
     Ok(Permit {
         permit_id: uuid::Uuid::now_v7().simple().to_string(),
         call_id: request.call_id,
@@ -202,7 +202,7 @@ fn content(clearance: &Clearance, request: PermitRequest) -> Result<Permit, Erro
         effects: decision.permitted.clone(),
         preview_digest: clearance.observation_digest().unwrap_or_default().into(),
         issued_at,
-        expires_at: issued_at + i64::try_from(request.ttl.as_nanos()).unwrap_or(i64::MAX / 2),
+        expires_at: issued_at.saturating_add(i64::try_from(request.ttl.as_nanos()).unwrap_or(i64::MAX)),
         action_digest,
         policy_version: decision.policy_version.clone(),
         masks: decision.masks.clone(),
