@@ -4,6 +4,7 @@
 
 mod aliases;
 mod attributes;
+mod copied;
 mod handle;
 mod own;
 mod pairs;
@@ -28,6 +29,7 @@ use crate::journal::{Journals, MAX_BYTES};
 use crate::native::beneath::Root;
 use crate::notable;
 use crate::sandbox::{Layer, Own, is_mask};
+use copied::{Copied, is_copied};
 use handle::{Handle, handle_of, origin};
 use pairs::Names;
 use upper::{difference, is_opaque, looked, redirect, shallow};
@@ -184,6 +186,10 @@ struct Walk<'a> {
     copied: Vec<PathBuf>,
     /// New files that were copied up from the machine: place, layer's own, and which file it was.
     arrived: Vec<(PathBuf, PathBuf, Handle)>,
+    /// The same where nobody knows which it was.
+    came: Vec<Copied>,
+    /// Files of the machine at whose places the layer has one.
+    stood: Vec<PathBuf>,
     /// Places of those that have attributes on the machine that the command did not see.
     brought: Vec<(PathBuf, Vec<Xattr>)>,
 }
@@ -215,6 +221,8 @@ impl<'a> Walk<'a> {
             gone: Vec::new(),
             copied: Vec::new(),
             arrived: Vec::new(),
+            came: Vec::new(),
+            stood: Vec::new(),
             brought: Vec::new(),
         })
     }
@@ -316,6 +324,10 @@ impl<'a> Walk<'a> {
                 if handle.as_ref().is_some_and(|handle| handle.is_gone(&self.top)) {
                     self.conflicts.get_mut().insert(place.as_os_str().as_bytes().to_vec());
                 }
+                if after.nlink() == 1 && is_copied(self.own, upper)? {
+                    let (place, upper, top) = (place.to_owned(), upper.to_owned(), self.top.clone());
+                    self.came.push(Copied { place, upper, top });
+                }
                 let handle = handle.filter(|_| after.nlink() == 1);
                 self.arrived.extend(handle.map(|handle| (place.to_owned(), upper.to_owned(), handle)));
             }
@@ -355,6 +367,7 @@ impl<'a> Walk<'a> {
             self.times(upper, place, was)?;
             return self.attributes(upper, after, place, was);
         }
+        self.stood.push(was.to_owned());
         let (old, new) = self.states((was, before), (upper, after), place)?;
         let is_kept = self.keeps_both(upper, was, place)?;
         if old.sha256 != new.sha256 || old.link_target != new.link_target || old.size != new.size {

@@ -10,6 +10,8 @@ mod mounts;
 mod names;
 #[path = "commands/races.rs"]
 mod races;
+#[path = "commands/renames.rs"]
+mod renames;
 #[path = "commands/retention.rs"]
 mod retention;
 mod support;
@@ -44,6 +46,7 @@ const CASES: &[Case] = &[
     ("an_attribute_that_a_private_copy_keeps_for_itself_is_seen_and_refused", names::its_own),
     ("what_the_machine_has_of_such_attributes_stays_or_is_refused", names::of_the_machine),
     ("what_is_replaced_keeps_the_flags_of_its_file", flags::kept),
+    ("a_file_is_told_as_renamed_where_that_is_certain", renames::told),
     ("a_name_that_a_journal_keeps_holds_nobody_up", links::kept_in_a_journal),
     ("commits_of_one_file_are_undone_one_after_the_other", retention::one_after_the_other),
     ("a_commit_can_be_undone_until_it_is_too_old", retention::too_old),

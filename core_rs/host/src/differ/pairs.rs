@@ -102,6 +102,7 @@ impl Walk<'_> {
             gone.retain(|path| *path != from);
             self.renamed_file(&place, &from, &old, &new)?;
         }
+        self.pair_copied(&mut gone)?;
         if self.is_unindexed {
             self.doubt_gone(&gone)?;
         }
