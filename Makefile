@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 ROOMS := agent client document errors policy testing trace
 LIBDIR = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
 
-.PHONY: build demo bench bench-starts bench-diff format lint types test test-rust test-python docs portable targets programs kills faults regenerate errors clean
+.PHONY: build demo bench bench-starts bench-diff format lint types test test-rust test-python docs portable targets programs kills systemd faults regenerate errors clean
 
 $(VENV)/made: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -69,6 +69,10 @@ kills: build
 	CMDOP_KILLS=$(or $(KILLS),500) cargo test -p cmdop-host --test kills
 	CMDOP_LOSSES=$(or $(KILLS),500) cargo test -p cmdop-host --test power
 	CMDOP_KILLS=$(or $(KILLS),60) $(BIN)/python -m pytest -q -s tests/failure/test_killed.py
+
+# Services that the real systemd keeps, in a container made of namespaces. As root, with the package `systemd`.
+systemd: build
+	$(BIN)/python -m pytest -q tests/server/systemd_services.py
 
 # Every call of a commit fails, with every error of a disk.
 faults:

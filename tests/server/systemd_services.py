@@ -1,7 +1,8 @@
 """Services that the real systemd keeps: it is the first process of a container made of namespaces, the host runs in it.
 
 The container has the machine's programs, and directories of its own wherever systemd writes. No unit of the
-machine's own is loaded.
+machine's own is loaded. `make systemd` runs it: a first process of its own is more than a test run should
+need of a machine.
 """
 
 from __future__ import annotations
