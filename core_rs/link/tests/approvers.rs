@@ -42,6 +42,11 @@ fn granting(user: &str) -> v1::CreateGrantRequest {
     }
 }
 
+fn reconciling(call_id: &str) -> v1::ReconcileCallRequest {
+    let outcome = v1::Outcome::Applied.into();
+    v1::ReconcileCallRequest { call_id: call_id.into(), outcome, by: person("grace"), why: "I looked".into() }
+}
+
 async fn held(server: &Server) -> v1::Approval {
     let mut host = FakeHost::attach(&server.address, "web").await;
     let client = server.client();
@@ -88,6 +93,7 @@ async fn nobody_decides_without_their_own_token() {
             ask::<v1::Freeze>(client, "Freezes/Lift", &lift).await.map(drop),
             ask::<v1::StandingGrant>(client, "Grants/Create", &granting("grace")).await.map(drop),
             ask::<v1::StandingGrant>(client, "Grants/Revoke", &revoke).await.map(drop),
+            ask::<v1::Call>(client, "Calls/Reconcile", &reconciling(&approval.call_id)).await.map(drop),
         ];
         for verdict in [
             ApprovalVerdict::Approve,
@@ -108,6 +114,8 @@ async fn nobody_decides_without_their_own_token() {
     assert_eq!((server.gate.freezes(false).len(), server.gate.grants(false).len()), (1, 1));
     assert_eq!(server.gate.approval(&approval.approval_id).await.expect("there").status(), v1::ApprovalStatus::Pending);
     let grace = client_with(&server.address, GRACE.1);
+    let known = ask::<v1::Call>(&grace, "Calls/Reconcile", &reconciling(&approval.call_id)).await.expect_err("held");
+    assert_eq!(known.reason(), Reason::InvalidAction, "she may, and nothing is unknown");
     let rejecting = deciding(&approval, "grace", ApprovalVerdict::Reject);
     let decided: v1::Approval = ask(&grace, "Approvals/Decide", &rejecting).await.expect("decided");
     assert_eq!(decided.status(), v1::ApprovalStatus::Rejected);
