@@ -97,8 +97,9 @@ def _page(row: Row, example: Mapping[str, Any] | None) -> str:
 
 
 def _example(row: Row, example: Mapping[str, Any] | None) -> str:
-    if example is None:
-        intro = "No command brings it about alone. Without details of its own it is told like this:"
+    if example is None or "why_none" in example:
+        why = f" {example['why_none']}" if example else ""
+        intro = f"No command brings it about alone.{why} Without details of its own it is told like this:"
         return f"{intro}\n\n{_json(_made(row))}"
     error = example["error"]
     kind = (error["remedy"] or {}).get("kind")

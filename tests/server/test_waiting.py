@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 import time
+import uuid
 from contextlib import suppress
 from typing import Any
 
@@ -38,7 +39,7 @@ async def held(client: Client, name: str) -> v1.Call:
 async def test_whoever_waits_for_an_answer_gets_it_when_it_is_given_and_after(up: Up) -> None:
     got: list[v1.Approval] = []
     async with Client(up.address, user="ana", agent="waiter") as agent, Client(up.address, user="grace") as person:
-        call = await held(agent, "decided.txt")
+        call = await held(agent, f"{uuid.uuid4().hex}.txt")
         approval_id = call.approval.approval_id
         watching = anyio.Event()
 

@@ -183,6 +183,7 @@ fn redact_settled(settled: &mut CallSettled) {
     settled.report.as_mut().into_iter().for_each(report);
     settled.side_effects.iter_mut().for_each(side_effect);
     settled.error.as_mut().into_iter().for_each(error);
+    settled.reconciliation.as_mut().into_iter().for_each(|found| take(&mut found.why, text));
 }
 
 fn result(result: &mut ToolResult) {
