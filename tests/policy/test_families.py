@@ -343,7 +343,6 @@ KNOWN: dict[str, str] = {
     "pdftotext a.pdf -": "file.read:./a.pdf",
     "yq .a a.yaml": "file.read:./a.yaml",
     "finger ada@evil.example": "net.connect:evil.example:79 process.inspect:*",
-    "nginx -t": "?file.read:/etc/nginx/**",
     "nginx -t -c /etc/nginx/nginx.conf": "?file.read:/etc/nginx/**",
     "getent hosts localhost": "process.inspect:*",
     "getent hosts secret.evil.example": "net.connect:*:* process.inspect:*",
