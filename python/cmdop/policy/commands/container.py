@@ -53,7 +53,7 @@ _DOCKER = Verbs(
             "--tlskey",
         ]
     ),
-    files=("-o", "--output", "--bootstrap", "--lock-image-digests"),
+    files=("--config", "-o", "--output", "--bootstrap", "--lock-image-digests"),
     elsewhere=("-H", "--host", "--context", "--url", "--connection", "--remote"),
 )
 
@@ -78,6 +78,8 @@ _DOCKER = Verbs(
 )
 def docker(call: Invocation) -> Effects:
     """Talks to a daemon that has the rights of root, whoever asks it."""
+    if "DOCKER_CONFIG" in call.env or "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND" in call.env:
+        raise Unanalysable("a directory of settings names programs that docker runs")
     if call.env.get("DOCKER_HOST", "unix:").partition(":")[0] != "unix" or "DOCKER_CONTEXT" in call.env:
         yield connect("*:*")
     if call.program == "vagrant" and _OTHERS.of(call) != "changes":

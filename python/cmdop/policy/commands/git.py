@@ -56,7 +56,6 @@ _LOOKS = frozenset(
         "stripspace",
         "column",
         "merge-tree",
-        "request-pull",
         "column",
         "diff-pairs",
     ]

@@ -21,6 +21,8 @@ _TERRAFORM = Verbs(
 @command("terraform", "tofu", "terragrunt")
 def terraform(call: Invocation) -> Effects:
     """Plans run providers, and `init` fetches them; `apply` and `destroy` change what was planned."""
+    if any(name.startswith("TF_") for name in call.env):
+        raise Unanalysable("a variable gives terraform arguments or settings")
     verb = next(iter(operands(call)), None)
     if verb is not None and verb.text == "fmt":
         base = call.path(".")

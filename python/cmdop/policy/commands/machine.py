@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from cmdop.policy.effects import Effects, external, look, read
+from cmdop.policy.effects import Effects, connect, external, look, read
 from cmdop.policy.invocation import Invocation, Options, Unanalysable, Word
 from cmdop.policy.subcommand import operands
 from cmdop.policy.vocabulary import command
@@ -120,4 +120,8 @@ def names(call: Invocation) -> Effects:
     """Prints variables, databases of names, open files."""
     if call.program == "getent" and any("shadow" in word.text for word in call.words):
         yield read("/etc/shadow")
+    if call.program == "getent" and call.words and call.words[0].text.startswith(("hosts", "ahosts", "networks")):
+        names = [word.text for word in call.words[1:]]
+        if any(not re.fullmatch(r"localhost|[\d.]+|[0-9a-fA-F:]*:[0-9a-fA-F:]*|-.*", name) for name in names):
+            yield connect("*:*")
     yield look()

@@ -223,6 +223,8 @@ def interfaces(call: Invocation) -> Effects:
     shows = {"show", "list", "ls", "lst", "get", "status", "monitor", "showmacs", "help"}
     match call.program:
         case "ss" | "netstat" | "ipcalc":
+            if call.program == "ss" and any(re.fullmatch(r"-[a-zA-Z]*D.*|--diag.*", text) for text in texts):
+                raise Unanalysable("ss writes what it sees into a file")
             changes = any(re.fullmatch(r"-[a-zA-Z]*K[a-zA-Z]*|--kill", text) for text in texts)
         case "ip":
             changes = any(text in ("-b", "-batch", "--batch") or text.startswith("-ba") for text in texts) or (

@@ -110,6 +110,16 @@ _BY_LETTER = {
 _BY_LETTER["yay"] = _BY_LETTER["paru"] = _BY_LETTER["pacman"]
 
 
+_RUNS = {
+    **dict.fromkeys(
+        ("npm", "pnpm"), ("--browser", "--viewer", "--script-shell", "--node-options", "--git", "--editor")
+    ),
+    **dict.fromkeys(("pip", "pip3"), ("--python", "--log")),
+    "uv": ("--python", "-p"),
+}
+"""Options by which a verb that looks runs a program of the caller's choice, or writes a file."""
+
+
 @command(*_MANAGERS)
 def package(call: Invocation) -> Effects:
     """Asks about, installs or removes packages. An install script is code of whoever wrote the package."""
@@ -124,6 +134,10 @@ def package(call: Invocation) -> Effects:
         ["help"],
     ):
         return
+    runs = _RUNS.get(call.program, ())
+    for text in texts:
+        if runs and text.startswith(runs):
+            raise Unanalysable(f"{call.program} {text} runs a program or writes a file")
     if call.program in _BY_LETTER:
         kind = _kind_by_letter(_BY_LETTER[call.program], texts)
     elif call.program in ("npx", "bunx", "uvx", "pnpx"):

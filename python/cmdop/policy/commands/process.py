@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from cmdop.policy.commands.network import endpoint_of
 from cmdop.policy.effects import Effects, connect, effect, external, look, read, signal
 from cmdop.policy.invocation import Invocation, Unanalysable
 from cmdop.policy.subcommand import operands
@@ -39,6 +40,11 @@ def inspect(call: Invocation) -> Effects:
         re.fullmatch(r"-[a-zA-Z]*k[a-zA-Z]*|--kill|-[A-Z]{3,}", word.text) for word in call.words
     ):
         yield signal("*")
+    for word in call.words:
+        if call.program == "finger" and "@" in word.text:
+            yield connect(endpoint_of(word.text.rpartition("@")[2], "79"))
+        if call.program == "lsof" and word.text.startswith("-D"):
+            raise Unanalysable("lsof -D writes a cache")
     if call.program == "ps" and _shows_environments([word.text for word in call.words]):
         yield read("/proc/*/environ")
     yield look()
@@ -201,6 +207,8 @@ def services(call: Invocation) -> Effects:
         yield connect("*:*")
         yield external("remote/systemctl")
         return
+    if call.program == "supervisorctl" and any(text.startswith(("-s", "--serverurl")) for text in texts):
+        yield connect("*:*")
     if verb in _LOOKS or (
         call.program in ("launchctl", "supervisorctl", "sv", "monit", "initctl")
         and verb in ("list", "status", "summary", "avail", "tail", "print", "report", "blame")
@@ -240,7 +248,10 @@ def logs(call: Invocation) -> Effects:
         "--console-",
     )
     texts = [word.text for word in call.words]
+    if call.program == "lnav" and any(text.startswith("-") and text not in ("-n", "-q", "-r", "-t") for text in texts):
+        raise Unanalysable("lnav runs commands of its own")
     if call.program == "journalctl":
+        changing = ("--cursor-file", *changing)
         changing = tuple(each for each in changing if each not in ("-C", "-c", "-D", "-E"))
     elif call.program == "dmesg":
         changing += ("-n",)
@@ -283,13 +294,9 @@ def servers(call: Invocation) -> Effects:
             raise Unanalysable(f"{call.program} writes or changes its root")
         if call.program == "postconf" and any("=" in text for text in texts):
             raise Unanalysable("postconf changes a setting")
+        if any("/" in text and (not text.startswith("/etc/") or ".." in text) for text in texts):
+            raise Unanalysable(f"{call.program} reads settings of the caller's choice")
         yield read("/etc/postfix/**" if call.program == "postconf" else "/etc/bind/**", certain=False)
-        return
-    if call.program == "haproxy" and texts[:1] == ["-c"] and not {"-D", "-sf", "-st"} & set(texts):
-        for word in operands(call, frozenset(["-f", "-C", "-L", "-n", "-m"])) or [
-            word for word in call.words if "." in word.text
-        ]:
-            yield read(call.path(word))
         return
     asks = {
         "-v",
@@ -309,6 +316,12 @@ def servers(call: Invocation) -> Effects:
         "-vv",
         "check",
     }
-    if not texts or not set(texts[:1]) <= asks:
+    if call.program == "haproxy" and texts[:1] == ["-c"]:
+        asks.add("-c")
+    # Settings load modules and scripts, so that only those of the system are no more than read.
+    own = all(
+        text in ("-c", "-f", "-q", "-t", "-T", "-S", "-M", "-y") or text.startswith("/etc/") for text in texts[1:]
+    )
+    if not texts or not set(texts[:1]) <= asks or not own or any(".." in text for text in texts):
         raise Unanalysable(f"what {call.program} does is not known")
     yield read("/etc/" + call.program + "/**", certain=False)

@@ -15,10 +15,15 @@ def nothing(call: Invocation) -> Effects:
     """Prints or computes; what it says of files (`test -f`) is a look at names only."""
     if call.program == "printf" and any(word.text == "-v" for word in call.words):
         raise Unanalysable("printf -v sets a variable")
-    if call.program == "man" and any(
-        word.text.startswith(("-P", "--pager", "-H", "--html", "-X")) for word in call.words
-    ):
-        raise Unanalysable("man runs a program of the caller's choice")
+    acts = {
+        "man": ("-P", "--pager", "-H", "--html", "-X", "-C", "--config-file", "--preprocessor"),
+        "info": ("-o", "--output", "--dribble", "--restore", "--init-file"),
+        # A cow is a program in Perl.
+        "cowsay": ("-f",),
+    }.get(call.program, ())
+    for word in call.words:
+        if acts and word.text.startswith(acts):
+            raise Unanalysable(f"{call.program} {word.text} writes a file or runs a program")
     yield from ()
 
 
@@ -123,7 +128,7 @@ _WRITES = {
     "bat": ("--pager", "--generate"),
     "batcat": ("--pager", "--generate"),
     "file": ("-C", "--compile"),
-    "xmllint": ("--output", "-o", "--c14n"),
+    "xmllint": ("--shell", "--output", "-o", "--c14n"),
     "exiftool": (
         "-@",
         "-delete_original",
@@ -140,7 +145,9 @@ _WRITES = {
     ),
     "pygmentize": ("-o", "-L", "-x"),
     **dict.fromkeys(("objdump", "nm", "size", "readelf"), ("--plugin", "@")),
-    "ffprobe": ("-o",),
+    "ffprobe": ("-o", "-report"),
+    "mediainfo": ("--LogFile",),
+    "xq": ("-i", "--in-place"),
     "identify": ("-write", "-set", "-define", "@"),
     "delta": ("--pager",),
     "cloc": (
@@ -179,8 +186,8 @@ def reader(call: Invocation) -> Effects:
             program == "exiftool" and re.match(r"-[\w:]+=", word.text)
         ):
             raise Unanalysable(f"{program} {word.text} does more than look")
-    if program == "pdftotext" and [word for word in call.words if not word.text.startswith("-")][1:]:
-        raise Unanalysable("pdftotext writes its second operand")
+    if program == "pdftotext" and (not call.words or call.words[-1].text != "-"):
+        raise Unanalysable("pdftotext writes a text beside what it reads, or its last operand")
     parsed = call.parse(Options("", _VALUED.get(program, ""), lenient=True))
     operands = parsed.operands
     if program in ("jq", "xq", "mlr", "zgrep", "bzgrep", "xzgrep") and not parsed.has("f", "from-file", "e"):
@@ -224,7 +231,19 @@ def grep(call: Invocation) -> Effects:
             yield read(beneath(call.path(word)) if tree else call.path(word))
 
 
-_SEARCHERS_RUN = ("--pre", "--hostname-bin", "-z", "--search-zip", "-x", "--exec", "-X", "--exec-batch", "--pager")
+_SEARCHERS_RUN = (
+    "--pre",
+    "--hostname-bin",
+    "-z",
+    "--search-zip",
+    "-x",
+    "--exec",
+    "-X",
+    "--exec-batch",
+    "--pager",
+    "--output",
+    "--ackrc",
+)
 """Options of `rg`, `fd` and the like that run programs."""
 
 
@@ -261,6 +280,8 @@ def _placed(words: list[Word]) -> list[Word]:
 @command("ls", "dir", "vdir", "exa", "eza", "lsd", "du", "tree", "ncdu")
 def listing(call: Invocation) -> Effects:
     """Lists directories and trees."""
+    if call.program == "tree" and any(re.fullmatch(r"-[a-zA-Z]*R[a-zA-Z]*", word.text) for word in call.words):
+        raise Unanalysable("tree -R writes a page into each directory")
     if call.program in ("tree", "ncdu") and any(word.text.startswith("-o") for word in call.words):
         raise Unanalysable(f"{call.program} -o writes a file")
     valued = {"ls": "ITw", "du": "BdtX", "tree": "LPIH"}.get(call.program, "")
@@ -423,6 +444,8 @@ def _yq(call: Invocation) -> Effects:
         yield read(call.path(word))
         if parsed.has("i", "inplace", "in-place"):
             yield from write(call.path(word))
+    if any("load" in word.text for word in parsed.operands[:2]):
+        raise Unanalysable("the expression of yq reads files")
     if parsed.has("s", "split-exp"):
         raise Unanalysable("yq splits into files")
 

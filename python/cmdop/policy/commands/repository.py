@@ -436,8 +436,14 @@ def _maintenance(call: Invocation) -> Effects:
     yield from records(call)
 
 
+def _request_pull(call: Invocation) -> Effects:
+    yield connect("*:*")
+    yield from _looks(call)
+
+
 MAKERS = {
     "bundle": _bundle,
+    "request-pull": _request_pull,
     "init": _init,
     "clone": _clone,
     "ls-remote": _ls_remote,

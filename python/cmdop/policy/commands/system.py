@@ -130,8 +130,9 @@ def kernel(call: Invocation) -> Effects:
             call.program == "sysctl"
             and not any(
                 "=" in text
-                or text in ("-w", "-p", "--system", "--load", "--write")
-                or text.startswith(("-p", "--load"))
+                or text in ("--system", "--load", "--write", "--file")
+                or text.startswith(("--load", "--file"))
+                or re.fullmatch(r"-[a-zA-Z]*[wpf].*", text)
                 for text in texts
             )
             and bool(texts)
@@ -142,7 +143,7 @@ def kernel(call: Invocation) -> Effects:
         )
         or (
             call.program in ("resolvectl", "systemd-resolve")
-            and first in ("status", "query", "statistics", "")
+            and first in ("status", "statistics", "")
             and "--flush-caches" not in texts
         )
         or (
@@ -306,11 +307,15 @@ def keys(call: Invocation) -> Effects:
     """Keys and certificates: looking at public ones is harmless, the rest is not followed."""
     texts = [word.text for word in call.words]
     first = texts[0] if texts else ""
+    plain = r"-k|-v|--(list-keys|list-public-keys|fingerprint|with-\w+|keyid-format|batch|no-tty|verify|verbose)|[^-].*"
+    strange = call.program in ("gpg", "gpg2") and not all(re.fullmatch(plain, text) for text in texts)
     if texts in (["--version"], ["version"], ["--help"], ["-V"]) or (
-        call.program in ("gpg", "gpg2") and first in ("--list-keys", "-k", "--fingerprint", "--list-public-keys")
+        not strange
+        and call.program in ("gpg", "gpg2")
+        and first in ("--list-keys", "-k", "--fingerprint", "--list-public-keys")
     ):
         yield look()
-    elif call.program in ("gpg", "gpg2") and first == "--verify":
+    elif call.program in ("gpg", "gpg2") and first == "--verify" and not strange:
         for word in call.words[1:]:
             yield read(call.path(word))
     elif (
@@ -332,6 +337,7 @@ def keys(call: Invocation) -> Effects:
                     "-newkey",
                     "-sign",
                     "-CAkey",
+                    "-config",
                     "-key",
                     "-signkey",
                     "-CAcreateserial",
@@ -348,7 +354,11 @@ def keys(call: Invocation) -> Effects:
         for word in operands(call)[1:]:
             if re.search(r"[./]", word.text):
                 yield read(call.path(word))
-    elif call.program == "ssh-keygen" and any(re.fullmatch(r"-[lvE]*l[vf]*", text) for text in texts):
+    elif (
+        call.program == "ssh-keygen"
+        and not any(text.startswith(("-D", "-w", "-y", "-p")) for text in texts)
+        and any(re.fullmatch(r"-[lvE]*l[vf]*", text) for text in texts)
+    ):
         for word in call.words:
             if not word.text.startswith("-") and "/" in word.text:
                 yield read(call.path(word))
