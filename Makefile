@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 ROOMS := agent client document errors policy testing trace
 LIBDIR = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
 
-.PHONY: build demo bench bench-starts bench-diff format lint types test test-rust test-python docs portable targets programs kills systemd faults regenerate errors clean
+.PHONY: build demo bench bench-starts bench-diff bench-policy format lint types test test-rust test-python docs portable targets programs kills systemd faults mutants regenerate errors clean
 
 $(VENV)/made: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -78,6 +78,11 @@ systemd: build
 faults:
 	for seed in 0 1 2 3; do CMDOP_STRIDE=1 CMDOP_SEED=$$seed cargo test -p cmdop-host --test faults || exit 1; done
 
+# Mutated commands are resolved without a panic or a hang, unoptimised so that no overflow passes, on a processor that
+# nobody else wants. CMDOP_SEED chooses which.
+mutants:
+	CMDOP_MUTANTS=$(or $(MUTANTS),1000000) chrt -i 0 cargo test -p cmdop-policy --test hostile mutants_of_everyday -- --nocapture
+
 # The reference, for who reads or extends: target/doc/cmdop_contract/index.html, target/doc/python/index.html.
 docs: build
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
@@ -97,6 +102,12 @@ bench: build
 bench-starts: build
 	cargo build --release -p cmdop-bench
 	$(BIN)/python bench/starts.py $(ARGUMENTS)
+
+# What deciding on a command costs: resolution, prediction with the vocabulary, what is remembered, decision.
+bench-policy: build
+	cargo build --release -p cmdop-bench
+	PYO3_BUILD_EXTENSION_MODULE=1 cargo build --release -p cmdop-py
+	$(BIN)/python bench/policy.py $(ARGUMENTS)
 
 # What it costs to measure, commit and undo what a command changed.
 bench-diff: build

@@ -1,14 +1,20 @@
 //! The pure parts of the path, one at a time and in one thread: validation, prediction, decision.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cmdop_contract::tool::Registry;
-use cmdop_contract::v1::{Action, Actor, AutonomyLevel, Host, PolicyFile, Prediction, Proposal};
+use cmdop_contract::v1::{
+    Action, Actor, AutonomyLevel, Host, JudgementReply, JudgementRequest, PolicyFile, Prediction, Proposal,
+};
 use cmdop_contract::validate::{Limits, Validated, validate};
+use cmdop_gate::{BoxFuture, Foresight, Judge};
 use cmdop_policy::decide::{Decided, Facts, Past, decide};
 use cmdop_policy::engine::Engine;
 use cmdop_policy::predict::{Predictor, Step};
+use cmdop_policy::shell::{ShellContext, resolve};
 use prost::Message as _;
 use serde::Deserialize;
 use serde_json::json;
@@ -33,9 +39,11 @@ pub(crate) fn run(seconds: f64) -> Fallible<()> {
     let prediction = each(span, |_| {
         black_box(Predictor::start(&shell, "/root"));
     });
+    let (resolution, tail) = resolution(span)?;
     println!(
         "{}",
         json!({
+            "resolution_p50_us": resolution, "resolution_p99_us": tail, "remembered_us": remembered(&shell, span)?,
             "validation_us": validation, "typed_serde_us": typed, "shell_resolution_us": prediction,
             "decision_us": decision(&registry, span, 0)?, "decision_1000_us": decision(&registry, span, 1_000)?,
         })
@@ -52,6 +60,61 @@ fn each(span: Duration, mut act: impl FnMut(usize)) -> f64 {
         turns += 64;
     }
     started.elapsed().as_secs_f64() * 1e6 / turns as f64
+}
+
+/// Commands of an everyday, and commands that were run to see what they do.
+const REAL: [&str; 2] =
+    [include_str!("../../tests/policy/everyday.txt"), include_str!("../../tests/policy/foreseen.txt")];
+
+/// Microseconds in which half of the real commands are resolved, and 99 of 100: each command's least of a few turns,
+/// which is what it costs, and not what else ran on the machine.
+fn resolution(span: Duration) -> Fallible<(f64, f64)> {
+    let env = BTreeMap::new();
+    let context = ShellContext { cwd: "/srv/app", home: "/root", env: &env };
+    let lines = REAL.iter().flat_map(|file| file.lines()).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let commands: Vec<String> = lines.map(|line| line.replace('⏎', "\n")).collect();
+    let mut least = vec![f64::INFINITY; commands.len()];
+    let (started, mut turns) = (Instant::now(), 0);
+    while started.elapsed() < span || turns < 5 {
+        for (command, least) in commands.iter().zip(&mut least) {
+            let began = Instant::now();
+            black_box(resolve(command, &context).is_ok());
+            *least = least.min(began.elapsed().as_secs_f64() * 1e6);
+        }
+        turns += 1;
+    }
+    least.sort_by(f64::total_cmp);
+    let at = |share: usize| least.get(least.len() * share / 100).copied().ok_or("no commands");
+    Ok((at(50)?, at(99)?))
+}
+
+/// Knows nothing of any command, and says so.
+struct Silent;
+
+impl Judge for Silent {
+    fn judge(&self, request: JudgementRequest) -> BoxFuture<Option<JudgementReply>> {
+        let judgements = vec![Default::default(); request.invocations.len()];
+        Box::pin(std::future::ready(Some(JudgementReply { id: request.id, judgements })))
+    }
+}
+
+/// A prediction that is remembered, found by its digest.
+fn remembered(shell: &Validated, span: Duration) -> Fallible<f64> {
+    let foresight = Foresight::new(Arc::new(Silent), Duration::from_secs(2), "1".into(), 4_096);
+    let host = Host { name: HOST.into(), home: "/root".into(), workspaces: vec!["/srv/app".into()], ..Host::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(async {
+        let mut turns = 0;
+        black_box(foresight.predict(shell, &host).await.is_ok());
+        let started = Instant::now();
+        while started.elapsed() < span {
+            for _ in 0..64 {
+                black_box(foresight.predict(shell, &host).await.is_ok());
+            }
+            turns += 64;
+        }
+        started.elapsed().as_secs_f64() * 1e6 / f64::from(turns)
+    }))
 }
 
 /// What a hand-written, unvalidated struct would cost: the floor of reading the document at all.

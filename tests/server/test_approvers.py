@@ -108,6 +108,19 @@ def test_two_approvers_agree_with_their_own_tokens_and_one_never_counts_twice(si
         up.stop()
 
 
+def test_nobody_proposes_under_a_known_name_without_its_token(site: tuple[Up, list[str]]) -> None:
+    up, _ = site
+    grace, linus = add(up, "grace"), add(up, "linus")
+    assert up.call("policy", "reload")[0] == 0
+    write = ("call", "files.write", "--host", "local", "--arg", "path=/srv/app/new.txt", "--arg", "content=x")
+    for claimed in (("--user", "grace"), ("--user", "grace", "--token", linus), ("--user", "ada", "--token", linus)):
+        assert reason(up.call(*write, *claimed)) == "UNAUTHENTICATED"
+    assert not (up.fixture / "srv/app/new.txt").exists()
+    for believed in (("--user", "ada"), ("--user", "grace", "--token", grace)):
+        code, call = up.call(*write, *believed)
+        assert (code, call["user"]) == (0, believed[1]), call
+
+
 def test_freezes_and_grants_need_a_token_too_and_the_sdk_takes_who_it_is_from_it(site: tuple[Up, list[str]]) -> None:
     up, _ = site
     token = add(up, "grace")

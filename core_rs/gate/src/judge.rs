@@ -36,7 +36,7 @@ impl Judge for NoJudge {
 }
 
 /// Predicts effects, asking the judge only for what it has not judged before.
-pub(crate) struct Foresight {
+pub struct Foresight {
     judge: Arc<dyn Judge>,
     deadline: Duration,
     vocabulary_version: String,
@@ -45,7 +45,9 @@ pub(crate) struct Foresight {
 }
 
 impl Foresight {
-    pub(crate) fn new(judge: Arc<dyn Judge>, deadline: Duration, vocabulary_version: String, size: usize) -> Self {
+    /// Asks this judge, waits so long for an answer, and remembers so many predictions of that vocabulary.
+    #[must_use]
+    pub fn new(judge: Arc<dyn Judge>, deadline: Duration, vocabulary_version: String, size: usize) -> Self {
         let size = NonZeroUsize::new(size).unwrap_or(NonZeroUsize::MIN);
         Self {
             judge,
@@ -60,7 +62,7 @@ impl Foresight {
     ///
     /// # Errors
     /// MALFORMED_COMMAND from the gates; PREDICTION_FAILED if the judge does not answer in time.
-    pub(crate) async fn predict(&self, validated: &Validated, host: &Host) -> Result<Prediction, v1::Error> {
+    pub async fn predict(&self, validated: &Validated, host: &Host) -> Result<Prediction, v1::Error> {
         // What a native tool does follows from its arguments; nothing is worth remembering.
         if validated.tool().name() != "terminal.exec"
             && let Step::Done(prediction) = Predictor::start(validated, &host.home)

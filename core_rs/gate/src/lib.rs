@@ -15,7 +15,7 @@ mod output;
 pub use call::Ticket;
 pub use gate::{Gate, PolicySource};
 pub use hosts::Attachment;
-pub use judge::{BoxFuture, Judge, NoJudge};
+pub use judge::{BoxFuture, Foresight, Judge, NoJudge};
 pub use options::Options;
 pub use output::OutputReader;
 

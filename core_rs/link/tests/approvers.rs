@@ -3,11 +3,12 @@
 mod support;
 
 use cmdop_contract::v1::{
-    self, Actor, ApprovalVerdict, ClientConfig, FreezeScope, PermittedEffect, Reason, freeze_scope,
+    self, Actor, ApprovalVerdict, ClientConfig, FreezeScope, PermittedEffect, Proposal, Reason, freeze_scope,
+    server_frame, session_update,
 };
 use cmdop_link::client::Client;
 use prost::Message;
-use support::{FakeHost, Server, client_with, propose, within, write};
+use support::{FakeHost, RawSessions, Server, client_with, propose, read, within, write};
 
 const GRACE: (&str, &str) = ("grace", "grace.secret-of-grace");
 const LINUS: (&str, &str) = ("linus", "linus.secret-of-linus");
@@ -123,6 +124,56 @@ async fn nobody_decides_without_their_own_token() {
     let listed: v1::ListFreezesResponse =
         ask(&server.client(), "Freezes/List", &v1::ListFreezesRequest::default()).await.expect("listed");
     assert_eq!(listed.freezes.len(), 1);
+    server.drained().await;
+}
+
+/// A look at a host that is not there: refused as soon as it is believed to be this user's.
+fn look(user: &str, agent: &str) -> Proposal {
+    let actor = Actor { user: user.into(), agent: agent.into(), ..Actor::default() };
+    Proposal { actor: Some(actor), ..read("nowhere", "k") }
+}
+
+#[tokio::test]
+async fn nobody_proposes_under_a_name_that_has_a_token_without_it() {
+    let server = Server::knowing(&[GRACE, LINUS]).await;
+    let nobody = server.client();
+    let (grace, linus) = (client_with(&server.address, GRACE.1), client_with(&server.address, LINUS.1));
+    let unknown = client_with(&server.address, "grace.secret-of-grac");
+    for (client, user, agent, believed) in [
+        (&nobody, "grace", "", false),
+        (&linus, "grace", "", false),
+        (&linus, "ada", "", false),
+        (&linus, "grace", "writer", false),
+        (&unknown, "ada", "", false),
+        (&nobody, "ada", "", true),
+        (&grace, "grace", "", true),
+        // What runs an agent for her need not be able to decide as she does.
+        (&nobody, "grace", "writer", true),
+        (&grace, "grace", "writer", true),
+    ] {
+        let request = v1::ProposeRequest::decode(propose(look(user, agent))).expect("a request");
+        let error = ask::<v1::Call>(client, "Calls/Propose", &request).await.expect_err("no such host");
+        assert_eq!(error.reason() != Reason::Unauthenticated, believed, "{user} {agent}: {}", error.message);
+        assert!(!error.message.contains("secret"), "{}", error.message);
+    }
+    let mut stream = RawSessions::welcomed(&server).await;
+    stream.open(1, 100);
+    for (request_id, user, believed) in [(1, "grace", false), (2, "ada", true)] {
+        stream.propose(1, request_id, look(user, ""));
+        let error = loop {
+            match stream.next().await.kind.expect("content") {
+                server_frame::Kind::Opened(_) => {}
+                server_frame::Kind::Update(v1::SessionUpdate {
+                    kind: Some(session_update::Kind::Error(error)),
+                    ..
+                }) => {
+                    break error;
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(error.reason() != Reason::Unauthenticated, believed, "{user}: {}", error.message);
+    }
     server.drained().await;
 }
 

@@ -124,6 +124,39 @@ fn the_answer_does_not_depend_on_how_busy_the_machine_is() {
     });
 }
 
+/// Commands of an everyday, and those that were run to see what they do.
+const REAL: [&str; 2] =
+    [include_str!("../../../tests/policy/everyday.txt"), include_str!("../../../tests/policy/foreseen.txt")];
+
+/// As many as `CMDOP_MUTANTS` says, from the seed that `CMDOP_SEED` says; what fails names its number.
+#[test]
+fn mutants_of_everyday_commands_are_answered() {
+    let number = |name: &str, default| std::env::var(name).map_or(default, |it| it.parse().expect("a number"));
+    let (mutants, seed) = (number("CMDOP_MUTANTS", 1_000_u64), number("CMDOP_SEED", 1));
+    let real: Vec<&str> =
+        REAL.iter().flat_map(|file| file.lines()).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let commands: Vec<&str> = real.into_iter().chain(SEEDS.iter().copied()).collect();
+    let mut slowest = Duration::ZERO;
+    for mutant in 0..mutants {
+        let mut random = Random::new(seed.wrapping_mul(1_000_003).wrapping_add(mutant));
+        let mut text = commands[random.below(commands.len())].to_owned();
+        // Two commands that meet are where one's quote takes in the other.
+        if random.below(4) == 0 {
+            text.push_str([" ", "\n", ";", "|"][random.below(4)]);
+            text.push_str(commands[random.below(commands.len())]);
+        }
+        for _ in 0..=random.below(8) {
+            mutate(&mut random, &mut text);
+        }
+        let began = Instant::now();
+        survive(&text).unwrap_or_else(|error| panic!("mutant {mutant} of seed {seed}: {error}"));
+        slowest = slowest.max(began.elapsed());
+        if mutant % 100_000 == 99_999 {
+            println!("{} mutants answered, the slowest in {slowest:?}", mutant + 1);
+        }
+    }
+}
+
 fn answer(command: &str) -> Result<Resolution, Malformed> {
     let env = BTreeMap::new();
     resolve(command, &ShellContext { cwd: "/w", home: "/home/u", env: &env })

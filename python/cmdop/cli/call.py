@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from cmdop import v1
 from cmdop.cli.exit import code_of_call
-from cmdop.cli.session import AsJson, Server, User, print_json, reported, usage_error, with_client
+from cmdop.cli.session import AsJson, Server, Token, User, print_json, reported, usage_error, with_client
 from cmdop.client import Client
 from cmdop.client.client import environment_user
 from cmdop.document import action_from_document, call_document, error_document, expected_effect, parse_expect
@@ -44,6 +44,7 @@ def call(
     as_json: AsJson = False,
     server: Server = None,
     user: User = None,
+    token: Token = None,
 ) -> int:
     """Send one guarded call, and wait until it is settled or held.
 
@@ -83,7 +84,7 @@ def call(
             ready.idempotency_key = key or ready.idempotency_key or f"cli-{uuid.uuid4().hex}"
             return await _send(client, ready, wait=wait, as_json=as_json)
 
-        return with_client(act, as_json=as_json, server=server, user=user, agent=agent, blank=blank)
+        return with_client(act, as_json=as_json, server=server, user=user, agent=agent, token=token, blank=blank)
 
     return reported(prepared, as_json=as_json, blank=blank)
 
@@ -99,6 +100,7 @@ def undo(
     as_json: AsJson = False,
     server: Server = None,
     user: User = None,
+    token: Token = None,
 ) -> int:
     """Take back what a call changed on files, by a guarded call of its own.
 
@@ -114,7 +116,7 @@ def undo(
         settled = await client.calls.undo(call_id, intent=intent, key=key or None, wait=wait)
         return _shown(settled, as_json=as_json)
 
-    return with_client(act, as_json=as_json, server=server, user=user, agent=agent)
+    return with_client(act, as_json=as_json, server=server, user=user, agent=agent, token=token)
 
 
 async def _send(client: Client, proposal: v1.Proposal, *, wait: bool, as_json: bool) -> int:

@@ -27,7 +27,8 @@ Blank: TypeAlias = Callable[[], dict[str, Any]]
 Token: TypeAlias = Annotated[
     str | None,
     Parameter(
-        name="--token", help="Shows who decides, where approvers are known. [env: CMDOP_TOKEN, which others do not see]"
+        name="--token",
+        help="Shows who decides or proposes, where approvers are known. [env: CMDOP_TOKEN, which others do not see]",
     ),
 ]
 User: TypeAlias = Annotated[str | None, Parameter(name="--user", help="Who acts. [default: your login name]")]

@@ -43,6 +43,14 @@ impl Approvers {
         *self.0.write() = next;
     }
 
+    fn is_empty(&self) -> bool {
+        self.0.read().is_empty()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.read().iter().any(|approver| approver.name == name)
+    }
+
     /// Whose token it is. Every one is compared whole, so that the time says nothing about any.
     fn owner(&self, token: &str) -> Option<String> {
         let given = Sha256::digest(token.as_bytes());
@@ -82,6 +90,11 @@ fn check(known: &[KnownApprover]) -> Result<(), v1::Error> {
     Ok(())
 }
 
+fn unshown(said: &str) -> v1::Error {
+    let message = format!("this server knows its approvers, and nothing shows that you are `{said}`");
+    reason::error(Reason::Unauthenticated, message)
+}
+
 impl Gate {
     /// Is whoever decides who they say? Without known approvers everybody is.
     ///
@@ -89,17 +102,35 @@ impl Gate {
     /// UNAUTHENTICATED without a token, with one that is nobody's, or with that of another.
     pub fn check_approver(&self, said: &str, token: Option<&str>) -> Result<(), v1::Error> {
         let approvers = &self.shared.approvers;
-        if approvers.0.read().is_empty() {
-            return Ok(());
+        match token {
+            _ if approvers.is_empty() => Ok(()),
+            Some(token) => self.check_owner(said, token),
+            None => Err(unshown(said)),
         }
-        let refused = |message: String| Err(reason::error(Reason::Unauthenticated, message));
-        let Some(token) = token else {
-            return refused(format!("this server knows its approvers, and nothing shows that you are `{said}`"));
+    }
+
+    /// Is whoever proposes who they say? A name that has a token is taken from nobody without it, and whoever shows a
+    /// token is its owner. What runs an agent shows none, so that it cannot decide for its user.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED.
+    pub fn check_proposer(&self, actor: Option<&v1::Actor>, token: Option<&str>) -> Result<(), v1::Error> {
+        let approvers = &self.shared.approvers;
+        let (user, agent) = actor.map_or(("", ""), |actor| (&*actor.user, &*actor.agent));
+        match token {
+            _ if approvers.is_empty() => Ok(()),
+            Some(token) => self.check_owner(user, token),
+            None if agent.is_empty() && approvers.has(user) => Err(unshown(user)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_owner(&self, said: &str, token: &str) -> Result<(), v1::Error> {
+        let message = match self.shared.approvers.owner(token) {
+            Some(owner) if owner == said => return Ok(()),
+            Some(owner) => format!("the token is `{owner}`'s, and the request is `{said}`'s"),
+            None => "the token is that of no approver of this server".to_owned(),
         };
-        match approvers.owner(token) {
-            Some(owner) if owner == said => Ok(()),
-            Some(owner) => refused(format!("the token is `{owner}`'s, and the request is `{said}`'s")),
-            None => refused("the token is that of no approver of this server".to_owned()),
-        }
+        Err(reason::error(Reason::Unauthenticated, message))
     }
 }

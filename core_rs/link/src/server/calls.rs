@@ -19,6 +19,7 @@ impl Calls for Context {
 
     /// The call is driven by the gate: a client that goes away only stops waiting for it.
     async fn propose(&self, request: Request<v1::ProposeRequest>) -> Result<Response<SharedCall>, Status> {
+        self.proposes(&request)?;
         let room = Room::of(request.metadata());
         let v1::ProposeRequest { proposal, wait_for_decision } = request.into_inner();
         // A missing proposal is an empty one, which validation answers with all that is missing.

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::identity::bearer;
 use super::{Context, refused};
 use crate::answer::Room;
 use crate::error::Error;
@@ -32,6 +33,7 @@ impl Sessions for Context {
             mux: Mutex::new(Mux::new(self.sessions.clone(), most)),
             output: AtomicWaker::new(),
             room: Room::of(request.metadata()),
+            token: bearer(&request).map(str::to_owned),
         });
         let gone = CancellationToken::new();
         let connection = Connection {
@@ -52,6 +54,8 @@ struct Shared {
     mux: Mutex<Mux>,
     output: AtomicWaker,
     room: Room,
+    /// What the connection's client shows of who it is.
+    token: Option<String>,
 }
 
 impl Shared {
@@ -156,9 +160,14 @@ async fn next(shared: &Shared, inbound: &mut Streaming<ClientFrame>) -> Result<O
 /// Proposes for a session and tells it what becomes of it. Dropping this leaves the call alone.
 async fn answer(shared: Arc<Shared>, gate: Gate, request: session::Request) {
     let session::Request { session, request_id, proposal, follow_output, report_held } = request;
+    let checked = gate.check_proposer(proposal.actor.as_ref(), shared.token.as_deref());
     let teller = Teller { shared, session, request_id };
     // In boxes of their own: an answer waits for long, and what it needed before is in nobody's way.
-    let outcome = match Box::pin(gate.submit(proposal)).await {
+    let submitted = match checked {
+        Ok(()) => Box::pin(gate.submit(proposal)).await,
+        Err(error) => Err(error),
+    };
+    let outcome = match submitted {
         Ok(ticket) if follow_output => Box::pin(teller.follow(ticket, report_held)).await,
         Ok(mut ticket) => teller.wait(&mut ticket, report_held).await,
         Err(error) => Answer::Error(error),
