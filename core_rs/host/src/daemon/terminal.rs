@@ -197,11 +197,11 @@ impl Terminal {
         }
         let journals = self.journals.clone();
         let (observation, changes) = measured(move || {
-            let mut difference = match check_shape(&layer) {
-                Ok(()) => differ::measure(&layer, &journals).map_err(typed)?,
-                Err(error) if is_ok => return Err(error),
+            let mut difference = match check_shape(&layer)? {
+                None => differ::measure(&layer, &journals).map_err(typed)?,
+                Some(error) if is_ok => return Err(error),
                 // How it failed says more than what nobody can measure and nobody will commit.
-                Err(error) => unmeasured(&error),
+                Some(error) => unmeasured(&error),
             };
             let mut observation = difference.observation.take().unwrap_or_default();
             let changes = is_ok && !observation.effects.is_empty();
@@ -303,19 +303,21 @@ fn unmeasured(error: &Error) -> Difference {
     Difference { observation: Some(observation), ..Difference::default() }
 }
 
-/// Refuses what nobody could walk.
-fn check_shape(layer: &Layer) -> Result<(), Error> {
+/// Refuses what nobody could walk; the error is of what nobody may look into.
+fn check_shape(layer: &Layer) -> Result<Option<Error>, Error> {
     let found = exec::survey(layer, u64::MAX)?;
-    if let Some(name) = found.unseen {
+    if found.depth > MAX_DEPTH {
+        return Err(too_deep());
+    }
+    Ok(found.unseen.map(|name| {
         let message = format!(
             "the command left the directory `{}` so that its own user may not look into it, and what is in it could not \
              be measured; nothing was applied",
             name.to_string_lossy().escape_debug()
         );
         let expected = "a command that leaves every directory with read and search permission for its owner";
-        return Err(Error::fix(Reason::UnsupportedChange, message, "/arguments", expected));
-    }
-    if found.depth <= MAX_DEPTH { Ok(()) } else { Err(too_deep()) }
+        Error::fix(Reason::UnsupportedChange, message, "/arguments", expected)
+    }))
 }
 
 fn too_deep() -> Error {
