@@ -28,6 +28,8 @@ const CASES: &[Case] = &[
     ("the_size_of_a_file_is_limited", file),
     ("the_room_of_a_layer_is_limited", disk),
     ("many_empty_files_are_room_too", inodes),
+    ("room_that_nobody_may_look_into_is_limited_too", hidden_room),
+    ("a_directory_that_its_own_user_may_not_see_is_named", unseen_directory),
     ("arguments_that_cannot_run_are_typed", bad_arguments),
     ("an_argv_is_run_without_a_shell", argv),
     ("a_terminal_is_given_on_demand", terminal),
@@ -223,6 +225,34 @@ fn disk(directory: &Path) {
     let line = "for i in {1..1000}; do head -c 4000000 /dev/zero > f$i; sleep 0.02; done";
     let arguments = json!({"command": line, "disk_mb": 20});
     meets(directory, arguments, "disk", "/arguments/disk_mb", Duration::from_secs(15));
+}
+
+/// An ordinary user's host may look no further than the command lets it.
+fn hidden_room(directory: &Path) {
+    let line = "mkdir d; exec 3> d/f; chmod 0 d; \
+                for i in {1..1000}; do head -c 4000000 /dev/zero >&3; sleep 0.02; done";
+    let arguments = json!({"command": line, "disk_mb": 20});
+    meets(directory, arguments, "disk", "/arguments/disk_mb", Duration::from_secs(15));
+}
+
+fn unseen_directory(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        for (call, mode) in [("neither", "0"), ("no search", "600"), ("no look", "300")] {
+            let line = format!("mkdir -p d/e; touch d/e/f; chmod {mode} d");
+            let (report, _) = run(&host, &mut link, call, json!({"command": line})).await;
+            if is_root() {
+                assert_eq!(effects(&report).len(), 3, "{report:?}");
+                continue;
+            }
+            assert_eq!(reason(&report), Reason::UnsupportedChange, "{report:?}");
+            let error = report.error.as_ref().expect("an error");
+            assert!(error.message.contains("the directory `d`"), "{}", error.message);
+            assert_eq!(mends(error), "/arguments");
+            assert_no_layer(&host.directory);
+        }
+        link.stop().await;
+    });
 }
 
 fn inodes(directory: &Path) {

@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cmdop_contract::digest::observation_digest;
 use cmdop_contract::effect::Effect;
 use cmdop_contract::reason;
-use cmdop_contract::v1::{self, ObservedEffect, Outcome, Reason, Report, Stage, ToolResult};
+use cmdop_contract::v1::{
+    self, EffectKind, Observation, ObservedEffect, Outcome, Reason, Report, Stage, ToolResult, Unobserved,
+};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +21,7 @@ use super::machine::{User, broken, success, user};
 use super::output::OutputSender;
 use crate::admit::Interrupted;
 use crate::attempts::Attempts;
+use crate::differ::Difference;
 use crate::exec::{self, Command, End, Finished, Leftovers, Limit};
 use crate::fixture::elsewhere;
 use crate::journal::Journals;
@@ -193,8 +197,12 @@ impl Terminal {
         }
         let journals = self.journals.clone();
         let (observation, changes) = measured(move || {
-            check_shape(&layer)?;
-            let mut difference = differ::measure(&layer, &journals).map_err(typed)?;
+            let mut difference = match check_shape(&layer)? {
+                None => differ::measure(&layer, &journals).map_err(typed)?,
+                Some(error) if is_ok => return Err(error),
+                // How it failed says more than what nobody can measure and nobody will commit.
+                Some(error) => unmeasured(&error),
+            };
             let mut observation = difference.observation.take().unwrap_or_default();
             let changes = is_ok && !observation.effects.is_empty();
             beside.add_to(&mut observation);
@@ -288,10 +296,28 @@ fn would_leave(admitted: &Admitted, finished: &Finished) -> Option<Error> {
     Some(Error::use_tool(Reason::UnsupportedChange, message, "service.start"))
 }
 
-/// Refuses what nobody could walk.
-fn check_shape(layer: &Layer) -> Result<(), Error> {
-    let depth = exec::survey(layer, u64::MAX)?.depth;
-    if depth <= MAX_DEPTH { Ok(()) } else { Err(too_deep()) }
+/// What is said of a layer that is thrown away unread.
+fn unmeasured(error: &Error) -> Difference {
+    let why = Unobserved { kind: EffectKind::FileModify.into(), why: error.to_string() };
+    let observation = Observation { unobserved: vec![why], digest: observation_digest(&[]), ..Observation::default() };
+    Difference { observation: Some(observation), ..Difference::default() }
+}
+
+/// Refuses what nobody could walk; the error is of what nobody may look into.
+fn check_shape(layer: &Layer) -> Result<Option<Error>, Error> {
+    let found = exec::survey(layer, u64::MAX)?;
+    if found.depth > MAX_DEPTH {
+        return Err(too_deep());
+    }
+    Ok(found.unseen.map(|name| {
+        let message = format!(
+            "the command left the directory `{}` so that its own user may not look into it, and what is in it could not \
+             be measured; nothing was applied",
+            name.to_string_lossy().escape_debug()
+        );
+        let expected = "a command that leaves every directory with read and search permission for its owner";
+        Error::fix(Reason::UnsupportedChange, message, "/arguments", expected)
+    }))
 }
 
 fn too_deep() -> Error {

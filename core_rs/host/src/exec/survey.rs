@@ -4,13 +4,14 @@
 //! counts: a command may write a little more than its limit before it is killed, by what the disk
 //! takes in one interval.
 
-use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, accessat, openat, statat};
 use rustix::io::Errno;
 
 use super::{Limit, Limits, cgroup};
@@ -27,13 +28,17 @@ const LITTLE: u64 = 32 * NAME_BYTES;
 /// A command is stopped before the disk of its layer has less left, bytes.
 const RESERVE: u64 = 64 << 20;
 
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
 /// What a layer holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Survey {
     /// Room on disk.
     pub(crate) bytes: u64,
     /// Directories within each other.
     pub(crate) depth: usize,
+    /// The name of a directory that this process may not look into: what is in it is not counted.
+    pub(crate) unseen: Option<OsString>,
 }
 
 /// Counts a layer until it exceeds `most` bytes.
@@ -53,13 +58,15 @@ pub(super) struct Room {
     layer: Layer,
     /// What was taken before it began.
     before: u64,
+    /// What the disk of the layer had left then.
+    free: u64,
     most: u64,
 }
 
 impl Room {
     /// The counting begins with the call; where there is little it is done then.
     pub(super) fn of(layer: &Layer, most: u64) -> impl Future<Output = Result<Self, Error>> {
-        let mut room = Self { layer: layer.clone(), before: 0, most };
+        let mut room = Self { layer: layer.clone(), before: 0, free: free_at(layer.dir()), most };
         let found = if layer.is_direct() { room.taken(LITTLE) } else { 0 };
         let count = |room: Self| move || Self { before: room.taken(u64::MAX), ..room };
         let counting = (found > LITTLE).then(|| tokio::task::spawn_blocking(count(room.clone())));
@@ -75,7 +82,14 @@ impl Room {
     /// What vanishes while it is counted is counted at the next look.
     fn taken(&self, most: u64) -> u64 {
         if !self.layer.is_direct() {
-            return survey(&self.layer, most).map_or(0, |found| found.bytes);
+            let found = survey(&self.layer, most);
+            return match found {
+                // Where nobody may look, the disk says how much it is, with what others write.
+                Ok(found) if found.unseen.is_some() => {
+                    found.bytes.max(self.free.saturating_sub(free_at(self.layer.dir())))
+                }
+                found => found.map_or(0, |found| found.bytes),
+            };
         }
         let mut found = Survey::default();
         let openings = self.layer.openings();
@@ -126,6 +140,10 @@ pub(super) async fn watch(room: Room, limits: Limits, groups: &OnceLock<cgroup::
     }
 }
 
+fn free_at(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).map_or(0, |room| room.f_bavail * room.f_frsize)
+}
+
 fn is_nearly_full(dir: &Path) -> bool {
     // A small file system keeps a sixteenth instead.
     rustix::fs::statvfs(dir).is_ok_and(|room| {
@@ -138,20 +156,19 @@ fn is_nearly_full(dir: &Path) -> bool {
 /// long or a process has descriptors. Whoever could move a directory meanwhile is the command, which
 /// moves it within its own layer.
 fn count(top: &Path, left_out: &[&[u8]], most: u64, found: &mut Survey) -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut here = openat(CWD, top, flags, Mode::empty())?;
+    let Some(mut here) = enter(CWD, top, found)? else { return Ok(()) };
     let mut above: Vec<Vec<CString>> = Vec::new();
     let mut pending = children(&here, left_out, most, found)?;
     loop {
         while let Some(name) = pending.pop() {
-            match openat(&here, &*name, flags, Mode::empty()) {
-                Ok(below) => {
+            match enter(&here, Path::new(OsStr::from_bytes(name.as_bytes())), found) {
+                Ok(Some(below)) => {
                     let names = children(&below, &[], most, found)?;
                     here = below;
                     above.push(std::mem::replace(&mut pending, names));
                     found.depth = found.depth.max(above.len());
                 }
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {}
+                Ok(None) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(errno) => return Err(errno),
             }
             if found.bytes > most {
@@ -159,9 +176,20 @@ fn count(top: &Path, left_out: &[&[u8]], most: u64, found: &mut Survey) -> Resul
             }
         }
         let Some(names) = above.pop() else { return Ok(()) };
-        here = openat(&here, c"..", flags, Mode::empty())?;
+        here = openat(&here, c"..", DIRECTORY, Mode::empty())?;
         pending = names;
     }
+}
+
+/// Opens a directory, or says that nobody may look into it: who may not search it could not leave it by `..` either.
+fn enter(at: impl AsFd, name: &Path, found: &mut Survey) -> Result<Option<OwnedFd>, Errno> {
+    match openat(at, name, DIRECTORY, Mode::empty()) {
+        Ok(opened) if accessat(&opened, c".", Access::EXEC_OK, AtFlags::empty()).is_ok() => return Ok(Some(opened)),
+        Ok(_) | Err(Errno::ACCESS) => {}
+        Err(errno) => return Err(errno),
+    }
+    found.unseen = name.file_name().map(OsStr::to_owned);
+    Ok(None)
 }
 
 /// Counts the entries of a directory, until there are too many; the names of those that are directories.
@@ -264,7 +292,7 @@ mod tests {
         drop(here);
         let mut found = Survey::default();
         count(&top, &[], u64::MAX, &mut found).expect("count");
-        assert_eq!(found, Survey { bytes: 2_000 * NAME_BYTES, depth: 2_000 });
+        assert_eq!(found, Survey { bytes: 2_000 * NAME_BYTES, depth: 2_000, unseen: None });
         remove(&top).expect("remove");
         assert!(!top.exists());
     }

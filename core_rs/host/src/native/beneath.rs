@@ -118,12 +118,42 @@ fn open_beneath(dir: impl AsFd, path: &CStr, flags: OFlags, resolve: ResolveFlag
     }
 }
 
+/// Files of procfs that hold memory, or say where what lies in it.
+const MEMORY: [&str; 12] = [
+    "auxv",
+    "environ",
+    "kcore",
+    "maps",
+    "mem",
+    "numa_maps",
+    "pagemap",
+    "smaps",
+    "smaps_rollup",
+    "stack",
+    "syscall",
+    "vmcore",
+];
+
 /// A file opened for reading that cannot block or become a terminal.
 pub(crate) const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// Wraps a descriptor for `std::io`.
 pub(crate) fn file(fd: OwnedFd) -> File {
     File::from(fd)
+}
+
+/// Wraps what was opened to be read, unless procfs shows memory by it (proc(5)): keys and passwords of this host and of
+/// everything else lie there, under no name that policy could know.
+///
+/// # Errors
+/// `PATH_NOT_USABLE`.
+pub(crate) fn readable(fd: OwnedFd, path: &[u8]) -> Result<File, Error> {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    let is_on_proc = || rustix::fs::fstatfs(&fd).is_ok_and(|found| found.f_type == rustix::fs::PROC_SUPER_MAGIC);
+    if MEMORY.iter().any(|shown| shown.as_bytes() == name) && is_on_proc() {
+        return Err(not_usable(path, "shows the memory of a process, which no tool reads"));
+    }
+    Ok(file(fd))
 }
 
 /// A path as people read it.

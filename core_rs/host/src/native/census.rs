@@ -9,7 +9,7 @@ use rustix::fs::{OFlags, readlinkat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::beneath::{READ, Spot, file, not_usable, open_child, open_child_same_mount, refused, show};
+use super::beneath::{READ, Spot, not_usable, open_child, open_child_same_mount, readable, refused, show};
 use super::measure::{Stamp, sha256};
 use super::walk::{Next, Seen, Visitor, walk};
 use crate::Error;
@@ -127,7 +127,8 @@ impl Visitor for Counting<'_> {
                 }
                 if self.scope.is_copied {
                     let opened = open_child(seen.dir, seen.name, READ);
-                    state.sha256 = sha256(&mut file(opened.map_err(|errno| refused(errno, seen.path))?))?;
+                    let opened = opened.map_err(|errno| refused(errno, seen.path))?;
+                    state.sha256 = sha256(&mut readable(opened, seen.path)?)?;
                 }
             }
             FileType::Symlink => {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::arguments::{Arguments, about, invalid};
-use super::beneath::{READ, Root, Spot, file, hold_child, not_usable, open_child, refused, show};
+use super::beneath::{READ, Root, Spot, hold_child, not_usable, open_child, readable, refused, show};
 use super::census::{Census, Entry, Scope};
 use super::hidden::{hidden_name, remove_hidden};
 use super::measure::Stamp;
@@ -110,7 +110,7 @@ impl Copy {
         let path = [self.from.path.as_slice(), &entry.below].concat();
         let (source_dir, source_name) = inside(&self.from, &self.from.name, &entry.below)?;
         let opened = open_child(&source_dir, &source_name, READ);
-        let mut source = file(opened.map_err(|errno| about("from", refused(errno, &path)))?);
+        let mut source = readable(opened.map_err(|errno| about("from", refused(errno, &path)))?, &path)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = openat(dir, name, flags, Mode::from_raw_mode(0o600));
         let mut made = File::from(made.map_err(|errno| about("to", refused(errno, &self.to.path)))?);

@@ -6,7 +6,7 @@ use cmdop_contract::v1::FileType;
 use serde_json::Value;
 
 use super::arguments::{Arguments, invalid};
-use super::beneath::{READ, Root, file, not_usable, show};
+use super::beneath::{READ, Root, not_usable, readable, show};
 use super::measure::Stamp;
 use super::window::{MAX_LIMIT, told};
 use crate::Error;
@@ -40,5 +40,5 @@ pub(crate) fn open_regular(root: &Root, path: &[u8]) -> Result<File, Error> {
     if (now.dev, now.ino) != (stamp.dev, stamp.ino) {
         return Err(not_usable(path, "is being replaced while it is opened"));
     }
-    Ok(file(opened))
+    readable(opened, path)
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::Hidden;
 use super::arguments::{Arguments, invalid};
-use super::beneath::{READ, Root, file, open_child};
+use super::beneath::{READ, Root, open_child, readable};
 use super::list::type_name;
 use super::measure::Stamp;
 use super::walk::{Next, Seen, Visitor, walk};
@@ -239,7 +239,7 @@ fn is_end(line: &[u8], content: &[u8]) -> bool {
 
 /// Content of a regular file, at most one byte more than is searched.
 fn read(dir: BorrowedFd<'_>, seen: &Seen<'_>) -> Option<Vec<u8>> {
-    let opened: File = file(open_child(dir, seen.name, READ).ok()?);
+    let opened: File = readable(open_child(dir, seen.name, READ).ok()?, seen.path).ok()?;
     let now = Stamp::of(&opened).ok()?;
     if (now.dev, now.ino) != (seen.stamp.dev, seen.stamp.ino) {
         return None;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::arguments::{Arguments, invalid};
-use super::beneath::{READ, Root, Spot, file, hold_child, linked, not_usable, refused, show};
+use super::beneath::{READ, Root, Spot, file, hold_child, linked, not_usable, readable, refused, show};
 use super::flags;
 use super::measure::{Stamp, sha256, sha256_of};
 use super::text_diff::{MAX_TEXT_BYTES, unified};
@@ -263,7 +263,7 @@ impl Before {
         }
         // Before its content is read, so that no change of that goes unseen.
         let standing = Standing::of(spot, Extent::Itself)?.ok_or_else(|| changed(spot, "it was moved away"))?;
-        let mut file = file(spot.open(READ)?);
+        let mut file = readable(spot.open(READ)?, &spot.path)?;
         let stamp = Stamp::of(&file)?;
         if standing.ino != held.ino || (stamp.dev, stamp.ino) != (held.dev, held.ino) {
             return Err(changed(spot, "it is being replaced while it is opened"));

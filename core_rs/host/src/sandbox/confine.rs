@@ -137,9 +137,25 @@ impl Sockets {
 }
 
 /// Options that send what goes to a checked address another way: source routes, routing and other
-/// extension headers, and protocols that take a connection over. Level and name, which the C library
-/// does not know all of (linux/in6.h, linux/tcp.h).
-const DETOURS: [(libc::c_int, libc::c_int); 8] = [
+/// extension headers, protocols that take a connection over, and another interface. Or that make a member
+/// of a group of a socket of the machine's: what is sent to it comes from nobody who was named. Level and
+/// name, which the C library does not know all of (linux/in.h, linux/in6.h, linux/tcp.h).
+const DETOURS: [(libc::c_int, libc::c_int); 23] = [
+    (libc::SOL_SOCKET, libc::SO_BINDTODEVICE),
+    (libc::SOL_SOCKET, libc::SO_DONTROUTE),
+    (libc::SOL_SOCKET, 62), // SO_BINDTOIFINDEX
+    (libc::IPPROTO_IP, libc::IP_MULTICAST_IF),
+    (libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP),
+    (libc::IPPROTO_IP, libc::IP_ADD_SOURCE_MEMBERSHIP),
+    (libc::IPPROTO_IP, 42), // MCAST_JOIN_GROUP
+    (libc::IPPROTO_IP, 46), // MCAST_JOIN_SOURCE_GROUP
+    (libc::IPPROTO_IP, 50), // IP_UNICAST_IF
+    (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF),
+    (libc::IPPROTO_IPV6, libc::IPV6_ADD_MEMBERSHIP),
+    (libc::IPPROTO_IPV6, 27), // IPV6_JOIN_ANYCAST
+    (libc::IPPROTO_IPV6, 42), // MCAST_JOIN_GROUP
+    (libc::IPPROTO_IPV6, 46), // MCAST_JOIN_SOURCE_GROUP
+    (libc::IPPROTO_IPV6, 76), // IPV6_UNICAST_IF
     (libc::IPPROTO_IP, libc::IP_OPTIONS),
     (libc::IPPROTO_IPV6, 5), // IPV6_2292RTHDR
     (libc::IPPROTO_IPV6, 6), // IPV6_2292PKTOPTIONS

@@ -238,7 +238,7 @@ pub fn others(directory: &Path) {
         let denied = "Operation not permitted (os error 1)";
         let names = ["unix", "raw", "raw 6", "packet", "netlink", "vsock", "pair"];
         let expected: String = names.iter().map(|name| format!("{name}: {denied}\n")).collect();
-        let detours = "detours: 8 of 8 refused\n";
+        let detours = "detours: 23 of 23 refused\n";
         assert_eq!(stdout(&report), format!("{expected}ping: {denied}\n{detours}"), "{report:?}");
         assert_eq!(contacts(&report).len(), 0);
         link.stop().await;
@@ -272,9 +272,13 @@ pub fn inside_others(directory: &Path) {
     let error = ping.expect_err("no ping");
     let is_closed = matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES));
     println!("ping: {}", if is_closed { std::io::Error::from_raw_os_error(libc::EPERM) } else { error });
-    // Options by which what goes to one address goes by way of another.
+    // Options by which what goes to one address goes by way of another, or comes from one that nobody named.
     let (four, six) = (libc::IPPROTO_IP, libc::IPPROTO_IPV6);
-    let detours = [(four, 4), (six, 5), (six, 6), (six, 54), (six, 55), (six, 57), (six, 59), (libc::IPPROTO_TCP, 31)];
+    let ways = [(four, 4), (six, 5), (six, 6), (six, 54), (six, 55), (six, 57), (six, 59), (libc::IPPROTO_TCP, 31)];
+    let interfaces = [25, 5, 62].map(|name| (libc::SOL_SOCKET, name));
+    let groups = [32, 35, 39, 42, 46, 50].map(|name| (four, name));
+    let groups_of_six = [17, 20, 27, 42, 46, 76].map(|name| (six, name));
+    let detours = [&ways[..], &interfaces, &groups, &groups_of_six].concat();
     let refused = detours.iter().filter(|(level, name)| {
         let domain = if *level == six { libc::AF_INET6 } else { libc::AF_INET };
         let stream = socket(domain, libc::SOCK_STREAM, 0).expect("socket");

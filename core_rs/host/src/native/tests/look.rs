@@ -36,6 +36,31 @@ fn a_link_is_described_and_nothing_behind_it() {
     assert_eq!(reason(&none), Reason::PathNotFound);
 }
 
+/// Whatever a file of procfs is named like elsewhere is read.
+#[test]
+fn no_tool_reads_the_memory_of_a_process() {
+    let dir = TempDir::new().expect("directory");
+    let own = Path::new("/proc").join(std::process::id().to_string());
+    let thread = own.join("task").join(std::process::id().to_string());
+    for place in [own.join("mem"), own.join("environ"), own.join("maps"), thread.join("mem"), thread.join("auxv")] {
+        // Where there is something at this place of memory the kernel would give it.
+        let read = apply(&dir, "files.read", &json!({"path": place, "offset": 1_u64 << 22, "limit": 16}));
+        assert_eq!(reason(&read), Reason::PathNotUsable, "{}", place.display());
+        let error = read.result.error.expect("an error");
+        assert!(error.message.contains("memory of a process"), "{}", error.message);
+        let copied = apply(&dir, "files.copy", &json!({"from": place, "to": dir.path().join("copy")}));
+        assert_eq!(reason(&copied), Reason::PathNotUsable, "{}", place.display());
+    }
+    let text = std::env::vars_os().next().expect("a variable").0.into_string().expect("text");
+    let found = told(&apply(&dir, "files.search", &json!({"path": own, "glob": "environ", "pattern": text})));
+    assert_eq!(found["matches"], json!([]));
+    let stat = told(&apply(&dir, "files.stat", &json!({"path": own.join("environ")})));
+    assert_eq!(stat["type"], json!("regular"));
+    fs::write(dir.path().join("maps"), "of a town").expect("write");
+    assert_eq!(told(&apply(&dir, "files.read", &json!({"path": dir.path().join("maps")})))["size"], json!(9));
+    assert!(apply(&dir, "files.read", &json!({"path": own.join("status")})).result.ok);
+}
+
 /// Paths of matches, relative to a directory.
 fn paths(dir: &Path, told: &Value) -> Vec<String> {
     let matches = told["matches"].as_array().expect("matches").iter();
