@@ -128,7 +128,8 @@ def test_an_unknown_tool_and_an_unknown_host_exit_2(up: Up) -> None:
     assert (code, call["error"]["reason"]) == (2, "UNKNOWN_TOOL")
     assert call["error"]["remedy"]["kind"] == "fix_arguments", "no tool is about that"
     code, call = up.call("call", "bash", "--host", "local", "--arg", "command=ls")
-    assert (code, call["error"]["remedy"]) == (2, {"kind": "use_tool", "name": "terminal.exec", "arguments": "same"})
+    other = {"kind": "use_tool", "name": "terminal.exec", "arguments": "same", "new_key": True}
+    assert (code, call["error"]["remedy"]) == (2, other)
     code, call = up.call("call", "files.read", "--host", "nowhere", "--arg", "path=/x")
     assert (code, call["error"]["reason"]) == (2, "UNKNOWN_HOST")
 
