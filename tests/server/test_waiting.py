@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import subprocess
@@ -13,10 +14,12 @@ from typing import Any
 
 import anyio
 import pytest
+from rich.console import Console
 from tests.live import Up, recorded
 
 from cmdop import Client, v1
 from cmdop.errors import InvalidActionError, UnknownApprovalError, UnknownRunError
+from cmdop.trace import trace_tree
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -88,6 +91,9 @@ async def test_a_newer_instruction_voids_what_waits_of_that_run_alone(up: Up) ->
         await client.calls.cancel(calls[other.run_id].call_id)
         told = [event.instruction_given.text for event in recorded(up.data / "server" / "log")]
         assert "leave the files alone" in told
+        shown = Console(width=200, record=True, file=io.StringIO())
+        shown.print(trace_tree(await client.traces.get(run.run_id)))
+        assert "ana said meanwhile: leave the files alone" in shown.export_text()
         with pytest.raises(UnknownRunError):
             await client.runs.instruct("stop", run_id="no-such-run")
         with pytest.raises(InvalidActionError):

@@ -333,6 +333,7 @@ fn add(db: &Connection, record: &Record, event: Event, touched: &mut Touched) ->
             run.why = finished.why;
             run.finished_at = event.at;
         }),
+        Some(Kind::InstructionGiven(_)) => change_run(db, &event.subject, record.place, |_| {}),
         Some(Kind::HostAttached(attached)) => {
             let host = attached.host.unwrap_or_default();
             db.prepare_cached("INSERT OR REPLACE INTO host VALUES (?1, ?2)")?

@@ -44,6 +44,9 @@ def trace_tree(trace: v1.Trace) -> Tree:
     calls = {call.proposal.model_call_id: call for call in trace.calls if call.proposal.model_call_id}
     shown: set[str] = set()
     for event in trace.events:
+        if event.HasField("instruction_given"):
+            given = event.instruction_given
+            _line(root, f"{given.actor.user} said meanwhile: {_short(given.text)}", "bold")
         if not event.HasField("turn_recorded"):
             continue
         turn = event.turn_recorded.turn
