@@ -122,6 +122,12 @@ def test_an_agent_without_a_name_is_not_its_user(name: str, capsys: pytest.Captu
     assert "no name" in error["message"] and error["remedy"]["kind"] == "fix_arguments"
 
 
+@pytest.mark.parametrize("command", [["call", "files.list", "--host", "local"], ["undo", "some-call"]])
+def test_an_empty_key_is_not_taken_for_none(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--key", "", "--json", "--server", "127.0.0.1:1"]) == 2
+    assert "empty --key" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
 def test_up_on_a_file_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     done = cmdop("up", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0")

@@ -28,6 +28,8 @@ from cmdop.errors import (
     OutcomeUnknownError,
 )
 
+_EMPTY_KEY = "an empty --key holds nobody from running the call twice; name one, or leave the option out"
+
 
 def call(
     tool: str | None = None,
@@ -37,7 +39,7 @@ def call(
     arg: Annotated[list[str] | None, Parameter(name="--arg", negative="")] = None,
     expect: Annotated[list[str] | None, Parameter(name="--expect", negative="")] = None,
     intent: str = "",
-    key: str = "",
+    key: str | None = None,
     agent: str | None = None,
     from_: Annotated[str | None, Parameter(name="--from", allow_leading_hyphen=True)] = None,
     wait: Annotated[bool, Parameter(negative="")] = False,
@@ -62,6 +64,8 @@ def call(
     blank = partial(_blank, user=user, agent=agent)
 
     def prepared() -> int:
+        if key == "":
+            return usage_error(_EMPTY_KEY, as_json=as_json, blank=blank)
         proposal = None if from_ is None else _read(from_)
         if proposal is None and (tool is None or host is None):
             return usage_error(
@@ -94,7 +98,7 @@ def undo(
     /,
     *,
     intent: str = "",
-    key: str = "",
+    key: str | None = None,
     agent: str | None = None,
     wait: Annotated[bool, Parameter(negative="")] = False,
     as_json: AsJson = False,
@@ -111,9 +115,11 @@ def undo(
         agent: Act as this agent: its autonomy level applies.
         wait: Wait for a person's decision, too.
     """
+    if key == "":
+        return usage_error(_EMPTY_KEY, as_json=as_json)
 
     async def act(client: Client) -> int:
-        settled = await client.calls.undo(call_id, intent=intent, key=key or None, wait=wait)
+        settled = await client.calls.undo(call_id, intent=intent, key=key, wait=wait)
         return _shown(settled, as_json=as_json)
 
     return with_client(act, as_json=as_json, server=server, user=user, agent=agent, token=token)
