@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -91,6 +92,8 @@ def _serving(run: Callable[[Say], None]) -> int:
             if is_ready:
                 # Whoever read the first line may have gone; what runs goes on.
                 return
+            # What is still in its buffer would fail once more at the exit, and change the code.
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
             message = f"nobody can be told that it is ready: standard output cannot be written: {error.strerror}"
             raise InvalidConfigurationError.fix(message, "a standard output that takes a line") from None
         is_ready = True

@@ -74,6 +74,12 @@ static SPOKEN: LazyLock<Regex> = LazyLock::new(|| {
 });
 /// What a shell puts something else for.
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r#"^(?:\$\w+"?$|\$\{\w+\}"?$|\$\(|`)"#));
+/// What stands in a private key besides its base64.
+static KEY_LINE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"^(?:-----(?:BEGIN|END) [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|(?:Proc-Type|DEK-Info|Version|Comment): [\w ,.-]*)$",
+    )
+});
 /// An option whose next word is a secret.
 static OPTION: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?i)^--?(?:[\w.-]*{CALLED}|{CALLED_SHORTLY})$")));
 /// The name of a secret.
@@ -208,6 +214,7 @@ fn replaced(found: &Captures<'_>, is_script: bool, doubts: bool, taken: Taken<'_
     let is_spaced = |group| found.get(group).is_some_and(|it| !it.as_str().is_empty());
     let is_kept = bare.starts_with(MARK)
         || is_variable
+        || hides_code(secret)
         || (doubts && !is_value(secret, is_spaced(2) || is_spaced(3) || before.ends_with(char::is_whitespace)));
     if is_kept {
         return found[0].to_owned();
@@ -220,6 +227,14 @@ fn replaced(found: &Captures<'_>, is_script: bool, doubts: bool, taken: Taken<'_
     let at = secret.len() - secret.trim_start_matches(|it| Some(it) == quote).len();
     let behind = &secret[at + inner.len()..];
     format!("{before}{}{}{behind}{after}", &secret[..at], whole(inner, taken))
+}
+
+/// Would something that a shell runs go unseen with it? Whoever approves must see that, whatever it is called.
+fn hides_code(secret: &str) -> bool {
+    let mut lines = secret.split('\n').flat_map(|line| line.split("\\n")).map(str::trim);
+    let is_of_a_key =
+        |line: &str| KEY_LINE.is_match(line) || !line.contains([' ', '\t', ';', '|', '&', '<', '>', '$', '(']);
+    secret.contains("$(") || secret.contains('`') || (secret.starts_with("-----BEGIN") && !lines.all(is_of_a_key))
 }
 
 /// Does this stand for itself, in content that may as well be a program, its types or a sentence?

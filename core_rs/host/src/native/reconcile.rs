@@ -1,7 +1,7 @@
-//! Settling what a crash left: the journal tells, or else whether the expected effect holds.
+//! Settling what a crash left: by the journal, or by what only this tool can have left. Else nobody can tell.
 
-use cmdop_contract::v1::{FileType, Outcome, Reason, Stage};
-use rustix::fs::OFlags;
+use cmdop_contract::redact;
+use cmdop_contract::v1::{FileType, Outcome, Stage};
 use rustix::io::Errno;
 
 use super::arguments::Arguments;
@@ -26,13 +26,16 @@ impl Native {
         let action = permit.action.as_ref()?;
         let settled = match action.tool.as_str() {
             "files.write" | "files.edit" | "files.delete" => Ok(self.journals.recover(interrupted)),
+            // Secrets were taken out of what was kept: nobody knows any more which place that was.
+            _ if redact::is_marked(&action.arguments_json) => return None,
             "files.undo" => {
                 let arguments = Arguments::of(action).ok()?;
                 Ok(self.journals.recover_undo(arguments.required("call").ok()?, interrupted))
             }
             "files.mkdir" => self.reconcile_mkdir(interrupted, &Arguments::of(action).ok()?),
             "files.chmod" => self.reconcile_chmod(interrupted, &Arguments::of(action).ok()?),
-            "files.move" => self.reconcile_move(&Arguments::of(action).ok()?),
+            // One rename, which leaves no trace by which it could be told from somebody else's.
+            "files.move" => return None,
             "files.copy" => self.reconcile_copy(interrupted, &Arguments::of(action).ok()?),
             "service.start" => self.reconcile_service(&Arguments::of(action).ok()?, true),
             "service.stop" => self.reconcile_service(&Arguments::of(action).ok()?, false),
@@ -47,7 +50,8 @@ impl Native {
         })
     }
 
-    /// A tree of directories appears in one rename.
+    /// A tree of directories appears in one rename: while what was staged is there, it did not come to that. When it is
+    /// gone, what stands at the place now says nothing: somebody may have taken it away since, or made it.
     fn reconcile_mkdir(&self, interrupted: &Interrupted, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
         let hidden = hidden_name(&interrupted.permit().permit_id, "new");
         let path = arguments.path()?;
@@ -57,14 +61,11 @@ impl Native {
                 && hold_child(&spot.parent, &hidden).is_ok()
             {
                 remove_hidden(&spot, &hidden, FileType::Directory)?;
+                return Ok(Some(Outcome::NotApplied));
             }
             here = &here[..here.iter().rposition(|byte| *byte == b'/').unwrap_or(0)];
         }
-        match self.root.open(&path, OFlags::PATH | OFlags::DIRECTORY) {
-            Ok(_) => Ok(Some(Outcome::Applied)),
-            Err(error) if error.reason() == Reason::PathNotFound => Ok(Some(Outcome::NotApplied)),
-            Err(_) => Ok(None),
-        }
+        Ok(None)
     }
 
     fn reconcile_chmod(&self, interrupted: &Interrupted, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
@@ -76,26 +77,13 @@ impl Native {
         Ok(now.is_untouched_since(interrupted.noted_at()).then_some(Outcome::NotApplied))
     }
 
-    /// Where both names are taken or free, nobody can tell whether what was moved is what is there.
-    fn reconcile_move(&self, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
-        let from = self.root.spot(&arguments.path_of("from")?)?;
-        let to = self.root.spot(&arguments.path_of("to")?)?;
-        Ok(match (stamp(&from)?, stamp(&to)?) {
-            (None, Some(_)) => Some(Outcome::Applied),
-            (Some(_), None) => Some(Outcome::NotApplied),
-            _ => None,
-        })
-    }
-
+    /// A copy appears when it is renamed, like what is made.
     fn reconcile_copy(&self, interrupted: &Interrupted, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
         let to = self.root.spot(&arguments.path_of("to")?)?;
         let hidden = hidden_name(&interrupted.permit().permit_id, "new");
-        if let Ok(left) = hold_child(&to.parent, &hidden) {
-            remove_hidden(&to, &hidden, Stamp::of(left)?.file_type())?;
-            // The copy appears when it is renamed, so it did not.
-            return Ok(Some(Outcome::NotApplied));
-        }
-        Ok(if stamp(&to)?.is_none() { Some(Outcome::NotApplied) } else { None })
+        let Ok(left) = hold_child(&to.parent, &hidden) else { return Ok(None) };
+        remove_hidden(&to, &hidden, Stamp::of(left)?.file_type())?;
+        Ok(Some(Outcome::NotApplied))
     }
 
     /// A service that is as it was to become is; of any other nobody knows why.

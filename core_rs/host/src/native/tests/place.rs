@@ -229,18 +229,35 @@ fn places_that_were_being_made_when_the_host_died_are_settled() {
     fs::create_dir_all(hidden.join("half")).expect("directories");
     assert_eq!(reconciled(&dir, &copy), Some(Outcome::NotApplied));
     assert_eq!(names(dir.path()), ["from"], "nothing half-copied stays");
+    assert_eq!(reconciled(&dir, &copy), None, "it may have come and been taken away");
     let moved = apply_stage(permit(dir.path(), "files.move", &json!({"from": from, "to": to}), ALL));
-    assert_eq!(reconciled(&dir, &moved), Some(Outcome::NotApplied));
+    assert_eq!(reconciled(&dir, &moved), None, "somebody may have moved it back, or on");
     fs::rename(&from, &to).expect("rename");
-    assert_eq!(reconciled(&dir, &moved), Some(Outcome::Applied));
-    fs::create_dir(&from).expect("directory");
-    assert_eq!(reconciled(&dir, &moved), None, "nobody can tell");
+    assert_eq!(reconciled(&dir, &moved), None, "or here");
     let path = dir.path().join("a/b");
     let made = apply_stage(permit(dir.path(), "files.mkdir", &json!({"path": path, "parents": 1}), ALL));
     let hidden = dir.path().join(hidden::hidden_name(&made.permit_id, "new").to_str().expect("text"));
     fs::create_dir_all(hidden.join("b")).expect("directories");
     assert_eq!(reconciled(&dir, &made), Some(Outcome::NotApplied));
     assert!(!hidden.exists());
+    assert_eq!(reconciled(&dir, &made), None);
     fs::create_dir_all(&path).expect("directories");
-    assert_eq!(reconciled(&dir, &made), Some(Outcome::Applied));
+    assert_eq!(reconciled(&dir, &made), None, "others make directories, too");
+}
+
+#[test]
+fn nobody_settles_by_a_path_from_which_a_secret_was_taken() {
+    let dir = TempDir::new().expect("directory");
+    let path = format!("{}/app.[redacted:21:c176a35a09d1e2f4]", dir.path().display());
+    fs::write(&path, "").expect("write");
+    let before = i64::MAX;
+    for (tool, arguments) in [
+        ("files.mkdir", json!({"path": path})),
+        ("files.copy", json!({"from": path, "to": path})),
+        ("files.chmod", json!({"path": path, "mode": "0700"})),
+        ("deploy.release", json!({"service": path})),
+    ] {
+        let died = Interrupted::for_tests(apply_stage(permit(dir.path(), tool, &arguments, ALL)), before);
+        assert_eq!(native(&dir).reconcile(&died), None, "{tool}");
+    }
 }
