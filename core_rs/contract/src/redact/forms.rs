@@ -74,10 +74,10 @@ static SPOKEN: LazyLock<Regex> = LazyLock::new(|| {
 });
 /// What a shell puts something else for.
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r#"^(?:\$\w+"?$|\$\{\w+\}"?$|\$\(|`)"#));
-/// What stands in a private key besides its base64.
+/// What stands in a private key besides its base64, in a diff as well.
 static KEY_LINE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"^(?:-----(?:BEGIN|END) [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|(?:Proc-Type|DEK-Info|Version|Comment): [\w ,.-]*)$",
+        r"^[+-]?(?:-----(?:BEGIN|END) [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|(?:Proc-Type|DEK-Info|Version|Comment): [\w ,.-]*)$",
     )
 });
 /// An option whose next word is a secret.

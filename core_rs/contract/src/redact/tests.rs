@@ -207,5 +207,7 @@ fn what_a_shell_would_run_is_never_hidden_with_a_secret() {
         }
     }
     let key = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nMIIEow\n-----END RSA PRIVATE KEY-----";
-    assert!(!text(key).contains("MIIEow"), "{}", text(key));
+    for told in [key.to_owned(), key.replace('\n', "\n+"), key.replace('\n', "\n-"), key.replace('\n', "\\n ")] {
+        assert!(!text(&told).contains("MIIEow"), "{}", text(&told));
+    }
 }
