@@ -60,7 +60,7 @@ impl Attributes {
     /// Sets them on what is held open with `O_PATH`, link or not.
     ///
     /// # Errors
-    /// The operating system's refusal.
+    /// The operating system's refusal; `EPERM` of permission bits that it leaves out.
     pub(crate) fn set(&self, held: impl AsFd) -> Result<(), Errno> {
         let held = held.as_fd();
         let stat = rustix::fs::fstat(held)?;
@@ -78,6 +78,11 @@ impl Attributes {
             let now = Stamp::from(&rustix::fs::fstat(held)?).permissions();
             if now != mode {
                 rustix::fs::chmod(&*path, Mode::from_raw_mode(mode))?;
+                // The set-group-id bit of a group that this process is not in is left out silently (chmod(2)).
+                if Stamp::from(&rustix::fs::fstat(held)?).permissions() != mode {
+                    rustix::fs::chmod(&*path, Mode::from_raw_mode(now))?;
+                    return Err(Errno::PERM);
+                }
             }
         }
         for Xattr { name, value } in &self.xattrs {

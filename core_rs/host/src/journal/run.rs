@@ -4,7 +4,7 @@
 //! Only what lies in the slots tells: nobody else can reach them. A slot that a rename passes through
 //! is empty before and after, so a mark says whether everything has moved out.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs;
@@ -36,6 +36,9 @@ pub(super) struct Run<'a> {
     stores: Vec<OwnedFd>,
     /// File systems are made durable as a whole.
     is_whole_sync: Cell<bool>,
+    /// Places whose attributes were set on the first way through the steps. None before it: a crash may have cut an
+    /// earlier life's short anywhere.
+    set: RefCell<Option<BTreeSet<Vec<u8>>>>,
 }
 
 impl<'a> Run<'a> {
@@ -45,7 +48,7 @@ impl<'a> Run<'a> {
         let open = |path: &Vec<u8>| root.open(path, OFlags::PATH | OFlags::DIRECTORY);
         let stores = record.stores.iter().map(open).collect::<Result<_, _>>()?;
         let is_whole_sync = Cell::new(record.of_kind(Kind::Attributes).count() > MANY);
-        Ok(Self { root, dir, record, stores, is_whole_sync })
+        Ok(Self { root, dir, record, stores, is_whole_sync, set: RefCell::new(None) })
     }
 
     /// Does what is not done yet.
@@ -71,9 +74,7 @@ impl<'a> Run<'a> {
                 self.exchange(op, op.standing.as_ref())?;
             }
         }
-        for op in self.record.of_kind(Kind::Attributes) {
-            self.set_attributes(op, true)?;
-        }
+        self.set_all(self.record.of_kind(Kind::Attributes), true)?;
         for op in self.record.of_kind(Kind::Times) {
             self.set_times(op, true);
         }
@@ -86,9 +87,7 @@ impl<'a> Run<'a> {
     /// As [`Run::forwards`].
     pub(super) fn back(&self) -> Result<(), Error> {
         if self.is_whole()? {
-            for op in self.record.of_kind(Kind::Attributes).rev() {
-                self.set_attributes(op, false)?;
-            }
+            self.set_all(self.record.of_kind(Kind::Attributes).rev(), false)?;
         }
         for op in self.record.of_kind(Kind::Exchange).rev() {
             if self.in_slot(op)? != op.moving_identity() {
@@ -179,12 +178,25 @@ impl<'a> Run<'a> {
         is_same.and_then(|_| Err(conflict(&op.path)))
     }
 
+    /// Sets attributes; on the way back only where they were set on the way there: what somebody else put at the place
+    /// before that has none of ours.
+    fn set_all<'op>(&self, ops: impl Iterator<Item = &'op Op>, is_forwards: bool) -> Result<(), Error> {
+        let set_before = self.set.replace(Some(BTreeSet::new()));
+        for op in ops.filter(|op| set_before.as_ref().is_none_or(|set| set.contains(&op.path))) {
+            self.set_attributes(op, is_forwards)?;
+        }
+        Ok(())
+    }
+
     fn set_attributes(&self, op: &Op, is_forwards: bool) -> Result<(), Error> {
         let spot = self.spot(op)?;
         let held = hold_child(&spot.parent, &spot.name).map_err(|errno| refused(errno, op))?;
         let expected = op.standing.as_ref().map(|standing| standing.ino);
-        if identity(&spot.parent, &spot.name)? != expected {
+        if Stamp::of(&held).map(|stamp| Some(stamp.ino))? != expected {
             return Err(conflict(&op.path));
+        }
+        if let Some(set) = &mut *self.set.borrow_mut() {
+            set.insert(op.path.clone());
         }
         let wanted = if is_forwards { &op.after } else { &op.before };
         wanted.as_ref().map_or(Ok(()), |wanted| wanted.set(&held)).map_err(|errno| refused(errno, op))?;
@@ -286,6 +298,7 @@ fn refused(errno: Errno, op: &Op) -> Error {
     match errno {
         Errno::NOENT | Errno::EXIST | Errno::NOTDIR | Errno::LOOP | Errno::NOTEMPTY => conflict(&op.path),
         Errno::BUSY | Errno::XDEV => not_usable(&op.path, "is a mount point or cannot be renamed on its file system"),
+        Errno::ACCESS | Errno::PERM => not_usable(&op.path, "may not be changed by the host's user"),
         other => Error::io(format!("change {}", show(&op.path)))(other.into()),
     }
 }

@@ -1,20 +1,24 @@
-//! `files.chmod`: permission bits of what is held open, so that no link can be put in its place.
+//! `files.chmod`: permission bits of what was looked at, and of nothing that was put in its place.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use cmdop_contract::path::escape;
 use cmdop_contract::v1::{EffectKind, FileChange, FileType, ObservedEffect, Reason};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::arguments::{Arguments, invalid};
-use super::beneath::{Root, Spot, hold_child, linked, not_usable, refused, show};
+use super::beneath::{Root, Spot, hold_child, linked, not_usable, show};
 use super::measure::Stamp;
 use super::write::{changed, mode};
 use super::{Means, Step};
 use crate::Error;
 use crate::journal::Journals;
+use crate::journal::attributes::Attributes;
+use crate::journal::stamp::{Extent, Standing};
+
+pub(super) const SET_GROUP: u32 = 0o2000;
 
 /// What gets other permission bits.
 pub(crate) struct Bits {
@@ -63,12 +67,21 @@ impl Bits {
             target: escape(&self.spot.path),
             count: 1,
             bytes: 0,
-            reversible: true,
+            reversible: may_have(&self.before),
             file: Some(FileChange { before: Some(before), after: Some(after), ..FileChange::default() }),
             network: None,
             process: None,
         }]
     }
+}
+
+/// False of a set-group-id bit that this process could not give back: its group is another's (chmod(2)).
+fn may_have(before: &Stamp) -> bool {
+    if before.permissions() & SET_GROUP == 0 || rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let own = rustix::process::getgroups().unwrap_or_default();
+    own.iter().chain([&rustix::process::getegid()]).any(|group| group.as_raw() == before.gid)
 }
 
 impl Step for Bits {
@@ -97,19 +110,25 @@ impl Step for Bits {
         digest.finalize().to_vec()
     }
 
-    fn perform(&mut self, _with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
+    fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
         if self.mode == self.before.permissions() {
             return Ok((Vec::new(), None));
         }
         let Spot { parent, name, path } = &self.spot;
+        // Only now, so that whoever writes to it all the time does not keep its bits from being changed.
+        let standing = Standing::of(&self.spot, Extent::Itself)?;
         let there = hold_child(parent, name).map_err(|_| changed(&self.spot, "it was moved away meanwhile"))?;
         let now = Stamp::of(&there)?;
-        if (now.dev, now.ino, now.mode) != (self.before.dev, self.before.ino, self.before.mode) {
-            return Err(changed(&self.spot, "it was replaced meanwhile"));
-        }
-        // A descriptor that was opened without the right to read takes no fchmod (open(2), O_PATH).
-        let held = format!("/proc/self/fd/{}", self.held.as_raw_fd());
-        rustix::fs::chmod(held, Mode::from_raw_mode(self.mode)).map_err(|errno| refused(errno, path))?;
+        let is_same = (now.dev, now.ino, now.mode) == (self.before.dev, self.before.ino, self.before.mode);
+        let standing = standing.filter(|standing| is_same && standing.ino == now.ino);
+        let replaced = || changed(&self.spot, "it was replaced meanwhile");
+        let only = |mode| Attributes { mode: Some(mode), ..Attributes::default() };
+        let mut draft = with.journals.draft(with.call_id)?;
+        draft.attributes(path, standing.ok_or_else(replaced)?, only(self.before.permissions()), only(self.mode));
+        draft.commit().map_err(|error| match error.reason() {
+            Reason::CommitConflict => replaced(),
+            _ => error,
+        })?;
         let after = Stamp::of(&self.held)?;
         Ok((self.effects_of(after.permissions()), None))
     }

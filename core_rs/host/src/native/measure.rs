@@ -62,13 +62,6 @@ impl Stamp {
         *self == moved
     }
 
-    /// True if surely nothing about it changed since a time, in nanoseconds since the Unix epoch.
-    pub(crate) fn is_untouched_since(&self, time: i64) -> bool {
-        // Times of files lag behind the clock by up to a tick of the kernel; a second is many.
-        let margin = 1_000_000_000;
-        self.ctime.0.saturating_mul(1_000_000_000).saturating_add(self.ctime.1) < time.saturating_sub(margin)
-    }
-
     /// Seconds and nanoseconds of the last change of content.
     pub(crate) fn mtime(&self) -> (i64, i64) {
         self.mtime

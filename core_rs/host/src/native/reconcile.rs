@@ -2,13 +2,11 @@
 
 use cmdop_contract::redact;
 use cmdop_contract::v1::{FileType, Outcome, Stage};
-use rustix::io::Errno;
 
 use super::arguments::Arguments;
-use super::beneath::{Spot, hold_child};
+use super::beneath::hold_child;
 use super::hidden::{hidden_name, remove_hidden};
 use super::measure::Stamp;
-use super::write::mode;
 use super::{Native, deploy, service};
 use crate::Error;
 use crate::admit::Interrupted;
@@ -25,7 +23,7 @@ impl Native {
         }
         let action = permit.action.as_ref()?;
         let settled = match action.tool.as_str() {
-            "files.write" | "files.edit" | "files.delete" => Ok(self.journals.recover(interrupted)),
+            "files.write" | "files.edit" | "files.delete" | "files.chmod" => Ok(self.journals.recover(interrupted)),
             // Secrets were taken out of what was kept: nobody knows any more which place that was.
             _ if redact::is_marked(&action.arguments_json) => return None,
             "files.undo" => {
@@ -33,7 +31,6 @@ impl Native {
                 Ok(self.journals.recover_undo(arguments.required("call").ok()?, interrupted))
             }
             "files.mkdir" => self.reconcile_mkdir(interrupted, &Arguments::of(action).ok()?),
-            "files.chmod" => self.reconcile_chmod(interrupted, &Arguments::of(action).ok()?),
             // One rename, which leaves no trace by which it could be told from somebody else's.
             "files.move" => return None,
             "files.copy" => self.reconcile_copy(interrupted, &Arguments::of(action).ok()?),
@@ -68,15 +65,6 @@ impl Native {
         Ok(None)
     }
 
-    fn reconcile_chmod(&self, interrupted: &Interrupted, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
-        let spot = self.root.spot(&arguments.path()?)?;
-        let Some(now) = stamp(&spot)? else { return Ok(None) };
-        if mode(arguments)? == Some(now.permissions()) {
-            return Ok(Some(Outcome::Applied));
-        }
-        Ok(now.is_untouched_since(interrupted.noted_at()).then_some(Outcome::NotApplied))
-    }
-
     /// A copy appears when it is renamed, like what is made.
     fn reconcile_copy(&self, interrupted: &Interrupted, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
         let to = self.root.spot(&arguments.path_of("to")?)?;
@@ -91,13 +79,5 @@ impl Native {
         let status = self.supervisor.status(&service::name(arguments)?)?;
         let runs = status.state == State::Running;
         Ok((runs == shall_run && status.state != State::Changing).then_some(Outcome::Applied))
-    }
-}
-
-fn stamp(spot: &Spot) -> Result<Option<Stamp>, Error> {
-    match hold_child(&spot.parent, &spot.name) {
-        Ok(held) => Stamp::of(held).map(Some),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(Error::io("look at what was being changed")(errno.into())),
     }
 }

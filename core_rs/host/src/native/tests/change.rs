@@ -137,10 +137,38 @@ fn permission_bits_are_never_set_through_a_link_or_on_a_second_name() {
 }
 
 #[test]
-fn a_change_of_mode_that_died_is_settled_by_what_is_there() {
+fn a_change_of_mode_that_died_is_settled_by_its_journal() {
     let (dir, path) = file_with("old");
     let chmod = apply_stage(permit(dir.path(), "files.chmod", &json!({"path": path, "mode": "0700"}), ALL));
-    assert_eq!(native(&dir).reconcile(&Interrupted::for_tests(chmod.clone(), i64::MAX)), Some(Outcome::NotApplied));
+    // By somebody else: what is there says nothing about who did it.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("chmod");
+    assert_eq!(reconciled(&dir, &chmod), Some(Outcome::NotApplied));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
+    native(&dir).apply(&Admitted::for_tests(chmod.clone())).expect("permitted");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("chmod");
     assert_eq!(reconciled(&dir, &chmod), Some(Outcome::Applied));
+}
+
+#[test]
+fn a_file_that_is_replaced_before_its_bits_are_set_is_a_conflict() {
+    let (dir, path) = file_with("old");
+    let native = native(&dir);
+    let chmod = permit(dir.path(), "files.chmod", &json!({"path": path, "mode": "0700"}), ALL);
+    let admitted = Admitted::for_tests(chmod);
+    let mut step = native.prepare(&admitted).expect("prepared");
+    fs::remove_file(&path).expect("remove");
+    fs::write(&path, "another").expect("write");
+    let with = Means { journals: &native.journals, call_id: "call", permit_id: "permit" };
+    assert_eq!(step.perform(&with).expect_err("a conflict").reason(), Reason::ContentChanged);
+    assert_eq!(fs::metadata(&path).expect("stat").mode() & 0o777, 0o644);
+    assert_eq!(names(&dir.path().join(JOURNALS)), [""; 0]);
+}
+
+#[test]
+fn what_changes_nothing_keeps_no_journal() {
+    let (dir, path) = file_with("x");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("chmod");
+    assert!(apply(&dir, "files.chmod", &json!({"path": path, "mode": "0640"})).result.ok);
+    assert!(apply(&dir, "files.mkdir", &json!({"path": dir.path()})).result.ok);
+    assert_eq!(names(&dir.path().join(JOURNALS)), [""; 0]);
 }

@@ -1,0 +1,432 @@
+//! What native tools change is taken back to exactly what was: content, mode, owner, times, attributes and inodes.
+//! Killed anywhere, or refused any one file-system call, it is as before or as after, and the next start says which. As
+//! root and as an ordinary user.
+//!
+//! `CMDOP_KILLS` sets how often a tool is killed, `CMDOP_SEED` where.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use cmdop_contract::v1::{EffectKind, Outcome, Permit, Reason, Stage};
+use cmdop_host::Admitted;
+use cmdop_host::admit::{Admission, Keys};
+use cmdop_host::journal::Journals;
+use cmdop_host::native::{Done, Native};
+use rustix::fs::XattrFlags;
+use serde_json::{Value, json};
+use support::cases::{self, Case};
+use support::inside::is_root;
+use support::random::{Random, setting};
+use support::supervised::{self, Supervised};
+use support::{HOST, Server, permit, with_effects};
+
+const CASES: &[Case] = &[
+    ("what_a_tool_changed_comes_back_exactly", undone),
+    ("what_somebody_changed_since_is_named_and_not_taken_back", changed_since),
+    ("killed_anywhere_it_is_as_before_or_as_after_and_the_next_start_says_which", killed),
+];
+
+const ROOT_CASES: &[Case] = &[("all_of_it_holds_for_an_ordinary_user_too", as_user)];
+
+fn main() -> ExitCode {
+    let cases: Vec<_> = if is_root() { [CASES, ROOT_CASES].concat() } else { CASES.to_vec() };
+    cases::run(&cases, &[("apply and undo", apply_and_undo), ("settle", settle)])
+}
+
+fn as_user(_: &Path) {
+    let failed: Vec<_> = CASES.iter().filter(|(name, _)| !cases::passes_as_user(name)).map(|(name, _)| name).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// One call.
+struct Tool {
+    name: &'static str,
+    arguments: fn(&Path) -> Value,
+    /// The same, done directly.
+    directly: fn(&Path),
+    /// What somebody else does after it, and where.
+    since: (fn(&Path), &'static str),
+}
+
+const TOOLS: &[Tool] = &[
+    Tool {
+        name: "files.chmod",
+        arguments: |tree| json!({"path": tree.join("file"), "mode": "4701"}),
+        directly: |tree| set_mode(&tree.join("file"), 0o4701),
+        since: (|tree| fs::write(tree.join("file"), "by somebody else").expect("write"), "file"),
+    },
+    Tool {
+        name: "files.chmod",
+        arguments: |tree| json!({"path": tree.join("app"), "mode": "2511"}),
+        directly: |tree| set_mode(&tree.join("app"), 0o2511),
+        since: (|tree| set_mode(&tree.join("app"), 0o700), "app"),
+    },
+];
+
+/// A tree of everything that tools work on, all of it made long ago.
+fn plant(tree: &Path) {
+    fs::create_dir_all(tree.join("app/sub/deep")).expect("directories");
+    fs::create_dir(tree.join("empty")).expect("directory");
+    for (path, content, mode) in
+        [("file", "content", 0o640), ("taken", "old content", 0o604), ("app/sub/leaf", "leaf", 0o600)]
+    {
+        fs::write(tree.join(path), content).expect("write");
+        rustix::fs::setxattr(tree.join(path), "user.cmdop", path.as_bytes(), XattrFlags::empty()).expect("attribute");
+        set_mode(&tree.join(path), mode);
+    }
+    symlink("sub/leaf", tree.join("app/link")).expect("symlink");
+    set_mode(&tree.join("app/sub"), 0o750);
+    let mut long_ago = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 123_456_789);
+    for path in ["file", "taken", "app/sub/leaf", "app/sub/deep", "app/sub", "app", "empty", ""] {
+        long_ago += Duration::from_secs(1);
+        fs::File::open(tree.join(path)).and_then(|file| file.set_modified(long_ago)).expect("set a time");
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+}
+
+/// By the path beneath the tree, which is empty for the tree itself.
+type Seen = BTreeMap<PathBuf, One>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct One {
+    mode: u32,
+    owner: (u32, u32),
+    names: u64,
+    /// Or the target of a link.
+    content: Vec<u8>,
+    attribute: Vec<u8>,
+    /// Inode and time of the last change of content.
+    who: (u64, i64, i64),
+}
+
+fn seen(tree: &Path) -> Seen {
+    let (mut found, mut open) = (Seen::new(), vec![tree.to_owned()]);
+    while let Some(path) = open.pop() {
+        let metadata = path.symlink_metadata().expect("stat");
+        let content = match metadata.file_type() {
+            kind if kind.is_file() => fs::read(&path).expect("read"),
+            kind if kind.is_symlink() => fs::read_link(&path).expect("read").as_os_str().as_bytes().to_vec(),
+            _ => Vec::new(),
+        };
+        if metadata.is_dir() {
+            open.extend(fs::read_dir(&path).expect("list").map(|entry| entry.expect("entry").path()));
+        }
+        let mut attribute = vec![0; 64];
+        let size = rustix::fs::lgetxattr(&path, "user.cmdop", &mut attribute).unwrap_or(0);
+        attribute.truncate(size);
+        let one = One {
+            mode: metadata.mode(),
+            owner: (metadata.uid(), metadata.gid()),
+            names: if metadata.is_dir() { 0 } else { metadata.nlink() },
+            content,
+            attribute,
+            who: (metadata.ino(), metadata.mtime(), metadata.mtime_nsec()),
+        };
+        found.insert(path.strip_prefix(tree).expect("beneath").to_owned(), one);
+    }
+    found
+}
+
+/// Where two trees differ, with both sides.
+fn differ(wanted: &Seen, found: &Seen) -> String {
+    let paths: std::collections::BTreeSet<_> = wanted.keys().chain(found.keys()).collect();
+    let differ = paths.into_iter().filter(|path| wanted.get(*path) != found.get(*path));
+    differ.map(|path| format!("{}:\n  {:?}\n  {:?}\n", path.display(), wanted.get(path), found.get(path))).collect()
+}
+
+/// The tree as it is after the same was done directly; nobody knows inodes and times before.
+fn assert_is_after(tool: &Tool, tree: &Path, directory: &Path, context: &str) {
+    let directly = directory.join("directly");
+    fs::create_dir(&directly).expect("directory");
+    plant(&directly);
+    (tool.directly)(&directly);
+    let nobodys =
+        |seen: Seen| -> Seen { seen.into_iter().map(|(path, one)| (path, One { who: (0, 0, 0), ..one })).collect() };
+    assert_eq!(differ(&nobodys(seen(&directly)), &nobodys(seen(tree))), "", "{context}");
+    set_mode(&directly.join("app"), 0o700);
+    fs::remove_dir_all(&directly).expect("remove");
+}
+
+/// A host between two deaths.
+struct Life {
+    runtime: tokio::runtime::Runtime,
+    keys: Keys,
+    native: Native,
+}
+
+impl Life {
+    fn begin(directory: &Path) -> Self {
+        let state = directory.join("state");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        let keys = Keys::open(&state.join("ledger"), HOST, &Server::new(1).verifying_key()).expect("open");
+        let journals = Arc::new(Journals::open(state.join("undo")).expect("journals"));
+        let native = Native::open(vec![state], journals).expect("open /");
+        Self { runtime, keys, native }
+    }
+
+    fn admit(&self, permit: &Permit) -> Admitted {
+        match self.runtime.block_on(self.keys.admit(&Server::new(1).sign(permit))).expect("admitted") {
+            Admission::Fresh(admitted) => admitted,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn call(&self, call: &str, name: &str, arguments: &Value, tree: &Path) -> Admitted {
+        let kinds = [
+            EffectKind::FileCreate,
+            EffectKind::FileModify,
+            EffectKind::FileDelete,
+            EffectKind::FileRename,
+            EffectKind::FileChmod,
+        ];
+        let anywhere = format!("{}/**", tree.display());
+        self.admit(&with_effects(permit(call, Stage::Apply, name, arguments), &kinds, &anywhere))
+    }
+}
+
+/// Each tool with a tree of its own.
+fn each(directory: &Path, case: impl Fn(&Tool, &Life, &Path, &Path, &str)) {
+    for (number, tool) in TOOLS.iter().enumerate() {
+        let directory = directory.join(format!("tool{number}"));
+        let tree = directory.join("srv");
+        plant(&tree);
+        case(tool, &Life::begin(&directory), &directory, &tree, &format!("{number}: {}", tool.name));
+    }
+}
+
+fn is_done(done: &Done) -> bool {
+    done.outcome == Outcome::Applied && done.result.ok
+}
+
+fn undone(directory: &Path) {
+    each(directory, |tool, life, directory, tree, context| {
+        let before = seen(tree);
+        let done = life.native.apply(&life.call("call", tool.name, &(tool.arguments)(tree), tree)).expect("permitted");
+        assert!(is_done(&done), "{context}: {done:?}");
+        assert!(done.observation.effects.iter().all(|effect| effect.reversible), "{context}: {done:?}");
+        assert_is_after(tool, tree, directory, context);
+        let undo = life.call("undo", "files.undo", &json!({"call": "call"}), tree);
+        let done = life.native.apply(&undo).expect("permitted");
+        assert!(is_done(&done) && !done.observation.effects.is_empty(), "{context}: {done:?}");
+        assert_eq!(differ(&before, &seen(tree)), "", "{context}");
+    });
+}
+
+fn changed_since(directory: &Path) {
+    each(directory, |tool, life, _, tree, context| {
+        let done = life.native.apply(&life.call("call", tool.name, &(tool.arguments)(tree), tree)).expect("permitted");
+        assert!(is_done(&done), "{context}: {done:?}");
+        let (change, path) = tool.since;
+        change(tree);
+        let changed = seen(tree);
+        let undo = life.call("undo", "files.undo", &json!({"call": "call"}), tree);
+        let refused = life.native.apply(&undo).expect("refused by the tool").result.error.expect("an error");
+        assert_eq!(refused.reason(), Reason::NotRestorable, "{context}: {refused:?}");
+        let named = format!("`{}`", tree.join(path).display());
+        assert!(refused.message.contains(&named), "{context}: {refused:?}");
+        assert_eq!(differ(&changed, &seen(tree)), "", "{context}");
+    });
+}
+
+/// Which tool a process is for, and where its tree is.
+const TOOL: &str = "CMDOP_TOOL";
+const TREE: &str = "CMDOP_TREE";
+
+fn process(helper: &str, tool: usize, directory: &Path, tree: &Path) -> Supervised {
+    let mut command: Command = cases::again(helper, directory);
+    Supervised::start(command.env(TOOL, tool.to_string()).env(TREE, tree))
+}
+
+fn of_process() -> (&'static Tool, PathBuf) {
+    let tree = PathBuf::from(std::env::var_os(TREE).expect("a tree"));
+    (&TOOLS[usize::try_from(setting(TOOL, 0)).expect("a number")], tree)
+}
+
+/// The first life. What it says: how the call ended, and how its undo.
+fn apply_and_undo(directory: &Path) {
+    let (tool, tree) = of_process();
+    let life = Life::begin(directory);
+    let call = life.call("call", tool.name, &(tool.arguments)(&tree), &tree);
+    let undo = life.call("undo", "files.undo", &json!({"call": "call"}), &tree);
+    supervised::begin();
+    for admitted in [call, undo] {
+        match life.native.apply(&admitted) {
+            Ok(done) if done.outcome == Outcome::Applied => println!("ok"),
+            Ok(done) => return println!("{:?}", done.result.error.expect("an error").reason()),
+            Err(error) => return println!("{:?} {error}", error.reason()),
+        }
+    }
+}
+
+/// The next life: settles, and says what became of both.
+fn settle(directory: &Path) {
+    let state = directory.join("state");
+    let keys = Keys::open(&state.join("ledger"), HOST, &Server::new(1).verifying_key()).expect("open");
+    // Both were noted before anything changed, and nobody reported them.
+    let interrupted = keys.interrupted();
+    let of = |call: &str| interrupted.iter().find(|found| found.permit().call_id == call).expect("it was noted");
+    let start = keys.start().expect("nobody started");
+    supervised::begin();
+    let journals = match Journals::open(state.join("undo")) {
+        Ok(journals) => Arc::new(journals),
+        Err(error) => return println!("{:?} {error}", error.reason()),
+    };
+    let native = Native::open(vec![state], journals.clone()).expect("open /");
+    println!("{:?} {:?}", native.reconcile(of("call")), native.reconcile(of("undo")));
+    journals.settle_all(&start);
+}
+
+/// What the next start finds out about the call and about its undo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Ended {
+    Before,
+    Applied,
+    Undone,
+}
+
+fn killed(directory: &Path) {
+    if is_root() {
+        // What is tested is not the disk.
+        cases::in_memory(directory);
+        cases::in_memory(&directory.join("elsewhere"));
+    }
+    let (wanted, seed) = (setting("CMDOP_KILLS", 24), setting("CMDOP_SEED", 1));
+    println!("CMDOP_SEED={seed}");
+    for (number, tool) in TOOLS.iter().enumerate() {
+        let (mut random, mut ends) = (Random(seed + number as u64), BTreeMap::<Ended, u64>::new());
+        let length = {
+            let place = directory.join(format!("whole{number}"));
+            plant(&place.join("srv"));
+            let mut whole = process("apply and undo", number, &place, &place.join("srv"));
+            let mut length = 0;
+            while let Some(call) = whole.next() {
+                length += 1;
+                whole.allow(&call);
+            }
+            assert_eq!(whole.end(), ["ok", "ok"], "{}", tool.name);
+            length
+        };
+        for round in 0..wanted {
+            let place = directory.join(format!("{number}-{round}"));
+            fs::create_dir(&place).expect("directory");
+            // Every other tree lies on another mount than the host's state, where there is one.
+            let tree = if round % 2 == 1 && is_root() {
+                directory.join(format!("elsewhere/{number}-{round}/srv"))
+            } else {
+                place.join("srv")
+            };
+            plant(&tree);
+            let context = format!("CMDOP_SEED={seed}, {number}: {}, round {round}", tool.name);
+            let end =
+                Trial { tool, number, directory: &place, tree: &tree, length }.round(round, &mut random, &context);
+            *ends.entry(end).or_default() += 1;
+        }
+        println!("{wanted} kills of {} within {length} calls ended {ends:?}", tool.name);
+        if wanted >= 24 {
+            assert_eq!(ends.len(), 3, "{}: each end was met, or the test has shown nothing: {ends:?}", tool.name);
+        }
+    }
+}
+
+/// One call and its undo that are killed, and starts until one lives.
+struct Trial<'a> {
+    tool: &'a Tool,
+    number: usize,
+    directory: &'a Path,
+    tree: &'a Path,
+    /// File-system calls of both.
+    length: u64,
+}
+
+impl Trial<'_> {
+    fn round(&self, round: u64, random: &mut Random, context: &str) -> Ended {
+        let before = seen(self.tree);
+        // A failure is what makes a host take back.
+        let fails = (random.below(3) == 0).then(|| random.below(self.length));
+        // Both ends are met for sure: once it is killed before anything, once it lives.
+        let kill = match round {
+            0 => Some(0),
+            1 => None,
+            _ => Some(random.below(self.length)),
+        };
+        let said = self.until_killed("apply and undo", kill, fails.filter(|_| round > 1), random);
+        let mut starts = 0;
+        let end = loop {
+            starts += 1;
+            let kill = (starts < 4).then(|| random.below(60));
+            let Some(settled) = self.until_killed("settle", kill, None, random) else { continue };
+            break match settled.first().map(String::as_str) {
+                Some("Some(NotApplied) Some(NotApplied)") => Ended::Before,
+                Some("Some(Applied) Some(NotApplied)") => Ended::Applied,
+                Some("Some(Applied) Some(Applied)") => Ended::Undone,
+                other => panic!("{context}: {other:?}"),
+            };
+        };
+        let context = format!("{context}: {said:?}, then {end:?}");
+        match said.unwrap_or_default().iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["ok", "ok"] => assert_eq!(end, Ended::Undone, "{context}"),
+            ["ok", why] if !why.starts_with("OutcomeUnknown") => assert_eq!(end, Ended::Applied, "{context}"),
+            [why] if *why != "ok" && !why.starts_with("OutcomeUnknown") => assert_eq!(end, Ended::Before, "{context}"),
+            // It was killed before it said anything, or says that it does not know.
+            _ => {}
+        }
+        match end {
+            Ended::Before | Ended::Undone => assert_eq!(differ(&before, &seen(self.tree)), "", "{context}"),
+            Ended::Applied => assert_is_after(self.tool, self.tree, self.directory, &context),
+        }
+        if end == Ended::Before {
+            self.assert_nothing_left(&context);
+        }
+        end
+    }
+
+    /// Runs a process and kills it at a call, just before that is done or a moment later. What it said if it lived.
+    fn until_killed(
+        &self,
+        helper: &str,
+        kill: Option<u64>,
+        fails: Option<u64>,
+        random: &mut Random,
+    ) -> Option<Vec<String>> {
+        let mut process = process(helper, self.number, self.directory, self.tree);
+        let mut at = 0;
+        while let Some(call) = process.next() {
+            if kill == Some(at) {
+                if random.below(2) == 0 {
+                    process.allow(&call);
+                    std::thread::sleep(Duration::from_micros(random.below(100)));
+                }
+                process.kill();
+                return None;
+            }
+            if fails == Some(at) {
+                process.fail(&call, libc::EIO)
+            } else {
+                process.allow(&call)
+            }
+            at += 1;
+        }
+        Some(process.end())
+    }
+
+    /// Nothing of a journal or its slots is left where a call that did not happen put them.
+    fn assert_nothing_left(&self, context: &str) {
+        let journals: Vec<_> = fs::read_dir(self.directory.join("state/undo")).expect("list").flatten().collect();
+        assert!(journals.is_empty(), "{context}: {journals:?}");
+        let beside = fs::read_dir(self.tree.parent().expect("a parent")).expect("list").flatten();
+        let private: Vec<_> =
+            beside.map(|entry| entry.file_name()).filter(|name| name.as_bytes().starts_with(b".cmdop-")).collect();
+        assert!(private.is_empty(), "{context}: {private:?}");
+    }
+}
