@@ -16,6 +16,7 @@ mod hidden;
 mod list;
 pub(crate) mod measure;
 mod mkdir;
+mod nursery;
 mod process;
 mod read;
 mod reconcile;
@@ -342,6 +343,18 @@ impl Native {
             Err(error) if error.reason() == Reason::OutcomeUnknown => Err(error),
             Err(error) => Ok(failed(started, error)),
         }
+    }
+}
+
+/// Effects of what is done, as they are found on the machine; where they cannot be looked at, as they were planned, with
+/// why: that it failed would be wrong.
+fn measured(
+    planned: Vec<ObservedEffect>,
+    measure: impl FnOnce() -> Result<Vec<ObservedEffect>, Error>,
+) -> (Vec<ObservedEffect>, Option<Error>) {
+    match measure() {
+        Ok(effects) => (effects, None),
+        Err(error) => (planned, Some(error)),
     }
 }
 

@@ -34,11 +34,15 @@ const CASES: &[Case] = &[
     ("killed_anywhere_it_is_as_before_or_as_after_and_the_next_start_says_which", killed),
 ];
 
-const ROOT_CASES: &[Case] = &[("all_of_it_holds_for_an_ordinary_user_too", as_user)];
+const ROOT_CASES: &[Case] = &[
+    ("all_of_it_holds_for_an_ordinary_user_too", as_user),
+    ("what_a_user_cannot_give_to_another_group_is_refused_or_said_to_be_lost", foreign_group),
+];
 
 fn main() -> ExitCode {
     let cases: Vec<_> = if is_root() { [CASES, ROOT_CASES].concat() } else { CASES.to_vec() };
-    cases::run(&cases, &[("apply and undo", apply_and_undo), ("settle", settle)])
+    let helpers: &[Case] = &[("apply and undo", apply_and_undo), ("settle", settle), ("as a stranger", as_a_stranger)];
+    cases::run(&cases, helpers)
 }
 
 fn as_user(_: &Path) {
@@ -58,6 +62,21 @@ struct Tool {
 
 const TOOLS: &[Tool] = &[
     Tool {
+        name: "files.write",
+        arguments: |tree| json!({"path": tree.join("file"), "content": "new", "mode": "0600"}),
+        directly: |tree| {
+            fs::write(tree.join("file"), "new").expect("write");
+            set_mode(&tree.join("file"), 0o600);
+        },
+        since: (|tree| fs::write(tree.join("file"), "by somebody else").expect("write"), "file"),
+    },
+    Tool {
+        name: "files.delete",
+        arguments: |tree| json!({"path": tree.join("app"), "recursive": true}),
+        directly: |tree| fs::remove_dir_all(tree.join("app")).expect("remove"),
+        since: (|tree| fs::create_dir(tree.join("app")).expect("directory"), "app"),
+    },
+    Tool {
         name: "files.chmod",
         arguments: |tree| json!({"path": tree.join("file"), "mode": "4701"}),
         directly: |tree| set_mode(&tree.join("file"), 0o4701),
@@ -68,6 +87,26 @@ const TOOLS: &[Tool] = &[
         arguments: |tree| json!({"path": tree.join("app"), "mode": "2511"}),
         directly: |tree| set_mode(&tree.join("app"), 0o2511),
         since: (|tree| set_mode(&tree.join("app"), 0o700), "app"),
+    },
+    Tool {
+        name: "files.mkdir",
+        arguments: |tree| json!({"path": tree.join("empty/a/b/c"), "parents": 2, "mode": "0710"}),
+        directly: |tree| {
+            for path in ["empty/a", "empty/a/b", "empty/a/b/c"] {
+                fs::create_dir(tree.join(path)).expect("directory");
+                set_mode(&tree.join(path), 0o710);
+            }
+        },
+        since: (|tree| fs::write(tree.join("empty/a/b/kept"), "by somebody else").expect("write"), "empty/a"),
+    },
+    Tool {
+        name: "files.mkdir",
+        arguments: |tree| json!({"path": tree.join("made"), "mode": "0555"}),
+        directly: |tree| {
+            fs::create_dir(tree.join("made")).expect("directory");
+            set_mode(&tree.join("made"), 0o555);
+        },
+        since: (|tree| set_mode(&tree.join("made"), 0o755), "made"),
     },
 ];
 
@@ -154,7 +193,9 @@ fn assert_is_after(tool: &Tool, tree: &Path, directory: &Path, context: &str) {
     let nobodys =
         |seen: Seen| -> Seen { seen.into_iter().map(|(path, one)| (path, One { who: (0, 0, 0), ..one })).collect() };
     assert_eq!(differ(&nobodys(seen(&directly)), &nobodys(seen(tree))), "", "{context}");
-    set_mode(&directly.join("app"), 0o700);
+    for path in ["app", "made"].map(|name| directly.join(name)).iter().filter(|path| path.exists()) {
+        set_mode(path, 0o700);
+    }
     fs::remove_dir_all(&directly).expect("remove");
 }
 
@@ -237,6 +278,44 @@ fn changed_since(directory: &Path) {
         assert!(refused.message.contains(&named), "{context}: {refused:?}");
         assert_eq!(differ(&changed, &seen(tree)), "", "{context}");
     });
+}
+
+/// A group that the ordinary user is not in.
+const FOREIGN: u32 = 54_321;
+
+fn foreign_group(directory: &Path) {
+    let place = directory.join("user");
+    let mut process = cases::again_as("as a stranger", &place, Some(cases::USER));
+    let tree = place.join("srv");
+    plant(&tree);
+    for path in seen(&tree).keys() {
+        std::os::unix::fs::lchown(tree.join(path), Some(cases::USER), Some(cases::USER)).expect("chown");
+    }
+    for (path, mode) in [("", 0o755), ("file", 0o2755), ("empty", 0o2777)] {
+        std::os::unix::fs::chown(tree.join(path), Some(cases::USER), Some(FOREIGN)).expect("chown");
+        set_mode(&tree.join(path), mode);
+    }
+    assert!(process.status().expect("start").success());
+}
+
+fn as_a_stranger(directory: &Path) {
+    let (life, tree) = (Life::begin(directory), directory.join("srv"));
+    let apply = |call: &str, name: &str, arguments: Value| {
+        life.native.apply(&life.call(call, name, &arguments, &tree)).expect("permitted")
+    };
+    let why = |done: &Done| done.result.error.clone().expect("an error").reason();
+    let before = seen(&tree);
+    let made = apply("mkdir", "files.mkdir", json!({"path": tree.join("empty/made")}));
+    assert_eq!(why(&made), Reason::UnsupportedChange, "its group would be another");
+    assert_eq!(differ(&before, &seen(&tree)), "");
+    let lost = apply("lose", "files.chmod", json!({"path": tree.join("file"), "mode": "0755"}));
+    assert!(is_done(&lost) && !lost.observation.effects[0].reversible, "{lost:?}");
+    let without = seen(&tree);
+    let undo = apply("undo", "files.undo", json!({"call": "lose"}));
+    assert_eq!(why(&undo), Reason::PathNotUsable, "{undo:?}");
+    let set = apply("set", "files.chmod", json!({"path": tree.join("file"), "mode": "2755"}));
+    assert_eq!(why(&set), Reason::PathNotUsable, "the kernel would leave the bit out: {set:?}");
+    assert_eq!(differ(&without, &seen(&tree)), "");
 }
 
 /// Which tool a process is for, and where its tree is.

@@ -146,6 +146,18 @@ impl<'a> Draft<'a> {
         self.record.ops.push(Op { standing: Some(standing), before, after, directory, ..op });
     }
 
+    /// What was staged gets these permission bits at its place: with them it could not be moved there, nor back.
+    ///
+    /// # Errors
+    /// If it cannot be measured.
+    pub(crate) fn attributes_of_new(&mut self, path: &[u8], slot: Slot, before: u32, after: u32) -> Result<(), Error> {
+        let standing = Some(self.staged(slot)?);
+        let only = |mode| Some(Attributes { mode: Some(mode), ..Attributes::default() });
+        let op = self.op(Kind::Attributes, path, Slot { store: 0, number: 0 });
+        self.record.ops.push(Op { standing, before: only(before), after: only(after), ..op });
+        Ok(())
+    }
+
     /// A directory has this time of its last change after the commit, and had that one before.
     pub(crate) fn times(
         &mut self,
@@ -272,6 +284,8 @@ impl<'a> Draft<'a> {
         for op in &self.record.ops {
             let expected = match op.kind() {
                 Kind::Out => &op.moving,
+                // It waits in its slot, which nobody else can reach.
+                Kind::Attributes if self.record.is_new(&op.path) => continue,
                 Kind::Exchange | Kind::Attributes => &op.standing,
                 Kind::In | Kind::Times => continue,
             };

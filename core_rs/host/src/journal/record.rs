@@ -133,6 +133,11 @@ impl Record {
         self.ops.iter().any(|op| op.is_half)
     }
 
+    /// True of what the commit makes at a path.
+    pub(crate) fn is_new(&self, path: &[u8]) -> bool {
+        self.of_kind(Kind::In).any(|op| !op.is_half && op.path == path)
+    }
+
     /// Where something that stood at a path before the commit is, or was, after it: directories
     /// above it may have been renamed.
     pub(crate) fn path_after(&self, path: &[u8]) -> Vec<u8> {

@@ -90,7 +90,8 @@ impl Undo<'_> {
 
     /// Paths that change, without those beneath them.
     pub(crate) fn paths(&self) -> usize {
-        self.record.ops.iter().filter(|op| op.kind() != Kind::Times).count()
+        let of_new = |op: &Op| op.kind() == Kind::Attributes && self.record.is_new(&op.path);
+        self.record.ops.iter().filter(|op| op.kind() != Kind::Times && !of_new(op)).count()
     }
 
     /// Digest of everything that it rests on.
@@ -173,6 +174,8 @@ impl Undo<'_> {
                 let (now, old) = (look::at(&self.journals.spot(&op.path)?)?, look::at(&self.slot(op)?)?);
                 compared(&op.path, &now, &old, effects);
             }
+            // It goes.
+            Kind::Attributes if self.record.is_new(&op.path) => {}
             Kind::Attributes => {
                 let now = look::at(&self.journals.spot(&op.path)?)?;
                 let old = now.with(op.before.as_ref());

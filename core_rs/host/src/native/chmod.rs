@@ -12,7 +12,7 @@ use super::arguments::{Arguments, invalid};
 use super::beneath::{Root, Spot, hold_child, linked, not_usable, show};
 use super::measure::Stamp;
 use super::write::{changed, mode};
-use super::{Means, Step};
+use super::{Means, Step, measured};
 use crate::Error;
 use crate::journal::Journals;
 use crate::journal::attributes::Attributes;
@@ -129,7 +129,6 @@ impl Step for Bits {
             Reason::CommitConflict => replaced(),
             _ => error,
         })?;
-        let after = Stamp::of(&self.held)?;
-        Ok((self.effects_of(after.permissions()), None))
+        Ok(measured(self.effects(), || Ok(self.effects_of(Stamp::of(&self.held)?.permissions()))))
     }
 }

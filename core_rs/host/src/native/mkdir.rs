@@ -5,22 +5,21 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use cmdop_contract::path::escape;
 use cmdop_contract::v1::{EffectKind, FileChange, FileState, FileType, ObservedEffect, Reason};
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, mkdirat, renameat_with, unlinkat};
+use rustix::fs::{Mode, OFlags, mkdirat};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::arguments::Arguments;
 use super::beneath::{Root, Spot, hold_child, open_child, refused, show};
-use super::hidden::hidden_name;
+use super::chmod::SET_GROUP;
 use super::measure::Stamp;
+use super::nursery::{self, Nursery};
 use super::write::{changed, exists, mode, own_ids};
-use super::{Means, Step};
+use super::{Means, Step, measured};
 use crate::Error;
 
 const DEFAULT_MODE: u32 = 0o755;
-
-const SET_GROUP: u32 = 0o2000;
 
 /// Directories to make, the topmost first. Empty if nothing is to be done.
 pub(crate) struct Making {
@@ -67,21 +66,31 @@ impl Making {
         }
     }
 
-    /// Makes all of them beneath a hidden sibling.
-    fn stage(&self, hidden: &CStr) -> Result<(), Error> {
-        let mut here = make(&self.spot.parent, hidden, self.mode, &self.spot.path)?;
+    /// Makes all of them where nobody sees them.
+    fn stage(&self, dir: &OwnedFd) -> Result<(), Error> {
+        let mut here = make(dir, nursery::NAME, self.mode, &self.spot.path)?;
         for path in &self.paths[1..] {
             here = make(&here, &last_name(path), self.mode, path)?;
         }
         Ok(())
     }
 
-    fn publish(&self, hidden: &CStr) -> Result<(), Error> {
-        let Spot { parent, name, path } = &self.spot;
-        match renameat_with(parent, hidden, parent, name.as_c_str(), RenameFlags::NOREPLACE) {
-            Err(Errno::EXIST) => Err(changed(&self.spot, "something was created there meanwhile")),
-            done => done.map_err(|errno| refused(errno, path)),
+    /// All of them appear, if the directory above is still what was looked at.
+    fn publish(&self, with: &Means<'_>) -> Result<(), Error> {
+        let mut draft = with.journals.draft(with.call_id)?;
+        let of = |above: &Stamp| (above.dev, above.ino, above.mode, above.gid);
+        let above = Stamp::of(draft.spot(&self.spot.path)?.parent)?;
+        if of(&above) != of(&self.above) {
+            return Err(changed(&self.spot, "the directory above it was replaced meanwhile"));
         }
+        let nursery = Nursery::open(&mut draft, &self.spot)?;
+        self.stage(nursery.dir())?;
+        nursery.leave(&mut draft, self.mode)?;
+        draft.restore_times(&self.spot)?;
+        draft.commit().map_err(|error| match error.reason() {
+            Reason::CommitConflict => changed(&self.spot, "something was created there meanwhile"),
+            _ => error,
+        })
     }
 
     fn measure(&self) -> Result<Vec<ObservedEffect>, Error> {
@@ -135,21 +144,6 @@ fn last_name(path: &[u8]) -> CString {
     CString::new(&path[at..]).expect("a path that was looked up holds no NUL")
 }
 
-/// Removes what was made beneath a hidden name: nothing but directories, one in another.
-pub(crate) fn remove_staged(spot: &Spot, hidden: &CStr, names: &[CString]) {
-    let mut held = Vec::new();
-    let mut here = open_child(&spot.parent, hidden, OFlags::PATH).ok();
-    for name in names {
-        let Some(dir) = here.take() else { break };
-        here = open_child(&dir, name, OFlags::PATH).ok();
-        held.push((dir, name));
-    }
-    for (dir, name) in held.iter().rev() {
-        let _ = unlinkat(dir, name.as_c_str(), AtFlags::REMOVEDIR);
-    }
-    let _ = unlinkat(&spot.parent, hidden, AtFlags::REMOVEDIR);
-}
-
 impl Step for Making {
     fn effects(&self) -> Vec<ObservedEffect> {
         let (uid, own) = own_ids();
@@ -175,13 +169,7 @@ impl Step for Making {
         if self.paths.is_empty() {
             return Ok((Vec::new(), None));
         }
-        let hidden = hidden_name(with.permit_id, "new");
-        if let Err(error) = self.stage(&hidden).and_then(|()| self.publish(&hidden)) {
-            let names: Vec<_> = self.paths[1..].iter().map(|path| last_name(path)).collect();
-            remove_staged(&self.spot, &hidden, &names);
-            return Err(error);
-        }
-        let durable = self.spot.sync_parent().err();
-        Ok((self.measure()?, durable))
+        self.publish(with)?;
+        Ok(measured(self.effects(), || self.measure()))
     }
 }

@@ -1,7 +1,7 @@
 //! Settling what a crash left: by the journal, or by what only this tool can have left. Else nobody can tell.
 
 use cmdop_contract::redact;
-use cmdop_contract::v1::{FileType, Outcome, Stage};
+use cmdop_contract::v1::{Outcome, Stage};
 
 use super::arguments::Arguments;
 use super::beneath::hold_child;
@@ -23,14 +23,15 @@ impl Native {
         }
         let action = permit.action.as_ref()?;
         let settled = match action.tool.as_str() {
-            "files.write" | "files.edit" | "files.delete" | "files.chmod" => Ok(self.journals.recover(interrupted)),
+            "files.write" | "files.edit" | "files.delete" | "files.chmod" | "files.mkdir" => {
+                Ok(self.journals.recover(interrupted))
+            }
             // Secrets were taken out of what was kept: nobody knows any more which place that was.
             _ if redact::is_marked(&action.arguments_json) => return None,
             "files.undo" => {
                 let arguments = Arguments::of(action).ok()?;
                 Ok(self.journals.recover_undo(arguments.required("call").ok()?, interrupted))
             }
-            "files.mkdir" => self.reconcile_mkdir(interrupted, &Arguments::of(action).ok()?),
             // One rename, which leaves no trace by which it could be told from somebody else's.
             "files.move" => return None,
             "files.copy" => self.reconcile_copy(interrupted, &Arguments::of(action).ok()?),
@@ -45,24 +46,6 @@ impl Native {
             tracing::warn!(permit = permit.permit_id, %error, "an interrupted tool could not be reconciled");
             None
         })
-    }
-
-    /// A tree of directories appears in one rename: while what was staged is there, it did not come to that. When it is
-    /// gone, what stands at the place now says nothing: somebody may have taken it away since, or made it.
-    fn reconcile_mkdir(&self, interrupted: &Interrupted, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
-        let hidden = hidden_name(&interrupted.permit().permit_id, "new");
-        let path = arguments.path()?;
-        let mut here = path.as_slice();
-        for _ in 0..=arguments.number("parents")?.unwrap_or(0) {
-            if let Ok(spot) = self.root.spot(here)
-                && hold_child(&spot.parent, &hidden).is_ok()
-            {
-                remove_hidden(&spot, &hidden, FileType::Directory)?;
-                return Ok(Some(Outcome::NotApplied));
-            }
-            here = &here[..here.iter().rposition(|byte| *byte == b'/').unwrap_or(0)];
-        }
-        Ok(None)
     }
 
     /// A copy appears when it is renamed, like what is made.

@@ -17,7 +17,7 @@ use super::beneath::{READ, Root, Spot, file, hold_child, linked, not_usable, rea
 use super::flags;
 use super::measure::{Stamp, sha256, sha256_of};
 use super::text_diff::{MAX_TEXT_BYTES, unified};
-use super::{Means, Step, xattr};
+use super::{Means, Step, measured, xattr};
 use crate::Error;
 use crate::journal::stamp::{Extent, Standing};
 use crate::journal::{Journals, MAX_BYTES};
@@ -230,8 +230,7 @@ impl Step for Replacement {
             return Ok((Vec::new(), None));
         }
         self.publish(with.journals, with.call_id)?;
-        let (state, text) = self.measure()?;
-        Ok((self.effects_of(&state, &text), None))
+        Ok(measured(self.effects(), || self.measure().map(|(state, text)| self.effects_of(&state, &text))))
     }
 }
 

@@ -236,13 +236,79 @@ fn places_that_were_being_made_when_the_host_died_are_settled() {
     assert_eq!(reconciled(&dir, &moved), None, "or here");
     let path = dir.path().join("a/b");
     let made = apply_stage(permit(dir.path(), "files.mkdir", &json!({"path": path, "parents": 1}), ALL));
-    let hidden = dir.path().join(hidden::hidden_name(&made.permit_id, "new").to_str().expect("text"));
-    fs::create_dir_all(hidden.join("b")).expect("directories");
-    assert_eq!(reconciled(&dir, &made), Some(Outcome::NotApplied));
-    assert!(!hidden.exists());
-    assert_eq!(reconciled(&dir, &made), None);
     fs::create_dir_all(&path).expect("directories");
-    assert_eq!(reconciled(&dir, &made), None, "others make directories, too");
+    assert_eq!(reconciled(&dir, &made), Some(Outcome::NotApplied), "others make directories, too");
+    fs::remove_dir_all(dir.path().join("a")).expect("remove");
+    native(&dir).apply(&Admitted::for_tests(made.clone())).expect("permitted");
+    fs::remove_dir_all(dir.path().join("a")).expect("remove");
+    assert_eq!(reconciled(&dir, &made), Some(Outcome::Applied), "and take them away");
+}
+
+/// What a directory gives to all that is made in it.
+fn inherited(made: &Path) -> (u32, u32, Option<Vec<u8>>, Option<Vec<u8>>) {
+    let metadata = fs::metadata(made).expect("stat");
+    let list = |name: &str| {
+        let mut value = vec![0; 1024];
+        let size = rustix::fs::getxattr(made, name, &mut value[..]).ok()?;
+        value.truncate(size);
+        Some(value)
+    };
+    let lists = ["system.posix_acl_access", "system.posix_acl_default"].map(list);
+    let [access, default] = lists;
+    (metadata.mode() & 0o7777, metadata.gid(), access, default)
+}
+
+/// A default access list (acl(5)): version 2, then tag, permissions and id of each entry.
+const DEFAULT_ACL: [(u16, u16, u32); 5] =
+    [(1, 7, u32::MAX), (2, 6, 12_345), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 0, u32::MAX)];
+
+fn give_default_acl(dir: &Path) {
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in DEFAULT_ACL {
+        list.extend([tag.to_le_bytes(), permissions.to_le_bytes()].concat());
+        list.extend(id.to_le_bytes());
+    }
+    let set = rustix::fs::setxattr(dir, "system.posix_acl_default", &list, rustix::fs::XattrFlags::empty());
+    set.expect("a file system with access lists");
+}
+
+#[test]
+fn a_directory_inherits_what_it_would_inherit_if_it_were_made_at_its_place() {
+    let dir = TempDir::new().expect("directory");
+    let mut all = Vec::new();
+    for (is_grouped, has_list) in [(false, false), (true, false), (false, true), (true, true)] {
+        let above = dir.path().join(format!("{is_grouped}-{has_list}"));
+        fs::create_dir(&above).expect("directory");
+        if is_grouped {
+            // Only root has another group to give.
+            let group = if rustix::process::geteuid().is_root() { 12_345 } else { own_group() };
+            std::os::unix::fs::chown(&above, None, Some(group)).expect("chown");
+            fs::set_permissions(&above, fs::Permissions::from_mode(0o2755)).expect("chmod");
+        }
+        if has_list {
+            give_default_acl(&above);
+        }
+        let here = above.join("here");
+        fs::create_dir(&here).expect("directory");
+        let bits = if is_grouped { 0o2750 } else { 0o750 };
+        fs::set_permissions(&here, fs::Permissions::from_mode(bits)).expect("chmod");
+        let made = above.join("made/below");
+        let done = apply(&dir, "files.mkdir", &json!({"path": made, "mode": "0750", "parents": 1}));
+        told(&done);
+        let after = done.observation.effects[0].file.as_ref().and_then(|file| file.after.clone()).expect("a state");
+        for made in [above.join("made"), made] {
+            assert_eq!(inherited(&made), inherited(&here), "{is_grouped} {has_list}");
+        }
+        assert_eq!((after.mode, after.gid), (inherited(&here).0, inherited(&here).1));
+        all.push(inherited(&here));
+        assert_eq!(names(&above), ["here", "made"]);
+    }
+    all.dedup();
+    assert_eq!(all.len(), 4, "each inherits something else, or the test has shown nothing");
+}
+
+fn own_group() -> u32 {
+    rustix::process::getegid().as_raw()
 }
 
 #[test]
@@ -251,14 +317,16 @@ fn nobody_settles_by_a_path_from_which_a_secret_was_taken() {
     let path = format!("{}/app.[redacted:21:c176a35a09d1e2f4]", dir.path().display());
     fs::write(&path, "").expect("write");
     let before = i64::MAX;
-    for (tool, arguments) in [
-        ("files.mkdir", json!({"path": path})),
-        ("files.copy", json!({"from": path, "to": path})),
-        ("deploy.release", json!({"service": path})),
-    ] {
+    for (tool, arguments) in
+        [("files.copy", json!({"from": path, "to": path})), ("deploy.release", json!({"service": path}))]
+    {
         let died = Interrupted::for_tests(apply_stage(permit(dir.path(), tool, &arguments, ALL)), before);
         assert_eq!(native(&dir).reconcile(&died), None, "{tool}");
     }
-    let chmod = apply_stage(permit(dir.path(), "files.chmod", &json!({"path": path, "mode": "0700"}), ALL));
-    assert_eq!(reconciled(&dir, &chmod), Some(Outcome::NotApplied), "its journal knows no paths");
+    for (tool, arguments) in
+        [("files.mkdir", json!({"path": path})), ("files.chmod", json!({"path": path, "mode": "0700"}))]
+    {
+        let died = apply_stage(permit(dir.path(), tool, &arguments, ALL));
+        assert_eq!(reconciled(&dir, &died), Some(Outcome::NotApplied), "{tool}: a journal needs no path");
+    }
 }
