@@ -49,6 +49,7 @@ pub use retention::MAX_BYTES;
 use run::Run;
 pub(crate) use run::conflict;
 use stamp::{Extent, Standing, Times};
+pub(crate) use stores::mount_of;
 pub(crate) use undo::Undo;
 
 /// Where slots are, while the journal is not yet written.

@@ -100,6 +100,24 @@ const TOOLS: &[Tool] = &[
         since: (|tree| fs::write(tree.join("empty/a/b/kept"), "by somebody else").expect("write"), "empty/a"),
     },
     Tool {
+        name: "files.move",
+        arguments: |tree| json!({"from": tree.join("app"), "to": tree.join("empty/now")}),
+        directly: |tree| fs::rename(tree.join("app"), tree.join("empty/now")).expect("rename"),
+        since: (|tree| set_mode(&tree.join("empty/now"), 0o700), "empty/now"),
+    },
+    Tool {
+        name: "files.move",
+        arguments: |tree| json!({"from": tree.join("app/link"), "to": tree.join("link")}),
+        directly: |tree| fs::rename(tree.join("app/link"), tree.join("link")).expect("rename"),
+        since: (|tree| fs::write(tree.join("app/link"), "by somebody else").expect("write"), "app/link"),
+    },
+    Tool {
+        name: "files.move",
+        arguments: |tree| json!({"from": tree.join("file"), "to": tree.join("taken"), "overwrite": true}),
+        directly: |tree| fs::rename(tree.join("file"), tree.join("taken")).expect("rename"),
+        since: (|tree| fs::write(tree.join("taken"), "by somebody else").expect("write"), "taken"),
+    },
+    Tool {
         name: "files.mkdir",
         arguments: |tree| json!({"path": tree.join("made"), "mode": "0555"}),
         directly: |tree| {
@@ -475,7 +493,7 @@ impl Trial<'_> {
         &self,
         helper: &str,
         kill: Option<u64>,
-        fails: Option<u64>,
+        mut fails: Option<u64>,
         random: &mut Random,
     ) -> Option<Vec<String>> {
         let mut process = process(helper, self.number, self.directory, self.tree);
@@ -489,14 +507,26 @@ impl Trial<'_> {
                 process.kill();
                 return None;
             }
-            if fails == Some(at) {
-                process.fail(&call, libc::EIO)
-            } else {
-                process.allow(&call)
+            // Where a private directory cannot be made or looked at, it is made nearer to the tree, or in it.
+            let would_move_slots = || self.is_staging() && (!call.is_change || call.name == "mkdir");
+            match fails {
+                Some(failing) if failing == at && would_move_slots() => {
+                    fails = Some(at + 1);
+                    process.allow(&call);
+                }
+                Some(failing) if failing == at => process.fail(&call, libc::EIO),
+                _ => process.allow(&call),
             }
             at += 1;
         }
         Some(process.end())
+    }
+
+    /// True while no journal says that anything may have changed.
+    fn is_staging(&self) -> bool {
+        let journals = fs::read_dir(self.directory.join("state/undo")).into_iter().flatten().flatten();
+        let states = ["intent", "rollback", "done", "undoing", "redoing", "undone"];
+        !journals.map(|entry| entry.path()).any(|journal| states.iter().any(|state| journal.join(state).exists()))
     }
 
     /// Nothing of a journal or its slots is left where a call that did not happen put them.

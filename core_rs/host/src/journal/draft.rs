@@ -55,6 +55,16 @@ impl<'a> Draft<'a> {
         self.journals.spot(path)
     }
 
+    /// Makes sure that a place still lies in the directory that was looked at.
+    ///
+    /// # Errors
+    /// `COMMIT_CONFLICT`.
+    pub(crate) fn check_place(&self, place: &Spot) -> Result<(), Error> {
+        let (then, now) = (Stamp::of(&place.parent)?, self.spot(&place.path).and_then(|now| Stamp::of(now.parent)));
+        let is_same = now.is_ok_and(|now| (now.dev, now.ino) == (then.dev, then.ino));
+        if is_same { Ok(()) } else { Err(conflict(&place.path)) }
+    }
+
     /// A free slot on the mount of a place.
     ///
     /// # Errors
@@ -113,6 +123,25 @@ impl<'a> Draft<'a> {
             self.record.ops.push(Op { kind: Kind::In.into(), path: to.to_vec(), ..op.clone() });
         }
         self.record.ops.push(op);
+        Ok(())
+    }
+
+    /// What stands at `path` takes the place of what stands at `to`, in one step for whoever looks there.
+    ///
+    /// # Errors
+    /// If there is no slot for it.
+    pub(crate) fn take_over(
+        &mut self,
+        path: &[u8],
+        standing: Standing,
+        to: &[u8],
+        replaced: Standing,
+    ) -> Result<(), Error> {
+        let slot = self.slot(path)?;
+        self.record.bytes += replaced.room();
+        let op = Op { is_half: true, moving: Some(standing), ..self.op(Kind::Out, path, slot) };
+        let comes = Op { kind: Kind::Exchange.into(), path: to.to_vec(), standing: Some(replaced), ..op.clone() };
+        self.record.ops.extend([op, comes]);
         Ok(())
     }
 

@@ -40,7 +40,8 @@ pub(crate) struct Op {
     /// What stands there before an exchange or a change of attributes.
     #[prost(message, optional, tag = "6")]
     pub(crate) standing: Option<Standing>,
-    /// True for both halves of a rename: what moved out of the slot's place moves in elsewhere.
+    /// True for both halves of a rename: what moved out of the slot's place moves in elsewhere, or changes places with
+    /// what stands there.
     #[prost(bool, tag = "7")]
     pub(crate) is_half: bool,
     #[prost(message, optional, tag = "8")]

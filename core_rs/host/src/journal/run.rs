@@ -90,7 +90,7 @@ impl<'a> Run<'a> {
             self.set_all(self.record.of_kind(Kind::Attributes).rev(), false)?;
         }
         for op in self.record.of_kind(Kind::Exchange).rev() {
-            if self.in_slot(op)? != op.moving_identity() {
+            if self.in_slot(op)? != op.moving_identity() && (!op.is_half || self.is_marked()?) {
                 self.exchange(op, op.moving.as_ref())?;
             }
         }

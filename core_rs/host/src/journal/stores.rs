@@ -24,7 +24,7 @@ pub(super) fn private_name(state: &Path) -> String {
 ///
 /// # Errors
 /// The operating system's refusal.
-pub(super) fn mount_of(fd: impl AsFd) -> Result<u64, Error> {
+pub(crate) fn mount_of(fd: impl AsFd) -> Result<u64, Error> {
     let found = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID);
     found.map(|found| found.stx_mnt_id).map_err(|errno| Error::io("find the mount of a file")(errno.into()))
 }

@@ -151,13 +151,7 @@ impl Undo<'_> {
 
     fn effects_of(&self, op: &Op, effects: &mut Vec<ObservedEffect>) -> Result<(), Error> {
         match op.kind() {
-            Kind::In if op.is_half => {
-                let from = self.half(op).map_or_else(Vec::new, |out| out.path.clone());
-                let now = look::at(&self.journals.spot(&op.path)?)?;
-                let entries = op.left.as_ref().map_or(1, |left| left.entries);
-                effects.push(renamed(EffectKind::FileRename, &op.path, &from, Some(now.state.clone()), None, entries));
-                effects.push(renamed(EffectKind::FileCreate, &from, &op.path, None, Some(now.state), 1));
-            }
+            Kind::In if op.is_half => self.moved_back(op, effects)?,
             Kind::In => {
                 let now = look::at(&self.journals.spot(&op.path)?)?;
                 let found = notable::beneath(&self.journals.spot(&op.path)?)?;
@@ -170,6 +164,10 @@ impl Undo<'_> {
             }
             Kind::Out if op.is_half => {}
             Kind::Out => self.restored(op, effects)?,
+            Kind::Exchange if op.is_half => {
+                self.moved_back(op, effects)?;
+                effects.push(created(&op.path, &look::at(&self.slot(op)?)?));
+            }
             Kind::Exchange => {
                 let (now, old) = (look::at(&self.journals.spot(&op.path)?)?, look::at(&self.slot(op)?)?);
                 compared(&op.path, &now, &old, effects);
@@ -183,6 +181,15 @@ impl Undo<'_> {
             }
             Kind::Times => {}
         }
+        Ok(())
+    }
+
+    fn moved_back(&self, op: &Op, effects: &mut Vec<ObservedEffect>) -> Result<(), Error> {
+        let from = self.half(op).map_or_else(Vec::new, |out| out.path.clone());
+        let now = look::at(&self.journals.spot(&op.path)?)?;
+        let entries = op.left.as_ref().map_or(1, |left| left.entries);
+        effects.push(renamed(EffectKind::FileRename, &op.path, &from, Some(now.state.clone()), None, entries));
+        effects.push(renamed(EffectKind::FileCreate, &from, &op.path, None, Some(now.state), 1));
         Ok(())
     }
 

@@ -85,16 +85,6 @@ impl Census {
             entry.stamp.digest_into(digest, !entry.below.is_empty());
         }
     }
-
-    /// Is it the same, but for where the top lies?
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let digest = |census: &Self| {
-            let mut digest = Sha256::new();
-            census.digest_into(&mut digest);
-            digest.finalize()
-        };
-        digest(self) == digest(other)
-    }
 }
 
 struct Counting<'a> {

@@ -55,13 +55,6 @@ impl Stamp {
         Self { ctime, ..self }
     }
 
-    /// True if `other` is the same file with the same content, as far as times tell. A rename
-    /// moves the time of the last change of metadata, so that one is left out.
-    pub(crate) fn is_same_content(&self, other: &Self) -> bool {
-        let moved = Self { ctime: self.ctime, nlink: self.nlink, ..other.clone() };
-        *self == moved
-    }
-
     /// Seconds and nanoseconds of the last change of content.
     pub(crate) fn mtime(&self) -> (i64, i64) {
         self.mtime

@@ -78,12 +78,15 @@ impl Making {
     /// All of them appear, if the directory above is still what was looked at.
     fn publish(&self, with: &Means<'_>) -> Result<(), Error> {
         let mut draft = with.journals.draft(with.call_id)?;
-        let of = |above: &Stamp| (above.dev, above.ino, above.mode, above.gid);
-        let above = Stamp::of(draft.spot(&self.spot.path)?.parent)?;
-        if of(&above) != of(&self.above) {
-            return Err(changed(&self.spot, "the directory above it was replaced meanwhile"));
+        let replaced = || changed(&self.spot, "the directory above it was replaced or given to others meanwhile");
+        let above = Stamp::of(&self.spot.parent)?;
+        if (above.mode, above.gid) != (self.above.mode, self.above.gid) {
+            return Err(replaced());
         }
-        let nursery = Nursery::open(&mut draft, &self.spot)?;
+        let nursery = Nursery::open(&mut draft, &self.spot).map_err(|error| match error.reason() {
+            Reason::CommitConflict => replaced(),
+            _ => error,
+        })?;
         self.stage(nursery.dir())?;
         nursery.leave(&mut draft, self.mode)?;
         draft.restore_times(&self.spot)?;

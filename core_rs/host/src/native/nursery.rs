@@ -33,9 +33,10 @@ pub(super) struct Nursery<'a> {
 
 impl<'a> Nursery<'a> {
     /// # Errors
-    /// `UNSUPPORTED_CHANGE` if this process's user cannot pass the same on.
+    /// `COMMIT_CONFLICT` if that directory is another now; `UNSUPPORTED_CHANGE` if this process's user cannot pass the same on.
     pub(super) fn open(draft: &mut Draft<'_>, place: &'a Spot) -> Result<Self, Error> {
         let failed = |errno| refused(errno, &place.path);
+        draft.check_place(place)?;
         let slot = draft.slot(&place.path)?;
         let at = draft.staging(slot)?;
         mkdirat(&at.parent, &*at.name, Mode::from_raw_mode(0o700)).map_err(failed)?;

@@ -23,7 +23,7 @@ impl Native {
         }
         let action = permit.action.as_ref()?;
         let settled = match action.tool.as_str() {
-            "files.write" | "files.edit" | "files.delete" | "files.chmod" | "files.mkdir" => {
+            "files.write" | "files.edit" | "files.delete" | "files.chmod" | "files.mkdir" | "files.move" => {
                 Ok(self.journals.recover(interrupted))
             }
             // Secrets were taken out of what was kept: nobody knows any more which place that was.
@@ -32,8 +32,6 @@ impl Native {
                 let arguments = Arguments::of(action).ok()?;
                 Ok(self.journals.recover_undo(arguments.required("call").ok()?, interrupted))
             }
-            // One rename, which leaves no trace by which it could be told from somebody else's.
-            "files.move" => return None,
             "files.copy" => self.reconcile_copy(interrupted, &Arguments::of(action).ok()?),
             "service.start" => self.reconcile_service(&Arguments::of(action).ok()?, true),
             "service.stop" => self.reconcile_service(&Arguments::of(action).ok()?, false),

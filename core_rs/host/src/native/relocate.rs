@@ -1,31 +1,32 @@
-//! `files.move`: another name for a file or a tree, in one step and over nothing that was not looked at.
+//! `files.move`: another name for a file or a tree, as a whole and over nothing that was not looked at.
 
 use cmdop_contract::path::{escape, is_beneath};
 use cmdop_contract::v1::{EffectKind, FileChange, FileType, ObservedEffect, Reason};
-use rustix::fs::{AtFlags, RenameFlags, renameat_with, unlinkat};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::arguments::{Arguments, about, invalid};
-use super::beneath::{Root, Spot, hold_child, not_usable, refused, show};
+use super::beneath::{Root, Spot, hold_child, refused, show};
 use super::census::{Census, Scope};
-use super::hidden::hidden_name;
 use super::measure::Stamp;
 use super::write::{changed, exists};
 use super::{Means, Step};
 use crate::Error;
+use crate::journal::stamp::{Extent, Standing};
+use crate::journal::{MAX_BYTES, mount_of};
 use crate::notable::{self, Found};
 
 /// What goes where, and what is there.
 pub(crate) struct Move {
     from: Spot,
     to: Spot,
-    stamp: Stamp,
+    /// All of what moves, measured before the rest was looked at.
+    standing: Standing,
     census: Census,
     /// What of it must not go unseen.
     notable: Vec<Found>,
-    replaced: Option<Stamp>,
+    replaced: Option<(Standing, Stamp)>,
 }
 
 impl Move {
@@ -39,86 +40,61 @@ impl Move {
         if is_beneath(&to.path, &from.path) {
             return Err(invalid("to", "a path outside of what is moved"));
         }
+        let missing = || about("from", refused(Errno::NOENT, &from.path));
+        let standing = Standing::of(&from, Extent::Tree).map_err(|error| about("from", error))?.ok_or_else(missing)?;
         let held = hold_child(&from.parent, &from.name);
         let stamp = Stamp::of(held.map_err(|errno| about("from", refused(errno, &from.path)))?)?;
         let scope = Scope { to: &to.path, is_copied: false, max_bytes: u64::MAX };
         let census = Census::take(&from, &stamp, scope).map_err(|error| about("from", error))?;
-        let replaced = match hold_child(&to.parent, &to.name) {
-            Ok(held) => Some(Stamp::of(held)?),
-            Err(Errno::NOENT) => None,
-            Err(errno) => return Err(about("to", refused(errno, &to.path))),
+        let replaced = match Standing::of(&to, Extent::Itself).map_err(|error| about("to", error))? {
+            Some(standing) => {
+                let held = hold_child(&to.parent, &to.name).map_err(|errno| about("to", refused(errno, &to.path)))?;
+                Some((standing, Stamp::of(held)?))
+            }
+            None => None,
         };
-        if let Some(replaced) = &replaced {
+        if let Some((_, replaced)) = &replaced {
             let is_tree = [&stamp, replaced].into_iter().any(|it| it.file_type() == FileType::Directory);
             if !arguments.flag("overwrite")? || is_tree {
                 return Err(about("to", exists(&to)));
             }
         }
-        let there = Stamp::of(&to.parent)?;
-        if there.dev != stamp.dev {
+        if mount_of(&from.parent)? != mount_of(&to.parent)? || Stamp::of(&to.parent)?.dev != stamp.dev {
             return Err(other_file_system(&from, &to));
         }
         let notable = notable::beneath(&from).map_err(|error| about("from", error))?;
-        Ok(Self { from, to, stamp, census, notable, replaced })
+        Ok(Self { from, to, standing, census, notable, replaced })
     }
 
-    /// Renames, and looks again at what the names stand for now.
-    fn perform_rename(&self, permit_id: &str) -> Result<Option<Error>, Error> {
-        let Some(replaced) = &self.replaced else {
-            self.rename(RenameFlags::NOREPLACE)?;
-            return self.check_moved(RenameFlags::NOREPLACE).map(|()| None);
-        };
-        self.rename(RenameFlags::EXCHANGE)?;
-        self.check_moved(RenameFlags::EXCHANGE)?;
-        let Spot { parent, name, path } = &self.from;
-        let there = hold_child(parent, name).map_err(|errno| about("from", refused(errno, path)));
-        if !there.and_then(Stamp::of).is_ok_and(|now| now.is_same_content(replaced)) {
-            self.put_back(RenameFlags::EXCHANGE)?;
-            return Err(about("to", changed(&self.to, "it was changed meanwhile")));
+    fn publish(&self, with: &Means<'_>) -> Result<(), Error> {
+        let (from, to) = (&self.from.path, &self.to.path);
+        let mut draft = with.journals.draft(with.call_id)?;
+        draft.check_place(&self.to).map_err(|_| about("to", changed(&self.to, "its directory was replaced")))?;
+        match &self.replaced {
+            None => draft.take_out(from, self.standing.clone(), Some(to))?,
+            Some((replaced, _)) => draft.take_over(from, self.standing.clone(), to, replaced.clone())?,
         }
-        // What was replaced bears the old name of what was moved, until it is gone.
-        let hidden = hidden_name(permit_id, "gone");
-        let gone = renameat_with(parent, name.as_c_str(), parent, hidden.as_c_str(), RenameFlags::NOREPLACE)
-            .and_then(|()| unlinkat(parent, hidden.as_c_str(), AtFlags::empty()));
-        Ok(gone
-            .err()
-            .map(|errno| Error::io(format!("what was at {} could not be removed", show(&self.to.path)))(errno.into())))
-    }
-
-    fn rename(&self, flags: RenameFlags) -> Result<(), Error> {
-        let (from, to) = (&self.from, &self.to);
-        renameat_with(&from.parent, from.name.as_c_str(), &to.parent, to.name.as_c_str(), flags).map_err(|errno| {
-            match errno {
-                Errno::EXIST => about("to", exists(to)),
-                Errno::XDEV => other_file_system(from, to),
-                Errno::BUSY => about("from", not_usable(&from.path, "is a mount point")),
-                Errno::INVAL => invalid("to", "a path outside of what is moved"),
-                other => about("from", refused(other, &from.path)),
-            }
+        draft.restore_times(&self.from)?;
+        draft.restore_times(&self.to)?;
+        draft.commit().map_err(|error| match error.reason() {
+            Reason::CommitConflict => self.conflict(),
+            _ => about("from", error),
         })
     }
 
-    /// Makes sure that what was looked at is what was moved.
-    fn check_moved(&self, flags: RenameFlags) -> Result<(), Error> {
-        let is_same = || -> Result<bool, Error> {
-            let now = Stamp::of(hold_child(&self.to.parent, &self.to.name).map_err(|e| refused(e, &self.to.path))?)?;
-            let scope = Scope { to: &self.to.path, is_copied: false, max_bytes: u64::MAX };
-            Ok(now.is_same_content(&self.stamp) && Census::take(&self.to, &now, scope)?.is_same(&self.census))
-        };
-        let same = is_same();
-        if matches!(same, Ok(true)) {
-            return Ok(());
+    /// Which of the places is not as it was looked at.
+    fn conflict(&self) -> Error {
+        let is_replaced = |replaced: &Standing| replaced.is_same(&self.to).unwrap_or(false);
+        match &self.replaced {
+            None if hold_child(&self.to.parent, &self.to.name).is_ok() => about("to", exists(&self.to)),
+            Some((replaced, _)) if !is_replaced(replaced) => about("to", changed(&self.to, "it was changed meanwhile")),
+            _ => about("from", changed(&self.from, "it was changed meanwhile")),
         }
-        self.put_back(flags)?;
-        same.and_then(|_| Err(about("from", changed(&self.from, "it was changed meanwhile"))))
     }
 
-    fn put_back(&self, flags: RenameFlags) -> Result<(), Error> {
-        let (from, to) = (&self.from, &self.to);
-        renameat_with(&to.parent, to.name.as_c_str(), &from.parent, from.name.as_c_str(), flags).map_err(|errno| {
-            let kept = format!("{} was moved to {} and could not be put back", show(&from.path), show(&to.path));
-            Error::io(kept)(errno.into())
-        })
+    /// Can all of it be taken back?
+    fn is_kept(&self) -> bool {
+        self.replaced.as_ref().is_none_or(|(replaced, _)| replaced.room() <= MAX_BYTES)
     }
 }
 
@@ -136,25 +112,26 @@ impl Step for Move {
             target: escape(&self.from.path),
             count: 1,
             bytes: self.census.bytes,
-            reversible: self.replaced.is_none(),
+            reversible: true,
             file: Some(FileChange { before: top.clone(), after: top, ..FileChange::default() }),
             network: None,
             process: None,
         }];
-        effects.extend(self.notable.iter().map(|found| found.effect(EffectKind::FileRename, self.replaced.is_none())));
-        if let Some(replaced) = &self.replaced {
+        effects.extend(self.notable.iter().map(|found| found.effect(EffectKind::FileRename, true)));
+        if let Some((_, replaced)) = &self.replaced {
             effects.push(ObservedEffect {
                 kind: EffectKind::FileDelete.into(),
                 target: escape(&self.to.path),
                 count: 1,
                 bytes: replaced.size,
-                reversible: false,
+                reversible: true,
                 file: Some(FileChange { before: Some(replaced.state()), ..FileChange::default() }),
                 network: None,
                 process: None,
             });
         }
         effects.extend(self.census.created(&self.to.path, |entry| entry.state.clone()));
+        effects.iter_mut().for_each(|effect| effect.reversible = self.is_kept());
         effects
     }
 
@@ -169,20 +146,19 @@ impl Step for Move {
     fn base(&self) -> Vec<u8> {
         let mut digest = Sha256::new();
         self.census.digest_into(&mut digest);
-        if let Some(replaced) = &self.replaced {
+        if let Some((_, replaced)) = &self.replaced {
             replaced.digest_into(&mut digest, true);
         }
         digest.finalize().to_vec()
     }
 
     fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
-        let left = self.perform_rename(with.permit_id)?;
-        let durable = self.to.sync_parent().and_then(|()| self.from.sync_parent()).err();
-        // That it lies there was measured; that it is gone here is measured now.
+        self.publish(with)?;
+        // That it lies there the journal made sure of; that it is gone here is measured now.
         let effects = match hold_child(&self.from.parent, &self.from.name) {
             Err(Errno::NOENT) => self.effects(),
             _ => self.effects().split_off(1),
         };
-        Ok((effects, left.or(durable)))
+        Ok((effects, None))
     }
 }

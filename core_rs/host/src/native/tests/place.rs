@@ -91,6 +91,75 @@ fn a_move_replaces_a_file_only_when_told_and_a_directory_never() {
     assert_eq!(names(dir.path()), ["to", "tree"]);
 }
 
+/// Performs a tool that was prepared before somebody else changed something.
+fn after(dir: &TempDir, tool: &str, arguments: &Value, change: impl FnOnce()) -> Error {
+    let native = native(dir);
+    let admitted = Admitted::for_tests(permit(dir.path(), tool, arguments, ALL));
+    let mut step = native.prepare(&admitted).expect("prepared");
+    change();
+    let with = Means { journals: &native.journals, call_id: "call", permit_id: "permit" };
+    let error = step.perform(&with).expect_err("a conflict");
+    assert_eq!(names(&dir.path().join(JOURNALS)), [""; 0], "what was not done keeps no journal");
+    error
+}
+
+fn text_of(path: &Path) -> String {
+    fs::read_to_string(path).expect("read")
+}
+
+#[test]
+fn a_move_names_the_place_that_somebody_changed_meanwhile_and_moves_nothing() {
+    let dir = TempDir::new().expect("directory");
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    fs::write(&from, "from").expect("write");
+    let (plain, over) = (json!({"from": from, "to": to}), json!({"from": from, "to": to, "overwrite": true}));
+    let error = after(&dir, "files.move", &plain, || fs::write(&from, "changed").expect("write"));
+    assert_eq!((error.reason(), text_of(&from).as_str(), to.exists()), (Reason::ContentChanged, "changed", false));
+    assert!(error.to_string().contains("/from "), "{error}");
+    let error = after(&dir, "files.move", &plain, || fs::write(&to, "to").expect("write"));
+    assert_eq!((error.reason(), text_of(&from).as_str(), text_of(&to).as_str()), (Reason::PathExists, "changed", "to"));
+    let Error::Typed(typed) = &error else { panic!("{error:?}") };
+    let fixed = typed.remedy.clone().and_then(|remedy| remedy.kind);
+    assert!(matches!(fixed, Some(Kind::FixArguments(fix)) if fix.path == "/arguments/to"), "{typed:?}");
+    let error = after(&dir, "files.move", &over, || fs::write(&to, "other").expect("write"));
+    assert_eq!((error.reason(), text_of(&to).as_str()), (Reason::ContentChanged, "other"));
+    assert!(error.to_string().contains("/to "), "{error}");
+    let error = after(&dir, "files.move", &over, || fs::remove_file(&to).expect("remove"));
+    assert_eq!((error.reason(), text_of(&from).as_str(), to.exists()), (Reason::ContentChanged, "changed", false));
+    let into = json!({"from": from, "to": dir.path().join("dir/to")});
+    fs::create_dir(dir.path().join("dir")).expect("directory");
+    let error = after(&dir, "files.move", &into, || {
+        fs::rename(dir.path().join("dir"), dir.path().join("other")).expect("rename");
+        fs::create_dir(dir.path().join("dir")).expect("directory");
+    });
+    assert_eq!(error.reason(), Reason::ContentChanged, "{error}");
+    assert_eq!(names(dir.path()), ["dir", "from", "other"]);
+}
+
+#[test]
+fn whoever_reads_a_file_that_a_move_replaces_finds_the_old_or_the_new_one() {
+    let dir = TempDir::new().expect("directory");
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    fs::write(&to, "0").expect("write");
+    let stop = AtomicBool::new(false);
+    let native = native(&dir);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                fs::read_to_string(&to).expect("something is always there");
+            }
+        });
+        for number in 1..100 {
+            fs::write(&from, number.to_string()).expect("write");
+            let arguments = json!({"from": from, "to": to, "overwrite": true});
+            let done = native.apply(&Admitted::for_tests(permit(dir.path(), "files.move", &arguments, ALL)));
+            told(&done.expect("permitted"));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(text_of(&to), "99");
+}
+
 #[test]
 fn a_move_beyond_its_permit_or_into_itself_is_refused() {
     let dir = TempDir::new().expect("directory");
@@ -231,9 +300,12 @@ fn places_that_were_being_made_when_the_host_died_are_settled() {
     assert_eq!(names(dir.path()), ["from"], "nothing half-copied stays");
     assert_eq!(reconciled(&dir, &copy), None, "it may have come and been taken away");
     let moved = apply_stage(permit(dir.path(), "files.move", &json!({"from": from, "to": to}), ALL));
-    assert_eq!(reconciled(&dir, &moved), None, "somebody may have moved it back, or on");
     fs::rename(&from, &to).expect("rename");
-    assert_eq!(reconciled(&dir, &moved), None, "or here");
+    assert_eq!(reconciled(&dir, &moved), Some(Outcome::NotApplied), "somebody else moved it");
+    fs::rename(&to, &from).expect("rename");
+    native(&dir).apply(&Admitted::for_tests(moved.clone())).expect("permitted");
+    fs::rename(&to, &from).expect("rename");
+    assert_eq!(reconciled(&dir, &moved), Some(Outcome::Applied), "and somebody else moved it back");
     let path = dir.path().join("a/b");
     let made = apply_stage(permit(dir.path(), "files.mkdir", &json!({"path": path, "parents": 1}), ALL));
     fs::create_dir_all(&path).expect("directories");
@@ -323,9 +395,11 @@ fn nobody_settles_by_a_path_from_which_a_secret_was_taken() {
         let died = Interrupted::for_tests(apply_stage(permit(dir.path(), tool, &arguments, ALL)), before);
         assert_eq!(native(&dir).reconcile(&died), None, "{tool}");
     }
-    for (tool, arguments) in
-        [("files.mkdir", json!({"path": path})), ("files.chmod", json!({"path": path, "mode": "0700"}))]
-    {
+    for (tool, arguments) in [
+        ("files.mkdir", json!({"path": path})),
+        ("files.move", json!({"from": path, "to": path})),
+        ("files.chmod", json!({"path": path, "mode": "0700"})),
+    ] {
         let died = apply_stage(permit(dir.path(), tool, &arguments, ALL));
         assert_eq!(reconciled(&dir, &died), Some(Outcome::NotApplied), "{tool}: a journal needs no path");
     }
