@@ -73,7 +73,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "files.delete",
         arguments: |tree| json!({"path": tree.join("app"), "recursive": true}),
-        directly: |tree| fs::remove_dir_all(tree.join("app")).expect("remove"),
+        directly: |tree| remove(&tree.join("app")),
         since: (|tree| fs::create_dir(tree.join("app")).expect("directory"), "app"),
     },
     Tool {
@@ -118,6 +118,18 @@ const TOOLS: &[Tool] = &[
         since: (|tree| fs::write(tree.join("taken"), "by somebody else").expect("write"), "taken"),
     },
     Tool {
+        name: "files.copy",
+        arguments: |tree| json!({"from": tree.join("app"), "to": tree.join("empty/copy"), "recursive": true}),
+        directly: |tree| copy(&tree.join("app"), &tree.join("empty/copy")),
+        since: (|tree| fs::write(tree.join("empty/copy/more"), "by somebody else").expect("write"), "empty/copy"),
+    },
+    Tool {
+        name: "files.copy",
+        arguments: |tree| json!({"from": tree.join("app/link"), "to": tree.join("link")}),
+        directly: |tree| copy(&tree.join("app/link"), &tree.join("link")),
+        since: (|tree| fs::remove_file(tree.join("link")).expect("remove"), "link"),
+    },
+    Tool {
         name: "files.mkdir",
         arguments: |tree| json!({"path": tree.join("made"), "mode": "0555"}),
         directly: |tree| {
@@ -140,12 +152,24 @@ fn plant(tree: &Path) {
         set_mode(&tree.join(path), mode);
     }
     symlink("sub/leaf", tree.join("app/link")).expect("symlink");
-    set_mode(&tree.join("app/sub"), 0o750);
+    set_mode(&tree.join("app/sub"), 0o550);
     let mut long_ago = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 123_456_789);
     for path in ["file", "taken", "app/sub/leaf", "app/sub/deep", "app/sub", "app", "empty", ""] {
         long_ago += Duration::from_secs(1);
         fs::File::open(tree.join(path)).and_then(|file| file.set_modified(long_ago)).expect("set a time");
     }
+}
+
+/// With modes and times, and without attributes.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").args(["-R", "-P", "--preserve=mode,timestamps"]).args([from, to]).status();
+    assert!(copied.expect("start").success());
+}
+
+/// Directories that may not be written, too.
+fn remove(tree: &Path) {
+    assert!(Command::new("chmod").args(["-R", "u+rwX"]).arg(tree).status().expect("start").success());
+    fs::remove_dir_all(tree).expect("remove");
 }
 
 fn set_mode(path: &Path, mode: u32) {
@@ -211,10 +235,7 @@ fn assert_is_after(tool: &Tool, tree: &Path, directory: &Path, context: &str) {
     let nobodys =
         |seen: Seen| -> Seen { seen.into_iter().map(|(path, one)| (path, One { who: (0, 0, 0), ..one })).collect() };
     assert_eq!(differ(&nobodys(seen(&directly)), &nobodys(seen(tree))), "", "{context}");
-    for path in ["app", "made"].map(|name| directly.join(name)).iter().filter(|path| path.exists()) {
-        set_mode(path, 0o700);
-    }
-    fs::remove_dir_all(&directly).expect("remove");
+    remove(&directly);
 }
 
 /// A host between two deaths.
@@ -279,6 +300,8 @@ fn undone(directory: &Path) {
         let done = life.native.apply(&undo).expect("permitted");
         assert!(is_done(&done) && !done.observation.effects.is_empty(), "{context}: {done:?}");
         assert_eq!(differ(&before, &seen(tree)), "", "{context}");
+        let kept = fs::read_dir(directory.join("state/undo")).expect("list").flatten();
+        assert!(kept.map(|journal| journal.path()).all(|journal| !journal.join("slots").exists()), "{context}");
     });
 }
 
@@ -428,6 +451,10 @@ fn killed(directory: &Path) {
             let end =
                 Trial { tool, number, directory: &place, tree: &tree, length }.round(round, &mut random, &context);
             *ends.entry(end).or_default() += 1;
+            remove(&place);
+            if tree.exists() {
+                remove(&tree);
+            }
         }
         println!("{wanted} kills of {} within {length} calls ended {ends:?}", tool.name);
         if wanted >= 24 {

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use cmdop_contract::digest::hex;
 use cmdop_contract::path::{is_beneath, unescape};
-use cmdop_contract::v1::{FileState, FileType, ObservedEffect};
+use cmdop_contract::v1::{FileState, FileType, ObservedEffect, Reason};
 use rustix::fs::{
     AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, mkdirat, openat, renameat_with,
     symlinkat, utimensat,
@@ -19,10 +19,11 @@ use sha2::{Digest, Sha256};
 use super::arguments::{Arguments, about, invalid};
 use super::beneath::{READ, Root, Spot, hold_child, not_usable, open_child, readable, refused, show};
 use super::census::{Census, Entry, Scope};
-use super::hidden::{hidden_name, remove_hidden};
+use super::chmod::SET_GROUP;
 use super::measure::Stamp;
+use super::nursery::{self, Nursery};
 use super::write::{changed, exists, own_ids};
-use super::{Means, Step};
+use super::{Means, Step, measured};
 use crate::Error;
 
 /// What is copied in one call.
@@ -71,13 +72,17 @@ impl Copy {
         Self { from, to, stamp, census }
     }
 
-    /// Makes a complete copy under a hidden name.
+    /// Makes a complete copy under a hidden name beside its place.
     ///
     /// # Errors
     /// `CONTENT_CHANGED` if it is no longer what was counted, or the operating system's refusal.
     pub(crate) fn stage(&self, hidden: &CStr) -> Result<(), Error> {
+        self.stage_in(&self.to.parent, hidden)
+    }
+
+    fn stage_in(&self, around: &OwnedFd, top: &CStr) -> Result<(), Error> {
         for entry in &self.census.entries {
-            let (dir, name) = inside(&self.to, hidden, &entry.below)?;
+            let (dir, name) = inside(around, top, &entry.below, &self.to.path)?;
             match entry.stamp.file_type() {
                 FileType::Directory => mkdirat(&dir, &*name, Mode::from_raw_mode(0o700)),
                 FileType::Symlink => {
@@ -95,9 +100,9 @@ impl Copy {
         }
         // What is made in a directory moves its time, so theirs come last.
         for entry in self.census.entries.iter().rev() {
-            self.finish(entry, hidden)?;
+            self.finish(entry, around, top)?;
         }
-        let top = open_child(&self.to.parent, hidden, OFlags::RDONLY | OFlags::NONBLOCK);
+        let top = open_child(around, top, OFlags::RDONLY | OFlags::NONBLOCK);
         match top {
             Ok(top) => rustix::fs::syncfs(&top).map_err(|errno| Error::io("make durable")(errno.into())),
             // A link has no content of its own.
@@ -108,7 +113,7 @@ impl Copy {
 
     fn content(&self, entry: &Entry, dir: &OwnedFd, name: &CStr) -> Result<(), Error> {
         let path = [self.from.path.as_slice(), &entry.below].concat();
-        let (source_dir, source_name) = inside(&self.from, &self.from.name, &entry.below)?;
+        let (source_dir, source_name) = inside(&self.from.parent, &self.from.name, &entry.below, &self.from.path)?;
         let opened = open_child(&source_dir, &source_name, READ);
         let mut source = readable(opened.map_err(|errno| about("from", refused(errno, &path)))?, &path)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -132,9 +137,9 @@ impl Copy {
     }
 
     /// Permission bits and times.
-    fn finish(&self, entry: &Entry, hidden: &CStr) -> Result<(), Error> {
+    fn finish(&self, entry: &Entry, around: &OwnedFd, top: &CStr) -> Result<(), Error> {
         let to = |errno| about("to", refused(errno, &self.to.path));
-        let (dir, name) = inside(&self.to, hidden, &entry.below)?;
+        let (dir, name) = inside(around, top, &entry.below, &self.to.path)?;
         if entry.stamp.file_type() != FileType::Symlink {
             let made = open_child(&dir, &name, OFlags::RDONLY | OFlags::NONBLOCK).map_err(to)?;
             fchmod(&made, Mode::from_raw_mode(mode(entry))).map_err(to)?;
@@ -157,6 +162,28 @@ impl Copy {
         }
     }
 
+    /// It appears at its place, if that is still free.
+    fn publish_by_journal(&self, with: &Means<'_>) -> Result<(), Error> {
+        let top = self.census.entries.first().map_or(0, mode);
+        let mut draft = with.journals.draft(with.call_id)?;
+        let nursery = Nursery::open(&mut draft, &self.to)?;
+        self.stage_in(nursery.dir(), nursery::NAME)?;
+        nursery.leave(&mut draft, top)?;
+        if self.stamp.file_type() == FileType::Symlink {
+            // It cannot be made durable alone.
+            draft.sync()?;
+        }
+        draft.restore_times(&self.to)?;
+        draft.commit()
+    }
+
+    fn conflict(&self) -> Error {
+        if hold_child(&self.to.parent, &self.to.name).is_ok() {
+            return exists(&self.to);
+        }
+        changed(&self.to, "its directory was replaced meanwhile")
+    }
+
     /// What is there now.
     ///
     /// # Errors
@@ -169,9 +196,8 @@ impl Copy {
     }
 }
 
-/// What copying it to a path will have made.
-pub(crate) fn planned(census: &Census, to: &[u8]) -> Vec<ObservedEffect> {
-    let (uid, gid) = own_ids();
+/// What copying it to a path will have made, of this owner and group.
+pub(crate) fn planned(census: &Census, to: &[u8], (uid, gid): (u32, u32)) -> Vec<ObservedEffect> {
     census.created(to, |entry| FileState { uid, gid, mode: mode(entry), ..entry.state.clone() })
 }
 
@@ -183,19 +209,21 @@ pub(crate) fn mode(entry: &Entry) -> u32 {
     }
 }
 
-/// The directory and the name of an entry below a name at a spot.
-fn inside(spot: &Spot, top: &CStr, below: &[u8]) -> Result<(OwnedFd, CString), Error> {
+/// The directory and the name of an entry below a name in a directory.
+fn inside(around: &OwnedFd, top: &CStr, below: &[u8], path: &[u8]) -> Result<(OwnedFd, CString), Error> {
     let whole = [top.to_bytes(), below].concat();
     let split = whole.iter().rposition(|byte| *byte == b'/');
     let (dir, name) = split.map_or((&b"."[..], &whole[..]), |at| (&whole[..at], &whole[at + 1..]));
     let c_string = |bytes: &[u8]| CString::new(bytes).expect("a name that the kernel gave holds no NUL");
-    let opened = open_child(&spot.parent, &c_string(dir), OFlags::PATH | OFlags::DIRECTORY);
-    Ok((opened.map_err(|errno| refused(errno, &spot.path))?, c_string(name)))
+    let opened = open_child(around, &c_string(dir), OFlags::PATH | OFlags::DIRECTORY);
+    Ok((opened.map_err(|errno| refused(errno, path))?, c_string(name)))
 }
 
 impl Step for Copy {
     fn effects(&self) -> Vec<ObservedEffect> {
-        planned(&self.census, &self.to.path)
+        let (uid, own) = own_ids();
+        let above = Stamp::of(&self.to.parent).ok().filter(|above| above.permissions() & SET_GROUP != 0);
+        planned(&self.census, &self.to.path, (uid, above.map_or(own, |above| above.gid)))
     }
 
     fn result(&self) -> Value {
@@ -210,13 +238,10 @@ impl Step for Copy {
     }
 
     fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
-        let hidden = hidden_name(with.permit_id, "new");
-        if let Err(error) = self.stage(&hidden).and_then(|()| self.publish(&hidden)) {
-            // What cannot be removed stays under a name that nobody takes for the copy.
-            let _ = remove_hidden(&self.to, &hidden, self.stamp.file_type());
-            return Err(error);
-        }
-        let durable = self.to.sync_parent().err();
-        Ok((self.measure()?, durable))
+        self.publish_by_journal(with).map_err(|error| match error.reason() {
+            Reason::CommitConflict => about("to", self.conflict()),
+            _ => about("to", error),
+        })?;
+        Ok(measured(self.effects(), || self.measure()))
     }
 }

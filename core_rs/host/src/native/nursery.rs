@@ -13,6 +13,7 @@ use super::beneath::{Spot, hold_child, open_child, refused, show};
 use super::chmod::SET_GROUP;
 use super::measure::Stamp;
 use crate::Error;
+use crate::journal::attributes::Attributes;
 use crate::journal::{Draft, Slot};
 
 /// What is made bears this name until it has a slot of its own.
@@ -61,8 +62,8 @@ impl<'a> Nursery<'a> {
         let is_stiff =
             made.file_type() == FileType::Directory && mode & 0o200 == 0 && !rustix::process::geteuid().is_root();
         if is_stiff {
-            let dir = open_child(&self.dir, NAME, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
-            fchmod(&dir, Mode::from_raw_mode(mode | 0o200)).map_err(failed)?;
+            let movable = Attributes { mode: Some(mode | 0o200), ..Attributes::default() };
+            movable.set(hold_child(&self.dir, NAME).map_err(failed)?).map_err(failed)?;
         }
         let slot: Slot = draft.slot(&self.place.path)?;
         let to = draft.staging(slot)?;

@@ -4,9 +4,6 @@ use cmdop_contract::redact;
 use cmdop_contract::v1::{Outcome, Stage};
 
 use super::arguments::Arguments;
-use super::beneath::hold_child;
-use super::hidden::{hidden_name, remove_hidden};
-use super::measure::Stamp;
 use super::{Native, deploy, service};
 use crate::Error;
 use crate::admit::Interrupted;
@@ -23,16 +20,14 @@ impl Native {
         }
         let action = permit.action.as_ref()?;
         let settled = match action.tool.as_str() {
-            "files.write" | "files.edit" | "files.delete" | "files.chmod" | "files.mkdir" | "files.move" => {
-                Ok(self.journals.recover(interrupted))
-            }
+            "files.write" | "files.edit" | "files.delete" | "files.chmod" | "files.mkdir" | "files.move"
+            | "files.copy" => Ok(self.journals.recover(interrupted)),
             // Secrets were taken out of what was kept: nobody knows any more which place that was.
             _ if redact::is_marked(&action.arguments_json) => return None,
             "files.undo" => {
                 let arguments = Arguments::of(action).ok()?;
                 Ok(self.journals.recover_undo(arguments.required("call").ok()?, interrupted))
             }
-            "files.copy" => self.reconcile_copy(interrupted, &Arguments::of(action).ok()?),
             "service.start" => self.reconcile_service(&Arguments::of(action).ok()?, true),
             "service.stop" => self.reconcile_service(&Arguments::of(action).ok()?, false),
             "deploy.release" | "deploy.rollback" => {
@@ -44,15 +39,6 @@ impl Native {
             tracing::warn!(permit = permit.permit_id, %error, "an interrupted tool could not be reconciled");
             None
         })
-    }
-
-    /// A copy appears when it is renamed, like what is made.
-    fn reconcile_copy(&self, interrupted: &Interrupted, arguments: &Arguments) -> Result<Option<Outcome>, Error> {
-        let to = self.root.spot(&arguments.path_of("to")?)?;
-        let hidden = hidden_name(&interrupted.permit().permit_id, "new");
-        let Ok(left) = hold_child(&to.parent, &hidden) else { return Ok(None) };
-        remove_hidden(&to, &hidden, Stamp::of(left)?.file_type())?;
-        Ok(Some(Outcome::NotApplied))
     }
 
     /// A service that is as it was to become is; of any other nobody knows why.

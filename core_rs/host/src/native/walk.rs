@@ -1,13 +1,13 @@
 //! Walking a directory tree of any depth with two open descriptors and without following a link.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use cmdop_contract::v1::FileType;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, statat, unlinkat};
 use rustix::io::Errno;
 
-use super::beneath::{not_usable, open_child, open_child_same_mount, refused};
+use super::beneath::{hold_child, not_usable, open_child, open_child_same_mount, refused};
 use super::measure::Stamp;
 use crate::Error;
 
@@ -190,6 +190,7 @@ impl Visitor for Remover {
 
     fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error> {
         if seen.stamp.file_type() == FileType::Directory {
+            make_writable(seen);
             return Ok(Next::Enter);
         }
         unlinkat(seen.dir, seen.name, AtFlags::empty()).map_err(|errno| refused(errno, seen.path))?;
@@ -198,5 +199,15 @@ impl Visitor for Remover {
 
     fn leave(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<(), Error> {
         unlinkat(dir, name, AtFlags::REMOVEDIR).map_err(|errno| refused(errno, path))
+    }
+}
+
+/// What its owner may not write they may not empty, unless they are root. What hinders shows when it is emptied.
+fn make_writable(seen: &Seen<'_>) {
+    if !rustix::process::geteuid().is_root()
+        && seen.stamp.permissions() & 0o700 != 0o700
+        && let Ok(held) = hold_child(seen.dir, seen.name)
+    {
+        let _ = rustix::fs::chmod(format!("/proc/self/fd/{}", held.as_raw_fd()), Mode::from_raw_mode(0o700));
     }
 }

@@ -18,6 +18,7 @@ use crate::native::census::{Census, Scope};
 use crate::native::copy::{self, Copy};
 use crate::native::hidden::{hidden_name, remove_hidden};
 use crate::native::measure::Stamp;
+use crate::native::write::own_ids;
 use crate::native::{Means, Step};
 
 /// Fewer would take away what a rollback leads to.
@@ -322,7 +323,7 @@ impl Step for Release {
         }
         let mut effects = self.site.made(&self.missing);
         if let Some((_, _, census)) = &self.source {
-            effects.extend(copy::planned(census, &self.site.release_path(&self.id)));
+            effects.extend(copy::planned(census, &self.site.release_path(&self.id), own_ids()));
         }
         effects.push(self.site.remembered());
         effects.extend(checks([&self.before, &self.after]));

@@ -91,6 +91,24 @@ fn a_move_replaces_a_file_only_when_told_and_a_directory_never() {
     assert_eq!(names(dir.path()), ["to", "tree"]);
 }
 
+#[test]
+fn a_copy_whose_place_is_taken_meanwhile_is_refused_and_leaves_nothing() {
+    let dir = TempDir::new().expect("directory");
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    fs::write(&from, "from").expect("write");
+    let copy = json!({"from": from, "to": to});
+    let error = after(&dir, "files.copy", &copy, || fs::write(&to, "to").expect("write"));
+    assert_eq!((error.reason(), text_of(&to).as_str()), (Reason::PathExists, "to"));
+    fs::remove_file(&to).expect("remove");
+    let error = after(&dir, "files.copy", &copy, || fs::write(&from, "changed").expect("write"));
+    assert_eq!((error.reason(), to.exists()), (Reason::ContentChanged, false));
+    let made = json!({"path": dir.path().join("dir/made")});
+    fs::create_dir(dir.path().join("dir")).expect("directory");
+    let error = after(&dir, "files.mkdir", &made, || fs::create_dir(dir.path().join("dir/made")).expect("directory"));
+    assert_eq!(error.reason(), Reason::ContentChanged);
+    assert_eq!(names(dir.path()), ["dir", "from"]);
+}
+
 /// Performs a tool that was prepared before somebody else changed something.
 fn after(dir: &TempDir, tool: &str, arguments: &Value, change: impl FnOnce()) -> Error {
     let native = native(dir);
@@ -288,17 +306,22 @@ fn hidden_trees_are_neither_moved_nor_copied_nor_entered() {
     assert_eq!((names(&state), names(dir.path())), (vec!["key".to_owned()], vec!["app".to_owned(), "file".to_owned()]));
 }
 
+fn copy_by_somebody_else(from: &Path, to: &Path) {
+    assert!(std::process::Command::new("cp").arg("-R").args([from, to]).status().expect("start").success());
+}
+
 #[test]
 fn places_that_were_being_made_when_the_host_died_are_settled() {
     let dir = TempDir::new().expect("directory");
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));
     tree(&from);
     let copy = apply_stage(permit(dir.path(), "files.copy", &json!({"from": from, "to": to, "recursive": true}), ALL));
-    let hidden = dir.path().join(hidden::hidden_name(&copy.permit_id, "new").to_str().expect("text"));
-    fs::create_dir_all(hidden.join("half")).expect("directories");
-    assert_eq!(reconciled(&dir, &copy), Some(Outcome::NotApplied));
-    assert_eq!(names(dir.path()), ["from"], "nothing half-copied stays");
-    assert_eq!(reconciled(&dir, &copy), None, "it may have come and been taken away");
+    copy_by_somebody_else(&from, &to);
+    assert_eq!(reconciled(&dir, &copy), Some(Outcome::NotApplied), "it was somebody else's");
+    fs::remove_dir_all(&to).expect("remove");
+    native(&dir).apply(&Admitted::for_tests(copy.clone())).expect("permitted");
+    fs::remove_dir_all(&to).expect("remove");
+    assert_eq!(reconciled(&dir, &copy), Some(Outcome::Applied), "and somebody else took it away");
     let moved = apply_stage(permit(dir.path(), "files.move", &json!({"from": from, "to": to}), ALL));
     fs::rename(&from, &to).expect("rename");
     assert_eq!(reconciled(&dir, &moved), Some(Outcome::NotApplied), "somebody else moved it");
@@ -373,7 +396,17 @@ fn a_directory_inherits_what_it_would_inherit_if_it_were_made_at_its_place() {
         }
         assert_eq!((after.mode, after.gid), (inherited(&here).0, inherited(&here).1));
         all.push(inherited(&here));
-        assert_eq!(names(&above), ["here", "made"]);
+        let (empty, copied, expected) = (dir.path().join("empty"), above.join("copied"), above.join("expected"));
+        fs::create_dir_all(&empty).expect("directory");
+        let done = apply(&dir, "files.copy", &json!({"from": empty, "to": copied, "recursive": true}));
+        told(&done);
+        // A copy has the bits of what it was copied from, and no set-group-id.
+        fs::create_dir(&expected).expect("directory");
+        fs::set_permissions(&expected, fs::metadata(&empty).expect("stat").permissions()).expect("chmod");
+        assert_eq!(inherited(&copied), inherited(&expected), "{is_grouped} {has_list}");
+        let after = done.observation.effects[0].file.as_ref().and_then(|file| file.after.clone()).expect("a state");
+        assert_eq!((after.mode, after.gid), (inherited(&copied).0, inherited(&copied).1));
+        assert_eq!(names(&above), ["copied", "expected", "here", "made"]);
     }
     all.dedup();
     assert_eq!(all.len(), 4, "each inherits something else, or the test has shown nothing");
@@ -388,16 +421,12 @@ fn nobody_settles_by_a_path_from_which_a_secret_was_taken() {
     let dir = TempDir::new().expect("directory");
     let path = format!("{}/app.[redacted:21:c176a35a09d1e2f4]", dir.path().display());
     fs::write(&path, "").expect("write");
-    let before = i64::MAX;
-    for (tool, arguments) in
-        [("files.copy", json!({"from": path, "to": path})), ("deploy.release", json!({"service": path}))]
-    {
-        let died = Interrupted::for_tests(apply_stage(permit(dir.path(), tool, &arguments, ALL)), before);
-        assert_eq!(native(&dir).reconcile(&died), None, "{tool}");
-    }
+    let release = apply_stage(permit(dir.path(), "deploy.release", &json!({"service": path}), ALL));
+    assert_eq!(reconciled(&dir, &release), None);
     for (tool, arguments) in [
         ("files.mkdir", json!({"path": path})),
         ("files.move", json!({"from": path, "to": path})),
+        ("files.copy", json!({"from": path, "to": path})),
         ("files.chmod", json!({"path": path, "mode": "0700"})),
     ] {
         let died = apply_stage(permit(dir.path(), tool, &arguments, ALL));
