@@ -850,6 +850,7 @@ pub enum Reason {
     DeployLocked = 64,
     ReleaseConflict = 65,
     HealthCheckFailed = 66,
+    ResultLost = 67,
     /// The connection and the server.
     UnsupportedProtocol = 70,
     FrameTooLarge = 71,
@@ -933,6 +934,7 @@ impl Reason {
             Self::DeployLocked => "REASON_DEPLOY_LOCKED",
             Self::ReleaseConflict => "REASON_RELEASE_CONFLICT",
             Self::HealthCheckFailed => "REASON_HEALTH_CHECK_FAILED",
+            Self::ResultLost => "REASON_RESULT_LOST",
             Self::UnsupportedProtocol => "REASON_UNSUPPORTED_PROTOCOL",
             Self::FrameTooLarge => "REASON_FRAME_TOO_LARGE",
             Self::ProtocolViolation => "REASON_PROTOCOL_VIOLATION",
@@ -1011,6 +1013,7 @@ impl Reason {
             "REASON_DEPLOY_LOCKED" => Some(Self::DeployLocked),
             "REASON_RELEASE_CONFLICT" => Some(Self::ReleaseConflict),
             "REASON_HEALTH_CHECK_FAILED" => Some(Self::HealthCheckFailed),
+            "REASON_RESULT_LOST" => Some(Self::ResultLost),
             "REASON_UNSUPPORTED_PROTOCOL" => Some(Self::UnsupportedProtocol),
             "REASON_FRAME_TOO_LARGE" => Some(Self::FrameTooLarge),
             "REASON_PROTOCOL_VIOLATION" => Some(Self::ProtocolViolation),
