@@ -339,7 +339,10 @@ impl Driver {
         // A person's word is no measurement: nothing is compared with it, and it says nothing of success.
         let word = self.reconciliation.as_ref();
         let is_measured = word.is_none_or(|it| matches!(it.measured(), Outcome::Applied | Outcome::NotApplied));
-        let unmet = || self.unmet_expectation(result, observation);
+        let unmet = || match result {
+            None => Some(result_lost()),
+            result => self.unmet_expectation(result, observation),
+        };
         let error = error.or_else(|| (is_measured && outcome == Outcome::Applied).then(unmet).flatten());
         let (outcome, error) =
             if is_measured { self.with_contacts(outcome, error, observation) } else { (outcome, error) };
@@ -460,6 +463,11 @@ impl Driver {
         let workspaces = host.as_ref().map_or(&[][..], |host| &host.workspaces);
         score::side_effects(permitted, observation.unwrap_or(&NOTHING), workspaces)
     }
+}
+
+/// Its host found the effects of a tool on the machine, and knows no more of it.
+fn result_lost() -> v1::Error {
+    reason::error(Reason::ResultLost, "the call is applied, as its host found, but what the tool returned is lost")
 }
 
 /// What the host says became of it.
