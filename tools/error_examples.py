@@ -214,6 +214,7 @@ UNPROVOKED = {
     "PREVIEW_LOST": "It takes a host that dies while it holds a preview.",
     "PREVIEW_UNAVAILABLE": "It takes a machine on which no private copy can be made.",
     "PROTOCOL_VIOLATION": "No client of ours breaks the protocol.",
+    "RESULT_LOST": "It takes a host that dies while its tool runs, after the change and before it is recorded.",
     "SCHEMA_REJECTED": "The shipped tools have sound schemas, and a server takes no others.",
     "SLOW_CONSUMER": "It takes a client that does not read what it asked for.",
     "STORAGE_ERROR": "It takes a disk that fails.",

@@ -618,6 +618,14 @@ class HealthCheckFailedError(ExecutionError):
     grpc_code: ClassVar[int] = 9
 
 
+class ResultLostError(ExecutionError):
+    """The host died while the tool ran; its effects were found on the machine, and what it returned is lost."""
+
+    reason: ClassVar[str] = "RESULT_LOST"
+    retry: ClassVar[Retry] = "never"
+    grpc_code: ClassVar[int] = 15
+
+
 class UnsupportedProtocolError(ServiceError):
     """No protocol version is spoken by both sides."""
 
@@ -784,6 +792,7 @@ BY_REASON: Final[Mapping[str, type[CmdopError]]] = {
         DeployLockedError,
         ReleaseConflictError,
         HealthCheckFailedError,
+        ResultLostError,
         UnsupportedProtocolError,
         FrameTooLargeError,
         ProtocolViolationError,

@@ -239,12 +239,60 @@ def test_a_host_that_lost_its_ledger_proves_nothing_by_not_knowing_a_call(pair: 
     found = ("calls", "reconcile", call_id, "--outcome", "applied", "--why", "the file is there", "--user", "tester")
     code, settled = pair.call(*found)
     assert (code, settled["outcome"], settled["error"]) == (0, "applied", None), settled
-    assert settled["reconciliation"] == {"by": "tester", "why": "the file is there"}
+    word = settled["reconciliation"]
+    assert (word["by"], word["why"], word["outcome"]) == ("tester", "the file is there", "applied")
+    assert (word["without_host"], word["measured"], word["contradicted"]) == (False, None, None)
     assert "settled: applied by the word of tester: the file is there" in pair.shown("trace", "show", call_id)
     code, again = pair.call(*WRITE)
     assert (code, again["call_id"]) == (0, call_id), "the key stays spent"
     code, twice = pair.call(*found)
     assert (code, twice["error"]["reason"]) == (2, "INVALID_ACTION"), twice
+
+
+@pytest.mark.parametrize("said", ["not_applied", "applied"])
+def test_what_a_host_that_was_away_measured_is_more_than_what_a_person_said(pair: Pair, said: str) -> None:
+    pair.host.send_signal(signal.SIGSTOP)
+    call_id = pair.propose()
+    pair.server.send_signal(signal.SIGSTOP)
+    pair.host.send_signal(signal.SIGCONT)
+    until(lambda: any(event.HasField("permit_reported") for event in recorded(pair.ledger)))
+    killed(pair.host)
+    killed(pair.server)
+    pair.server = pair.start_server()
+    assert pair.settled(call_id)["outcome"] == "unknown"
+    found = ("calls", "reconcile", call_id, "--outcome", said, "--why", "so it looks", "--user", "tester")
+    code, refused = pair.call(*found)
+    assert (code, refused["error"]["reason"]) == (7, "HOST_UNAVAILABLE"), refused
+    assert "--without-host" in refused["error"]["message"]
+    assert pair.call("calls", "show", call_id)[1]["reconciliation"] is None
+    code, settled = pair.call(*found, "--without-host")
+    assert (code, settled["outcome"], settled["observed"]) == (0, said, []), settled
+    assert "its host was away" in pair.shown("calls", "show", call_id)
+
+    pair.host = pair.start_host()
+    until(lambda: pair.call("calls", "show", call_id)[1]["reconciliation"]["measured"] is not None)
+    call = pair.call("calls", "show", call_id)[1]
+    assert (call["outcome"], call["error"], len(call["observed"])) == ("applied", None, 1), call
+    assert call["scores"]["success"] == 1
+    word = call["reconciliation"]
+    is_wrong = said == "not_applied"
+    assert (word["by"], word["outcome"], word["measured"]) == ("tester", said, "applied")
+    assert (word["contradicted"], word["without_host"]) == (is_wrong, True)
+    assert word["at"] < word["measured_at"]
+    verb = "contradicts" if is_wrong else "confirms"
+    shown = pair.shown("calls", "show", call_id)
+    assert "applied, by its host, at" in shown and f"that {verb} tester" in shown
+    trace = pair.shown("trace", "show", call_id)
+    assert f"settled: {said.replace('_', ' ')} by the word of tester, without its host: so it looks" in trace
+    assert f"the host measured: applied, which {verb} the word of tester" in trace
+    assert pair.kinds(call_id).count("call_settled") == 3, "nobody could tell, a person said so, its host measured it"
+    # The key is spent, whoever was right.
+    code, again = pair.call(*WRITE)
+    assert (code, again["call_id"], again["outcome"]) == (0, call_id, "applied")
+    # It stays so, and the host has nothing more to say.
+    killed(pair.server)
+    pair.server = pair.start_server()
+    assert pair.call("calls", "show", call_id)[1] == call
 
 
 def test_what_never_reached_the_host_is_not_applied_and_the_same_key_may_come_again(pair: Pair) -> None:

@@ -3,8 +3,8 @@
 use crate::effect::{Class, class};
 use crate::life::{Input, NotInTable, is_final, next};
 use crate::v1::{
-    self, ApprovalStatus, Call, CallState, Decision, Event, Observation, Outcome, PolicyEffect, PolicyRef, Reason,
-    Report, Stage, ToolResult, event::Kind,
+    self, ApprovalStatus, Call, CallSettled, CallState, Decision, Event, Observation, Outcome, PolicyEffect, PolicyRef,
+    Reason, Reconciliation, Report, Stage, ToolResult, event::Kind,
 };
 use crate::{approval, reason};
 
@@ -35,6 +35,9 @@ pub enum Error {
     /// The outcome was unknown before and the event brings no report.
     #[error("the outcome is unknown already and the event brings nothing new")]
     NothingNew,
+    /// Only of a call that a person's word settled a measurement may still come.
+    #[error("no person's word settled the call, or its host reported what it measured already")]
+    NoWord,
 }
 
 /// Does this event belong to a call?
@@ -124,6 +127,13 @@ fn check_references(call: &Call, kind: &Kind) -> Result<(), Error> {
             let previews = last.is_some_and(|permit| permit.stage() == Stage::Preview);
             (same(&report.permit_id) && previews).then_some(()).ok_or(Error::OtherPermit)
         }
+        Kind::CallSettled(settled) if is_measured(settled) => {
+            // A host that could not tell may find out yet.
+            let waits = |word: &Reconciliation| matches!(word.measured(), Outcome::Unspecified | Outcome::Unknown);
+            let of_last = settled.report.as_ref().is_some_and(|report| same(&report.permit_id));
+            call.reconciliation.as_ref().filter(|word| waits(word)).ok_or(Error::NoWord)?;
+            of_last.then_some(()).ok_or(Error::OtherPermit)
+        }
         Kind::CallSettled(settled) => match &settled.report {
             Some(report) => same(&report.permit_id).then_some(()).ok_or(Error::OtherPermit),
             None if call.state() == CallState::Unknown && settled.outcome() == Outcome::Unknown => {
@@ -197,8 +207,13 @@ fn record(call: &mut Call, kind: Kind, at: i64, state: CallState) {
             call.side_effects = settled.side_effects;
             call.score = settled.score;
             call.error = settled.error;
-            // An unknown outcome is not settled: reconciliation may still do it.
-            call.settled_at = if is_final(state) { at } else { 0 };
+            call.settled_at = match settled.reconciliation.as_ref().map(Reconciliation::measured) {
+                // The person's word still settles it.
+                Some(Outcome::Unknown) => call.settled_at,
+                // An unknown outcome is not settled: reconciliation may still do it.
+                _ if is_final(state) => at,
+                _ => 0,
+            };
             call.replaced_by = settled.replaced_by;
             call.reconciliation = settled.reconciliation;
             if let Some(approval) = &mut call.approval {
@@ -260,6 +275,18 @@ fn input(kind: &Kind) -> Result<Input, Error> {
         },
         Kind::CallStarted(_) => Input::Start,
         Kind::CallPreviewed(_) => Input::Preview,
+        Kind::CallSettled(settled) if is_measured(settled) => {
+            let word = settled.reconciliation.as_ref().ok_or(Error::NotOfCall)?;
+            match word.measured() {
+                // The word stands.
+                Outcome::Unknown if matches!(settled.outcome(), Outcome::Applied | Outcome::NotApplied) => {
+                    Input::MeasureNothing
+                }
+                Outcome::Applied if settled.outcome() == Outcome::Applied => Input::MeasureApplied,
+                Outcome::NotApplied if settled.outcome() == Outcome::NotApplied => Input::MeasureLeft,
+                _ => return Err(Error::NotOfCall),
+            }
+        }
         Kind::CallSettled(settled) => match settled.outcome() {
             Outcome::Applied => Input::Apply,
             Outcome::NotApplied => Input::Leave,
@@ -268,6 +295,12 @@ fn input(kind: &Kind) -> Result<Input, Error> {
         },
         _ => return Err(Error::NotOfCall),
     })
+}
+
+/// Is it what the host measured, after a person had settled the call by their word?
+#[must_use]
+pub fn is_measured(settled: &CallSettled) -> bool {
+    settled.reconciliation.as_ref().is_some_and(|word| word.measured() != Outcome::Unspecified)
 }
 
 /// Is its result only what a tool says that it would return? What a command returned in its preview it did return: it

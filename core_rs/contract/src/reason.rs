@@ -222,6 +222,15 @@ impl Error {
         self.call_id(call_id)
     }
 
+    /// The key is spent, whatever else the error says.
+    #[must_use]
+    pub fn under_new_key(mut self) -> Self {
+        if let Some(remedy::Kind::RetryAfter(retry)) = self.remedy.as_mut().and_then(|remedy| remedy.kind.as_mut()) {
+            retry.new_key = true;
+        }
+        self
+    }
+
     /// Names the call it is about.
     #[must_use]
     pub fn call_id(mut self, call_id: &str) -> Self {

@@ -24,6 +24,7 @@ use crate::gate::Gate;
 use crate::live::{Input, Live, Progress, Reins};
 use crate::output::OutputReader;
 use decide::Considered;
+pub(crate) use reconcile::awaits_measurement;
 
 /// Time between two tries to record what became of a call while the disk is full.
 const FULL: Duration = Duration::from_millis(500);
@@ -213,6 +214,12 @@ impl Driver {
             self.publish(Some(error));
         }
         self.gate.retire(&self.live.call_id);
+        // A report that came while a person settled the call: what it says is more than their word.
+        while let Ok(input) = self.reins.inputs.try_recv() {
+            if let Input::Report(report) = input {
+                self.gate.answer_late(&self.live.host, &report).await;
+            }
+        }
     }
 
     /// # Errors

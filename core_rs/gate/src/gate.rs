@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
-use crate::call::{Driver, Fresh, Ticket, internal};
+use crate::call::{Driver, Fresh, Ticket, awaits_measurement, internal};
 use crate::hosts::{Attachment, Hosts};
 use crate::judge::{Foresight, Judge};
 use crate::live::{Input, Live};
@@ -331,7 +331,7 @@ impl Gate {
         self.shared.live.lock().remove(call_id);
     }
 
-    async fn stored(&self, call_id: &str) -> Result<Call, v1::Error> {
+    pub(crate) async fn stored(&self, call_id: &str) -> Result<Call, v1::Error> {
         self.shared.ledger.call(call_id).await?.ok_or_else(|| unknown_call(call_id))
     }
 
@@ -360,7 +360,24 @@ impl Gate {
             let discard = v1::Discard { call_id: report.call_id.clone() };
             let _ = self.shared.hosts.send(host, server_to_host::Kind::Discard(discard));
         }
+        if awaits_measurement(&call, report).is_some() {
+            return self.take_measured(call, report.clone());
+        }
         self.acknowledge(host, report.permit_id.clone());
+    }
+
+    /// Has what a host measured recorded of a call that a person's word settled. It is acknowledged once it is durable;
+    /// until then the host reports it with each attachment.
+    fn take_measured(&self, call: Call, report: v1::Report) {
+        let mut open = self.shared.live.lock();
+        if open.contains_key(&call.call_id) {
+            return;
+        }
+        let call = Arc::new(call);
+        let (live, reins) = Live::new(call.clone());
+        open.insert(call.call_id.clone(), live.clone());
+        let driver = Driver::new(self.clone(), live, reins, call, None);
+        self.shared.drivers.lock().spawn(Box::pin(driver.run_measured(report)));
     }
 
     pub(crate) async fn notify_host_calls(&self, host: &str, input: impl Fn() -> Input) {

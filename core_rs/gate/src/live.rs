@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cmdop_contract::v1::{self, Approval, Call, CallState, Outcome, Reconciliation};
+use cmdop_contract::v1::{self, Approval, Call, CallState, Reconciliation};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::output::OutputHub;
@@ -44,7 +44,6 @@ pub(crate) enum Input {
 
 /// What a person found of a call whose outcome was unknown.
 pub(crate) struct Found {
-    pub(crate) outcome: Outcome,
     pub(crate) word: Reconciliation,
     /// Told once it is durable; dropped where nothing is unknown.
     pub(crate) taken: oneshot::Sender<Arc<Call>>,

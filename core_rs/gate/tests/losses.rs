@@ -4,7 +4,8 @@ mod support;
 
 use std::time::Duration;
 
-use cmdop_contract::v1::{ApprovalVerdict, CallState, HostToServer, Outcome, Reason, host_to_server, remedy};
+use cmdop_contract::reason;
+use cmdop_contract::v1::{ApprovalVerdict, CallState, HostToServer, Outcome, Reason, Report, host_to_server, remedy};
 use support::{HostEnd, Life, failure, read, read_secret, touch, until, within, write};
 
 const SOON: Duration = Duration::from_millis(50);
@@ -20,6 +21,36 @@ fn a_call_for_a_host_that_is_not_there_is_refused() {
         let away = within(life.gate.propose(read("k"), false)).await.expect_err("away");
         assert_eq!(away.reason(), Reason::HostUnavailable);
     });
+}
+
+#[test]
+fn a_tool_that_died_and_was_found_to_be_done_is_applied_and_never_to_be_done_again() {
+    let told = reason::error(Reason::ResultLost, "the host died while the tool ran");
+    // Hosts of before said no more than that it is applied.
+    for error in [Some(told), None] {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let life = Life::begin(&dir);
+        life.run(async {
+            let mut host = HostEnd::attach(&life).await;
+            let mut ticket = life.gate.submit(write("", "k")).await.expect("taken");
+            let permit = host.execute().await;
+            let report = Report {
+                outcome: Outcome::Applied.into(),
+                error,
+                ..failure(&permit, Outcome::Applied, Reason::Internal)
+            };
+            host.report(report).await;
+            let call = life.settled(&mut ticket).await;
+            let error = call.error.as_ref().expect("its result is lost");
+            assert_eq!((call.outcome(), error.reason()), (Outcome::Applied, Reason::ResultLost), "{error}");
+            let remedy = error.remedy.as_ref().and_then(|it| it.kind.as_ref());
+            assert!(matches!(remedy, Some(remedy::Kind::Stop(_))), "{remedy:?}");
+            let score = call.score.as_ref().expect("a score");
+            assert!(score.success.is_none() && !score.clean, "nobody saw how it ended: {score:?}");
+            let again = within(life.gate.propose(write("", "k"), true)).await.expect("joined");
+            assert_eq!(again.call_id, call.call_id, "the key is spent");
+        });
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use cmdop_contract::tool::Registry;
 use cmdop_contract::v1::{
     EffectKind, Idempotency, Observation, Outcome, Permit, PermittedEffect, Reason, Report, Stage, ToolResult,
-    Unobserved,
+    Unobserved, remedy,
 };
 use cmdop_host::admit::{Admission, Keys, Known};
 use serde_json::json;
@@ -341,6 +341,38 @@ async fn killed_between_note_and_report_the_outcome_is_unknown_unless_nothing_co
     }
     let signed = Server::new(1).sign(&some("Apply", Stage::Apply));
     assert!(matches!(keys.admit(&signed).await, Ok(Admission::Settled(_))), "it is never executed again");
+}
+
+#[tokio::test]
+async fn what_a_tool_that_died_had_done_is_said_and_not_to_be_done_again() {
+    let dir = tempfile::tempdir().expect("directory");
+    let commit = Permit { preview_digest: "d".into(), ..some("another", Stage::Commit) };
+    let mut apply = some("call", Stage::Apply);
+    let deletes = EffectKind::FileDelete.into();
+    apply.effects.push(PermittedEffect { kind: deletes, target: "/srv/app/logs".into(), max_count: None });
+    {
+        let keys = open(dir.path());
+        let _admitted = fresh(&keys, &apply).await;
+        keys.report(Report { layer_held: true, ..report(&some("another", Stage::Preview), "d") }).await.expect("noted");
+        let _commit = fresh(&keys, &commit).await;
+    }
+    let keys = open(dir.path());
+    keys.settle_interrupted(|_| Some(Outcome::Applied)).await.expect("settled");
+    let Known::Settled(report) = keys.inquire(&apply.permit_id) else { panic!("not settled") };
+    assert_eq!((report.outcome(), &report.result), (Outcome::Applied, &None));
+    let error = report.error.expect("what became of it");
+    assert_eq!(error.reason(), Reason::ResultLost, "{error}");
+    assert!(error.message.contains("died while the tool ran") && error.message.contains("applied"), "{error}");
+    let remedy = error.remedy.and_then(|it| it.kind).expect("a remedy");
+    assert!(matches!(&remedy, remedy::Kind::Stop(stop) if stop.why.contains("done")), "{remedy:?}");
+    let observation = report.observation.expect("that nobody measured it");
+    assert!(observation.effects.is_empty());
+    let unseen: Vec<_> = observation.unobserved.iter().map(Unobserved::kind).collect();
+    assert_eq!(unseen, [EffectKind::FileDelete]);
+
+    // What a commit did its preview showed.
+    let Known::Settled(report) = keys.inquire(&commit.permit_id) else { panic!("not settled") };
+    assert_eq!((report.outcome(), report.error, report.observation), (Outcome::Applied, None, None));
 }
 
 #[tokio::test]

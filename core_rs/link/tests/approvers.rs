@@ -45,7 +45,8 @@ fn granting(user: &str) -> v1::CreateGrantRequest {
 
 fn reconciling(call_id: &str) -> v1::ReconcileCallRequest {
     let outcome = v1::Outcome::Applied.into();
-    v1::ReconcileCallRequest { call_id: call_id.into(), outcome, by: person("grace"), why: "I looked".into() }
+    let (call_id, why) = (call_id.into(), "I looked".into());
+    v1::ReconcileCallRequest { call_id, outcome, by: person("grace"), why, without_host: false }
 }
 
 async fn held(server: &Server) -> v1::Approval {

@@ -62,6 +62,7 @@ def reconcile_call(
     *,
     outcome: Literal["applied", "not_applied"],
     why: str,
+    without_host: bool = False,
     as_json: AsJson = False,
     server: Server = None,
     user: User = None,
@@ -69,18 +70,19 @@ def reconcile_call(
 ) -> int:
     """Settle a call whose outcome is unknown by what you found on the machine.
 
-    It is recorded as your word beside what was measured. The call's key stays spent. The exit code is 0 once that is
-    durable.
+    It is recorded as your word beside what was measured. The call's key stays spent. What its host measured, and
+    reports when it is back, is the outcome then, whatever you said. The exit code is 0 once your word is durable.
 
     Args:
         call_id: Its id.
         outcome: What you found: its effects are there, or nothing of it is.
         why: What you saw, for the record.
+        without_host: Settle it although its host is away, whose own ledger may tell what became of it.
     """
 
     async def act(client: Client) -> int:
         found = v1.Outcome.OUTCOME_APPLIED if outcome == "applied" else v1.Outcome.OUTCOME_NOT_APPLIED
-        call = await client.calls.reconcile(call_id, found, why=why)
+        call = await client.calls.reconcile(call_id, found, why=why, without_host=without_host)
         if as_json:
             print_json(call_document(call))
         else:

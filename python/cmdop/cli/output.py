@@ -87,12 +87,27 @@ def call_view(call: v1.Call) -> RenderableType:
     _error(grid, document["error"])
     if document["outcome"] == "unknown" and not _lost_call(document["error"]):
         _reconcile(grid, document["call_id"])
-    if (word := document["reconciliation"]) is not None:
-        _row(grid, "word of", f"{word['by']}, who looked; nobody measured it: {word['why']}", "yellow")
+    _word(grid, document["reconciliation"])
     _abridged(grid, document)
     if document["approval_id"] and document["outcome"] is None:
         _row(grid, "decide", f"cmdop approvals show {document['approval_id']}", "bold")
     return grid
+
+
+def _word(grid: Table, word: Document | None) -> None:
+    """Who settled it by their word, and what its host measured of it since."""
+    if word is None:
+        return
+    said = f"{word['by']}, who looked, and said {(word['outcome'] or 'so').replace('_', ' ')}: {word['why']}"
+    if word["contradicted"] is None:
+        told = "; its host cannot tell either" if word["measured"] else ""
+        away = "; its host was away" if word["without_host"] else ""
+        _row(grid, "word of", f"{said}; nobody measured it{told or away}", "yellow")
+        return
+    _row(grid, "word of", said, "dim")
+    verb, style = ("contradicts", "bold red") if word["contradicted"] else ("confirms", "green")
+    measured = word["measured"].replace("_", " ")
+    _row(grid, "measured", f"{measured}, by its host, at {word['measured_at']}: that {verb} {word['by']}", style)
 
 
 def _abridged(grid: Table, document: Document) -> None:

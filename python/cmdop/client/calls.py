@@ -157,23 +157,26 @@ class Calls:
                 break
         return found
 
-    async def reconcile(self, call_id: str, outcome: v1.Outcome, *, why: str) -> v1.Call:
+    async def reconcile(self, call_id: str, outcome: v1.Outcome, *, why: str, without_host: bool = False) -> v1.Call:
         """Settles a call whose outcome is unknown by what a person found, and returns once that is durable.
 
-        It is recorded as their word, and measures nothing. The call's key stays spent. A client that acts as an agent
-        settles nothing.
+        It is recorded as their word, and measures nothing: what its host measured, and reports later, is the outcome
+        then. The call's key stays spent. A client that acts as an agent settles nothing.
 
         Args:
             call_id: A call whose outcome is unknown.
             outcome: What was found: applied or not applied.
             why: What was seen.
+            without_host: Settle it although its host is away, whose own ledger may tell what became of it.
 
         Raises:
             UnknownCallError: There is none of that id.
             InvalidActionError: It is known what became of it, or nothing was found.
+            HostUnavailableError: Its host is away, and this is not `without_host`.
             UnauthenticatedError: The server knows its approvers, and nothing shows that this is one.
         """
-        request = v1.ReconcileCallRequest(call_id=call_id, outcome=outcome, by=self._connection.actor, why=why)
+        by = self._connection.actor
+        request = v1.ReconcileCallRequest(call_id=call_id, outcome=outcome, by=by, why=why, without_host=without_host)
         return await self._connection.unary("Calls/Reconcile", request, v1.Call)
 
     def watch(self, call_id: str, *, output_from: int = 0) -> AbstractAsyncContextManager[Stream[v1.CallUpdate]]:

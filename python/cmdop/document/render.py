@@ -64,9 +64,23 @@ def call_document(call: v1.Call) -> Document:
     }
 
 
-def _word_document(word: v1.Reconciliation) -> Document:
-    """By whose word a call of unknown outcome was settled; nothing of it was measured."""
-    return {"by": word.by.user, "why": word.why}
+def _word_document(said: v1.Reconciliation) -> Document:
+    """By whose word a call of unknown outcome was settled, and what its host measured if it reported that later.
+
+    `contradicted` is null while nothing was measured.
+    """
+    measured = word(v1.Outcome, said.measured)
+    is_measured = measured not in (None, "unknown")
+    return {
+        "by": said.by.user,
+        "why": said.why,
+        "outcome": word(v1.Outcome, said.outcome),
+        "at": time_text(said.at),
+        "without_host": said.without_host,
+        "measured": measured,
+        "measured_at": time_text(said.measured_at),
+        "contradicted": said.measured != said.outcome if is_measured else None,
+    }
 
 
 def abridged_documents(abridged: Iterable[v1.Abridged]) -> list[Document]:

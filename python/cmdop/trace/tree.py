@@ -179,12 +179,30 @@ def _step(steps: Tree, event: v1.Event, after_ns: int) -> None:
             if previewed.beyond:
                 _side_effects(line, previewed.beyond)
         case "call_settled":
-            settled = event.call_settled
-            by = settled.reconciliation
-            words = f" by the word of {by.by.user}: {_short(by.why)}" if settled.HasField("reconciliation") else ""
-            _line(steps, f"{after}  settled: {(word(v1.Outcome, settled.outcome) or '-').replace('_', ' ')}{words}")
+            _settled(steps, event.call_settled, after)
         case kind:
             _line(steps, f"{after}  {(kind or 'something newer').replace('_', ' ')}")
+
+
+def _settled(steps: Tree, settled: v1.CallSettled, after: str) -> None:
+    outcome = _outcome(settled.outcome)
+    said = settled.reconciliation
+    if not settled.HasField("reconciliation"):
+        _line(steps, f"{after}  settled: {outcome}")
+    elif said.measured == v1.Outcome.OUTCOME_UNSPECIFIED:
+        away = ", without its host" if said.without_host else ""
+        _line(steps, f"{after}  settled: {outcome} by the word of {said.by.user}{away}: {_short(said.why)}")
+    elif said.measured == v1.Outcome.OUTCOME_UNKNOWN:
+        _line(steps, f"{after}  the host cannot tell either: {outcome} stays the word of {said.by.user}")
+    elif said.measured == said.outcome:
+        _line(steps, f"{after}  the host measured: {outcome}, which confirms the word of {said.by.user}")
+    else:
+        words = f"{said.by.user}, who said {_outcome(said.outcome)} at {time_text(said.at)}"
+        _line(steps, f"{after}  the host measured: {outcome}, which contradicts the word of {words}", "bold red")
+
+
+def _outcome(outcome: v1.Outcome) -> str:
+    return (word(v1.Outcome, outcome) or "-").replace("_", " ")
 
 
 def _decided(steps: Tree, decided: v1.CallDecided, after: str) -> None:

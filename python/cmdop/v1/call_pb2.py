@@ -29,23 +29,23 @@ from cmdop.v1 import error_pb2 as cmdop_dot_v1_dot_error__pb2
 from cmdop.v1 import permit_pb2 as cmdop_dot_v1_dot_permit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63mdop/v1/call.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/action.proto\x1a\x17\x63mdop/v1/approval.proto\x1a\x15\x63mdop/v1/effect.proto\x1a\x14\x63mdop/v1/error.proto\x1a\x15\x63mdop/v1/permit.proto\"\xa7\x02\n\x08\x44\x65\x63ision\x12&\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32\x16.cmdop.v1.PolicyEffect\x12%\n\x08policies\x18\x02 \x03(\x0b\x32\x13.cmdop.v1.PolicyRef\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x1e\n\x05stage\x18\x04 \x01(\x0e\x32\x0f.cmdop.v1.Stage\x12,\n\tpermitted\x18\x05 \x03(\x0b\x32\x19.cmdop.v1.PermittedEffect\x12\x16\n\x0epolicy_version\x18\x06 \x01(\t\x12&\n\x05level\x18\x07 \x01(\x0e\x32\x17.cmdop.v1.AutonomyLevel\x12\x1e\n\x05masks\x18\x08 \x01(\x0b\x32\x0f.cmdop.v1.Masks\x12\x0e\n\x06grants\x18\t \x03(\t\"w\n\nToolResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x13\n\x0bresult_json\x18\x02 \x01(\t\x12\x1e\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.cmdop.v1.Error\x12\x13\n\x0b\x64uration_ns\x18\x04 \x01(\x04\x12\x13\n\x0b\x63onfinement\x18\x05 \x01(\t\"\xa2\x01\n\x05Score\x12\x10\n\x08validity\x18\x01 \x01(\x01\x12\x14\n\x07success\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0cside_effects\x18\x03 \x01(\r\x12\x1a\n\x12side_effect_weight\x18\x04 \x01(\x01\x12$\n\x08severity\x18\x05 \x01(\x0e\x32\x12.cmdop.v1.Severity\x12\r\n\x05\x63lean\x18\x06 \x01(\x08\x42\n\n\x08_success\"\xc6\x05\n\x04\x43\x61ll\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12$\n\x08proposal\x18\x02 \x01(\x0b\x32\x12.cmdop.v1.Proposal\x12\"\n\x05state\x18\x03 \x01(\x0e\x32\x13.cmdop.v1.CallState\x12\"\n\x07outcome\x18\x04 \x01(\x0e\x32\x11.cmdop.v1.Outcome\x12$\n\x08\x64\x65\x63ision\x18\x05 \x01(\x0b\x32\x12.cmdop.v1.Decision\x12(\n\nprediction\x18\x06 \x01(\x0b\x32\x14.cmdop.v1.Prediction\x12*\n\x08\x64\x65\x63lared\x18\x07 \x03(\x0b\x32\x18.cmdop.v1.ExpectedEffect\x12*\n\x0bobservation\x18\x08 \x01(\x0b\x32\x15.cmdop.v1.Observation\x12*\n\x0cside_effects\x18\t \x03(\x0b\x32\x14.cmdop.v1.SideEffect\x12\x1e\n\x05score\x18\n \x01(\x0b\x32\x0f.cmdop.v1.Score\x12$\n\x06result\x18\x0b \x01(\x0b\x32\x14.cmdop.v1.ToolResult\x12\x1e\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x0f.cmdop.v1.Error\x12$\n\x08\x61pproval\x18\r \x01(\x0b\x32\x12.cmdop.v1.Approval\x12!\n\x07permits\x18\x0e \x03(\x0b\x32\x10.cmdop.v1.Permit\x12\x0f\n\x07\x61ttempt\x18\x0f \x01(\r\x12\x13\n\x0bproposed_at\x18\x10 \x01(\x03\x12\x12\n\nsettled_at\x18\x11 \x01(\x03\x12\x15\n\raction_digest\x18\x12 \x01(\t\x12\x13\n\x0breplaced_by\x18\x13 \x01(\t\x12$\n\x08\x61\x62ridged\x18\x14 \x03(\x0b\x32\x12.cmdop.v1.Abridged\x12\x30\n\x0ereconciliation\x18\x15 \x01(\x0b\x32\x18.cmdop.v1.Reconciliation\":\n\x0eReconciliation\x12\x1b\n\x02\x62y\x18\x01 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0b\n\x03why\x18\x02 \x01(\t\"Q\n\x0eProposeRequest\x12$\n\x08proposal\x18\x01 \x01(\x0b\x32\x12.cmdop.v1.Proposal\x12\x19\n\x11wait_for_decision\x18\x02 \x01(\x08\"!\n\x0eGetCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\"z\n\x10ListCallsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05\x61gent\x18\x03 \x01(\t\x12\x16\n\x0e\x62\x65\x66ore_call_id\x18\x04 \x01(\t\x12#\n\x06states\x18\x05 \x03(\x0e\x32\x13.cmdop.v1.CallState\"O\n\x11ListCallsResponse\x12\x1d\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x0e.cmdop.v1.Call\x12\x1b\n\x13next_before_call_id\x18\x02 \x01(\t\"8\n\x10WatchCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x13\n\x0boutput_from\x18\x02 \x01(\x04\"1\n\x11\x43\x61ncelCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\"u\n\x14ReconcileCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\"\n\x07outcome\x18\x02 \x01(\x0e\x32\x11.cmdop.v1.Outcome\x12\x1b\n\x02\x62y\x18\x03 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0b\n\x03why\x18\x04 \x01(\t\"r\n\x06Output\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12&\n\x06stream\x18\x02 \x01(\x0e\x32\x16.cmdop.v1.OutputStream\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0f\n\x07\x64ropped\x18\x05 \x01(\x04\"X\n\nCallUpdate\x12\x1e\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x0e.cmdop.v1.CallH\x00\x12\"\n\x06output\x18\x02 \x01(\x0b\x32\x10.cmdop.v1.OutputH\x00\x42\x06\n\x04kind*\xa2\x02\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41LL_STATE_PROPOSED\x10\x01\x12\x13\n\x0f\x43\x41LL_STATE_HELD\x10\x02\x12\x18\n\x14\x43\x41LL_STATE_PERMITTED\x10\x03\x12\x16\n\x12\x43\x41LL_STATE_RUNNING\x10\x04\x12\x18\n\x14\x43\x41LL_STATE_PREVIEWED\x10\x05\x12\x18\n\x14\x43\x41LL_STATE_DIFF_HELD\x10\x06\x12\x19\n\x15\x43\x41LL_STATE_COMMITTING\x10\x07\x12\x16\n\x12\x43\x41LL_STATE_APPLIED\x10\x08\x12\x1a\n\x16\x43\x41LL_STATE_NOT_APPLIED\x10\t\x12\x16\n\x12\x43\x41LL_STATE_UNKNOWN\x10\n*e\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_APPLIED\x10\x01\x12\x17\n\x13OUTCOME_NOT_APPLIED\x10\x02\x12\x13\n\x0fOUTCOME_UNKNOWN\x10\x03*\x82\x01\n\x0cPolicyEffect\x12\x1d\n\x19POLICY_EFFECT_UNSPECIFIED\x10\x00\x12\x17\n\x13POLICY_EFFECT_ALLOW\x10\x01\x12\x16\n\x12POLICY_EFFECT_DENY\x10\x02\x12\"\n\x1ePOLICY_EFFECT_REQUIRE_APPROVAL\x10\x03*\x97\x01\n\rAutonomyLevel\x12\x1e\n\x1a\x41UTONOMY_LEVEL_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41UTONOMY_LEVEL_SHADOW\x10\x01\x12\x16\n\x12\x41UTONOMY_LEVEL_ASK\x10\x02\x12\x1a\n\x16\x41UTONOMY_LEVEL_PREVIEW\x10\x03\x12\x17\n\x13\x41UTONOMY_LEVEL_AUTO\x10\x04*a\n\x0cOutputStream\x12\x1d\n\x19OUTPUT_STREAM_UNSPECIFIED\x10\x00\x12\x18\n\x14OUTPUT_STREAM_STDOUT\x10\x01\x12\x18\n\x14OUTPUT_STREAM_STDERR\x10\x02\x32\xdf\x02\n\x05\x43\x61lls\x12\x33\n\x07Propose\x12\x18.cmdop.v1.ProposeRequest\x1a\x0e.cmdop.v1.Call\x12/\n\x03Get\x12\x18.cmdop.v1.GetCallRequest\x1a\x0e.cmdop.v1.Call\x12?\n\x04List\x12\x1a.cmdop.v1.ListCallsRequest\x1a\x1b.cmdop.v1.ListCallsResponse\x12;\n\x05Watch\x12\x1a.cmdop.v1.WatchCallRequest\x1a\x14.cmdop.v1.CallUpdate0\x01\x12\x35\n\x06\x43\x61ncel\x12\x1b.cmdop.v1.CancelCallRequest\x1a\x0e.cmdop.v1.Call\x12;\n\tReconcile\x12\x1e.cmdop.v1.ReconcileCallRequest\x1a\x0e.cmdop.v1.Callb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63mdop/v1/call.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/action.proto\x1a\x17\x63mdop/v1/approval.proto\x1a\x15\x63mdop/v1/effect.proto\x1a\x14\x63mdop/v1/error.proto\x1a\x15\x63mdop/v1/permit.proto\"\xa7\x02\n\x08\x44\x65\x63ision\x12&\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32\x16.cmdop.v1.PolicyEffect\x12%\n\x08policies\x18\x02 \x03(\x0b\x32\x13.cmdop.v1.PolicyRef\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x1e\n\x05stage\x18\x04 \x01(\x0e\x32\x0f.cmdop.v1.Stage\x12,\n\tpermitted\x18\x05 \x03(\x0b\x32\x19.cmdop.v1.PermittedEffect\x12\x16\n\x0epolicy_version\x18\x06 \x01(\t\x12&\n\x05level\x18\x07 \x01(\x0e\x32\x17.cmdop.v1.AutonomyLevel\x12\x1e\n\x05masks\x18\x08 \x01(\x0b\x32\x0f.cmdop.v1.Masks\x12\x0e\n\x06grants\x18\t \x03(\t\"w\n\nToolResult\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x13\n\x0bresult_json\x18\x02 \x01(\t\x12\x1e\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0f.cmdop.v1.Error\x12\x13\n\x0b\x64uration_ns\x18\x04 \x01(\x04\x12\x13\n\x0b\x63onfinement\x18\x05 \x01(\t\"\xa2\x01\n\x05Score\x12\x10\n\x08validity\x18\x01 \x01(\x01\x12\x14\n\x07success\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0cside_effects\x18\x03 \x01(\r\x12\x1a\n\x12side_effect_weight\x18\x04 \x01(\x01\x12$\n\x08severity\x18\x05 \x01(\x0e\x32\x12.cmdop.v1.Severity\x12\r\n\x05\x63lean\x18\x06 \x01(\x08\x42\n\n\x08_success\"\xc6\x05\n\x04\x43\x61ll\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12$\n\x08proposal\x18\x02 \x01(\x0b\x32\x12.cmdop.v1.Proposal\x12\"\n\x05state\x18\x03 \x01(\x0e\x32\x13.cmdop.v1.CallState\x12\"\n\x07outcome\x18\x04 \x01(\x0e\x32\x11.cmdop.v1.Outcome\x12$\n\x08\x64\x65\x63ision\x18\x05 \x01(\x0b\x32\x12.cmdop.v1.Decision\x12(\n\nprediction\x18\x06 \x01(\x0b\x32\x14.cmdop.v1.Prediction\x12*\n\x08\x64\x65\x63lared\x18\x07 \x03(\x0b\x32\x18.cmdop.v1.ExpectedEffect\x12*\n\x0bobservation\x18\x08 \x01(\x0b\x32\x15.cmdop.v1.Observation\x12*\n\x0cside_effects\x18\t \x03(\x0b\x32\x14.cmdop.v1.SideEffect\x12\x1e\n\x05score\x18\n \x01(\x0b\x32\x0f.cmdop.v1.Score\x12$\n\x06result\x18\x0b \x01(\x0b\x32\x14.cmdop.v1.ToolResult\x12\x1e\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x0f.cmdop.v1.Error\x12$\n\x08\x61pproval\x18\r \x01(\x0b\x32\x12.cmdop.v1.Approval\x12!\n\x07permits\x18\x0e \x03(\x0b\x32\x10.cmdop.v1.Permit\x12\x0f\n\x07\x61ttempt\x18\x0f \x01(\r\x12\x13\n\x0bproposed_at\x18\x10 \x01(\x03\x12\x12\n\nsettled_at\x18\x11 \x01(\x03\x12\x15\n\raction_digest\x18\x12 \x01(\t\x12\x13\n\x0breplaced_by\x18\x13 \x01(\t\x12$\n\x08\x61\x62ridged\x18\x14 \x03(\x0b\x32\x12.cmdop.v1.Abridged\x12\x30\n\x0ereconciliation\x18\x15 \x01(\x0b\x32\x18.cmdop.v1.Reconciliation\"\xba\x01\n\x0eReconciliation\x12\x1b\n\x02\x62y\x18\x01 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0b\n\x03why\x18\x02 \x01(\t\x12\"\n\x07outcome\x18\x03 \x01(\x0e\x32\x11.cmdop.v1.Outcome\x12\n\n\x02\x61t\x18\x04 \x01(\x03\x12\x14\n\x0cwithout_host\x18\x05 \x01(\x08\x12#\n\x08measured\x18\x06 \x01(\x0e\x32\x11.cmdop.v1.Outcome\x12\x13\n\x0bmeasured_at\x18\x07 \x01(\x03\"Q\n\x0eProposeRequest\x12$\n\x08proposal\x18\x01 \x01(\x0b\x32\x12.cmdop.v1.Proposal\x12\x19\n\x11wait_for_decision\x18\x02 \x01(\x08\"!\n\x0eGetCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\"z\n\x10ListCallsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05\x61gent\x18\x03 \x01(\t\x12\x16\n\x0e\x62\x65\x66ore_call_id\x18\x04 \x01(\t\x12#\n\x06states\x18\x05 \x03(\x0e\x32\x13.cmdop.v1.CallState\"O\n\x11ListCallsResponse\x12\x1d\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x0e.cmdop.v1.Call\x12\x1b\n\x13next_before_call_id\x18\x02 \x01(\t\"8\n\x10WatchCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x13\n\x0boutput_from\x18\x02 \x01(\x04\"1\n\x11\x43\x61ncelCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\"\x8b\x01\n\x14ReconcileCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\"\n\x07outcome\x18\x02 \x01(\x0e\x32\x11.cmdop.v1.Outcome\x12\x1b\n\x02\x62y\x18\x03 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0b\n\x03why\x18\x04 \x01(\t\x12\x14\n\x0cwithout_host\x18\x05 \x01(\x08\"r\n\x06Output\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12&\n\x06stream\x18\x02 \x01(\x0e\x32\x16.cmdop.v1.OutputStream\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0f\n\x07\x64ropped\x18\x05 \x01(\x04\"X\n\nCallUpdate\x12\x1e\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x0e.cmdop.v1.CallH\x00\x12\"\n\x06output\x18\x02 \x01(\x0b\x32\x10.cmdop.v1.OutputH\x00\x42\x06\n\x04kind*\xa2\x02\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41LL_STATE_PROPOSED\x10\x01\x12\x13\n\x0f\x43\x41LL_STATE_HELD\x10\x02\x12\x18\n\x14\x43\x41LL_STATE_PERMITTED\x10\x03\x12\x16\n\x12\x43\x41LL_STATE_RUNNING\x10\x04\x12\x18\n\x14\x43\x41LL_STATE_PREVIEWED\x10\x05\x12\x18\n\x14\x43\x41LL_STATE_DIFF_HELD\x10\x06\x12\x19\n\x15\x43\x41LL_STATE_COMMITTING\x10\x07\x12\x16\n\x12\x43\x41LL_STATE_APPLIED\x10\x08\x12\x1a\n\x16\x43\x41LL_STATE_NOT_APPLIED\x10\t\x12\x16\n\x12\x43\x41LL_STATE_UNKNOWN\x10\n*e\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_APPLIED\x10\x01\x12\x17\n\x13OUTCOME_NOT_APPLIED\x10\x02\x12\x13\n\x0fOUTCOME_UNKNOWN\x10\x03*\x82\x01\n\x0cPolicyEffect\x12\x1d\n\x19POLICY_EFFECT_UNSPECIFIED\x10\x00\x12\x17\n\x13POLICY_EFFECT_ALLOW\x10\x01\x12\x16\n\x12POLICY_EFFECT_DENY\x10\x02\x12\"\n\x1ePOLICY_EFFECT_REQUIRE_APPROVAL\x10\x03*\x97\x01\n\rAutonomyLevel\x12\x1e\n\x1a\x41UTONOMY_LEVEL_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41UTONOMY_LEVEL_SHADOW\x10\x01\x12\x16\n\x12\x41UTONOMY_LEVEL_ASK\x10\x02\x12\x1a\n\x16\x41UTONOMY_LEVEL_PREVIEW\x10\x03\x12\x17\n\x13\x41UTONOMY_LEVEL_AUTO\x10\x04*a\n\x0cOutputStream\x12\x1d\n\x19OUTPUT_STREAM_UNSPECIFIED\x10\x00\x12\x18\n\x14OUTPUT_STREAM_STDOUT\x10\x01\x12\x18\n\x14OUTPUT_STREAM_STDERR\x10\x02\x32\xdf\x02\n\x05\x43\x61lls\x12\x33\n\x07Propose\x12\x18.cmdop.v1.ProposeRequest\x1a\x0e.cmdop.v1.Call\x12/\n\x03Get\x12\x18.cmdop.v1.GetCallRequest\x1a\x0e.cmdop.v1.Call\x12?\n\x04List\x12\x1a.cmdop.v1.ListCallsRequest\x1a\x1b.cmdop.v1.ListCallsResponse\x12;\n\x05Watch\x12\x1a.cmdop.v1.WatchCallRequest\x1a\x14.cmdop.v1.CallUpdate0\x01\x12\x35\n\x06\x43\x61ncel\x12\x1b.cmdop.v1.CancelCallRequest\x1a\x0e.cmdop.v1.Call\x12;\n\tReconcile\x12\x1e.cmdop.v1.ReconcileCallRequest\x1a\x0e.cmdop.v1.Callb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cmdop.v1.call_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CALLSTATE']._serialized_start=2264
-  _globals['_CALLSTATE']._serialized_end=2554
-  _globals['_OUTCOME']._serialized_start=2556
-  _globals['_OUTCOME']._serialized_end=2657
-  _globals['_POLICYEFFECT']._serialized_start=2660
-  _globals['_POLICYEFFECT']._serialized_end=2790
-  _globals['_AUTONOMYLEVEL']._serialized_start=2793
-  _globals['_AUTONOMYLEVEL']._serialized_end=2944
-  _globals['_OUTPUTSTREAM']._serialized_start=2946
-  _globals['_OUTPUTSTREAM']._serialized_end=3043
+  _globals['_CALLSTATE']._serialized_start=2416
+  _globals['_CALLSTATE']._serialized_end=2706
+  _globals['_OUTCOME']._serialized_start=2708
+  _globals['_OUTCOME']._serialized_end=2809
+  _globals['_POLICYEFFECT']._serialized_start=2812
+  _globals['_POLICYEFFECT']._serialized_end=2942
+  _globals['_AUTONOMYLEVEL']._serialized_start=2945
+  _globals['_AUTONOMYLEVEL']._serialized_end=3096
+  _globals['_OUTPUTSTREAM']._serialized_start=3098
+  _globals['_OUTPUTSTREAM']._serialized_end=3195
   _globals['_DECISION']._serialized_start=150
   _globals['_DECISION']._serialized_end=445
   _globals['_TOOLRESULT']._serialized_start=447
@@ -54,26 +54,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCORE']._serialized_end=731
   _globals['_CALL']._serialized_start=734
   _globals['_CALL']._serialized_end=1444
-  _globals['_RECONCILIATION']._serialized_start=1446
-  _globals['_RECONCILIATION']._serialized_end=1504
-  _globals['_PROPOSEREQUEST']._serialized_start=1506
-  _globals['_PROPOSEREQUEST']._serialized_end=1587
-  _globals['_GETCALLREQUEST']._serialized_start=1589
-  _globals['_GETCALLREQUEST']._serialized_end=1622
-  _globals['_LISTCALLSREQUEST']._serialized_start=1624
-  _globals['_LISTCALLSREQUEST']._serialized_end=1746
-  _globals['_LISTCALLSRESPONSE']._serialized_start=1748
-  _globals['_LISTCALLSRESPONSE']._serialized_end=1827
-  _globals['_WATCHCALLREQUEST']._serialized_start=1829
-  _globals['_WATCHCALLREQUEST']._serialized_end=1885
-  _globals['_CANCELCALLREQUEST']._serialized_start=1887
-  _globals['_CANCELCALLREQUEST']._serialized_end=1936
-  _globals['_RECONCILECALLREQUEST']._serialized_start=1938
-  _globals['_RECONCILECALLREQUEST']._serialized_end=2055
-  _globals['_OUTPUT']._serialized_start=2057
-  _globals['_OUTPUT']._serialized_end=2171
-  _globals['_CALLUPDATE']._serialized_start=2173
-  _globals['_CALLUPDATE']._serialized_end=2261
-  _globals['_CALLS']._serialized_start=3046
-  _globals['_CALLS']._serialized_end=3397
+  _globals['_RECONCILIATION']._serialized_start=1447
+  _globals['_RECONCILIATION']._serialized_end=1633
+  _globals['_PROPOSEREQUEST']._serialized_start=1635
+  _globals['_PROPOSEREQUEST']._serialized_end=1716
+  _globals['_GETCALLREQUEST']._serialized_start=1718
+  _globals['_GETCALLREQUEST']._serialized_end=1751
+  _globals['_LISTCALLSREQUEST']._serialized_start=1753
+  _globals['_LISTCALLSREQUEST']._serialized_end=1875
+  _globals['_LISTCALLSRESPONSE']._serialized_start=1877
+  _globals['_LISTCALLSRESPONSE']._serialized_end=1956
+  _globals['_WATCHCALLREQUEST']._serialized_start=1958
+  _globals['_WATCHCALLREQUEST']._serialized_end=2014
+  _globals['_CANCELCALLREQUEST']._serialized_start=2016
+  _globals['_CANCELCALLREQUEST']._serialized_end=2065
+  _globals['_RECONCILECALLREQUEST']._serialized_start=2068
+  _globals['_RECONCILECALLREQUEST']._serialized_end=2207
+  _globals['_OUTPUT']._serialized_start=2209
+  _globals['_OUTPUT']._serialized_end=2323
+  _globals['_CALLUPDATE']._serialized_start=2325
+  _globals['_CALLUPDATE']._serialized_end=2413
+  _globals['_CALLS']._serialized_start=3198
+  _globals['_CALLS']._serialized_end=3549
 # @@protoc_insertion_point(module_scope)

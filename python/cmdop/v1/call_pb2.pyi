@@ -180,12 +180,22 @@ class Call(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., proposal: _Optional[_Union[_action_pb2.Proposal, _Mapping]] = ..., state: _Optional[_Union[CallState, str]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., prediction: _Optional[_Union[_effect_pb2.Prediction, _Mapping]] = ..., declared: _Optional[_Iterable[_Union[_effect_pb2.ExpectedEffect, _Mapping]]] = ..., observation: _Optional[_Union[_effect_pb2.Observation, _Mapping]] = ..., side_effects: _Optional[_Iterable[_Union[_effect_pb2.SideEffect, _Mapping]]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., result: _Optional[_Union[ToolResult, _Mapping]] = ..., error: _Optional[_Union[_error_pb2.Error, _Mapping]] = ..., approval: _Optional[_Union[_approval_pb2.Approval, _Mapping]] = ..., permits: _Optional[_Iterable[_Union[_permit_pb2.Permit, _Mapping]]] = ..., attempt: _Optional[int] = ..., proposed_at: _Optional[int] = ..., settled_at: _Optional[int] = ..., action_digest: _Optional[str] = ..., replaced_by: _Optional[str] = ..., abridged: _Optional[_Iterable[_Union[_action_pb2.Abridged, _Mapping]]] = ..., reconciliation: _Optional[_Union[Reconciliation, _Mapping]] = ...) -> None: ...
 
 class Reconciliation(_message.Message):
-    __slots__ = ("by", "why")
+    __slots__ = ("by", "why", "outcome", "at", "without_host", "measured", "measured_at")
     BY_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_HOST_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_AT_FIELD_NUMBER: _ClassVar[int]
     by: _action_pb2.Actor
     why: str
-    def __init__(self, by: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., why: _Optional[str] = ...) -> None: ...
+    outcome: Outcome
+    at: int
+    without_host: bool
+    measured: Outcome
+    measured_at: int
+    def __init__(self, by: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., why: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., at: _Optional[int] = ..., without_host: _Optional[bool] = ..., measured: _Optional[_Union[Outcome, str]] = ..., measured_at: _Optional[int] = ...) -> None: ...
 
 class ProposeRequest(_message.Message):
     __slots__ = ("proposal", "wait_for_decision")
@@ -240,16 +250,18 @@ class CancelCallRequest(_message.Message):
     def __init__(self, call_id: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
 
 class ReconcileCallRequest(_message.Message):
-    __slots__ = ("call_id", "outcome", "by", "why")
+    __slots__ = ("call_id", "outcome", "by", "why", "without_host")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     BY_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_HOST_FIELD_NUMBER: _ClassVar[int]
     call_id: str
     outcome: Outcome
     by: _action_pb2.Actor
     why: str
-    def __init__(self, call_id: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., by: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., why: _Optional[str] = ...) -> None: ...
+    without_host: bool
+    def __init__(self, call_id: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., by: _Optional[_Union[_action_pb2.Actor, _Mapping]] = ..., why: _Optional[str] = ..., without_host: _Optional[bool] = ...) -> None: ...
 
 class Output(_message.Message):
     __slots__ = ("call_id", "stream", "sequence", "data", "dropped")

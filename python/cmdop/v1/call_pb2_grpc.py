@@ -106,7 +106,7 @@ class CallsServicer:
 
     def Reconcile(self, request, context):
         """Settles a call whose outcome is unknown by what a person found on the machine. Returns once that is durable; its
-        idempotency key stays spent.
+        idempotency key stays spent. What its host measured and reports later is the outcome instead, beside their word.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

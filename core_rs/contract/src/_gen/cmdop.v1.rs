@@ -850,6 +850,7 @@ pub enum Reason {
     DeployLocked = 64,
     ReleaseConflict = 65,
     HealthCheckFailed = 66,
+    ResultLost = 67,
     /// The connection and the server.
     UnsupportedProtocol = 70,
     FrameTooLarge = 71,
@@ -933,6 +934,7 @@ impl Reason {
             Self::DeployLocked => "REASON_DEPLOY_LOCKED",
             Self::ReleaseConflict => "REASON_RELEASE_CONFLICT",
             Self::HealthCheckFailed => "REASON_HEALTH_CHECK_FAILED",
+            Self::ResultLost => "REASON_RESULT_LOST",
             Self::UnsupportedProtocol => "REASON_UNSUPPORTED_PROTOCOL",
             Self::FrameTooLarge => "REASON_FRAME_TOO_LARGE",
             Self::ProtocolViolation => "REASON_PROTOCOL_VIOLATION",
@@ -1011,6 +1013,7 @@ impl Reason {
             "REASON_DEPLOY_LOCKED" => Some(Self::DeployLocked),
             "REASON_RELEASE_CONFLICT" => Some(Self::ReleaseConflict),
             "REASON_HEALTH_CHECK_FAILED" => Some(Self::HealthCheckFailed),
+            "REASON_RESULT_LOST" => Some(Self::ResultLost),
             "REASON_UNSUPPORTED_PROTOCOL" => Some(Self::UnsupportedProtocol),
             "REASON_FRAME_TOO_LARGE" => Some(Self::FrameTooLarge),
             "REASON_PROTOCOL_VIOLATION" => Some(Self::ProtocolViolation),
@@ -1602,7 +1605,8 @@ pub struct Call {
     #[prost(message, optional, tag = "21")]
     pub reconciliation: ::core::option::Option<Reconciliation>,
 }
-/// A person's word for what became of a call whose outcome was unknown. Nothing of it was measured.
+/// A person's word for what became of a call whose outcome was unknown. Nothing of it was measured; what the host
+/// measured all the same, and reports later, is the outcome then.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Reconciliation {
     #[prost(message, optional, tag = "1")]
@@ -1610,6 +1614,21 @@ pub struct Reconciliation {
     /// What they saw.
     #[prost(string, tag = "2")]
     pub why: ::prost::alloc::string::String,
+    /// What they said: APPLIED or NOT_APPLIED.
+    #[prost(enumeration = "Outcome", tag = "3")]
+    pub outcome: i32,
+    /// When they said it; nanoseconds since the Unix epoch.
+    #[prost(int64, tag = "4")]
+    pub at: i64,
+    /// The host was away then, so that nobody asked it first.
+    #[prost(bool, tag = "5")]
+    pub without_host: bool,
+    /// What the host reported afterwards. UNKNOWN if it cannot tell either; unspecified while it reported nothing.
+    #[prost(enumeration = "Outcome", tag = "6")]
+    pub measured: i32,
+    /// When that was recorded; nanoseconds since the Unix epoch.
+    #[prost(int64, tag = "7")]
+    pub measured_at: i64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ProposeRequest {
@@ -1677,6 +1696,9 @@ pub struct ReconcileCallRequest {
     /// What they saw, 1 to 2,000 characters.
     #[prost(string, tag = "4")]
     pub why: ::prost::alloc::string::String,
+    /// Take their word although the host is away. Without this it is HOST_UNAVAILABLE: its own ledger may tell.
+    #[prost(bool, tag = "5")]
+    pub without_host: bool,
 }
 /// A piece of a running command's output. Live only: the result keeps head and tail.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2817,7 +2839,8 @@ pub struct CallSettled {
     /// The call that a person put in its place.
     #[prost(string, tag = "6")]
     pub replaced_by: ::prost::alloc::string::String,
-    /// The person whose word this is, if nobody could tell.
+    /// The person whose word this is, if nobody could tell. With `measured` it is the host's report that came after their
+    /// word.
     #[prost(message, optional, tag = "7")]
     pub reconciliation: ::core::option::Option<Reconciliation>,
 }

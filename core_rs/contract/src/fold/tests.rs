@@ -138,6 +138,49 @@ fn a_held_call_says_why_and_a_settled_one_has_no_open_question() {
     assert_eq!(call.approval.map(|approval| approval.status()), Some(ApprovalStatus::Void));
 }
 
+/// What a host measured, after a person had said something.
+fn measured(outcome: Outcome, measured: Outcome, permit_id: &str) -> Kind {
+    let word = Reconciliation { measured: measured.into(), ..Reconciliation::default() };
+    Kind::CallSettled(CallSettled {
+        outcome: outcome.into(),
+        report: Some(report(permit_id, Stage::Apply, measured)),
+        reconciliation: Some(word),
+        ..CallSettled::default()
+    })
+}
+
+#[test]
+fn a_measurement_follows_a_persons_word_and_nothing_else() {
+    use Outcome::{Applied, NotApplied, Unknown};
+    let word = |outcome: Outcome| {
+        let reconciliation = Some(Reconciliation { outcome: outcome.into(), ..Reconciliation::default() });
+        Kind::CallSettled(CallSettled { outcome: outcome.into(), reconciliation, ..CallSettled::default() })
+    };
+    let lost = [permitted("p", Stage::Apply, ""), settled(Unknown, None)];
+    for said in [Applied, NotApplied] {
+        let after = |events: &[Kind]| fold([&lost[..], &[word(said)], events].concat());
+        for found in [Applied, NotApplied] {
+            let call = after(&[measured(found, found, "p")]).expect("a host may say more than a person");
+            assert_eq!((call.outcome(), call.settled_at), (found, 7));
+            assert!(call.reconciliation.is_some_and(|it| it.measured() == found));
+            let twice = after(&[measured(found, found, "p"), measured(said, said, "p")]);
+            assert_eq!(twice, Err(Error::NoWord), "a host measures once");
+            assert_eq!(after(&[measured(found, found, "q")]), Err(Error::OtherPermit));
+        }
+        let call = after(&[measured(said, Unknown, "p")]).expect("it cannot tell either");
+        assert_eq!(call.outcome(), said, "the word stands");
+        let other = if said == Applied { NotApplied } else { Applied };
+        let call = after(&[measured(said, Unknown, "p"), measured(other, other, "p")]).expect("it found out");
+        assert_eq!(call.outcome(), other);
+        assert!(after(&[word(other)]).is_err(), "nobody says so twice");
+        assert_eq!(after(&[measured(said, other, "p")]), Err(Error::NotOfCall), "the outcome is what was measured");
+    }
+    assert!(fold([&lost[..], &[measured(Applied, Applied, "p")]].concat()).is_err(), "no word came before");
+    let by_report = settled(Applied, Some(report("p", Stage::Apply, Applied)));
+    let settled = [permitted("p", Stage::Apply, ""), by_report, measured(NotApplied, NotApplied, "p")];
+    assert_eq!(fold(settled), Err(Error::NoWord), "the host itself had settled it");
+}
+
 fn decided() -> Kind {
     let permitted = vec![crate::v1::PermittedEffect { target: "/a".into(), ..Default::default() }];
     let decision = Decision { effect: PolicyEffect::Allow.into(), permitted, ..Decision::default() };

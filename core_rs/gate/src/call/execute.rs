@@ -33,7 +33,7 @@ static NOTHING: Observation = Observation {
 const RETRY_MS: u64 = 2_000;
 
 /// What the host was told to do.
-struct Ordered {
+pub(super) struct Ordered {
     permit_id: String,
     stage: Stage,
     /// It may contact somebody, which no private copy holds back.
@@ -44,9 +44,15 @@ struct Ordered {
 }
 
 impl Ordered {
-    fn of(permit: &Permit, is_pure: bool) -> Self {
+    pub(super) fn of(permit: &Permit, is_pure: bool) -> Self {
         let contacts = permit.effects.iter().any(|effect| class(effect.kind()) == Class::Contact);
         Self { permit_id: permit.permit_id.clone(), stage: permit.stage(), contacts, is_pure, ledger: permit.ledger }
+    }
+
+    /// Does the report say what such a permit allows at all?
+    pub(super) fn is_reported_by(&self, report: &Report) -> bool {
+        let claims_effects = self.stage == Stage::Preview && report.outcome() == Outcome::Applied;
+        report.stage() == self.stage && !claims_effects
     }
 
     /// Whatever the host did, nothing came of it.
@@ -117,7 +123,7 @@ impl Driver {
         Instant::now() + self.gate.shared().options.host_grace
     }
 
-    fn is_pure(&self) -> bool {
+    pub(super) fn is_pure(&self) -> bool {
         let action = self.call.proposal.as_ref().and_then(|proposal| proposal.action.as_ref());
         let tool = action.and_then(|action| self.gate.registry().get(&action.tool));
         tool.is_some_and(|tool| tool.contract().idempotency() == Idempotency::Pure)
@@ -210,20 +216,15 @@ impl Driver {
     /// Takes the report about the current permit.
     async fn take(&mut self, report: Report, permit: &Ordered) -> Result<(), v1::Error> {
         let unknown = self.call.state() == CallState::Unknown;
-        let claims_effects = permit.stage == Stage::Preview && report.outcome() == Outcome::Applied;
-        if report.stage() != permit.stage || claims_effects {
+        if !permit.is_reported_by(&report) {
             return self.distrust(&report, permit).await;
         }
-        let outcome = match report.outcome() {
+        let outcome = outcome_of(&report);
+        if report.outcome() == Outcome::Unknown && permit.is_look() {
             // It died while it looked: nobody has to find out what came of that.
-            Outcome::Unknown if permit.is_look() => {
-                self.unacknowledged.push(report.permit_id.clone());
-                return self.give_up(permit).await;
-            }
-            Outcome::Unspecified if report.error.is_some() => Outcome::NotApplied,
-            Outcome::Unspecified => Outcome::Unknown,
-            outcome => outcome,
-        };
+            self.unacknowledged.push(report.permit_id.clone());
+            return self.give_up(permit).await;
+        }
         let cannot_tell = outcome == Outcome::Unknown
             || (outcome == Outcome::NotApplied && report.observation.as_ref().is_some_and(has_unseen_contacts));
         if unknown && cannot_tell && self.evidence {
@@ -336,8 +337,12 @@ impl Driver {
         let (result, observation) = self.as_folded(report.as_ref());
         let side_effects = self.side_effects(observation);
         // A person's word is no measurement: nothing is compared with it, and it says nothing of success.
-        let is_measured = self.reconciliation.is_none();
-        let unmet = || self.unmet_expectation(result, observation);
+        let word = self.reconciliation.as_ref();
+        let is_measured = word.is_none_or(|it| matches!(it.measured(), Outcome::Applied | Outcome::NotApplied));
+        let unmet = || match result {
+            None => Some(result_lost()),
+            result => self.unmet_expectation(result, observation),
+        };
         let error = error.or_else(|| (is_measured && outcome == Outcome::Applied).then(unmet).flatten());
         let (outcome, error) =
             if is_measured { self.with_contacts(outcome, error, observation) } else { (outcome, error) };
@@ -349,7 +354,11 @@ impl Driver {
             side_effects: &side_effects,
             observation: observation.unwrap_or(&NOTHING),
         });
-        let error = error.map(|error| self.mended(error, outcome).ends(&self.call.call_id));
+        let mut error = error.map(|error| self.mended(error, outcome).ends(&self.call.call_id));
+        if word.is_some() {
+            // A person's word spends the key for good.
+            error = error.map(v1::Error::under_new_key);
+        }
         let replaced_by = self.replaced_by.take().unwrap_or_default();
         let settled = CallSettled {
             outcome: outcome.into(),
@@ -395,7 +404,10 @@ impl Driver {
     }
 
     /// Result and observation as the call's document will have them once this report is folded in.
-    fn as_folded<'a>(&'a self, report: Option<&'a Report>) -> (Option<&'a ToolResult>, Option<&'a Observation>) {
+    pub(super) fn as_folded<'a>(
+        &'a self,
+        report: Option<&'a Report>,
+    ) -> (Option<&'a ToolResult>, Option<&'a Observation>) {
         let (result, observation) = report.map_or((None, None), fold::measured);
         (result.or(self.call.result.as_ref()), observation.or(self.call.observation.as_ref()))
     }
@@ -453,7 +465,21 @@ impl Driver {
     }
 }
 
+/// Its host found the effects of a tool on the machine, and knows no more of it.
+fn result_lost() -> v1::Error {
+    reason::error(Reason::ResultLost, "the call is applied, as its host found, but what the tool returned is lost")
+}
+
+/// What the host says became of it.
+pub(super) fn outcome_of(report: &Report) -> Outcome {
+    match report.outcome() {
+        Outcome::Unspecified if report.error.is_some() => Outcome::NotApplied,
+        Outcome::Unspecified => Outcome::Unknown,
+        outcome => outcome,
+    }
+}
+
 /// The command could contact somebody, and nobody saw whether it did.
-fn has_unseen_contacts(observation: &Observation) -> bool {
+pub(super) fn has_unseen_contacts(observation: &Observation) -> bool {
     observation.unobserved.iter().any(|it| it.kind() == EffectKind::NetConnect)
 }

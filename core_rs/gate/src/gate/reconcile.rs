@@ -11,12 +11,16 @@ use super::freezes::MAX_WHY_CHARS;
 use super::{Gate, internal};
 use crate::live::{Found, Input};
 
+/// When a host whose daemon was started is likely to have said what it knows.
+const RETURN_MS: u64 = 5_000;
+
 impl Gate {
     /// Settles a call whose outcome is unknown. Returns once that is durable; the call's key stays spent.
     ///
     /// # Errors
     /// UNKNOWN_CALL; NOT_PERMITTED for an agent; INVALID_ACTION without an author, an outcome or what was seen, or for
-    /// a call of which it is known what became of it.
+    /// a call of which it is known what became of it; HOST_UNAVAILABLE while its host is away, without the word that it
+    /// is to be settled all the same.
     pub async fn reconcile(&self, request: v1::ReconcileCallRequest) -> Result<Arc<Call>, v1::Error> {
         let outcome = request.outcome();
         let by = request.by.unwrap_or_default();
@@ -42,8 +46,21 @@ impl Gate {
         if call.state() != CallState::Unknown {
             return Err(is_known(&call));
         }
+        let host = call.proposal.as_ref().and_then(|it| it.action.as_ref()).map_or("", |action| &action.host);
+        let is_away = !self.shared.hosts.is_linked(host);
+        if is_away && !request.without_host {
+            return Err(away(host, &call_id));
+        }
         let (taken, told) = oneshot::channel();
-        let found = Found { outcome, word: Reconciliation { by: Some(by), why: request.why }, taken };
+        let word = Reconciliation {
+            by: Some(by),
+            why: request.why,
+            outcome: outcome.into(),
+            at: self.shared.ledger.now(),
+            without_host: is_away,
+            ..Reconciliation::default()
+        };
+        let found = Found { word, taken };
         self.notify(&call_id, Input::Reconciled(Box::new(found))).await;
         match told.await {
             Ok(call) => Ok(call),
@@ -56,6 +73,16 @@ impl Gate {
             },
         }
     }
+}
+
+/// Who was not asked. It comes before anything is recorded: a word that nobody needed is one that may be wrong.
+fn away(host: &str, call_id: &str) -> v1::Error {
+    let message = format!(
+        "host `{host}` is away, and its own ledger may tell what became of the call: start its daemon, and what it \
+         measured settles the call; if it will not come back, settle it without the host (`without_host`, \
+         `--without-host`)"
+    );
+    reason::error(Reason::HostUnavailable, message).retry_after(RETURN_MS).call_id(call_id)
 }
 
 fn missing(path: &str, expected: &str) -> v1::Error {

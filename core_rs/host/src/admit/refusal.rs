@@ -1,7 +1,9 @@
 //! Why a permit does not run here.
 
+use cmdop_contract::digest::observation_digest;
+use cmdop_contract::effect::{Class, class};
 use cmdop_contract::reason;
-use cmdop_contract::v1::{self, Observation, Outcome, Permit, Reason, Report, Stage};
+use cmdop_contract::v1::{self, Observation, Outcome, Permit, PermittedEffect, Reason, Report, Stage, Unobserved};
 
 use super::is_harmless;
 use crate::Error;
@@ -44,6 +46,26 @@ fn contacts(permit: &Permit) -> Option<Observation> {
     }
 }
 
+/// What is to be said of a tool that died: it was done, and nobody measured what it did.
+fn unmeasured(permit: &Permit, outcome: Outcome) -> Option<Observation> {
+    if outcome != Outcome::Applied || permit.stage() != Stage::Apply {
+        return None;
+    }
+    let mut kinds: Vec<_> = permit.effects.iter().map(PermittedEffect::kind).collect();
+    kinds.retain(|kind| class(*kind) == Class::Change);
+    kinds.sort_unstable();
+    kinds.dedup();
+    let why = "the host died while the tool ran, and found only that it was done";
+    let unobserved = kinds.iter().map(|kind| Unobserved { kind: (*kind).into(), why: why.into() }).collect();
+    Some(Observation { unobserved, digest: observation_digest(&[]), ..Observation::default() })
+}
+
+fn result_lost() -> v1::Error {
+    let message = "the host died while the tool ran; when it started again it found the effects on the machine, so the \
+                   call is applied, but what the tool returned is lost";
+    reason::error(Reason::ResultLost, message)
+}
+
 pub(super) fn not_valid(why: &str) -> Error {
     Error::stop(Reason::PermitInvalid, format!("the host refused the permit: {why}; nothing was done"))
 }
@@ -74,7 +96,9 @@ pub(super) fn interrupted(permit: &Permit, settled: Option<Outcome>) -> Report {
         (Outcome::NotApplied, reason::error(Reason::HostError, message))
     } else {
         match settled {
-            Some(Outcome::Applied) => (Outcome::Applied, v1::Error::default()),
+            // What a commit returns is known from its preview.
+            Some(Outcome::Applied) if permit.stage() == Stage::Commit => (Outcome::Applied, v1::Error::default()),
+            Some(Outcome::Applied) => (Outcome::Applied, result_lost()),
             Some(Outcome::NotApplied) => {
                 let message = "the host stopped before the change was made, or took it back when it started again";
                 (Outcome::NotApplied, reason::error(Reason::HostError, message))
@@ -92,7 +116,7 @@ pub(super) fn interrupted(permit: &Permit, settled: Option<Outcome>) -> Report {
         outcome: outcome.into(),
         error: (error.reason() != Reason::Unspecified).then_some(error),
         // A preview changes nothing, but it may have contacted somebody.
-        observation: contacts(permit),
+        observation: contacts(permit).or_else(|| unmeasured(permit, outcome)),
         ..Report::default()
     }
 }

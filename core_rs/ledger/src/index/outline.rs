@@ -20,7 +20,9 @@ pub(super) fn read(payload: &[u8]) -> Result<Event, DecodeError> {
         let permit = permitted.permit.map(|permit| v1::Permit { stage: permit.stage, ..v1::Permit::default() });
         Kind::CallPermitted(CallPermitted { permit, approval_id: permitted.approval_id, grants: Vec::new() })
     } else if let Some(settled) = outline.settled {
-        Kind::CallSettled(CallSettled { outcome: settled.outcome, ..CallSettled::default() })
+        let word = |word: Word| v1::Reconciliation { measured: word.measured, ..v1::Reconciliation::default() };
+        let reconciliation = settled.reconciliation.map(word);
+        Kind::CallSettled(CallSettled { outcome: settled.outcome, reconciliation, ..CallSettled::default() })
     } else if outline.decided.is_some() {
         Kind::CallDecided(CallDecided::default())
     } else if outline.started.is_some() {
@@ -100,6 +102,14 @@ struct Permit {
 struct Settled {
     #[prost(enumeration = "Outcome", tag = "1")]
     outcome: i32,
+    #[prost(message, optional, tag = "7")]
+    reconciliation: Option<Word>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Word {
+    #[prost(enumeration = "Outcome", tag = "6")]
+    measured: i32,
 }
 
 #[cfg(test)]
@@ -135,6 +145,12 @@ mod tests {
         let settled = |outcome: Outcome| {
             Kind::CallSettled(CallSettled { outcome: outcome.into(), report: report.clone(), ..Default::default() })
         };
+        let measured = |outcome: Outcome, measured: Outcome| {
+            let word = v1::Reconciliation { measured: measured.into(), why: "seen".into(), ..Default::default() };
+            let report = report.clone();
+            let outcome = outcome.into();
+            Kind::CallSettled(CallSettled { outcome, report, reconciliation: Some(word), ..Default::default() })
+        };
         let decision = Some(Decision { reason: "because".into(), ..Default::default() });
         let approval = Some(Approval { approval_id: "x".into(), ..Default::default() });
         let decided =
@@ -153,6 +169,11 @@ mod tests {
             settled(Outcome::Applied),
             settled(Outcome::NotApplied),
             settled(Outcome::Unknown),
+            measured(Outcome::Applied, Outcome::Unspecified),
+            measured(Outcome::Applied, Outcome::Applied),
+            measured(Outcome::Applied, Outcome::Unknown),
+            measured(Outcome::NotApplied, Outcome::NotApplied),
+            measured(Outcome::NotApplied, Outcome::Applied),
             Kind::CallHeld(CallHeld { approval }),
             Kind::ApprovalDecided(decided),
             Kind::HostAttached(HostAttached::default()),

@@ -48,6 +48,9 @@ impl Acting {
 /// What a settled call did; `None` if it changed nothing.
 pub(super) fn measured(settled: &CallSettled) -> Option<Measured> {
     let report = settled.report.as_ref();
+    if settled.reconciliation.as_ref().is_some_and(|word| word.measured() == Outcome::Unknown) {
+        return Some(Measured::unknown());
+    }
     let measured = match (settled.outcome(), report.and_then(|report| report.observation.as_ref())) {
         (Outcome::NotApplied, None) => return None,
         (Outcome::NotApplied, Some(_)) if report.is_some_and(|report| report.stage() != Stage::Apply) => return None,

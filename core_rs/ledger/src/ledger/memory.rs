@@ -73,6 +73,8 @@ pub(super) enum Note {
         denied: Vec<String>,
         end: End,
         measured: Option<Box<Measured>>,
+        /// Its host may still report what it measured: a person's word settled it.
+        may_be_measured: bool,
     },
 }
 
@@ -84,6 +86,7 @@ impl Note {
             denied: error.map(denials::refused).unwrap_or_default(),
             end: End::of(error),
             measured: measured.map(Box::new),
+            may_be_measured: false,
         };
         match &event.kind {
             Some(Kind::CallProposed(proposed)) => {
@@ -135,7 +138,14 @@ impl Note {
             Some(Kind::CallSettled(settled)) if settled.outcome() != Outcome::Unknown => {
                 let nothing = settled.outcome() == Outcome::NotApplied;
                 let comes_again = nothing && settled.error.as_ref().is_some_and(may_come_again);
-                closed(comes_again, settled.error.as_ref(), deeds::measured(settled))
+                let mut note = closed(comes_again, settled.error.as_ref(), deeds::measured(settled));
+                if let Self::Closed { may_be_measured, .. } = &mut note {
+                    *may_be_measured = settled
+                        .reconciliation
+                        .as_ref()
+                        .is_some_and(|word| matches!(word.measured(), Outcome::Unspecified | Outcome::Unknown));
+                }
+                note
             }
             Some(Kind::CallSettled(_)) => Self::Lost { call_id: event.subject.clone() },
             _ => Self::Nothing,
@@ -286,8 +296,8 @@ impl Memory {
                 }
             }
             Note::Lost { call_id } => self.doings.settled(&call_id, Some(&Measured::unknown()), false),
-            Note::Closed { call_id, may_come_again, denied, end, measured } => {
-                self.doings.settled(&call_id, measured.as_deref(), true);
+            Note::Closed { call_id, may_come_again, denied, end, measured, may_be_measured } => {
+                self.doings.settled(&call_id, measured.as_deref(), !may_be_measured);
                 self.doings.ended(self.denials.scopes_of(&call_id), end);
                 self.denials.denied(&call_id, &denied, false);
                 self.close(&call_id, may_come_again);

@@ -415,7 +415,7 @@ pub mod calls_server {
             tonic::Status,
         >;
         /// Settles a call whose outcome is unknown by what a person found on the machine. Returns once that is durable; its
-        /// idempotency key stays spent.
+        /// idempotency key stays spent. What its host measured and reports later is the outcome instead, beside their word.
         async fn reconcile(
             &self,
             request: tonic::Request<::cmdop_contract::v1::ReconcileCallRequest>,
