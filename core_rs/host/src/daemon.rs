@@ -82,7 +82,7 @@ impl Daemon {
         let state = private_directory(&config.state_dir)?;
         cmdop_ledger::choose_redaction(&state.join("redact.key"))?;
         let keys = Keys::open(&state.join("ledger"), &config.name, &config.permit_key)?;
-        let machine = Machine::open(&config, spawner, state)?;
+        let machine = Machine::open(&config, spawner, state, &keys.interrupted())?;
         let max_running = or_default(config.max_running.into(), DEFAULT_MAX_RUNNING.into());
         let running = Semaphore::new(usize::try_from(max_running).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
         let host = Host { ledger: keys.since(), ..describe(&config, &machine) };

@@ -17,6 +17,7 @@ pub(crate) mod attributes;
 mod draft;
 pub(crate) mod kept;
 pub(crate) mod look;
+mod mark;
 pub(crate) mod record;
 mod renew;
 mod retention;
@@ -83,6 +84,8 @@ pub struct Journals {
     turn: Mutex<()>,
     /// Times of last changes that undos gave to what is as it was earlier.
     times: Mutex<Times>,
+    /// Permits whose journals may have been lost.
+    lost: BTreeSet<String>,
 }
 
 impl Journals {
@@ -91,20 +94,30 @@ impl Journals {
     /// # Errors
     /// If the directory cannot be made.
     pub fn open(dir: PathBuf) -> Result<Self, Error> {
+        Self::open_after(dir, &[])
+    }
+
+    /// Opens the journals of an earlier life, which left these permits. Where they are not those that it wrote, nobody
+    /// can tell what became of a permit without one.
+    ///
+    /// # Errors
+    /// As [`Journals::open`].
+    pub fn open_after(dir: PathBuf, interrupted: &[Interrupted]) -> Result<Self, Error> {
         let doing = || Error::io(format!("create {}", dir.display()));
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(doing())?;
         let dir = fs::canonicalize(&dir).map_err(doing())?;
         let journals = Self {
             root: Root::machine()?,
             name: stores::private_name(&dir),
+            lost: mark::lost(&dir, interrupted)?,
             dir,
             stores: Mutex::default(),
             turn: Mutex::default(),
             times: Mutex::default(),
         };
-        for entry in fs::read_dir(&journals.dir).into_iter().flatten().flatten() {
-            journals.remember(&journals.stores_of(&entry.path()));
-            journals.remember_times(&entry.path());
+        for dir in journals.all() {
+            journals.remember(&journals.stores_of(&dir));
+            journals.remember_times(&dir);
         }
         Ok(journals)
     }
@@ -145,7 +158,7 @@ impl Journals {
         let dir = self.path(call_id);
         match self.settle(&dir).and_then(|()| is_in(&dir, &[DONE, UNDONE, DROPPED])) {
             Ok(true) => Some(Outcome::Applied),
-            Ok(false) => Some(Outcome::NotApplied),
+            Ok(false) => self.without_journal(interrupted),
             Err(error) => {
                 tracing::error!(call = call_id, %error, "an interrupted commit can neither be finished nor taken back");
                 None
@@ -156,16 +169,27 @@ impl Journals {
     /// What became of the call of an earlier life that was to undo `call_id`.
     #[must_use]
     pub fn recover_undo(&self, call_id: &str, by: &Interrupted) -> Option<Outcome> {
-        let dir = self.path(call_id);
+        let (dir, interrupted) = (self.path(call_id), by);
         let by = &*by.permit().call_id;
         match self.settle(&dir).and_then(|()| Ok(is_in(&dir, &[UNDONE])? && noted_by(&dir)?.as_deref() == Some(by))) {
             Ok(true) => Some(Outcome::Applied),
-            Ok(false) => Some(Outcome::NotApplied),
+            Ok(false) => self.without_journal(interrupted),
             Err(error) => {
                 tracing::error!(call = call_id, %error, "an interrupted undo can neither be finished nor taken back");
                 None
             }
         }
+    }
+
+    /// It came to no journal, unless that was lost.
+    fn without_journal(&self, interrupted: &Interrupted) -> Option<Outcome> {
+        (!self.lost.contains(&interrupted.permit().permit_id)).then_some(Outcome::NotApplied)
+    }
+
+    /// Directories of all journals.
+    fn all(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_type().is_ok_and(|found| found.is_dir())).map(|entry| entry.path())
     }
 
     /// Brings a journal to rest: done, undone or gone.
@@ -249,9 +273,9 @@ impl Journals {
     /// Brings everything to rest that no permit asks about, and sweeps what nobody owns. Only a start may: what is at
     /// work now looks the same.
     pub fn settle_all(&self, _start: &Start) {
-        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            if let Err(error) = self.settle(&entry.path()) {
-                tracing::error!(%error, journal = %entry.path().display(), "a journal does not come to rest");
+        for dir in self.all() {
+            if let Err(error) = self.settle(&dir) {
+                tracing::error!(%error, journal = %dir.display(), "a journal does not come to rest");
             }
         }
         if let Err(error) = self.enforce_retention() {

@@ -36,6 +36,7 @@ const FREE: [(&str, &[&str]); 7] = [
         &[
             "Journals::is_private",
             "Journals::open",
+            "Journals::open_after",
             "Journals::private_directories",
             "Kept::is_truncated",
             "Kept::text",

@@ -31,6 +31,7 @@ use support::{HOST, Server, permit, with_effects};
 const CASES: &[Case] = &[
     ("what_a_tool_changed_comes_back_exactly", undone),
     ("what_somebody_changed_since_is_named_and_not_taken_back", changed_since),
+    ("a_call_whose_journals_were_lost_meanwhile_is_unknown", lost),
     ("killed_anywhere_it_is_as_before_or_as_after_and_the_next_start_says_which", killed),
 ];
 
@@ -250,7 +251,7 @@ impl Life {
         let state = directory.join("state");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         let keys = Keys::open(&state.join("ledger"), HOST, &Server::new(1).verifying_key()).expect("open");
-        let journals = Arc::new(Journals::open(state.join("undo")).expect("journals"));
+        let journals = Arc::new(Journals::open_after(state.join("undo"), &keys.interrupted()).expect("journals"));
         let native = Native::open(vec![state], journals).expect("open /");
         Self { runtime, keys, native }
     }
@@ -319,6 +320,39 @@ fn changed_since(directory: &Path) {
         assert!(refused.message.contains(&named), "{context}: {refused:?}");
         assert_eq!(differ(&changed, &seen(tree)), "", "{context}");
     });
+}
+
+/// What the next start finds out about a call that was noted, and of which there is no journal.
+fn became(directory: &Path, call: &str) -> Option<Outcome> {
+    let life = Life::begin(directory);
+    let interrupted = life.keys.interrupted();
+    life.native.reconcile(interrupted.iter().find(|found| found.permit().call_id == call).expect("it was noted"))
+}
+
+fn lost(directory: &Path) {
+    let (tree, undo) = (directory.join("srv"), directory.join("state/undo"));
+    plant(&tree);
+    let note = |call: &str| {
+        let arguments = json!({"path": tree.join(call)});
+        drop(Life::begin(directory).call(call, "files.mkdir", &arguments, &tree));
+    };
+    note("first");
+    assert_eq!(became(directory, "first"), Some(Outcome::NotApplied), "it never came to its journal");
+    fs::remove_dir_all(&undo).expect("remove");
+    for start in 0..2 {
+        assert_eq!(became(directory, "first"), None, "start {start}: it may have come to one");
+    }
+    note("second");
+    assert_eq!(became(directory, "second"), Some(Outcome::NotApplied), "its journals are all there");
+    let copy = directory.join("copy");
+    let copied = Command::new("cp").arg("-a").args([&undo, &copy]).status();
+    assert!(copied.expect("start").success());
+    fs::rename(&undo, directory.join("aside")).expect("rename");
+    fs::rename(&copy, &undo).expect("rename");
+    assert_eq!(became(directory, "second"), None, "a copy may be older than the call");
+    fs::write(undo.join("mark"), "damaged").expect("write");
+    note("third");
+    assert_eq!(became(directory, "third"), Some(Outcome::NotApplied));
 }
 
 /// A group that the ordinary user is not in.
@@ -398,7 +432,7 @@ fn settle(directory: &Path) {
     let of = |call: &str| interrupted.iter().find(|found| found.permit().call_id == call).expect("it was noted");
     let start = keys.start().expect("nobody started");
     supervised::begin();
-    let journals = match Journals::open(state.join("undo")) {
+    let journals = match Journals::open_after(state.join("undo"), &interrupted) {
         Ok(journals) => Arc::new(journals),
         Err(error) => return println!("{:?} {error}", error.reason()),
     };
@@ -558,7 +592,8 @@ impl Trial<'_> {
 
     /// Nothing of a journal or its slots is left where a call that did not happen put them.
     fn assert_nothing_left(&self, context: &str) {
-        let journals: Vec<_> = fs::read_dir(self.directory.join("state/undo")).expect("list").flatten().collect();
+        let entries = fs::read_dir(self.directory.join("state/undo")).expect("list").flatten();
+        let journals: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
         assert!(journals.is_empty(), "{context}: {journals:?}");
         let beside = fs::read_dir(self.tree.parent().expect("a parent")).expect("list").flatten();
         let private: Vec<_> =

@@ -35,9 +35,14 @@ impl Machine {
     ///
     /// # Errors
     /// What the operating system says.
-    pub(super) fn open(config: &HostConfig, spawner: Spawner, state: PathBuf) -> Result<Self, Error> {
+    pub(super) fn open(
+        config: &HostConfig,
+        spawner: Spawner,
+        state: PathBuf,
+        interrupted: &[Interrupted],
+    ) -> Result<Self, Error> {
         let layers = Layers::open(state.join("layers"))?;
-        let journals = Arc::new(Journals::open(state.join("undo"))?);
+        let journals = Arc::new(Journals::open_after(state.join("undo"), interrupted)?);
         let hidden = hidden(config, state);
         let workspaces: Vec<PathBuf> = config.workspaces.iter().map(PathBuf::from).collect();
         let places: Vec<PathBuf> = workspaces.iter().cloned().chain(probe::user_places(&user().home)).collect();

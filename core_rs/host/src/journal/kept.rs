@@ -2,7 +2,6 @@
 //! there, and is no place that a change by another name could reach.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -38,8 +37,7 @@ impl Journals {
     /// What keeps them from being read.
     pub(crate) fn kept(&self) -> Result<Kept, Error> {
         let mut kept = Kept::default();
-        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            let of_journal = entry.path();
+        for of_journal in self.all() {
             let stores = self.stores_of(&of_journal);
             let stores = stores.iter().map(|store| PathBuf::from(std::ffi::OsStr::from_bytes(store)));
             let all: std::collections::BTreeSet<_> = stores.chain([of_journal.join(SLOTS)]).collect();

@@ -38,8 +38,7 @@ impl Journals {
         let now = SystemTime::now();
         let is_older = |made: SystemTime, age: Duration| now.duration_since(made).is_ok_and(|found| found > age);
         let mut kept = Vec::new();
-        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            let dir = entry.path();
+        for dir in self.all() {
             let made = |name: &str| fs::metadata(dir.join(name)).and_then(|found| found.modified()).ok();
             if let Some(made) = made(DONE) {
                 // One that cannot be read is as old as the others, and keeps none of them from being dropped.

@@ -93,7 +93,7 @@ fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("list");
     let mut names: Vec<_> =
         entries.map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|name| name != JOURNALS);
+    names.retain(|name| name != JOURNALS && name != "mark");
     names.sort();
     names
 }

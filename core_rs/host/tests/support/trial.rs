@@ -106,7 +106,7 @@ impl Trial {
     /// State of the commit's journal, by its files.
     pub fn phase(&self) -> &'static str {
         let journals = fs::read_dir(self.directory.join("state/undo")).into_iter().flatten().flatten();
-        let Some(journal) = journals.map(|entry| entry.path()).next() else { return "no journal" };
+        let Some(journal) = journals.map(|entry| entry.path()).find(|path| path.is_dir()) else { return "no journal" };
         let states = ["undone", "done", "redoing", "undoing", "rollback", "intent"];
         states.into_iter().find(|state| journal.join(state).exists()).unwrap_or("staging")
     }
@@ -135,8 +135,8 @@ impl Trial {
 
     /// Nothing of a journal or its slots is left where a commit that did not happen put them.
     pub fn assert_nothing_left(&self, context: &str) {
-        let journals: Vec<_> =
-            fs::read_dir(self.directory.join("state/undo")).into_iter().flatten().flatten().collect();
+        let entries = fs::read_dir(self.directory.join("state/undo")).into_iter().flatten().flatten();
+        let journals: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
         assert!(journals.is_empty(), "{context}: {journals:?}");
         let beside = self.tree.parent().expect("a parent");
         let private = fs::read_dir(beside).expect("list").flatten().map(|entry| entry.file_name());
