@@ -68,6 +68,40 @@ def test_a_delete_is_undone_once_and_said_so(up: Up) -> None:
     assert undone["call_id"] in again["error"]["message"]
 
 
+def test_what_native_tools_make_move_and_open_is_undone(up: Up) -> None:
+    path, other, fixture = new_file(up), new_file(up), up.fixture
+    tree = f"{path}.tree"
+    (fixture / tree[1:] / "deep").mkdir(parents=True)
+    (fixture / tree[1:] / "deep/leaf").write_text("leaf")
+
+    def seen() -> list[tuple[str, int, int, int, bytes]]:
+        found = sorted((fixture / "srv/app").rglob("*"))
+        stats = [(file, file.lstat()) for file in found]
+        return [
+            (str(file), stat.st_ino, stat.st_mode, stat.st_mtime_ns, b"" if file.is_dir() else file.read_bytes())
+            for file, stat in stats
+        ]
+
+    before = seen()
+    for tool, *arguments in (
+        ("files.chmod", f"path={path}", "mode=0600"),
+        ("files.mkdir", f"path={path}.d/deep", "parents=1"),
+        ("files.copy", f"from={path}", f"to={path}.copy"),
+        ("files.move", f"from={path}", f"to={path}.moved"),
+        ("files.move", f"from={tree}", f"to={tree}.moved"),
+        ("files.copy", f"from={tree}", f"to={tree}.copy", "recursive=true"),
+        ("files.move", f"from={path}", f"to={other}", "overwrite=true"),
+    ):
+        given = [word for argument in arguments for word in ("--arg", argument)]
+        code, call = up.call("call", tool, "--host", "local", *given)
+        assert (code, call["outcome"], call["side_effects"]) == (0, "applied", []), call
+        assert all(effect["reversible"] for effect in call["observed"]), call
+        assert seen() != before
+        code, undone = up.call("undo", call["call_id"])
+        assert (code, undone.get("outcome"), undone.get("side_effects")) == (0, "applied", []), json.dumps(undone)
+        assert seen() == before, tool
+
+
 def test_a_declared_delete_happens_and_is_observed(up: Up) -> None:
     path = new_file(up)
     code, call = up.call(

@@ -13,10 +13,11 @@ use cmdop_contract::v1::{
     Stage, host_to_server, server_to_host,
 };
 use cmdop_host::Daemon;
+use cmdop_host::admit::Keys;
 use serde_json::json;
-use support::Server;
 use support::cases::{self, Case};
 use support::host::{Host, on_runtime, reason};
+use support::{HOST, Server};
 
 const CASES: &[Case] = &[
     ("a_permitted_write_is_done_measured_and_reported", write_is_done),
@@ -32,6 +33,7 @@ const CASES: &[Case] = &[
     ("draining_ends_what_runs_and_takes_nothing_new", drain),
     ("the_hosts_own_state_cannot_be_read_with_a_good_permit", own_state),
     ("killed_while_it_deletes_it_has_deleted_all_or_nothing_and_says_which", killed),
+    ("a_host_whose_journals_were_lost_says_that_it_does_not_know", lost_journals),
     ("a_full_disk_is_a_typed_failure_that_leaves_nothing", full_disk),
     ("a_second_daemon_on_the_same_state_is_refused", locked),
 ];
@@ -282,6 +284,27 @@ fn settle(directory: &Path) {
         link.send(server_to_host::Kind::Inquire(inquire)).await;
         println!("{:?}", link.report().await.outcome());
         link.stop().await;
+    });
+}
+
+fn lost_journals(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let state = directory.join("state");
+        host.start().stop().await;
+        for (call, outcome) in [("kept", Outcome::NotApplied), ("lost", Outcome::Unknown)] {
+            let write = host.write(call, Stage::Apply, "content");
+            let keys = Keys::open(&state.join("ledger"), HOST, &Server::new(1).verifying_key()).expect("open");
+            keys.admit(&Server::new(1).sign(&write)).await.expect("noted, and never done");
+            drop(keys);
+            if outcome == Outcome::Unknown {
+                fs::remove_dir_all(state.join("undo")).expect("remove");
+            }
+            let mut link = host.start();
+            let inquire = Inquire { permit_id: write.permit_id, call_id: call.into() };
+            link.send(server_to_host::Kind::Inquire(inquire)).await;
+            assert_eq!(link.report().await.outcome(), outcome, "{call}");
+            link.stop().await;
+        }
     });
 }
 

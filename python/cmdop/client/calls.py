@@ -248,12 +248,17 @@ def inverse(observation: v1.Observation) -> list[v1.ExpectedEffect]:
     # What lies in a directory that goes goes with it. Parents come first.
     goes: list[str] = []
     gone: list[str] = []
+    moved: dict[str, str] = {}
     for effect in sorted(observation.effects, key=lambda effect: effect.target):
         change = effect.file
         if effect.kind in same:
             expected.append(v1.ExpectedEffect(kind=effect.kind, target=effect.target))
         elif effect.kind == kinds.EFFECT_KIND_FILE_CREATE and change.renamed:
-            expected.append(v1.ExpectedEffect(kind=kinds.EFFECT_KIND_FILE_RENAME, target=effect.target))
+            # What lies in a directory that moves moves with it.
+            above = (at for at in moved if effect.target.startswith(f"{at}/"))
+            if not any(change.renamed == moved[at] + effect.target[len(at) :] for at in above):
+                moved[effect.target] = change.renamed
+                expected.append(v1.ExpectedEffect(kind=kinds.EFFECT_KIND_FILE_RENAME, target=effect.target))
         elif effect.kind == kinds.EFFECT_KIND_FILE_CREATE:
             if not any(effect.target.startswith(f"{above}/") for above in goes):
                 goes.append(effect.target)

@@ -113,7 +113,12 @@ impl Step for Move {
             count: 1,
             bytes: self.census.bytes,
             reversible: true,
-            file: Some(FileChange { before: top.clone(), after: top, ..FileChange::default() }),
+            file: Some(FileChange {
+                before: top.clone(),
+                after: top,
+                renamed: escape(&self.to.path),
+                ..FileChange::default()
+            }),
             network: None,
             process: None,
         }];
@@ -130,7 +135,12 @@ impl Step for Move {
                 process: None,
             });
         }
-        effects.extend(self.census.created(&self.to.path, |entry| entry.state.clone()));
+        let mut comes = self.census.created(&self.to.path, |entry| entry.state.clone());
+        // Else it would count for something that the call made.
+        for (effect, entry) in comes.iter_mut().zip(&self.census.entries) {
+            effect.file.get_or_insert_default().renamed = escape(&[self.from.path.as_slice(), &entry.below].concat());
+        }
+        effects.extend(comes);
         effects.iter_mut().for_each(|effect| effect.reversible = self.is_kept());
         effects
     }

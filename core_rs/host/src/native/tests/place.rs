@@ -65,6 +65,10 @@ fn a_tree_moves_in_one_step_and_everything_in_it_is_named() {
     let mut expected = vec![(EffectKind::FileRename, text(&from))];
     expected.extend(["", "/link", "/sub", "/sub/file"].map(|at| (EffectKind::FileCreate, text(&to) + at)));
     assert_eq!(kinds(&done), expected);
+    let came: Vec<_> =
+        done.observation.effects.iter().map(|effect| effect.file.clone().expect("a file").renamed).collect();
+    assert_eq!(came[0], text(&to));
+    assert_eq!(came[1..], ["", "/link", "/sub", "/sub/file"].map(|at| text(&from) + at), "nothing of it is new");
     assert_eq!(fs::metadata(to.join("sub/file")).expect("stat").ino(), inode);
     assert_eq!(names(dir.path()), ["to"]);
 }
