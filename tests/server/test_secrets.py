@@ -123,7 +123,8 @@ def test_no_canary_is_written_shown_or_sent_and_what_runs_has_it(doors: Doors) -
     # A command's arguments, environment, standard input and output, and what it does with them.
     done = command_of(
         doors,
-        f"export GITHUB_TOKEN={GITHUB}; cat; printf '%s' \"$GITHUB_TOKEN$DB_PASSWORD\" | sha256sum",
+        f"export GITHUB_TOKEN={GITHUB}; echo as {BEARER} {PASSWORD}; cat; "
+        "printf '%s' \"$GITHUB_TOKEN$DB_PASSWORD\" | sha256sum",
         env={"DB_PASSWORD": PASSWORD, "SEED": RANDOM},
         stdin=TEXT,
     )
@@ -131,8 +132,13 @@ def test_no_canary_is_written_shown_or_sent_and_what_runs_has_it(doors: Doors) -
     assert done["result"]["stdout"].split()[-2] == hashlib.sha256((GITHUB + PASSWORD).encode()).hexdigest()
     assert "[redacted:" in done["result"]["stdout"]
     # One that fails with them, and one that is malformed.
-    failed = command_of(doors, f"echo 'password={PASSWORD} {GITHUB} refused' >&2; exit 3")
+    failed = command_of(doors, f"echo 'password={PASSWORD} {GITHUB} refused {PASSWORD}' >&2; exit 3")
     assert failed["error"]["reason"] == "COMMAND_FAILED", failed
+    # What names them in other ways.
+    named = command_of(
+        doors, f"echo '<password>{PASSWORD}</password>'; echo curl -su me:{BEARER} x.test; echo {BEARER}; echo seen"
+    )
+    assert named["outcome"] == "applied" and "seen" in named["result"]["stdout"], named
     malformed = doors.call(
         *("call", "terminal.exec", "--host", "local", "--arg", f"comand=mysql -p{PASSWORD}", "--arg", f"cwd={RANDOM}"),
         *("--arg", f"token={GITHUB}"),
@@ -165,7 +171,7 @@ def test_no_canary_is_written_shown_or_sent_and_what_runs_has_it(doors: Doors) -
     assert refused["error"]["reason"] == "FROZEN", refused
     doors.call("freeze", "lift", frozen["freeze_id"], "--why", f"rotated {GITHUB}")
     doors.cmdop("calls", "list")
-    for id in (done["call_id"], answered["call_id"], failed["call_id"]):
+    for id in (done["call_id"], answered["call_id"], failed["call_id"], named["call_id"]):
         doors.cmdop("trace", "show", id)
         doors.call("trace", "show", id)
         doors.cmdop("calls", "show", id)

@@ -11,7 +11,9 @@
 
 mod entropy;
 mod forms;
+mod headers;
 mod json;
+mod known;
 mod message;
 
 use std::borrow::Cow;
@@ -22,9 +24,11 @@ use regex::Regex;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::hex;
+use crate::v1::Action;
 use forms::Manner;
 
 pub use forms::words;
+pub use known::Known;
 pub use message::{Redacted, action, error, prediction, report};
 
 /// Is told of each secret that is taken out.
@@ -50,13 +54,46 @@ pub fn use_key(secret: &[u8]) {
 /// is written.
 #[must_use]
 pub fn text(text: &str) -> Cow<'_, str> {
-    json::without_secrets(text, Manner::Content, &mut |_| {})
+    text_knowing(text, &Known::default())
+}
+
+/// The same of what belongs to a call, some secrets of which are known from elsewhere.
+#[must_use]
+pub fn text_knowing<'t>(text: &'t str, known: &Known) -> Cow<'t, str> {
+    json::without_secrets(text, Manner::Content, known, &mut |_| {})
+}
+
+/// The secrets of an action by which they are known wherever they come again in its call.
+#[must_use]
+pub fn known(action: &Action) -> Known {
+    without_own(action, &Known::default()).2
+}
+
+/// Intent and arguments of an action without its secrets and those that are known, and all of these.
+fn without_own<'a>(action: &'a Action, known: &Known) -> (Cow<'a, str>, Cow<'a, str>, Known) {
+    let mut found = Vec::new();
+    let mut once = |text| json::without_secrets(text, Manner::Content, known, &mut |it| found.push(it.to_owned()));
+    let (intent, arguments) = (once(&action.intent), once(&action.arguments_json));
+    let mut all = known.clone();
+    all.add(found);
+    if all == *known {
+        return (intent, arguments, all);
+    }
+    let again = |once: Cow<'a, str>| match text_knowing(&once, &all) {
+        Cow::Owned(clean) => Cow::Owned(clean),
+        Cow::Borrowed(_) => once,
+    };
+    (again(intent), again(arguments), all)
 }
 
 /// What a shell or a program is given, without its secrets: here a word under a telling name is always one.
 #[must_use]
 pub fn command(text: &str) -> Cow<'_, str> {
-    json::without_secrets(text, Manner::Command, &mut |_| {})
+    command_knowing(text, &Known::default())
+}
+
+fn command_knowing<'t>(text: &'t str, known: &Known) -> Cow<'t, str> {
+    json::without_secrets(text, Manner::Command, known, &mut |_| {})
 }
 
 /// Takes the secrets out of what somebody wrote, where it is.
@@ -73,15 +110,19 @@ pub fn is_marked(text: &str) -> bool {
 }
 
 /// The JSON text with the secrets of the JSON text `whole` where it has their marks: what a person who was shown
-/// marks meant. A mark of no secret of `whole` stays.
+/// marks meant. A mark of no secret of `whole`, and of none that is known, stays.
 #[must_use]
-pub fn restored(text: &str, whole: &str) -> String {
+pub fn restored(text: &str, whole: &str, known: &Known) -> String {
     let mut restored = text.to_owned();
     if is_marked(text) {
-        let mut secrets = Vec::new();
-        json::without_secrets(whole, Manner::Content, &mut |secret| secrets.push(secret.to_owned()));
+        let (mut secrets, mut known) = (Vec::new(), known.clone());
+        json::without_secrets(whole, Manner::Content, &Known::default(), &mut |secret| secrets.push(secret.to_owned()));
+        known.add(secrets.iter().cloned());
         // One that was found in what an earlier one left of the text stands within a later one's mark.
         for secret in secrets.iter().rev() {
+            restored = restored.replace(&mark(secret), &escaped(secret));
+        }
+        for secret in known.iter() {
             restored = restored.replace(&mark(secret), &escaped(secret));
         }
     }

@@ -13,7 +13,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cmdop_contract::redact::Redacted;
+use cmdop_contract::redact::{self, Known, Redacted};
 use cmdop_contract::v1::{self, Call, CallState, Event, Reason, event, server_to_host};
 use cmdop_contract::{fold, reason};
 use cmdop_ledger::Entry;
@@ -159,6 +159,8 @@ pub(crate) struct Driver {
     oversized: Option<Box<v1::Proposal>>,
     /// What was proposed, if it has secrets: nobody but this driver knows them, for as long as it lives.
     whole: Option<Box<v1::Proposal>>,
+    /// Its secrets, wherever they come again.
+    known: Known,
     /// What a person wants done instead, with its secrets.
     instead: Option<Box<v1::Action>>,
     /// The permit that this life handed to the host, or asked it about.
@@ -179,7 +181,9 @@ impl Driver {
     pub(crate) fn new(gate: Gate, live: Arc<Live>, reins: Reins, call: Arc<Call>, fresh: Option<Fresh>) -> Box<Self> {
         let (proposed, oversized, whole) =
             fresh.map_or((None, None, None), |fresh| (Some(fresh.entry), fresh.oversized, fresh.whole));
+        let proposed_action = whole.as_ref().and_then(|whole| whole.action.as_ref());
         Box::new(Self {
+            known: proposed_action.map(redact::known).unwrap_or_default(),
             gate,
             live,
             reins,
@@ -243,7 +247,7 @@ impl Driver {
 
     /// Notes what happened. It becomes durable with the next [`Self::flush`] or permit.
     fn record(&mut self, kind: event::Kind) -> Result<(), v1::Error> {
-        let event = Redacted::of(self.event(kind));
+        let event = Redacted::knowing(self.event(kind), &self.known);
         self.pending.push(Entry::from(&event));
         self.fold(event.into_inner())
     }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use super::{MARK, Taken, entropy, mark};
+use super::{Known, MARK, Taken, entropy, headers, mark};
 
 /// What a secret is called, at the end of a name.
 const CALLED: &str = "(?:password|passwd|passphrase|passcode|secret|token|credential|api[-_]?key|secret[-_]?key\
@@ -18,7 +18,7 @@ const VALUE: &str = r#"(?:"[^"]*"|'[^']*'|\$'[^']*'|[^\s"'&;|<>]+)"#;
 /// One of these stands in every text that has a secret of a known form.
 static HINT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)pass|pwd|pw|psk|secret|token|credential|key|auth|cookie|pin|sid|sig|bearer|basic|digest|negotiate|://|identified|gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|sk-|npm_|hf_|dop_v1_|AKIA|ASIA|eyJ|AIza|ya29|SG\.|pypi-|hvs\.|k_live_|k_test_|hooks\.slack|curl|mysql|mariadb|redis-cli|docker|podman|helm",
+        r"(?i)pass|pwd|pw|psk|secret|token|credential|key|auth|cookie|pin|sid|sig|bearer|basic|digest|negotiate|://|identified|gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|sk-|npm_|hf_|dop_v1_|AKIA|ASIA|eyJ|AIza|ya29|SG\.|pypi-|hvs\.|k_live_|k_test_|hooks\.slack|curl|mysql|mariadb|redis-cli|ldap|docker|podman|helm",
     )
 });
 /// `NAME=value` and `--name=value`, wherever in a word.
@@ -47,7 +47,7 @@ static QUOTED_HEADER: LazyLock<[Regex; 2]> = LazyLock::new(|| {
 /// The same in content, where a colon follows many words: only headers that are known.
 static KNOWN_HEADER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r#"(?i)((?:^|[^\w-])(?:(?:proxy-)?authorization|(?:set-)?cookie|x-[\w-]*(?:token|key|auth|secret)|private-token|api-key)[\x22']?()()[ \t]*:)([ \t]*[^\s"'\r\n\[][^"'\r\n]*)"#,
+        r#"(?i)((?:^|[^\w-])(?:(?-i:-H)?(?:(?:proxy-)?authorization|(?:set-)?cookie|x-[\w-]*(?:token|key|auth|secret)|private-token|api-key))[\x22']?()()[ \t]*:)([ \t]*[^\s"'\r\n\[][^"'\r\n]*)"#,
     )
 });
 /// `scheme://user:password@host`.
@@ -86,20 +86,46 @@ static OPTION: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?i)^--?(?:
 static NAME: LazyLock<Regex> =
     LazyLock::new(|| pattern(&format!(r"(?i)(?:{CALLED}|(?:^|[^A-Za-z]){CALLED_SHORTLY})$")));
 
-/// Programs and their options of which the word attached, or the next one, is a secret or `user:secret`.
-const OPTIONS: &[(&[&str], &[&str])] = &[
-    (&["curl"], &["-u", "--user", "-U", "--proxy-user", "-b"]),
-    (&["mysql", "mysqldump", "mysqladmin", "mariadb", "mariadb-dump", "sshpass", "smbclient"], &["-p"]),
-    (&["redis-cli"], &["-a"]),
-    (&["ldapsearch", "ldapmodify", "ldapadd", "ldapdelete"], &["-w"]),
-    (&["docker", "podman", "helm", "az", "7z", "unzip", "zip", "xfreerdp"], &["-p", "-P"]),
-    (&["openssl"], &["-pass", "-passin", "-passout", "-k", "-K"]),
-    (&["psql"], &["-d"]),
+/// `<password>SECRET</password>`, with attributes and as CDATA.
+static ELEMENT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(?i)(<(?:[\w:.-]*{CALLED}|(?:[\w.-]+[:_.-])?{CALLED_SHORTLY})(?:\s[^<>]*)?>\s*(?:<!\[CDATA\[)?()())([^<>]*?[^<>\s\]])(?:\s*(?:\]\]>)?\s*</)"
+    ))
+});
+/// `<add key="password" value="SECRET"/>`.
+static KEYED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r#"(?i)(<[\w:.-]+\s[^<>]*\b(?:name|key|id)=["'](?:[\w:.-]*{CALLED}|(?:[\w.-]*[:_.-])?{CALLED_SHORTLY})["'][^<>]*?\svalue=()())("[^"<>]*"|'[^'<>]*')"#
+    ))
+});
+/// `<string name="password">SECRET</string>`, and `<key>Password</key><string>SECRET</string>`.
+static NAMED: LazyLock<Regex> = LazyLock::new(|| {
+    let name = format!("(?:[\\w:. -]*{CALLED}|(?:[\\w. -]*[:_. -])?{CALLED_SHORTLY})");
+    pattern(&format!(
+        r#"(?i)((?:<[\w:.-]+\s[^<>]*\b(?:name|key|id)=["']{name}["'](?:\s[^<>]*)?[^/<>]?>|<key>\s*{name}\s*</key>\s*<string>)\s*()())([^<>]*?[^<>\s])(?:\s*</)"#
+    ))
+});
+
+/// Programs, their options without a value, which may stand before another in one word, and those of which the word attached, or the next one, is a secret or `user:secret`.
+const OPTIONS: &[(&[&str], &str, &[&str])] = &[
+    (&["curl"], CURL_FLAGS, &["-u", "--user", "-U", "--proxy-user", "-b"]),
+    (
+        &["mysql", "mysqldump", "mysqladmin", "mariadb", "mariadb-dump", "sshpass", "smbclient"],
+        "BCEHNVXfnqstv",
+        &["-p"],
+    ),
+    (&["redis-cli"], "", &["-a"]),
+    (&["ldapsearch", "ldapmodify", "ldapadd", "ldapdelete"], LDAP_FLAGS, &["-w"]),
+    (&["docker", "podman", "helm", "az", "7z", "unzip", "zip", "xfreerdp"], "", &["-p", "-P"]),
+    (&["openssl"], "", &["-pass", "-passin", "-passout", "-k", "-K"]),
+    (&["psql"], "", &["-d"]),
 ];
+const CURL_FLAGS: &str = "#012346:BGIJLMNOSRZafgijklnpqsv";
+const LDAP_FLAGS: &str = "ACILMNPQWZcntuvx";
 /// The same within a line of a shell, where a word attached to an option could be anything: what is meant beyond doubt.
 static IN_LINE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r"(\b(?:curl()()\s(?:[^|;&\n]*\s)?(?:-u|--user|-U|--proxy-user)\s*|sshpass\s+-p\s*|(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump)\s(?:[^|;&\n]*\s)?-p|redis-cli\s(?:[^|;&\n]*\s)?-a\s+|(?:docker|podman|helm)\s+(?:[^|;&\n]*\s)?login\s(?:[^|;&\n]*\s)?-p\s+))({VALUE})"
+        r"(\b(?:curl()()\s(?:[^|;&\n]*\s)?(?:-[{CURL_FLAGS}]*[uU]|--user|--proxy-user)[\s=]*|sshpass\s+-v?p\s*|ldap(?:search|modify|add|delete)\s(?:[^|;&\n]*\s)?-[{LDAP_FLAGS}]*w\s*|(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump)\s(?:[^|;&\n]*\s)?-p|redis-cli\s(?:[^|;&\n]*\s)?-a\s+|(?:docker|podman|helm)\s+(?:[^|;&\n]*\s)?login\s(?:[^|;&\n]*\s)?-p\s+))({VALUE})"
     ))
 });
 
@@ -108,11 +134,13 @@ static IN_LINE: LazyLock<Regex> = LazyLock::new(|| {
 pub(super) enum Manner {
     /// As a command, where what stands under a telling name is a secret.
     Command,
+    /// The same of one word that a program is given.
+    Word,
     /// As prose, program text or output, where it may as well be talked about.
     Content,
 }
 
-fn pattern(text: &str) -> Regex {
+pub(super) fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a constant that a test compiles")
 }
 
@@ -123,31 +151,60 @@ pub(super) fn is_name(name: &str) -> bool {
 
 /// Is the word after this one a secret, in a list of words that `program` is given?
 pub(super) fn announces(program: &str, word: &str) -> bool {
-    OPTION.is_match(word) || options(program).any(|option| option == word)
+    OPTION.is_match(word) || option(program, word).is_some_and(str::is_empty)
 }
 
-fn options(program: &str) -> impl Iterator<Item = &'static str> {
-    let name = program.rsplit('/').next().unwrap_or_default().to_owned();
-    OPTIONS.iter().filter(move |(names, _)| names.contains(&&*name)).flat_map(|(_, options)| options.iter().copied())
+/// A word of a program whose end is a secret, without it.
+pub(super) fn attached(program: &str, word: &str, taken: Taken<'_>) -> Option<String> {
+    let secret = option(program, word).filter(|rest| rest.len() > 1)?;
+    Some(format!("{}{}", &word[..word.len() - secret.len()], whole(secret, taken)))
+}
+
+/// Is the word after this one a script of a shell?
+pub(super) fn is_before_script(word: &str) -> bool {
+    word.starts_with('-') && !word.starts_with("--") && word.ends_with('c')
+}
+
+/// What is attached to an option whose value is a secret; nothing, if its value is the next word.
+fn option<'w>(program: &str, word: &'w str) -> Option<&'w str> {
+    let name = program.rsplit('/').next().unwrap_or_default();
+    let of_program = OPTIONS.iter().filter(|(names, _, _)| names.contains(&name));
+    let mut all = of_program.flat_map(|(_, flags, options)| options.iter().map(move |option| (*flags, *option)));
+    all.find_map(|(flags, option)| match option.strip_prefix('-').filter(|letter| letter.len() == 1) {
+        Some(letter) => word.strip_prefix('-')?.trim_start_matches(|it| flags.contains(it)).strip_prefix(letter),
+        None if word == option => Some(""),
+        None => word.strip_prefix(option)?.strip_prefix('='),
+    })
 }
 
 /// Words of a program without their secrets.
 #[must_use]
 pub fn words(words: Vec<String>) -> Vec<String> {
+    words_knowing(words, &Known::default())
+}
+
+/// The same of a program of a call, some secrets of which are known.
+pub(super) fn words_knowing(words: Vec<String>, known: &Known) -> Vec<String> {
+    let mut found = Vec::new();
+    let once = words_once(words, known, &mut |secret| found.push(secret.to_owned()));
+    let mut all = known.clone();
+    all.add(found);
+    if all == *known { once } else { words_once(once, &all, &mut |_| {}) }
+}
+
+fn words_once(words: Vec<String>, known: &Known, taken: Taken<'_>) -> Vec<String> {
     let program = words.first().cloned().unwrap_or_default();
-    let options: Vec<&str> = options(&program).collect();
-    let mut is_next = false;
+    let (mut is_next, mut is_script) = (false, false);
     let redact = |(number, word): (usize, String)| {
         let is_secret = std::mem::take(&mut is_next) && !word.is_empty();
         if is_secret {
-            return whole(&word, &mut |_| {});
+            return whole(&word, taken);
         }
         is_next = number > 0 && announces(&program, &word);
-        let attached = options.iter().find_map(|option| Some((*option, word.strip_prefix(option)?)));
-        match attached.filter(|(option, rest)| !option.starts_with("--") && option.len() == 2 && rest.len() > 1) {
-            Some((option, rest)) if number > 0 => format!("{option}{}", whole(rest, &mut |_| {})),
-            _ => within(&word, Manner::Command, &mut |_| {}).into_owned(),
-        }
+        let manner = if std::mem::take(&mut is_script) { Manner::Command } else { Manner::Word };
+        is_script = is_before_script(&word);
+        let attached = if number > 0 { attached(&program, &word, taken) } else { None };
+        attached.unwrap_or_else(|| within(&word, manner, known, taken).into_owned())
     };
     words.into_iter().enumerate().map(redact).collect()
 }
@@ -162,59 +219,79 @@ pub(super) fn whole(secret: &str, taken: Taken<'_>) -> String {
 }
 
 /// A word, a script or any other text without its secrets.
-pub(super) fn within<'t>(text: &'t str, manner: Manner, taken: Taken<'_>) -> Cow<'t, str> {
+pub(super) fn within<'t>(text: &'t str, manner: Manner, known: &Known, taken: Taken<'_>) -> Cow<'t, str> {
     let mut clean = Cow::Borrowed(text);
     if HINT.is_match(text) {
         // A mark has nothing in it that a later pattern could take for a secret.
         // Of what content says under a telling name, not all is meant as a value.
         let patterns: &[(&Regex, bool)] = match manner {
-            Manner::Command => &[
+            Manner::Command | Manner::Word => &[
                 (&KNOWN, false),
-                (&QUOTED_HEADER[0], false),
-                (&QUOTED_HEADER[1], false),
-                (&HEADER, false),
                 (&SCHEME, false),
                 (&IN_URL, false),
                 (&IN_LINE, false),
                 (&ASSIGNED, false),
                 (&FOLLOWED, false),
                 (&SPOKEN, false),
+                (&ELEMENT, false),
+                (&KEYED, false),
+                (&NAMED, false),
             ],
             Manner::Content => &[
                 (&KNOWN, false),
-                (&KNOWN_HEADER, false),
                 (&LONG_SCHEME, false),
                 (&IN_URL, false),
                 (&IN_LINE, true),
                 (&ASSIGNED, true),
                 (&FOLLOWED, true),
                 (&SPOKEN, true),
+                (&ELEMENT, false),
+                (&KEYED, false),
+                (&NAMED, false),
             ],
         };
+        let of_headers: &[&Regex] = match manner {
+            Manner::Command | Manner::Word => &[&QUOTED_HEADER[0], &QUOTED_HEADER[1], &HEADER],
+            Manner::Content => &[&KNOWN_HEADER],
+        };
+        // Tokens of known forms are taken out first, within headers as well.
+        for pattern in of_headers {
+            let is_script = clean.contains(char::is_whitespace);
+            if let Some(less) = headers::without(&clean, pattern, is_script, taken) {
+                clean = Cow::Owned(less);
+            }
+        }
         for (pattern, doubts) in patterns {
             if pattern.is_match(&clean) {
                 // Only a script says by a variable what is no secret itself.
                 let is_script = clean.contains(char::is_whitespace);
-                let replace = |found: &Captures<'_>| replaced(found, is_script, *doubts, taken);
+                let replace = |found: &Captures<'_>| replaced(found, manner, is_script, *doubts, taken);
                 clean = Cow::Owned(pattern.replace_all(&clean, replace).into_owned());
             }
         }
     }
-    match entropy::without_chance(&clean, taken) {
-        Some(clean) => Cow::Owned(clean),
+    if let Some(less) = entropy::without_chance(&clean, taken) {
+        clean = Cow::Owned(less);
+    }
+    match known.without(&clean, manner) {
+        Some(less) => Cow::Owned(less),
         None => clean,
     }
 }
 
-fn replaced(found: &Captures<'_>, is_script: bool, doubts: bool, taken: Taken<'_>) -> String {
+fn replaced(found: &Captures<'_>, manner: Manner, is_script: bool, doubts: bool, taken: Taken<'_>) -> String {
     let (before, secret) = (&found[1], &found[4]);
     let after = &found[0][before.len() + secret.len()..];
     let bare = secret.trim_start_matches([' ', '"', '\t', '\'']);
-    let is_variable = is_script && VARIABLE.is_match(bare);
+    let is_variable = is_script && is_variable(bare);
+    // An element of XML or words of a shell between two redirections?
+    let is_element = before.ends_with('>') || before.ends_with("CDATA[");
     let is_spaced = |group| found.get(group).is_some_and(|it| !it.as_str().is_empty());
     let is_kept = bare.starts_with(MARK)
+        || headers::is_read(before, bare)
         || is_variable
         || hides_code(secret)
+        || (is_element && manner != Manner::Content && is_line(secret))
         || (doubts && !is_value(secret, is_spaced(2) || is_spaced(3) || before.ends_with(char::is_whitespace)));
     if is_kept {
         return found[0].to_owned();
@@ -229,8 +306,19 @@ fn replaced(found: &Captures<'_>, is_script: bool, doubts: bool, taken: Taken<'_
     format!("{before}{}{}{behind}{after}", &secret[..at], whole(inner, taken))
 }
 
+/// Does a shell put something else for it?
+pub(super) fn is_variable(text: &str) -> bool {
+    VARIABLE.is_match(text)
+}
+
+/// Could it be words that a shell reads one by one?
+fn is_line(text: &str) -> bool {
+    static ENTITY: LazyLock<Regex> = LazyLock::new(|| pattern("&(?:amp|lt|gt|quot|apos|#[0-9]+);"));
+    ENTITY.replace_all(text, "").contains([' ', '\t', '\n', ';', '|', '&', '(', ')', '/'])
+}
+
 /// Would something that a shell runs go unseen with it? Whoever approves must see that, whatever it is called.
-fn hides_code(secret: &str) -> bool {
+pub(super) fn hides_code(secret: &str) -> bool {
     let mut lines = secret.split('\n').flat_map(|line| line.split("\\n")).map(str::trim);
     let is_of_a_key =
         |line: &str| KEY_LINE.is_match(line) || !line.contains([' ', '\t', ';', '|', '&', '<', '>', '$', '(']);

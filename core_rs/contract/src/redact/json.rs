@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::forms::{self, Manner};
-use super::{Taken, mark};
+use super::{Known, Taken, mark};
 
 /// Texts of JSON that stand within texts of JSON are looked into so deep.
 const DEEPEST: u32 = 4;
@@ -28,16 +28,28 @@ struct Place {
 }
 
 /// The value without its secrets; of what is no JSON, the text without its secrets.
-pub(super) fn without_secrets<'t>(text: &'t str, manner: Manner, taken: Taken<'_>) -> Cow<'t, str> {
-    clean(text, manner, DEEPEST, taken)
+pub(super) fn without_secrets<'t>(text: &'t str, manner: Manner, known: &Known, taken: Taken<'_>) -> Cow<'t, str> {
+    let mut found = Vec::new();
+    let once = clean(text, manner, known, DEEPEST, &mut |secret| found.push(secret.to_owned()));
+    if found.is_empty() {
+        return once;
+    }
+    found.iter().for_each(|secret| taken(secret));
+    // What is a secret in one place is one in the others.
+    let mut all = known.clone();
+    all.add(found);
+    match clean(&once, manner, &all, DEEPEST, &mut |_| {}) {
+        Cow::Owned(clean) => Cow::Owned(clean),
+        Cow::Borrowed(_) => once,
+    }
 }
 
-fn clean<'t>(text: &'t str, manner: Manner, depth: u32, taken: Taken<'_>) -> Cow<'t, str> {
+fn clean<'t>(text: &'t str, manner: Manner, known: &Known, depth: u32, taken: Taken<'_>) -> Cow<'t, str> {
     let is_json = text.trim_start().starts_with(['{', '[', '"']);
     if !is_json || serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
-        return forms::within(text, manner, taken);
+        return forms::within(text, manner, known, taken);
     }
-    let mut reader = Reader { text, places: Vec::new(), changes: Vec::new(), depth, taken };
+    let mut reader = Reader { text, places: Vec::new(), changes: Vec::new(), depth, known, taken };
     reader.read(manner);
     let mut changes = reader.changes;
     if changes.is_empty() {
@@ -62,6 +74,7 @@ struct Reader<'t, 'k> {
     /// What stands where in the place of which text.
     changes: Vec<(Range<usize>, String)>,
     depth: u32,
+    known: &'k Known,
     taken: Taken<'k>,
 }
 
@@ -109,7 +122,7 @@ impl Reader<'_, '_> {
         let Ok(written) = serde_json::from_str::<String>(&self.text[content.clone()]) else { return };
         let Some(bytes) = from_base64(&written) else { return };
         let said = String::from_utf8_lossy(&bytes);
-        if matches!(forms::within(&said, Manner::Content, &mut |_| {}), Cow::Owned(_)) {
+        if matches!(forms::within(&said, Manner::Content, self.known, &mut |_| {}), Cow::Owned(_)) {
             (self.taken)(&written);
             self.changes.push((content, format!("\"{}\"", mark(&written))));
         }
@@ -120,13 +133,15 @@ impl Reader<'_, '_> {
         let Ok(said) = serde_json::from_str::<String>(&self.text[range.clone()]) else { return };
         let rest = self.text[range.end..].trim_start();
         let Some(place) = self.places.last_mut() else {
-            let clean = clean(&said, manner, self.depth.saturating_sub(1), self.taken).into_owned();
+            let clean = clean(&said, manner, self.known, self.depth.saturating_sub(1), self.taken).into_owned();
             return self.change(range, &said, clean);
         };
         if place.is_object && rest.starts_with(':') {
             place.name = said;
             return;
         }
+        let mut attached = None;
+        let is_script = !place.is_object && (place.first.is_empty() || forms::is_before_script(&place.before));
         let is_told = match place.is_object {
             true => place.is_called_secret(),
             false => {
@@ -134,6 +149,8 @@ impl Reader<'_, '_> {
                     place.is_called_secret() || place.is_secret || forms::announces(&place.first, &place.before);
                 if place.first.is_empty() {
                     place.first.clone_from(&said);
+                } else {
+                    attached = forms::attached(&place.first, &said, self.taken);
                 }
                 place.before.clone_from(&said);
                 is_told
@@ -146,16 +163,18 @@ impl Reader<'_, '_> {
             place.content = Some(range.clone());
         }
         let is_long = place.is_object && place.name == "content" && from_base64(&said).is_some();
-        let manner = place.within();
+        let manner = place.manner_of(is_script);
         let clean = if is_told && !said.is_empty() && !is_placeholder(&said) {
             forms::whole(&said, self.taken)
+        } else if let Some(clean) = attached {
+            clean
         } else if is_long {
             // Whether it is base64 its object says.
             return;
         } else if self.depth > 1 {
-            clean(&said, manner, self.depth - 1, self.taken).into_owned()
+            clean(&said, manner, self.known, self.depth - 1, self.taken).into_owned()
         } else {
-            forms::within(&said, manner, self.taken).into_owned()
+            forms::within(&said, manner, self.known, self.taken).into_owned()
         };
         self.change(range, &said, clean);
     }
@@ -170,6 +189,18 @@ impl Reader<'_, '_> {
 impl Place {
     fn within(&self) -> Manner {
         if COMMANDS.contains(&&*self.name) { Manner::Command } else { self.manner }
+    }
+
+    /// Of a text in it: a word that a program is given, or a variable, is no line of a shell.
+    fn manner_of(&self, is_script: bool) -> Manner {
+        match self.within() {
+            Manner::Command if self.is_list_of_words() && !is_script => Manner::Word,
+            manner => manner,
+        }
+    }
+
+    fn is_list_of_words(&self) -> bool {
+        !self.is_object || !COMMANDS.contains(&&*self.name)
     }
 
     fn is_called_secret(&self) -> bool {

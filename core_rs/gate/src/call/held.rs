@@ -205,7 +205,7 @@ impl Driver {
     fn instead(&self, decision: &v1::ApprovalDecision) -> Option<v1::Action> {
         let mut action = self.instead.as_deref().or(decision.action.as_ref()).cloned()?;
         if let Some(whole) = self.whole.as_ref().and_then(|whole| whole.action.as_ref()) {
-            action.arguments_json = redact::restored(&action.arguments_json, &whole.arguments_json);
+            action.arguments_json = redact::restored(&action.arguments_json, &whole.arguments_json, &self.known);
         }
         Some(action)
     }

@@ -46,9 +46,10 @@ pub(super) async fn execute(
     // Good to know, and not worth waiting for.
     let _ = outbound.try_send(frame(host_to_server::Kind::Started(started)));
     let (call_id, stage) = (admitted.call_id.clone(), admitted.stage());
-    let mut report = work(&shared, admitted, stop, outbound.clone()).await;
+    let known = admitted.action.as_ref().map(redact::known).unwrap_or_default();
+    let mut report = work(&shared, admitted, known.clone(), stop, outbound.clone()).await;
     // What a command said or a file held is told to nobody else than the command.
-    redact::report(&mut report);
+    redact::report(&mut report, &known);
     shared.keys.report(report.clone()).await?;
     if stage == Stage::Commit && report.outcome() != Outcome::Unknown {
         // Applied, conflicting or failed: a layer is committed at most once. One that broke half-way
@@ -62,11 +63,17 @@ pub(super) async fn execute(
 }
 
 /// Runs the tool. The machine is touched from here on and nowhere else.
-async fn work(shared: &Shared, admitted: Admitted, stop: CancellationToken, outbound: Sender<HostToServer>) -> Report {
+async fn work(
+    shared: &Shared,
+    admitted: Admitted,
+    known: redact::Known,
+    stop: CancellationToken,
+    outbound: Sender<HostToServer>,
+) -> Report {
     if stop.is_cancelled() {
         return failure(&admitted, cancelled());
     }
-    let output = OutputSender::new(outbound, admitted.call_id.clone());
+    let output = OutputSender::new(outbound, admitted.call_id.clone(), known);
     shared.machine.work(admitted, output, stop).await
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use cmdop_contract::redact;
+use cmdop_contract::redact::{self, Known};
 use cmdop_contract::v1::{HostToServer, Output, OutputStream, host_to_server};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
@@ -21,6 +21,7 @@ const KEY: [&[u8]; 2] = [b"PRIVATE KEY", b"-----END "];
 pub(crate) struct OutputSender {
     outbound: Sender<HostToServer>,
     call_id: String,
+    known: Known,
     sequence: u64,
     dropped: u64,
     stdout: Line,
@@ -36,13 +37,16 @@ struct Line {
 }
 
 impl OutputSender {
-    pub(crate) fn new(outbound: Sender<HostToServer>, call_id: String) -> Self {
-        Self { outbound, call_id, sequence: 0, dropped: 0, stdout: Line::default(), stderr: Line::default() }
+    /// For a call, some secrets of which are known.
+    pub(crate) fn new(outbound: Sender<HostToServer>, call_id: String, known: Known) -> Self {
+        Self { outbound, call_id, known, sequence: 0, dropped: 0, stdout: Line::default(), stderr: Line::default() }
     }
 
     /// Sends the whole lines that there are now without their secrets, or counts them as dropped if the link is behind.
     pub(crate) fn push(&mut self, stream: OutputStream, data: &[u8]) {
-        let lines = self.line(stream).take(data);
+        let known = std::mem::take(&mut self.known);
+        let lines = self.line(stream).take(data, &known);
+        self.known = known;
         self.send(stream, &lines);
     }
 
@@ -75,7 +79,9 @@ impl Drop for OutputSender {
     fn drop(&mut self) {
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
             let line = std::mem::take(&mut self.line(stream).begun);
-            let line = self.line(stream).clean(line);
+            let known = std::mem::take(&mut self.known);
+            let line = self.line(stream).clean(line, &known);
+            self.known = known;
             self.send(stream, &line);
         }
     }
@@ -83,16 +89,16 @@ impl Drop for OutputSender {
 
 impl Line {
     /// The lines that are whole with these bytes, without secrets.
-    fn take(&mut self, data: &[u8]) -> Vec<u8> {
+    fn take(&mut self, data: &[u8], known: &Known) -> Vec<u8> {
         self.begun.extend_from_slice(data);
         let end = self.begun.iter().rposition(|byte| matches!(byte, b'\n' | b'\r')).map(|at| at + 1);
         let end = end.or_else(|| (self.begun.len() > MAX_LINE).then_some(self.begun.len()));
         let rest = self.begun.split_off(end.unwrap_or(0));
         let lines = std::mem::replace(&mut self.begun, rest);
-        self.clean(lines)
+        self.clean(lines, known)
     }
 
-    fn clean(&mut self, mut lines: Vec<u8>) -> Vec<u8> {
+    fn clean(&mut self, mut lines: Vec<u8>, known: &Known) -> Vec<u8> {
         let [begin, end] = KEY;
         if self.is_key {
             let Some(at) = lines.windows(end.len()).position(|found| found == end) else { return Vec::new() };
@@ -106,7 +112,7 @@ impl Line {
                 && !lines[last..].windows(end.len()).any(|found| found == end);
         }
         // Bytes that are no text stay as they are, unless a secret stands among them.
-        match redact::text(&String::from_utf8_lossy(&lines)) {
+        match redact::text_knowing(&String::from_utf8_lossy(&lines), known) {
             Cow::Owned(clean) if clean.as_bytes() != String::from_utf8_lossy(&lines).as_bytes() => clean.into_bytes(),
             _ => lines,
         }
@@ -115,12 +121,14 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use cmdop_contract::v1::Action;
+
     use super::*;
 
     #[test]
     fn a_slow_link_loses_output_and_is_told_how_much() {
         let (outbound, mut sent) = tokio::sync::mpsc::channel(1);
-        let mut output = OutputSender::new(outbound, "call".into());
+        let mut output = OutputSender::new(outbound, "call".into(), Known::default());
         output.push(OutputStream::Stdout, b"first\n");
         output.push(OutputStream::Stdout, b"lost\n");
         output.push(OutputStream::Stderr, b"lost too\n");
@@ -139,7 +147,7 @@ mod tests {
                     -----END RSA PRIVATE KEY-----\nAuthorization: Bearer hunter2hunter2\r\né done ghp_hunter2hunter2hunter2";
         for size in 1..said.len() {
             let (outbound, mut sent) = tokio::sync::mpsc::channel(1_000);
-            let mut output = OutputSender::new(outbound, "call".into());
+            let mut output = OutputSender::new(outbound, "call".into(), Known::default());
             said.as_bytes().chunks(size).for_each(|piece| output.push(OutputStream::Stdout, piece));
             drop(output);
             let mut told = Vec::new();
@@ -155,9 +163,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_call_names_as_a_secret_is_told_nowhere_in_its_output() {
+        let arguments_json = r#"{"command": "PASSWORD=hunter2x ./x"}"#.to_owned();
+        let known = redact::known(&Action { arguments_json, ..Action::default() });
+        let (outbound, mut sent) = tokio::sync::mpsc::channel(10);
+        let mut output = OutputSender::new(outbound, "call".into(), known);
+        output.push(OutputStream::Stdout, b"logged in with hunter2x\nhunt");
+        output.push(OutputStream::Stdout, b"er2x");
+        drop(output);
+        let mut told = Vec::new();
+        while let Ok(frame) = sent.try_recv() {
+            if let Some(host_to_server::Kind::Output(output)) = frame.kind {
+                told.extend(output.data);
+            }
+        }
+        let told = String::from_utf8_lossy(&told);
+        assert!(told.starts_with("logged in with [redacted:8:") && !told.contains("hunter2x"), "{told}");
+    }
+
+    #[test]
     fn what_is_no_secret_is_told_to_the_byte() {
         let (outbound, mut sent) = tokio::sync::mpsc::channel(10);
-        let mut output = OutputSender::new(outbound, "call".into());
+        let mut output = OutputSender::new(outbound, "call".into(), Known::default());
         output.push(OutputStream::Stderr, b"\xff\xfe\r10 %\r20 %\nrest");
         drop(output);
         let mut told = Vec::new();

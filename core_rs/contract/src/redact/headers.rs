@@ -1,0 +1,118 @@
+//! Headers of HTTP: their secrets are hidden, and nothing of a line that stands behind them.
+
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+use super::forms::{hides_code, is_variable, pattern, whole};
+use super::{MARK, Taken};
+
+/// Schemes of authentication behind which one word is the secret, and all else is none.
+static ONE_WORD: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)^(?:bearer|basic|negotiate|ntlm|token|apikey|api-key|key)[ \t]+"));
+/// Parts of a cookie that say how it is kept.
+static ABOUT: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)^\s*(?:path|domain|expires|max-age|samesite|priority|version)\s*$"));
+
+/// The text without the secrets of the headers that a pattern finds: what stands before the value is its first group,
+/// the value its fourth. `None` if there are none.
+pub(super) fn without(text: &str, pattern: &Regex, is_script: bool, taken: Taken<'_>) -> Option<String> {
+    let (mut clean, mut copied, mut from) = (String::new(), 0, 0);
+    while let Some(found) = pattern.captures_at(text, from) {
+        let Some(value) = found.get(4) else { break };
+        from = value.start() + 1;
+        for (start, end) in secrets(text, &found) {
+            let secret = &text[start..end];
+            if hides_code(secret) || (is_script && is_variable(secret)) {
+                continue;
+            }
+            clean.push_str(&text[copied..start]);
+            clean.push_str(&whole(secret, taken));
+            copied = end;
+            // What follows may hold another header.
+            from = end;
+        }
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+    }
+    (copied > 0).then(|| clean + &text[copied..])
+}
+
+/// Is it what reading headers left of one: the name of a scheme, or a cookie without its secret?
+pub(super) fn is_read(before: &str, value: &str) -> bool {
+    let is_header = before.trim_end_matches([' ', '\t', '"', '\'']).ends_with(':');
+    is_header && (ONE_WORD.is_match(&format!("{value} ")) || value.contains(&format!("={MARK}")))
+}
+
+/// Where the secrets of a header stand.
+fn secrets(text: &str, found: &Captures<'_>) -> Vec<(usize, usize)> {
+    let (before, value) = (&found[1], found.get(4).map_or(0..0, |value| value.range()));
+    let is_data = is_data(text, value.start, before);
+    let name = before.trim_end_matches([' ', '\t', ':', '"', '\'']).to_lowercase();
+    let said = &text[value.clone()];
+    // Without a blank behind the colon it is one word of a shell.
+    let said = match said.starts_with([' ', '\t']) || is_data {
+        true => said,
+        false => &said[..said.find(char::is_whitespace).unwrap_or(said.len())],
+    };
+    let at = |part: &str| value.start + (part.as_ptr() as usize - text[value.start..].as_ptr() as usize);
+    let ended = |part: &str| at(part) + part.len();
+    let span = |part: &str| (!part.is_empty()).then(|| (at(part), ended(part)));
+    if name.ends_with("cookie") || name.ends_with("cookies") {
+        let parts = said.split(';').enumerate();
+        return parts.filter_map(|(number, part)| span(in_cookie(part, number == 0, is_data))).collect();
+    }
+    let said = said.trim_start_matches([' ', '\t']);
+    if let Some(scheme) = ONE_WORD.find(said) {
+        let word = upto(&said[scheme.end()..], |it| it.is_whitespace() || is_end(it, is_data));
+        return span(word).into_iter().collect();
+    }
+    span(upto(said, |it| is_end(it, is_data)).trim_end()).into_iter().collect()
+}
+
+/// The secret of one part of a cookie.
+fn in_cookie(part: &str, is_first: bool, is_data: bool) -> &str {
+    let word = |text| upto(text, |it: char| it.is_whitespace() || is_end(it, is_data));
+    match part.split_once('=') {
+        Some((name, _)) if ABOUT.is_match(name) => "",
+        // `; ./x`, `; A=b x`: a variable and a program, where the header was not in quotes.
+        Some((name, _)) if name.trim().contains(char::is_whitespace) && !is_first => "",
+        Some((_, value)) if value.starts_with(['/', '.', '~']) => "",
+        Some((_, value)) => word(value),
+        None if is_first => word(part.trim_start()),
+        None => "",
+    }
+}
+
+/// Does the value end here, as far as it may be hidden? In a line of a shell what follows would be run.
+fn is_end(it: char, is_data: bool) -> bool {
+    it == ';' || (!is_data && matches!(it, '|' | '&' | '<' | '>' | '(' | ')'))
+}
+
+fn upto(text: &str, ends: impl Fn(char) -> bool) -> &str {
+    &text[..text.find(ends).unwrap_or(text.len())]
+}
+
+/// Is it certain that no shell reads the value word by word? It stands in quotes that are open there, or its line
+/// begins with the header, as in what a server answered.
+fn is_data(text: &str, at: usize, before: &str) -> bool {
+    let line = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    let begins = text[line..at - before.len().min(at - line)].trim_start_matches(['>', '<', '*', ' ']).is_empty();
+    (text[..at].contains('\n') && begins) || open_quote(&text[..at])
+}
+
+/// Is a quote of a shell open at the end of the text?
+fn open_quote(text: &str) -> bool {
+    let (mut open, mut is_escaped) = (None, false);
+    for it in text.chars() {
+        match (open, it) {
+            _ if std::mem::take(&mut is_escaped) => {}
+            (None | Some('"'), '\\') => is_escaped = true,
+            (None, '"' | '\'') => open = Some(it),
+            (Some(quote), it) if quote == it => open = None,
+            _ => {}
+        }
+    }
+    open.is_some()
+}
