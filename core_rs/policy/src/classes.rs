@@ -16,13 +16,15 @@ use crate::engine::uid;
 mod lookup;
 mod notable;
 mod patterns;
+mod private;
 
 pub use notable::Notable;
 
 use patterns::{
     ACCOUNTS, CMDOP, CREDENTIALS, DATABASES, DEVICES, EMPTIED, PERSISTENCE, REPOSITORIES, REPOSITORY_SETTINGS, SCRATCH,
-    SECRETS, SINKS, SYSTEM, TREE_ROOTS,
+    SINKS, SYSTEM, TREE_ROOTS,
 };
+use private::{SECRETS, SENSITIVE};
 
 /// A named set of paths. The text form is the entity's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,6 +42,9 @@ pub enum Class {
     Credentials,
     /// Credentials and everything else that must not be shown: `.env`, private keys, tokens.
     Secrets,
+    /// States and settings that may hold secrets beside what their own programs read there: `terraform.tfstate`,
+    /// `.m2/settings.xml`. They are no secrets to be hidden, but nothing to be shown unasked either.
+    Sensitive,
     /// cmdop's own records, keys and policies.
     Cmdop,
     /// What the operating system consists of.
@@ -63,13 +68,14 @@ pub enum Class {
 
 impl Class {
     /// All classes.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::TreeRoot,
         Self::RootGlob,
         Self::Device,
         Self::Sink,
         Self::Credentials,
         Self::Secrets,
+        Self::Sensitive,
         Self::Cmdop,
         Self::System,
         Self::Persistence,
@@ -90,6 +96,7 @@ impl Class {
             Self::Sink => "sink",
             Self::Credentials => "credentials",
             Self::Secrets => "secrets",
+            Self::Sensitive => "sensitive",
             Self::Cmdop => "cmdop",
             Self::System => "system",
             Self::Persistence => "persistence",
@@ -119,6 +126,7 @@ impl Class {
             Self::Sink => SINKS.to_vec(),
             Self::Credentials => [CREDENTIALS, ACCOUNTS].concat(),
             Self::Secrets => [CREDENTIALS, SECRETS].concat(),
+            Self::Sensitive => SENSITIVE.to_vec(),
             Self::Cmdop => CMDOP.to_vec(),
             Self::System => SYSTEM.to_vec(),
             Self::Persistence => PERSISTENCE.to_vec(),

@@ -23,6 +23,7 @@ use cmdop_contract::v1::{self, Invocation, PredictedEffect, Reason};
 
 pub(crate) use fuel::Fuel;
 use reading::Refusal;
+pub use stack::THREAD_STACK_BYTES;
 pub(crate) use walk::PRIVATE_DIRECTORY;
 use walk::Walker;
 
@@ -80,7 +81,6 @@ pub fn resolve(command: &str, ctx: &ShellContext<'_>) -> Result<Resolution, Malf
 /// # Errors
 /// [`Malformed`] if the text has to be written differently.
 pub(crate) fn resolve_with(command: &str, ctx: &ShellContext<'_>, fuel: &Fuel) -> Result<Resolution, Malformed> {
-    reading::guard::check(command).map_err(|why| Malformed { why })?;
     let resolved = stack::with_room(|| {
         let script = reading::read(command, fuel)?;
         let mut walker = Walker::new(*ctx, fuel);

@@ -66,7 +66,7 @@ pub(super) fn read(text: &str, fuel: &Fuel) -> Result<Rc<Script>, Refusal> {
         Err(Refused::Syntax(why) | Refused::Unsupported(why)) => return Err(Refusal::Unanalysable(why)),
     };
     let mut others = lowered.names;
-    for name in names.iter_mut().chain(&mut others) {
+    for name in names.iter_mut().chain(&mut others).filter(|name| name.contains("\\\n")) {
         *name = name.replace("\\\n", "");
     }
     names.sort_unstable();

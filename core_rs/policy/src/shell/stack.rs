@@ -8,6 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Nesting of 10 needs well under 1 MiB, in a debug build too.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
+/// Stack for threads that analyse much. Where that room is missing each analysis is given it anew, which takes longer than
+/// all the rest of a usual one.
+pub const THREAD_STACK_BYTES: usize = STACK_BYTES + 2 * 1024 * 1024;
+
 /// Runs `work` with at least [`STACK_BYTES`] of stack; `None` if it panicked.
 pub(super) fn with_room<T>(work: impl FnOnce() -> T) -> Option<T> {
     stacker::maybe_grow(STACK_BYTES, STACK_BYTES, || catch_unwind(AssertUnwindSafe(work))).ok()
@@ -27,6 +31,24 @@ mod tests {
     fn a_panic_ends_the_work_and_nothing_else() {
         assert_eq!(with_room(|| -> u8 { panic!("on purpose") }), None);
         assert_eq!(with_room(|| 7), Some(7));
+    }
+
+    /// How far from one another what runs inside and what runs outside have their places, on a thread of that stack.
+    fn apart(stack: usize) -> usize {
+        #[inline(never)]
+        fn place() -> usize {
+            let local = 0_u8;
+            std::ptr::from_ref(std::hint::black_box(&local)).addr()
+        }
+        let thread = std::thread::Builder::new().stack_size(stack);
+        let thread = thread.spawn(|| with_room(place).map(|within| within.abs_diff(place())));
+        thread.expect("a thread").join().expect("it ends").expect("no panic")
+    }
+
+    #[test]
+    fn a_thread_with_such_a_stack_is_given_no_other() {
+        assert!(apart(THREAD_STACK_BYTES) < 64 * 1024);
+        assert!(apart(256 * 1024) > 64 * 1024);
     }
 
     #[test]

@@ -86,6 +86,9 @@ def docker(call: Invocation) -> Effects:
         asked = [word.text for word in call.words]
         if asked[:1] not in (["global-status"], ["version"], ["--version"], ["--help"]) and asked != ["box", "list"]:
             raise Unanalysable("vagrant runs the Vagrantfile, which is a program of the project")
+    asked = [word.text for word in operands(call, _DOCKER.valued)]
+    if "inspect" in asked[:2] and any(".Env" in word.text for word in call.words):
+        yield external("docker/secrets")
     if call.program == "skopeo":
         yield from _SKOPEO.effects(call)
         return

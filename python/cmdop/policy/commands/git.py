@@ -9,8 +9,9 @@ from dataclasses import replace
 from cmdop.policy.commands.files import beneath
 from cmdop.policy.commands.repository import MAKERS, SAFE_SETTINGS, VERBS
 from cmdop.policy.commands.wrapper import checked_variable
-from cmdop.policy.effects import Effects, read
+from cmdop.policy.effects import Effects, external, read
 from cmdop.policy.invocation import Invocation, Unanalysable, Word
+from cmdop.policy.secrecy import is_asked_of_git
 from cmdop.policy.vocabulary import command
 
 _LOOKS = frozenset(
@@ -95,6 +96,8 @@ def git(call: Invocation) -> Effects:
     texts = [word.text for word in rest]
     if "--help" in texts[: texts.index("--") if "--" in texts else None] or texts == ["-h"]:
         return
+    if verb.startswith("credential") or (verb == "config" and is_asked_of_git(texts)):
+        yield external("git/credentials")
     inside = replace(call, argv=(Word(verb), *rest), cwd=cwd, env={})
     if verb in MAKERS:
         yield from MAKERS[verb](inside)

@@ -259,6 +259,8 @@ def interfaces(call: Invocation) -> Effects:
             )
         case _:
             changes = True
+    if call.program == "nmcli" and any(text in ("-s", "--show-secrets", "show-password") for text in texts):
+        yield external("interface/secrets")
     if changes:
         yield external(f"interface/{call.program}")
         return

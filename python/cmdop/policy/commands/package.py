@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from cmdop.policy.effects import Effects, connect, effect, look, read
+from cmdop.policy.effects import Effects, connect, effect, external, look, read
 from cmdop.policy.invocation import Invocation, Unanalysable, Word
+from cmdop.policy.secrecy import names_secret
 from cmdop.policy.subcommand import operands
 from cmdop.policy.vocabulary import command
 
@@ -154,6 +155,7 @@ def package(call: Invocation) -> Effects:
     if call.program in ("npm", "pnpm") and texts in (["run"], ["run-script"], ["run", "--list"]):
         yield read(call.path("package.json"))
         return
+    yield from _settings(call, kind)
     names = _names(call)
     match kind:
         case "looks":
@@ -171,6 +173,17 @@ def package(call: Invocation) -> Effects:
             raise Unanalysable(f"`{call.program} {' '.join(texts[:1])}` runs code of the project")
         case _:
             raise Unanalysable(f"what `{call.program} {' '.join(texts[:1])}` does is not known")
+
+
+def _settings(call: Invocation, kind: str) -> Effects:
+    """What a manager shows of its settings may be what it signs in with: by the name of the setting, or all of them."""
+    words = [word.text for word in operands(call, _VALUED)]
+    is_about_settings = words[:1] in (["config"], ["c"], ["get"], ["token"]) or not kind
+    if (is_about_settings and names_secret(words)) or "--no-redacted" in [word.text for word in call.words]:
+        yield external(f"{call.program}/secrets")
+    # npm and yarn blot such values out; pip shows the addresses of its registries as they are.
+    if call.program in ("pip", "pip3") and words[:1] == ["config"] and words[1:2] in (["list"], ["debug"]):
+        yield read(f"{call.home}/.config/pip/pip.conf")
 
 
 def _kind(manager: _Manager, call: Invocation) -> str:

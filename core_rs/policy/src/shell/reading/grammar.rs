@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ops::ControlFlow;
 
-use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree};
+use tree_sitter::{Language, Node, ParseOptions, ParseState, Parser, Tree};
 
 use crate::shell::fuel::Fuel;
 
@@ -33,18 +33,62 @@ const OPERATIONS_COST: u64 = 20;
 const PIECE_BYTES: usize = 512;
 const PIECE_COST: u64 = 6;
 
+/// What a node is to whoever looks for names and measures the nesting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Other,
+    /// A chain in this tree only.
+    List,
+    Nests,
+    Command,
+    /// It begins with its name, which is a keyword here.
+    Builtin,
+    Test,
+}
+
+impl Kind {
+    fn of(name: &str) -> Self {
+        match name {
+            "list" => Self::List,
+            "command" => Self::Command,
+            "declaration_command" | "unset_command" => Self::Builtin,
+            "test_command" => Self::Test,
+            "subshell"
+            | "compound_statement"
+            | "command_substitution"
+            | "process_substitution"
+            | "if_statement"
+            | "for_statement"
+            | "c_style_for_statement"
+            | "while_statement"
+            | "case_statement"
+            | "function_definition"
+            | "expansion"
+            | "arithmetic_expansion"
+            | "parenthesized_expression" => Self::Nests,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// A parser that is kept between calls.
 pub(in crate::shell) struct Grammar {
     parser: Parser,
+    /// By the number of a kind: comparing names at every node costs as much as parsing.
+    kinds: Vec<Kind>,
+    /// The field of a command's name.
+    name: u16,
 }
 
 impl Grammar {
     pub(in crate::shell) fn new() -> Self {
         let mut parser = Parser::new();
-        parser
-            .set_language(&tree_sitter_bash::LANGUAGE.into())
-            .expect("the grammar is built for this version of tree-sitter");
-        Self { parser }
+        let language: Language = tree_sitter_bash::LANGUAGE.into();
+        parser.set_language(&language).expect("the grammar is built for this version of tree-sitter");
+        let count = u16::try_from(language.node_kind_count()).expect("kinds are numbered by 16 bits");
+        let kinds = (0..count).map(|id| language.node_kind_for_id(id).map_or(Kind::Other, Kind::of)).collect();
+        let name = language.field_id_for_name("name").expect("the grammar names commands").get();
+        Self { parser, kinds, name }
     }
 
     pub(in crate::shell) fn read(&mut self, command: &str, fuel: &Fuel) -> Seen {
@@ -55,7 +99,7 @@ impl Grammar {
         if tree.root_node().has_error() {
             return Seen::Unclean;
         }
-        names(&tree, command).map_or(Seen::Deep, Seen::Clean)
+        self.names(&tree, command).map_or(Seen::Deep, Seen::Clean)
     }
 
     /// `None` if the fuel ended before the parser did.
@@ -80,68 +124,55 @@ impl Grammar {
         let tree = self.parser.parse_with_options(&mut piece, None, Some(options));
         tree.filter(|_| paid.get())
     }
-}
 
-/// The names of all commands, or `None` if they are nested too deep.
-fn names(tree: &Tree, command: &str) -> Option<Vec<String>> {
-    let mut names = Vec::new();
-    let mut cursor = tree.walk();
-    let (mut depth, mut nesting) = (0, 0);
-    loop {
-        let node = cursor.node();
-        names.extend(name(node, command));
-        if cursor.goto_first_child() {
-            // A list is a chain in this tree only.
-            depth += usize::from(node.kind() != "list");
-            nesting += usize::from(nests(node));
-            if depth > MAX_DEPTH || nesting > MAX_NESTING {
-                return None;
+    /// The names of all commands, or `None` if they are nested too deep.
+    fn names(&self, tree: &Tree, command: &str) -> Option<Vec<String>> {
+        let mut names = Vec::new();
+        let mut cursor = tree.walk();
+        let (mut depth, mut nesting) = (0, 0);
+        loop {
+            let node = cursor.node();
+            let kind = self.kind(node);
+            names.extend(self.name(kind, node, command));
+            if cursor.goto_first_child() {
+                depth += usize::from(kind != Kind::List);
+                nesting += usize::from(kind == Kind::Nests);
+                if depth > MAX_DEPTH || nesting > MAX_NESTING {
+                    return None;
+                }
+                continue;
             }
-            continue;
-        }
-        while !cursor.goto_next_sibling() {
-            if !cursor.goto_parent() {
-                return Some(names);
+            while !cursor.goto_next_sibling() {
+                if !cursor.goto_parent() {
+                    return Some(names);
+                }
+                let kind = self.kind(cursor.node());
+                depth -= usize::from(kind != Kind::List);
+                nesting -= usize::from(kind == Kind::Nests);
             }
-            depth -= usize::from(cursor.node().kind() != "list");
-            nesting -= usize::from(nests(cursor.node()));
         }
     }
-}
 
-fn nests(node: Node<'_>) -> bool {
-    matches!(
-        node.kind(),
-        "subshell"
-            | "compound_statement"
-            | "command_substitution"
-            | "process_substitution"
-            | "if_statement"
-            | "for_statement"
-            | "c_style_for_statement"
-            | "while_statement"
-            | "case_statement"
-            | "function_definition"
-            | "expansion"
-            | "arithmetic_expansion"
-            | "parenthesized_expression"
-    )
-}
+    fn kind(&self, node: Node<'_>) -> Kind {
+        // What has no number here is an error, and no tree with one comes this far.
+        self.kinds.get(usize::from(node.kind_id())).copied().unwrap_or(Kind::Other)
+    }
 
-fn name(node: Node<'_>, command: &str) -> Option<String> {
-    let text = |node: Node<'_>| command.get(node.byte_range()).map(str::to_owned);
-    match node.kind() {
-        "command" => {
-            let name = node.child_by_field_name("name")?;
-            // `time` is a keyword for the other parser.
-            if text(name).as_deref() != Some("time") {
-                return text(name);
-            }
-            let mut cursor = node.walk();
-            node.children_by_field_name("argument", &mut cursor).filter_map(text).find(|word| word != "-p")
-        }
-        "declaration_command" | "unset_command" => text(node.child(0)?),
-        "test_command" => text(node.child(0)?).filter(|bracket| bracket == "["),
-        _ => None,
+    fn name(&self, kind: Kind, node: Node<'_>, command: &str) -> Option<String> {
+        let text = |node: Node<'_>| command.get(node.byte_range());
+        let found = match kind {
+            Kind::Command => match text(node.child_by_field_id(self.name)?)? {
+                // A keyword for the other parser.
+                "time" => {
+                    let mut cursor = node.walk();
+                    node.children_by_field_name("argument", &mut cursor).filter_map(text).find(|word| *word != "-p")
+                }
+                name => Some(name),
+            },
+            Kind::Builtin => text(node.child(0)?),
+            Kind::Test => text(node.child(0)?).filter(|bracket| *bracket == "["),
+            Kind::Other | Kind::List | Kind::Nests => None,
+        };
+        found.map(str::to_owned)
     }
 }
