@@ -6,6 +6,7 @@
 mod check;
 mod lock;
 mod look;
+mod prune;
 mod release;
 mod rollback;
 mod settle;

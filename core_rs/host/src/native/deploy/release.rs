@@ -8,13 +8,14 @@ use sha2::{Digest, Sha256};
 
 use super::check::{Check, Checked};
 use super::lock::{self, Lock};
+use super::prune::Prune;
 use super::site::{Site, link_to};
-use super::state::{Kind, Pending, State};
+use super::state::{Kind, Pending, Record, State};
 use super::{checks, named, point, release_id, root_of, scope, tree_digest};
 use crate::Error;
 use crate::native::arguments::{Arguments, about, invalid};
 use crate::native::beneath::{Root, Spot, hold_child, not_usable, refused, show};
-use crate::native::census::{Census, Scope};
+use crate::native::census::Census;
 use crate::native::copy::{self, Copy};
 use crate::native::hidden::{hidden_name, remove_hidden};
 use crate::native::measure::Stamp;
@@ -34,19 +35,13 @@ pub(crate) struct Release {
     pub(super) files: usize,
     pub(super) bytes: u64,
     pub(super) prunes: Vec<Prune>,
-    /// Old releases that hold too much for their effects to be listed.
+    /// Old releases that hold too much for their effects to be listed, and those that could not be removed.
     pub(super) unpruned: Vec<String>,
     missing: Vec<&'static std::ffi::CStr>,
     before: Option<Check>,
     after: Option<Check>,
     base: Vec<u8>,
     went: Went,
-}
-
-/// An old release that goes.
-pub(super) struct Prune {
-    pub(super) id: String,
-    census: Census,
 }
 
 /// How it went.
@@ -56,6 +51,8 @@ struct Went {
     checked_after: Option<Checked>,
     is_rolled_back: bool,
     pruned: Vec<String>,
+    /// Why old releases stay.
+    notes: Vec<String>,
 }
 
 impl Release {
@@ -153,12 +150,12 @@ impl Release {
         let mut others: Vec<_> = state.records.iter().rev().filter(|record| !is_needed(&record.id)).collect();
         let needed = 1 + usize::from(live.is_some_and(|live| live != self.id));
         let goes = others.split_off(keep.saturating_sub(needed).min(others.len()));
-        for record in goes.into_iter().rev() {
-            let Some((spot, stamp)) = self.site.release(&record.id)? else { continue };
-            let scope = Scope { to: &spot.path, is_copied: false, max_bytes: u64::MAX };
-            match Census::take(&spot, &stamp, scope) {
-                Ok(census) => self.prunes.push(Prune { id: record.id.clone(), census }),
-                Err(_) => self.unpruned.push(record.id.clone()),
+        let leftovers = self.site.leftovers()?;
+        for id in goes.into_iter().rev().map(|record| record.id.clone()).chain(leftovers) {
+            match Prune::of(&self.site, &id)? {
+                Some(Ok(prune)) => self.prunes.push(prune),
+                Some(Err(_)) => self.unpruned.push(id),
+                None => {}
             }
         }
         Ok(())
@@ -259,21 +256,28 @@ impl Release {
         }
         // One that is still to go keeps its record, or nobody would know later that it may.
         state.records.retain(|record| self.site.release(&record.id).is_ok_and(|found| found.is_some()));
+        if why.is_empty() {
+            let goes = |record: &Record| self.prunes.iter().any(|prune| prune.id == record.id);
+            state.records.iter_mut().filter(|record| goes(record)).for_each(|record| record.is_going = true);
+        }
         self.site.remember(&state, &pending.permit_id)
     }
 
-    /// Removes old releases. What fails is left for the next time.
-    fn prune(&mut self, permit_id: &str) -> (Vec<ObservedEffect>, Option<Error>) {
+    /// Removes old releases. What fails is no failure of the release, and left for the next time.
+    fn prune(&mut self, permit_id: &str) -> Vec<ObservedEffect> {
         let mut effects = Vec::new();
         for prune in &self.prunes {
-            if let Err(error) = self.site.remove(&prune.id, permit_id) {
-                let message = format!("{} is live, but the old release {} stays: {error}", self.id, prune.id);
-                return (effects, Some(Error::io(message)(std::io::Error::other("not removed"))));
+            let (went, failure) = prune.perform(&self.site, permit_id);
+            effects.extend(went);
+            match failure {
+                None => self.went.pruned.push(prune.id.clone()),
+                Some(why) => {
+                    self.went.notes.push(why);
+                    self.unpruned.push(prune.id.clone());
+                }
             }
-            effects.extend(prune.effects(&self.site));
-            self.went.pruned.push(prune.id.clone());
         }
-        (effects, None)
+        effects
     }
 
     /// Everything from the switch on. Nothing before has changed what is live.
@@ -295,24 +299,8 @@ impl Release {
         if let Some(error) = unhealthy.or(noted.err()) {
             return Some(error);
         }
-        let (pruned, failure) = self.prune(permit_id);
-        effects.extend(pruned);
-        failure
-    }
-}
-
-impl Prune {
-    fn effects(&self, site: &Site) -> Vec<ObservedEffect> {
-        // Each by itself, so that whoever decides knows all that goes.
-        let mut effects = self.census.created(&site.release_path(&self.id), |entry| entry.state.clone());
-        for effect in &mut effects {
-            effect.set_kind(EffectKind::FileDelete);
-            effect.reversible = false;
-            if let Some(change) = &mut effect.file {
-                change.before = change.after.take();
-            }
-        }
-        effects
+        effects.extend(self.prune(permit_id));
+        None
     }
 }
 
@@ -354,6 +342,7 @@ impl Step for Release {
             "check_after": told(&self.went.checked_after),
             "pruned": self.went.pruned,
             "unpruned": self.unpruned,
+            "notes": self.went.notes,
         })
     }
 

@@ -10,8 +10,8 @@ use super::site::{Site, link_to};
 use super::state::{Kind, Pending};
 use super::{checks, named, point, release_id, root_of};
 use crate::Error;
-use crate::native::arguments::Arguments;
-use crate::native::beneath::{Root, show};
+use crate::native::arguments::{Arguments, about};
+use crate::native::beneath::{Root, not_usable, show};
 use crate::native::{Means, Step};
 
 /// What was live and what shall be.
@@ -43,6 +43,10 @@ impl Rollback {
             let message = format!("{} does not exist", show(&site.release_path(&to)));
             let expected = "the id of a release that is there; `deploy.status` lists them";
             return Err(Error::fix(Reason::PathNotFound, message, "/arguments/release", expected));
+        }
+        if !site.is_whole(&to).map_err(|error| about("release", error))? {
+            let why = "was being removed, and parts of it are gone";
+            return Err(about("release", not_usable(&site.release_path(&to), why)));
         }
         let mut base = Sha256::new();
         site.digest_into(&mut base)?;

@@ -28,6 +28,9 @@ pub(super) struct Record {
     /// The release that was live when it became live, to which a rollback leads.
     #[prost(string, optional, tag = "4")]
     pub(super) after: Option<String>,
+    /// Its removal has begun: parts of it may be gone.
+    #[prost(bool, tag = "5")]
+    pub(super) is_going: bool,
 }
 
 /// Something that happened.
@@ -111,14 +114,15 @@ impl State {
         let before = self.record(id).and_then(|record| record.after.clone());
         let after = after.filter(|after| *after != id).map(str::to_owned).or(before);
         self.records.retain(|record| record.id != id);
-        self.records.push(Record { id: id.to_owned(), digest: digest.to_owned(), released_ms: now_ms(), after });
+        let (id, digest) = (id.to_owned(), digest.to_owned());
+        self.records.push(Record { id, digest, released_ms: now_ms(), after, is_going: false });
     }
 
     /// Notes a release that was live and failed: the first to go when old ones do.
     pub(super) fn was_live(&mut self, id: &str, digest: &str) {
         if self.record(id).is_none() {
-            let record = Record { id: id.to_owned(), digest: digest.to_owned(), released_ms: now_ms(), after: None };
-            self.records.insert(0, record);
+            let (id, digest) = (id.to_owned(), digest.to_owned());
+            self.records.insert(0, Record { id, digest, released_ms: now_ms(), after: None, is_going: false });
         }
     }
 
