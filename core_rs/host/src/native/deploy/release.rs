@@ -11,7 +11,7 @@ use super::lock::{self, Lock};
 use super::prune::Prune;
 use super::site::{Site, link_to};
 use super::state::{Kind, Pending, Record, State};
-use super::{checks, named, point, release_id, root_of, scope, tree_digest};
+use super::{checks, named, point, release_id, root_of, scope, spoken, tree_digest};
 use crate::Error;
 use crate::native::arguments::{Arguments, about, invalid};
 use crate::native::beneath::{Root, Spot, hold_child, not_usable, refused, show};
@@ -425,8 +425,4 @@ fn conflict(site: &Site, id: &str, found: &str, expected: &str) -> Error {
 
 fn unhealthy(message: String) -> Error {
     Error::fix(Reason::HealthCheckFailed, message, "/arguments/source", "a release that answers its health check")
-}
-
-fn spoken(live: Option<&str>) -> String {
-    live.map_or_else(|| "no release".to_owned(), |live| format!("release {live}"))
 }
