@@ -41,6 +41,10 @@ pub(crate) struct Release {
     before: Option<Check>,
     after: Option<Check>,
     base: Vec<u8>,
+    /// The release that was live before.
+    previous: Option<String>,
+    /// It is live already, but its deployment died before the check after the switch was over.
+    is_unproven: bool,
     went: Went,
 }
 
@@ -50,6 +54,8 @@ struct Went {
     checked_before: Option<Checked>,
     checked_after: Option<Checked>,
     is_rolled_back: bool,
+    /// Text of the link that is back.
+    back: Option<Vec<u8>>,
     pruned: Vec<String>,
     /// Why old releases stay.
     notes: Vec<String>,
@@ -113,8 +119,11 @@ impl Release {
             prunes: Vec::new(),
             unpruned: Vec::new(),
             base: Vec::new(),
+            previous: None,
+            is_unproven: false,
             went: Went::default(),
         };
+        release.know_before();
         if let Some(keep) = keep.filter(|_| !release.is_idle()) {
             release.choose(usize::try_from(keep).unwrap_or(usize::MAX))?;
         }
@@ -125,12 +134,26 @@ impl Release {
 
     /// True if it is live already, and nothing is left to be settled.
     pub(super) fn is_idle(&self) -> bool {
-        self.source.is_none() && self.site.live() == Some(&self.id) && self.site.state.pending.is_none()
+        self.source.is_none() && self.is_live() && self.site.state.pending.is_none() && !self.is_unproven
+    }
+
+    fn is_live(&self) -> bool {
+        self.site.live() == Some(&self.id)
+    }
+
+    /// Finds out what was live before, which of a release that is live is a matter of memory.
+    fn know_before(&mut self) {
+        let state = self.site.settled();
+        self.is_unproven = self.is_live() && state.is_unproven(&self.id);
+        self.previous = match self.site.live() {
+            Some(live) if live == self.id => state.record(live).and_then(|record| record.after.clone()),
+            live => live.map(str::to_owned),
+        };
     }
 
     /// `new`, `present` or `live`.
     pub(super) fn standing(&self) -> &'static str {
-        match (&self.source, self.site.live() == Some(&self.id)) {
+        match (&self.source, self.is_live()) {
             (Some(_), _) => "new",
             (None, true) => "live",
             (None, false) => "present",
@@ -139,16 +162,16 @@ impl Release {
 
     /// The release to which a rollback would lead.
     pub(super) fn previous(&self) -> Option<&str> {
-        self.site.live().filter(|live| *live != self.id)
+        self.previous.as_deref()
     }
 
     /// Chooses what goes, the oldest first; only what was released here, never what a rollback needs.
     fn choose(&mut self, keep: usize) -> Result<(), Error> {
         let state = self.site.settled();
-        let live = self.site.live();
-        let is_needed = |id: &str| id == self.id || Some(id) == live;
+        let (live, before) = (self.site.live(), self.previous());
+        let is_needed = |id: &str| id == self.id || Some(id) == live || Some(id) == before;
         let mut others: Vec<_> = state.records.iter().rev().filter(|record| !is_needed(&record.id)).collect();
-        let needed = 1 + usize::from(live.is_some_and(|live| live != self.id));
+        let needed = 1 + usize::from(before.is_some());
         let goes = others.split_off(keep.saturating_sub(needed).min(others.len()));
         let leftovers = self.site.leftovers()?;
         for id in goes.into_iter().rev().map(|record| record.id.clone()).chain(leftovers) {
@@ -166,7 +189,7 @@ impl Release {
             permit_id: permit_id.to_owned(),
             release: self.id.clone(),
             digest: self.digest.clone(),
-            from: self.site.live().map(str::to_owned),
+            from: if self.is_unproven { self.previous.clone() } else { self.site.live().map(str::to_owned) },
             is_new: self.source.is_some(),
             is_rollback: false,
         }
@@ -230,18 +253,42 @@ impl Release {
         }
         point("unhealthy");
         let failed = format!("the health check after the switch to {} failed: {why}", self.id);
-        if self.site.live() == Some(&self.id) {
-            return Some(unhealthy(format!("{failed}; it was live before, too, and stays")));
-        }
-        match self.site.switch(Some(&link_to(&self.id)), self.site.link.as_deref(), permit_id) {
+        let (back, live) = match self.way_back() {
+            Ok(back) => back,
+            Err(why) => return Some(unhealthy(format!("{failed}; {why}, so it stays"))),
+        };
+        match self.site.switch(Some(&link_to(&self.id)), back.as_deref(), permit_id) {
             Ok(_) => {
                 self.went.is_rolled_back = true;
-                Some(unhealthy(format!("{failed}; it was rolled back and {} is live", spoken(self.site.live()))))
+                self.went.back = back;
+                Some(unhealthy(format!("{failed}; it was rolled back and {} is live", spoken(live.as_deref()))))
             }
             Err(error) => {
                 Some(unhealthy(format!("{failed}; it could not be rolled back ({error}) and {} is live", self.id)))
             }
         }
+    }
+
+    /// Text of the link to go back to, and the release that it leads to; or why there is none.
+    fn way_back(&self) -> Result<(Option<Vec<u8>>, Option<String>), &'static str> {
+        if !self.is_live() {
+            return Ok((self.site.link.clone(), self.site.live().map(str::to_owned)));
+        }
+        if !self.is_unproven {
+            return Err("it was live before, too");
+        }
+        let before = self.previous().ok_or("nobody knows what was live before")?;
+        let is_there = self.site.release(before).is_ok_and(|found| found.is_some());
+        if is_there { Ok((Some(link_to(before)), Some(before.to_owned()))) } else { Err("the release before is gone") }
+    }
+
+    /// The check of a release that is live and stays.
+    fn look_again(&mut self) -> Option<Error> {
+        let checked = self.after.as_ref()?.run();
+        let why = checked.why.clone();
+        self.went.checked_after = Some(checked);
+        let message = || format!("the health check of {} failed: {why}; it was live before, too, and stays", self.id);
+        (!why.is_empty()).then(|| unhealthy(message()))
     }
 
     /// Notes how it ended.
@@ -293,6 +340,8 @@ impl Release {
         effects.push(named(EffectKind::DeployRelease, &self.site.path));
         if self.went.is_rolled_back {
             effects.push(named(EffectKind::DeployRollback, &self.site.path));
+            // Of one that was not live, the link is as it was.
+            effects.extend(self.went.back.as_deref().filter(|_| self.is_live()).map(|back| self.site.switched(back)));
         } else if self.site.link.as_deref() != Some(&link) {
             effects.push(self.site.switched(&link));
         }
@@ -307,7 +356,7 @@ impl Release {
 impl Step for Release {
     fn effects(&self) -> Vec<ObservedEffect> {
         if self.is_idle() {
-            return Vec::new();
+            return checks([&self.after]);
         }
         let mut effects = self.site.made(&self.missing);
         if let Some((_, _, census)) = &self.source {
@@ -331,7 +380,8 @@ impl Step for Release {
             (true, _) => "unchanged",
             _ => "released",
         };
-        let live = if self.went.is_rolled_back { self.site.live() } else { Some(self.id.as_str()) };
+        let back = if self.is_live() { self.previous() } else { self.site.live() };
+        let live = if self.went.is_rolled_back { back } else { Some(self.id.as_str()) };
         json!({
             "outcome": outcome,
             "release": self.id,
@@ -353,7 +403,8 @@ impl Step for Release {
     fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
         let permit_id = with.permit_id;
         if self.is_idle() {
-            return Ok((Vec::new(), None));
+            let failure = self.look_again();
+            return Ok((checks([&self.after]), failure));
         }
         point("planned");
         let lock = Lock::take(&self.site)?;

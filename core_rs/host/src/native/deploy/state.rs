@@ -126,6 +126,14 @@ impl State {
         }
     }
 
+    /// True if a release became live and its deployment died before that was proved.
+    pub(super) fn is_unproven(&self, id: &str) -> bool {
+        let after = |id| self.record(id).and_then(|record| record.after.clone());
+        // The last that is known of it. A rollback that died came from elsewhere.
+        let last = self.events.iter().rev().find(|event| event.release == id);
+        last.is_some_and(|event| event.kind() == Kind::Interrupted && event.from == after(id))
+    }
+
     pub(super) fn happened(&mut self, kind: Kind, pending: &Pending, why: &str) {
         self.events.push(Event {
             at_ms: now_ms(),
