@@ -67,6 +67,8 @@ pub(crate) struct Status {
     pub(crate) exit_code: Option<i32>,
     /// `None` if it has no check or does not run.
     pub(crate) healthy: Option<bool>,
+    /// Names the last start of it, even if that is over: another one has another name.
+    pub(crate) started: String,
 }
 
 impl State {

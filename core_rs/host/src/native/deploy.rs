@@ -6,6 +6,7 @@
 mod check;
 mod lock;
 mod look;
+mod prune;
 mod release;
 mod rollback;
 mod settle;
@@ -102,6 +103,10 @@ fn checks<'a>(list: impl IntoIterator<Item = &'a Option<Check>>) -> Vec<Observed
         }
     }
     effects
+}
+
+fn spoken(live: Option<&str>) -> String {
+    live.map_or_else(|| "no release".to_owned(), |live| format!("release {live}"))
 }
 
 /// Where tests end a deployment as a kill would: nothing after it is done.

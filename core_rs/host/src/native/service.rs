@@ -102,6 +102,11 @@ pub(crate) fn name(arguments: &Arguments) -> Result<String, Error> {
     if is_valid && name.len() <= 100 { Ok(name.to_owned()) } else { Err(invalid("name", "the name of a service")) }
 }
 
+/// One that only has another reason not to run was not changed.
+fn runs(status: &Status) -> bool {
+    status.pid.is_some() || matches!(status.state, State::Running | State::Changing)
+}
+
 fn told(supervisor: &dyn Supervisor, name: &str, status: &Status) -> Value {
     json!({
         "name": name,
@@ -134,9 +139,14 @@ impl Step for Change {
             return Ok((Vec::new(), None));
         }
         let done = self.supervisor.act(&self.name, self.verb);
-        let after = self.supervisor.status(&self.name)?;
-        // A stop that was half of a failed restart is a change, too.
-        let is_moved = after.state != self.before.state || after.pid != self.before.pid;
+        let after = self.supervisor.status(&self.name).map_err(|error| {
+            let message = format!("how service `{}` is afterwards cannot be found out: {error}", self.name);
+            Error::stop(Reason::OutcomeUnknown, message)
+        })?;
+        // A stop that was half of a failed restart is a change, too, and so is a run that is over by now.
+        let before = &self.before;
+        let is_changed = after.state != before.state || after.pid != before.pid;
+        let is_moved = after.started != before.started || (is_changed && (runs(before) || runs(&after)));
         let holds = self.holds(&after);
         self.after = Some(after);
         match done {

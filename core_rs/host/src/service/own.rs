@@ -10,6 +10,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,8 @@ pub(crate) struct Own {
 #[derive(Debug, Default)]
 struct Service {
     run: Mutex<Run>,
+    /// Processes that were started for it.
+    starts: AtomicU64,
     changed: Condvar,
     log: Mutex<Log>,
 }
@@ -91,7 +94,10 @@ impl Own {
             return Err(Error::io("start a thread")(error));
         }
         let begun = started.recv().unwrap_or_else(|_| Err(std::io::Error::other("its keeper ended")));
-        begun.map_err(|error| failed(name, &format!("{} could not be run: {error}", unit.command[0])))?;
+        begun.map_err(|error| {
+            let _ = self.stop(name, unit);
+            failed(name, &format!("{} could not be run: {error}", unit.command[0]))
+        })?;
         service.settle(unit).map_err(|why| {
             let _ = self.stop(name, unit);
             let (said, _) = tail(&service.log.lock().text(), 5);
@@ -128,7 +134,8 @@ impl Supervisor for Own {
         let unit = Unit::read(&self.units, service)?;
         let known = self.services.lock().get(service).cloned();
         let Some(known) = known else {
-            return Ok(Status { state: State::Stopped, pid: None, exit_code: None, healthy: None });
+            let started = String::new();
+            return Ok(Status { state: State::Stopped, pid: None, exit_code: None, healthy: None, started });
         };
         let (pid, ended, state) = {
             let run = known.run.lock();
@@ -141,7 +148,11 @@ impl Supervisor for Own {
             (run.pid, run.ended, state)
         };
         let exit_code = ended.and_then(|ended| ended.code().or(ended.signal().map(|signal| 128 + signal)));
-        Ok(Status { state, pid, exit_code, healthy: pid.and(unit.port).map(is_open) })
+        let started = match known.starts.load(Ordering::Relaxed) {
+            0 => String::new(),
+            starts => starts.to_string(),
+        };
+        Ok(Status { state, pid, exit_code, healthy: pid.and(unit.port).map(is_open), started })
     }
 
     fn act(&self, service: &str, verb: Verb) -> Result<(), Error> {
@@ -229,6 +240,7 @@ impl Service {
         let mut child = command.spawn()?;
         // Holds the writing end of the pipe.
         drop(command);
+        self.starts.fetch_add(1, Ordering::Relaxed);
         self.run.lock().pid = Some(child.id());
         let _ = told.try_send(Ok(()));
         let (log, (ended, read_all)) = (self.clone(), sync_channel(1));

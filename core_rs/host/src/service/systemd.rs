@@ -12,6 +12,12 @@ use crate::Error;
 /// systemd itself gives up on a unit after 90 s unless that says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
+const PROPERTIES: &str = "--property=LoadState,ActiveState,MainPID,ExecMainStatus,InvocationID,NRestarts,\
+                          ExecMainStartTimestampMonotonic";
+
+/// What another start changes: the invocation when it is wanted, the rest when systemd itself starts it again.
+const STARTED: [&str; 3] = ["InvocationID", "NRestarts", "ExecMainStartTimestampMonotonic"];
+
 /// Between two looks at a program that runs.
 const STEP: Duration = Duration::from_millis(10);
 
@@ -25,8 +31,7 @@ impl Supervisor for Systemd {
     }
 
     fn status(&self, service: &str) -> Result<Status, Error> {
-        let properties = "--property=LoadState,ActiveState,MainPID,ExecMainStatus";
-        let (output, _) = run("systemctl", &["show", properties, "--", &unit(service)])?;
+        let (output, _) = run("systemctl", &["show", PROPERTIES, "--", &unit(service)])?;
         parse(service, &output)
     }
 
@@ -76,6 +81,7 @@ fn parse(service: &str, output: &str) -> Result<Status, Error> {
         pid: value("MainPID").and_then(|pid| pid.parse().ok()).filter(|pid| *pid > 0),
         exit_code: value("ExecMainStatus").and_then(|code| code.parse().ok()),
         healthy: None,
+        started: STARTED.map(|key| value(key).unwrap_or_default()).join(" "),
     })
 }
 
@@ -123,6 +129,13 @@ mod tests {
         let shown = "LoadState=loaded\nActiveState=active\nMainPID=812\nExecMainStatus=0\n";
         let status = parse("nginx", shown).expect("a status");
         assert_eq!((status.state, status.pid, status.exit_code), (State::Running, Some(812), Some(0)));
+        // A oneshot that ran and is over shows in nothing else.
+        let over = |invocation: &str| format!("LoadState=loaded\nActiveState=inactive\nInvocationID={invocation}\n");
+        let (first, second) =
+            (parse("job", &over("1a")).expect("a status"), parse("job", &over("2b")).expect("a status"));
+        assert_eq!((first.state, second.state), (State::Stopped, State::Stopped));
+        assert_ne!(first.started, second.started);
+        assert!(STARTED.iter().all(|key| PROPERTIES.contains(key)));
         let none = parse("x", "LoadState=not-found\nActiveState=inactive\nMainPID=0\n").expect_err("none");
         assert_eq!(none.reason(), Reason::PathNotFound);
     }

@@ -80,7 +80,7 @@ impl Step for Status {
         });
         let held_by = lock::held_by(site).ok().flatten();
         let is_there = |record: &&Record| site.release(&record.id).is_ok_and(|found| found.is_some());
-        let releases: Vec<_> = state.records.iter().filter(is_there).map(|record| told(record, live)).collect();
+        let releases: Vec<_> = state.records.iter().filter(is_there).map(|record| told(site, record, live)).collect();
         json!({
             "root": show(&site.path),
             "live": live,
@@ -109,13 +109,14 @@ fn change(effect: &ObservedEffect) -> Value {
     json!({"effect": kind_name(effect.kind()), "target": effect.target, "count": effect.count, "bytes": effect.bytes})
 }
 
-fn told(record: &Record, live: Option<&str>) -> Value {
+fn told(site: &Site, record: &Record, live: Option<&str>) -> Value {
     json!({
         "id": record.id,
         "digest": record.digest,
         "released_ms": record.released_ms,
         "after": record.after,
         "live": live == Some(record.id.as_str()),
+        "whole": site.is_whole(&record.id).unwrap_or(false),
     })
 }
 

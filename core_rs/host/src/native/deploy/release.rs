@@ -8,13 +8,14 @@ use sha2::{Digest, Sha256};
 
 use super::check::{Check, Checked};
 use super::lock::{self, Lock};
+use super::prune::Prune;
 use super::site::{Site, link_to};
-use super::state::{Kind, Pending, State};
-use super::{checks, named, point, release_id, root_of, scope, tree_digest};
+use super::state::{Kind, Pending, Record, State};
+use super::{checks, named, point, release_id, root_of, scope, spoken, tree_digest};
 use crate::Error;
 use crate::native::arguments::{Arguments, about, invalid};
 use crate::native::beneath::{Root, Spot, hold_child, not_usable, refused, show};
-use crate::native::census::{Census, Scope};
+use crate::native::census::Census;
 use crate::native::copy::{self, Copy};
 use crate::native::hidden::{hidden_name, remove_hidden};
 use crate::native::measure::Stamp;
@@ -34,19 +35,17 @@ pub(crate) struct Release {
     pub(super) files: usize,
     pub(super) bytes: u64,
     pub(super) prunes: Vec<Prune>,
-    /// Old releases that hold too much for their effects to be listed.
+    /// Old releases that hold too much for their effects to be listed, and those that could not be removed.
     pub(super) unpruned: Vec<String>,
     missing: Vec<&'static std::ffi::CStr>,
     before: Option<Check>,
     after: Option<Check>,
     base: Vec<u8>,
+    /// The release that was live before.
+    previous: Option<String>,
+    /// It is live already, but its deployment died before the check after the switch was over.
+    is_unproven: bool,
     went: Went,
-}
-
-/// An old release that goes.
-pub(super) struct Prune {
-    pub(super) id: String,
-    census: Census,
 }
 
 /// How it went.
@@ -55,7 +54,11 @@ struct Went {
     checked_before: Option<Checked>,
     checked_after: Option<Checked>,
     is_rolled_back: bool,
+    /// Text of the link that is back.
+    back: Option<Vec<u8>>,
     pruned: Vec<String>,
+    /// Why old releases stay.
+    notes: Vec<String>,
 }
 
 impl Release {
@@ -116,8 +119,11 @@ impl Release {
             prunes: Vec::new(),
             unpruned: Vec::new(),
             base: Vec::new(),
+            previous: None,
+            is_unproven: false,
             went: Went::default(),
         };
+        release.know_before();
         if let Some(keep) = keep.filter(|_| !release.is_idle()) {
             release.choose(usize::try_from(keep).unwrap_or(usize::MAX))?;
         }
@@ -128,12 +134,26 @@ impl Release {
 
     /// True if it is live already, and nothing is left to be settled.
     pub(super) fn is_idle(&self) -> bool {
-        self.source.is_none() && self.site.live() == Some(&self.id) && self.site.state.pending.is_none()
+        self.source.is_none() && self.is_live() && self.site.state.pending.is_none() && !self.is_unproven
+    }
+
+    fn is_live(&self) -> bool {
+        self.site.live() == Some(&self.id)
+    }
+
+    /// Finds out what was live before, which of a release that is live is a matter of memory.
+    fn know_before(&mut self) {
+        let state = self.site.settled();
+        self.is_unproven = self.is_live() && state.is_unproven(&self.id);
+        self.previous = match self.site.live() {
+            Some(live) if live == self.id => state.record(live).and_then(|record| record.after.clone()),
+            live => live.map(str::to_owned),
+        };
     }
 
     /// `new`, `present` or `live`.
     pub(super) fn standing(&self) -> &'static str {
-        match (&self.source, self.site.live() == Some(&self.id)) {
+        match (&self.source, self.is_live()) {
             (Some(_), _) => "new",
             (None, true) => "live",
             (None, false) => "present",
@@ -142,23 +162,23 @@ impl Release {
 
     /// The release to which a rollback would lead.
     pub(super) fn previous(&self) -> Option<&str> {
-        self.site.live().filter(|live| *live != self.id)
+        self.previous.as_deref()
     }
 
     /// Chooses what goes, the oldest first; only what was released here, never what a rollback needs.
     fn choose(&mut self, keep: usize) -> Result<(), Error> {
         let state = self.site.settled();
-        let live = self.site.live();
-        let is_needed = |id: &str| id == self.id || Some(id) == live;
+        let (live, before) = (self.site.live(), self.previous());
+        let is_needed = |id: &str| id == self.id || Some(id) == live || Some(id) == before;
         let mut others: Vec<_> = state.records.iter().rev().filter(|record| !is_needed(&record.id)).collect();
-        let needed = 1 + usize::from(live.is_some_and(|live| live != self.id));
+        let needed = 1 + usize::from(before.is_some());
         let goes = others.split_off(keep.saturating_sub(needed).min(others.len()));
-        for record in goes.into_iter().rev() {
-            let Some((spot, stamp)) = self.site.release(&record.id)? else { continue };
-            let scope = Scope { to: &spot.path, is_copied: false, max_bytes: u64::MAX };
-            match Census::take(&spot, &stamp, scope) {
-                Ok(census) => self.prunes.push(Prune { id: record.id.clone(), census }),
-                Err(_) => self.unpruned.push(record.id.clone()),
+        let leftovers = self.site.leftovers()?;
+        for id in goes.into_iter().rev().map(|record| record.id.clone()).chain(leftovers) {
+            match Prune::of(&self.site, &id)? {
+                Some(Ok(prune)) => self.prunes.push(prune),
+                Some(Err(_)) => self.unpruned.push(id),
+                None => {}
             }
         }
         Ok(())
@@ -169,7 +189,7 @@ impl Release {
             permit_id: permit_id.to_owned(),
             release: self.id.clone(),
             digest: self.digest.clone(),
-            from: self.site.live().map(str::to_owned),
+            from: if self.is_unproven { self.previous.clone() } else { self.site.live().map(str::to_owned) },
             is_new: self.source.is_some(),
             is_rollback: false,
         }
@@ -233,18 +253,42 @@ impl Release {
         }
         point("unhealthy");
         let failed = format!("the health check after the switch to {} failed: {why}", self.id);
-        if self.site.live() == Some(&self.id) {
-            return Some(unhealthy(format!("{failed}; it was live before, too, and stays")));
-        }
-        match self.site.switch(Some(&link_to(&self.id)), self.site.link.as_deref(), permit_id) {
+        let (back, live) = match self.way_back() {
+            Ok(back) => back,
+            Err(why) => return Some(unhealthy(format!("{failed}; {why}, so it stays"))),
+        };
+        match self.site.switch(Some(&link_to(&self.id)), back.as_deref(), permit_id) {
             Ok(_) => {
                 self.went.is_rolled_back = true;
-                Some(unhealthy(format!("{failed}; it was rolled back and {} is live", spoken(self.site.live()))))
+                self.went.back = back;
+                Some(unhealthy(format!("{failed}; it was rolled back and {} is live", spoken(live.as_deref()))))
             }
             Err(error) => {
                 Some(unhealthy(format!("{failed}; it could not be rolled back ({error}) and {} is live", self.id)))
             }
         }
+    }
+
+    /// Text of the link to go back to, and the release that it leads to; or why there is none.
+    fn way_back(&self) -> Result<(Option<Vec<u8>>, Option<String>), &'static str> {
+        if !self.is_live() {
+            return Ok((self.site.link.clone(), self.site.live().map(str::to_owned)));
+        }
+        if !self.is_unproven {
+            return Err("it was live before, too");
+        }
+        let before = self.previous().ok_or("nobody knows what was live before")?;
+        let is_there = self.site.release(before).is_ok_and(|found| found.is_some());
+        if is_there { Ok((Some(link_to(before)), Some(before.to_owned()))) } else { Err("the release before is gone") }
+    }
+
+    /// The check of a release that is live and stays.
+    fn look_again(&mut self) -> Option<Error> {
+        let checked = self.after.as_ref()?.run();
+        let why = checked.why.clone();
+        self.went.checked_after = Some(checked);
+        let message = || format!("the health check of {} failed: {why}; it was live before, too, and stays", self.id);
+        (!why.is_empty()).then(|| unhealthy(message()))
     }
 
     /// Notes how it ended.
@@ -259,21 +303,28 @@ impl Release {
         }
         // One that is still to go keeps its record, or nobody would know later that it may.
         state.records.retain(|record| self.site.release(&record.id).is_ok_and(|found| found.is_some()));
+        if why.is_empty() {
+            let goes = |record: &Record| self.prunes.iter().any(|prune| prune.id == record.id);
+            state.records.iter_mut().filter(|record| goes(record)).for_each(|record| record.is_going = true);
+        }
         self.site.remember(&state, &pending.permit_id)
     }
 
-    /// Removes old releases. What fails is left for the next time.
-    fn prune(&mut self, permit_id: &str) -> (Vec<ObservedEffect>, Option<Error>) {
+    /// Removes old releases. What fails is no failure of the release, and left for the next time.
+    fn prune(&mut self, permit_id: &str) -> Vec<ObservedEffect> {
         let mut effects = Vec::new();
         for prune in &self.prunes {
-            if let Err(error) = self.site.remove(&prune.id, permit_id) {
-                let message = format!("{} is live, but the old release {} stays: {error}", self.id, prune.id);
-                return (effects, Some(Error::io(message)(std::io::Error::other("not removed"))));
+            let (went, failure) = prune.perform(&self.site, permit_id);
+            effects.extend(went);
+            match failure {
+                None => self.went.pruned.push(prune.id.clone()),
+                Some(why) => {
+                    self.went.notes.push(why);
+                    self.unpruned.push(prune.id.clone());
+                }
             }
-            effects.extend(prune.effects(&self.site));
-            self.went.pruned.push(prune.id.clone());
         }
-        (effects, None)
+        effects
     }
 
     /// Everything from the switch on. Nothing before has changed what is live.
@@ -289,37 +340,23 @@ impl Release {
         effects.push(named(EffectKind::DeployRelease, &self.site.path));
         if self.went.is_rolled_back {
             effects.push(named(EffectKind::DeployRollback, &self.site.path));
+            // Of one that was not live, the link is as it was.
+            effects.extend(self.went.back.as_deref().filter(|_| self.is_live()).map(|back| self.site.switched(back)));
         } else if self.site.link.as_deref() != Some(&link) {
             effects.push(self.site.switched(&link));
         }
         if let Some(error) = unhealthy.or(noted.err()) {
             return Some(error);
         }
-        let (pruned, failure) = self.prune(permit_id);
-        effects.extend(pruned);
-        failure
-    }
-}
-
-impl Prune {
-    fn effects(&self, site: &Site) -> Vec<ObservedEffect> {
-        // Each by itself, so that whoever decides knows all that goes.
-        let mut effects = self.census.created(&site.release_path(&self.id), |entry| entry.state.clone());
-        for effect in &mut effects {
-            effect.set_kind(EffectKind::FileDelete);
-            effect.reversible = false;
-            if let Some(change) = &mut effect.file {
-                change.before = change.after.take();
-            }
-        }
-        effects
+        effects.extend(self.prune(permit_id));
+        None
     }
 }
 
 impl Step for Release {
     fn effects(&self) -> Vec<ObservedEffect> {
         if self.is_idle() {
-            return Vec::new();
+            return checks([&self.after]);
         }
         let mut effects = self.site.made(&self.missing);
         if let Some((_, _, census)) = &self.source {
@@ -343,7 +380,8 @@ impl Step for Release {
             (true, _) => "unchanged",
             _ => "released",
         };
-        let live = if self.went.is_rolled_back { self.site.live() } else { Some(self.id.as_str()) };
+        let back = if self.is_live() { self.previous() } else { self.site.live() };
+        let live = if self.went.is_rolled_back { back } else { Some(self.id.as_str()) };
         json!({
             "outcome": outcome,
             "release": self.id,
@@ -354,6 +392,7 @@ impl Step for Release {
             "check_after": told(&self.went.checked_after),
             "pruned": self.went.pruned,
             "unpruned": self.unpruned,
+            "notes": self.went.notes,
         })
     }
 
@@ -364,7 +403,8 @@ impl Step for Release {
     fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
         let permit_id = with.permit_id;
         if self.is_idle() {
-            return Ok((Vec::new(), None));
+            let failure = self.look_again();
+            return Ok((checks([&self.after]), failure));
         }
         point("planned");
         let lock = Lock::take(&self.site)?;
@@ -436,8 +476,4 @@ fn conflict(site: &Site, id: &str, found: &str, expected: &str) -> Error {
 
 fn unhealthy(message: String) -> Error {
     Error::fix(Reason::HealthCheckFailed, message, "/arguments/source", "a release that answers its health check")
-}
-
-fn spoken(live: Option<&str>) -> String {
-    live.map_or_else(|| "no release".to_owned(), |live| format!("release {live}"))
 }

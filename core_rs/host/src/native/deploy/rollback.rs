@@ -8,10 +8,10 @@ use super::check::{Check, Checked};
 use super::lock::{self, Lock};
 use super::site::{Site, link_to};
 use super::state::{Kind, Pending};
-use super::{checks, named, point, release_id, root_of};
+use super::{checks, named, point, release_id, root_of, spoken};
 use crate::Error;
-use crate::native::arguments::Arguments;
-use crate::native::beneath::{Root, show};
+use crate::native::arguments::{Arguments, about};
+use crate::native::beneath::{Root, not_usable, show};
 use crate::native::{Means, Step};
 
 /// What was live and what shall be.
@@ -39,10 +39,23 @@ impl Rollback {
                 Error::fix(Reason::PathNotFound, message, "/arguments/release", "the id of a release that is there")
             })?,
         };
+        // Whoever goes back from one release must not throw out another that somebody made live since.
+        if let Some(expected) = release_id(arguments, "only_if_live")?
+            && site.live() != Some(&expected)
+            && site.live() != Some(&to)
+        {
+            let message = format!("{} is live, and not {expected}; nothing was applied", spoken(site.live()));
+            let mend = site.live().unwrap_or("a release that is live").to_owned();
+            return Err(Error::fix(Reason::ContentChanged, message, "/arguments/only_if_live", &mend));
+        }
         if site.release(&to)?.is_none() {
             let message = format!("{} does not exist", show(&site.release_path(&to)));
             let expected = "the id of a release that is there; `deploy.status` lists them";
             return Err(Error::fix(Reason::PathNotFound, message, "/arguments/release", expected));
+        }
+        if !site.is_whole(&to).map_err(|error| about("release", error))? {
+            let why = "was being removed, and parts of it are gone";
+            return Err(about("release", not_usable(&site.release_path(&to), why)));
         }
         let mut base = Sha256::new();
         site.digest_into(&mut base)?;

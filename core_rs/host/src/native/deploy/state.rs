@@ -28,6 +28,9 @@ pub(super) struct Record {
     /// The release that was live when it became live, to which a rollback leads.
     #[prost(string, optional, tag = "4")]
     pub(super) after: Option<String>,
+    /// Its removal has begun: parts of it may be gone.
+    #[prost(bool, tag = "5")]
+    pub(super) is_going: bool,
 }
 
 /// Something that happened.
@@ -111,15 +114,24 @@ impl State {
         let before = self.record(id).and_then(|record| record.after.clone());
         let after = after.filter(|after| *after != id).map(str::to_owned).or(before);
         self.records.retain(|record| record.id != id);
-        self.records.push(Record { id: id.to_owned(), digest: digest.to_owned(), released_ms: now_ms(), after });
+        let (id, digest) = (id.to_owned(), digest.to_owned());
+        self.records.push(Record { id, digest, released_ms: now_ms(), after, is_going: false });
     }
 
     /// Notes a release that was live and failed: the first to go when old ones do.
     pub(super) fn was_live(&mut self, id: &str, digest: &str) {
         if self.record(id).is_none() {
-            let record = Record { id: id.to_owned(), digest: digest.to_owned(), released_ms: now_ms(), after: None };
-            self.records.insert(0, record);
+            let (id, digest) = (id.to_owned(), digest.to_owned());
+            self.records.insert(0, Record { id, digest, released_ms: now_ms(), after: None, is_going: false });
         }
+    }
+
+    /// True if a release became live and its deployment died before that was proved.
+    pub(super) fn is_unproven(&self, id: &str) -> bool {
+        let after = |id| self.record(id).and_then(|record| record.after.clone());
+        // The last that is known of it. A rollback that died came from elsewhere.
+        let last = self.events.iter().rev().find(|event| event.release == id);
+        last.is_some_and(|event| event.kind() == Kind::Interrupted && event.from == after(id))
     }
 
     pub(super) fn happened(&mut self, kind: Kind, pending: &Pending, why: &str) {

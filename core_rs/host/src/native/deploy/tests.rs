@@ -21,6 +21,7 @@ use crate::native::{Done, Native};
 
 mod deaths;
 mod health;
+mod prune;
 
 type Then = Box<dyn FnMut(&str)>;
 
@@ -304,6 +305,23 @@ fn a_rollback_leads_to_the_release_before_and_a_release_may_be_live_again() {
     assert_eq!((&status["live"], &status["previous"]), (&json!("v3"), &json!("v1")));
     let history: Vec<_> = status["history"].as_array().expect("list").iter().map(|it| it["what"].clone()).collect();
     assert_eq!(history, ["released", "released", "released", "rolled_back", "rolled_back", "released"]);
+}
+
+#[test]
+fn a_rollback_from_one_release_leaves_another_that_is_live_by_now() {
+    let place = Place::new();
+    for id in ["v1", "v2", "v3"] {
+        place.release(id, &json!({}));
+    }
+    let before = place.tree();
+    let refused = place.rollback(&json!({"release": "v1", "only_if_live": "v2"}));
+    assert_eq!((refused.outcome, error(&refused).reason()), (Outcome::NotApplied, Reason::ContentChanged));
+    assert!(error(&refused).message.contains("release v3 is live, and not v2"), "{}", error(&refused).message);
+    assert_eq!(place.tree(), before);
+    assert_eq!(told(&place.rollback(&json!({"release": "v1", "only_if_live": "v3"})))["live"], json!("v1"));
+    // Asked for again, it is as it shall be.
+    let again = place.rollback(&json!({"release": "v1", "only_if_live": "v3"}));
+    assert_eq!(told(&again)["outcome"], json!("unchanged"));
 }
 
 #[test]

@@ -103,7 +103,6 @@ fn a_service_that_does_not_come_up_is_a_typed_failure_with_what_it_said() {
     assert_eq!(reason(&done), Reason::CommandFailed);
     let message = &done.result.error.as_ref().expect("an error").message;
     assert!(message.contains("no configuration"), "{message}");
-    assert!(done.observation.effects.is_empty());
     assert_eq!(told(&host.run("status", "bad"))["exit_code"], json!(3));
     host.unit("deaf", &json!({"command": ["/bin/sleep", "60"], "port": free_port(), "timeout_s": 1}));
     assert_eq!(reason(&host.run("start", "deaf")), Reason::CommandFailed);
@@ -111,6 +110,40 @@ fn a_service_that_does_not_come_up_is_a_typed_failure_with_what_it_said() {
     host.unit("none", &json!({"command": ["/no/such/program"]}));
     assert_eq!(reason(&host.run("start", "none")), Reason::CommandFailed);
     assert_eq!(reason(&host.run("reload", "none")), Reason::CommandFailed);
+}
+
+#[test]
+fn a_start_whose_program_ran_and_ended_was_a_start() {
+    let (host, site) = (Host::new(), TempDir::new().expect("directory"));
+    let ran = || fs::read_to_string(site.path().join("ran")).unwrap_or_default().lines().count();
+    let write = format!("echo migrated >> {}/ran", site.path().display());
+    // It ends at once, or never takes a connection and is stopped again.
+    host.unit("ends", &json!({"command": ["/bin/sh", "-c", format!("{write}; exit 3")]}));
+    let deaf = format!("{write}; exec sleep 60");
+    host.unit("deaf", &json!({"command": ["/bin/sh", "-c", deaf], "port": free_port(), "timeout_s": 1}));
+    let mut runs = 0;
+    for (verb, kind) in [("start", EffectKind::ServiceStart), ("restart", EffectKind::ServiceRestart)] {
+        for name in ["ends", "deaf", "ends", "deaf"] {
+            let done = host.run(verb, name);
+            runs += 1;
+            assert_eq!((done.outcome, reason(&done)), (Outcome::Applied, Reason::CommandFailed), "{verb} {name}");
+            assert_eq!(effects(&done), [(kind, name.to_owned())], "{verb} {name}");
+            assert_eq!(told_anyway(&done)["state"], json!("stopped"), "{verb} {name}");
+            assert_eq!(ran(), runs, "{verb} {name}");
+        }
+    }
+    // What could not be run was not started.
+    host.unit("none", &json!({"command": ["/no/such/program"]}));
+    host.unit("ends", &json!({"command": ["/no/such/program"]}));
+    for (verb, name) in [("start", "none"), ("restart", "none"), ("start", "ends"), ("restart", "ends")] {
+        let done = host.run(verb, name);
+        assert_eq!((done.outcome, effects(&done)), (Outcome::NotApplied, Vec::new()), "{verb} {name}");
+    }
+}
+
+/// The result, although it failed.
+fn told_anyway(done: &Done) -> Value {
+    serde_json::from_str(&done.result.result_json).expect("a result is JSON")
 }
 
 #[test]

@@ -9,7 +9,7 @@ use cmdop_contract::v1::Outcome;
 use serde_json::{Value, json};
 
 use super::health::Service;
-use super::{Place, names, native, told, with};
+use super::{Place, effects, error, names, native, result, told, with};
 use crate::admit::{Admitted, Interrupted};
 
 /// The end of a process that no code of it notices.
@@ -114,6 +114,45 @@ fn the_next_deployment_settles_one_that_nobody_reconciled() {
             assert!(!place.tree().iter().any(|it| it.contains(".cmdop-")), "{point}: {:?}", place.tree());
         }
         assert_eq!(told(&place.rollback(&json!({})))["live"], json!("v1"), "{point}");
+    }
+}
+
+/// It was never proved: whoever asks for it again has it proved, and gets back what was there if it is ill.
+#[test]
+fn a_release_that_died_unchecked_is_checked_when_it_is_asked_for_again() {
+    for (is_settled, is_healthy) in [(true, true), (true, false), (false, true), (false, false)] {
+        let case = format!("settled {is_settled}, healthy {is_healthy}");
+        let (place, service) = (Place::new(), Service::start());
+        place.release("v1", &json!({}));
+        let arguments = place.arguments("v2", &json!({"check_after": service.check(), "keep": 2}));
+        let permit = place.permit("deploy.release", &arguments);
+        let admitted = Admitted::for_tests(permit.clone());
+        assert!(killed_at("switched", || drop(native().apply(&admitted))), "{case}");
+        if is_settled {
+            let outcome = native().reconcile(&Interrupted::for_tests(permit, cmdop_ledger::now()));
+            assert_eq!(outcome, Some(Outcome::Applied), "{case}");
+        }
+        service.status.store(if is_healthy { 200 } else { 500 }, Ordering::Relaxed);
+        let done = place.call("deploy.release", &arguments);
+        let said = result(&done);
+        assert_eq!((done.result.ok, &said["previous"]), (is_healthy, &json!("v1")), "{case}: {said}");
+        assert_eq!(said["check_after"]["healthy"], json!(is_healthy), "{case}");
+        let live = if is_healthy { "v2" } else { "v1" };
+        assert_eq!((place.live().as_deref(), &said["live"]), (Some(live), &json!(live)), "{case}");
+        let found = effects(&place, &done.observation);
+        let went_back = ["deploy.rollback", "file.modify current"].map(|it| found.contains(&it.to_owned()));
+        assert_eq!(went_back, [!is_healthy; 2], "{case}: {found:?}");
+        let events = place.status()["history"].as_array().expect("list").clone();
+        let last = if is_healthy { "released" } else { "failed" };
+        assert_eq!((&events[1]["what"], &events[2]["what"]), (&json!("interrupted"), &json!(last)), "{case}");
+        // Proved, it is what it is.
+        if is_healthy {
+            assert_eq!(result(&place.call("deploy.release", &arguments))["outcome"], json!("unchanged"), "{case}");
+            assert_eq!(told(&place.rollback(&json!({})))["live"], json!("v1"), "{case}");
+        } else {
+            let message = &error(&done).message;
+            assert!(message.ends_with("it was rolled back and release v1 is live"), "{message}");
+        }
     }
 }
 

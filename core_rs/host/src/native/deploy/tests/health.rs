@@ -83,6 +83,23 @@ fn a_check_that_fails_after_the_switch_brings_the_release_before_back() {
 }
 
 #[test]
+fn a_release_that_is_live_is_checked_again_and_stays() {
+    let (place, service) = (Place::new(), Service::start());
+    place.release("v1", &json!({}));
+    let arguments = place.arguments("v2", &json!({"check_after": service.check()}));
+    place.call("deploy.release", &arguments);
+    let contact = [format!("net.connect {}", format_args!("127.0.0.1:{}", service.port))];
+    let again = place.call("deploy.release", &arguments);
+    assert_eq!(told(&again)["outcome"], json!("unchanged"));
+    assert_eq!((&told(&again)["previous"], effects(&place, &again.observation)), (&json!("v1"), contact.to_vec()));
+    service.status.store(500, Ordering::Relaxed);
+    let ill = place.call("deploy.release", &arguments);
+    assert_eq!(error(&ill).reason(), Reason::HealthCheckFailed);
+    assert!(error(&ill).message.ends_with("it was live before, too, and stays"), "{}", error(&ill).message);
+    assert_eq!((place.live().as_deref(), effects(&place, &ill.observation)), (Some("v2"), contact.to_vec()));
+}
+
+#[test]
 fn a_first_release_that_fails_its_check_leaves_nothing_live() {
     let place = Place::new();
     let nobody = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port").port();
