@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import stat
@@ -222,3 +223,16 @@ def test_groups_of_approvers_are_groups_of_policy(tmp_path: Path) -> None:
     joined = load_approvers(tmp_path).join_groups(entities)
     assert [*joined.user_groups["operators"].names] == ["ada", "grace"]
     assert [*joined.user_groups["leads"].names] == ["grace"]
+
+
+def test_who_is_added_without_a_directory_is_told_where_that_was(tmp_path: Path) -> None:
+    environment = os.environ | {"XDG_DATA_HOME": str(tmp_path / "home"), "CMDOP_ADDRESS": "127.0.0.1:9"}
+    added = [sys.executable, "-m", "cmdop", "approvers", "add", "grace"]
+    done = subprocess.run(added, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, len(done.stdout.split())) == (0, 1), done
+    assert f"added in {tmp_path}/home/cmdop" in done.stderr and "127.0.0.1:9" in done.stderr and "--data" in done.stderr
+    assert (tmp_path / "home/cmdop/approvers.toml").exists()
+    named = [*added[:-1], "linus", "--data", str(tmp_path / "data"), "--json"]
+    done = subprocess.run(named, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert json.loads(done.stdout)["data"] == str(tmp_path / "data")

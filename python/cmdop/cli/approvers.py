@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -52,7 +54,8 @@ def add_approver(
                     f"`{each}` is no name", "1 to 128 ASCII letters, digits and `. _ @ + : / -`, the first no sign"
                 )
         token = new_token(name)
-        with changing(data_directory(data)) as known:
+        place = data_directory(data)
+        with changing(place) as known:
             there = known.approvers.get(name)
             if there is not None and not replace:
                 raise InvalidConfigurationError.fix(
@@ -61,12 +64,21 @@ def add_approver(
             groups = list(dict.fromkeys(group)) if group is not None else there.groups if there is not None else []
             known.approvers[name] = Approver(groups=groups, token_sha256=digest_of(token))
         if as_json:
-            print_json({"name": name, "groups": groups, "token": token})
+            print_json({"name": name, "groups": groups, "token": token, "data": str(place)})
         else:
             print(token, flush=True)
+        if data is None:
+            print(_said(place), file=sys.stderr, flush=True)
         return ExitCode.DONE
 
     return reported(act, as_json=as_json)
+
+
+def _said(place: Path) -> str:
+    """Where a person was added whom nobody said where to add: only the server of that directory knows of them."""
+    named = os.environ.get("CMDOP_ADDRESS")
+    other = f", which need not be that of {named}" if named else ""
+    return f"added in {place}, the default data directory{other}; name another server's by --data"
 
 
 @app.command(name="list")

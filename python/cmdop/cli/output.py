@@ -307,7 +307,7 @@ def approval_view(approval: v1.Approval, before: Sequence[v1.Call] | None = None
             _row(grid, "unobserved", f"{one['kind']}: {one['why']}", "yellow")
         if diff["truncated"]:
             _row(grid, "", "there were more effects than the host lists", "red")
-    _effects(grid, "beyond", document["beyond"], "red")
+    _looked_at(grid, document["beyond"])
     _undo(grid, document["irreversible"])
     _before(grid, before)
     for quorum in document["quorums"]:
@@ -329,6 +329,15 @@ def approval_view(approval: v1.Approval, before: Sequence[v1.Call] | None = None
         command = f"cmdop approvals approve {approval.approval_id}{typed}"
         parts.append(shown(f"{command}    or reject, modify, escalate, terminate", "bold"))
     return Group(*parts)
+
+
+def _looked_at(grid: Table, effects: Sequence[Document]) -> None:
+    """What of a diff a person is asked about, and why each: it was not declared, or policy holds it all the same."""
+    for index, effect in enumerate(effects[:_SHOWN_EFFECTS]):
+        line = shown(f"{effect['kind']:<14} {effect['target']}", "red")
+        grid.add_row(_label("" if index else "look at"), line + Text(f"  ({visible(effect['why'])})", style="dim"))
+    if len(effects) > _SHOWN_EFFECTS:
+        _row(grid, "", f"and {len(effects) - _SHOWN_EFFECTS} more; --json lists them all", "dim")
 
 
 def _undo(grid: Table, irreversible: Sequence[str]) -> None:
