@@ -454,6 +454,8 @@ def sessions(call: Invocation) -> Effects:
     """Runs commands in sessions of their own, later, or when something happens."""
     if call.program == "tmux" and call.words[:1] and call.words[0].text in ("ls", "list-sessions", "list-windows"):
         return
+    if call.program == "screen" and [word.text for word in call.words] in (["-ls"], ["-list"], ["--version"], ["-v"]):
+        return
     yield effect("process.leave_running", "*", certain=False)
     raise Unanalysable(f"what {call.program} runs is not followed")
 
