@@ -13,7 +13,7 @@ use super::layers::{Layers, MAX_AGE, MAX_LAYERS, Meta};
 use super::output::OutputSender;
 use super::terminal::{self, Terminal};
 use super::{DEFAULT_MAX_OUTPUT_BYTES, hidden, or_default};
-use crate::admit::{Admitted, Interrupted, Keys};
+use crate::admit::{Admitted, Became, Interrupted, Keys};
 use crate::exec::Leftovers;
 use crate::journal::Journals;
 use crate::native::{Done, Native};
@@ -84,8 +84,8 @@ impl Machine {
     /// Only a ledger that takes no more records.
     pub(super) async fn recover(&self, keys: &Keys) -> Result<(), Error> {
         let became = |interrupted: &Interrupted| {
-            let commit = self.terminal.recover(interrupted);
-            commit.or_else(|| self.native.reconcile(interrupted))
+            let commit = self.terminal.recover(interrupted).map(Became::from);
+            commit.or_else(|| self.native.became(interrupted))
         };
         keys.settle_interrupted(became).await?;
         if let Some(start) = keys.start() {
