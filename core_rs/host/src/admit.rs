@@ -133,6 +133,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cmdop_contract::effect::{Class, class, is_held_back};
 use cmdop_contract::redact::Redacted;
 use cmdop_contract::v1::{
     self, Event, LayerDropped, Outcome, Permit, PermitNoted, PermitReported, Report, ReportAcknowledged, SignedPermit,
@@ -145,6 +146,8 @@ use prost::Message;
 
 use crate::Error;
 use memory::{Memory, Seen};
+#[cfg(not(portable))]
+pub(crate) use refusal::contacts as unseen_contacts;
 
 /// Tools that only look: those whose contracts are `pure`, which a test holds this to.
 const LOOKS: [&str; 8] = [
@@ -461,6 +464,12 @@ fn recorded(subject: &str, kind: event::Kind) -> Vec<u8> {
 /// True if the stage changes nothing of the machine.
 fn is_harmless(permit: &Permit) -> bool {
     permit.stage() == Stage::Preview || LOOKS.contains(&tool(permit))
+}
+
+/// May somebody be contacted? Tools that plan their contacts make none in a preview.
+fn may_contact(permit: &Permit) -> bool {
+    let waits = |kind| permit.stage() == Stage::Preview && is_held_back(tool(permit), kind);
+    permit.effects.iter().any(|effect| class(effect.kind()) == Class::Contact && !waits(effect.kind()))
 }
 
 fn tool(permit: &Permit) -> &str {

@@ -381,6 +381,22 @@ async fn what_a_tool_that_died_had_done_is_said_and_not_to_be_done_again() {
 }
 
 #[tokio::test]
+async fn a_plan_that_was_cut_short_contacted_nobody_and_does_not_keep_its_key() {
+    let dir = tempfile::tempdir().expect("directory");
+    let release = permit("call", Stage::Preview, "deploy.release", &json!({"root": "/srv/app/web"}));
+    let preview = with_effects(release, &[EffectKind::NetConnect], "127.0.0.1:8080");
+    drop(fresh(&open(dir.path()), &preview).await);
+    let keys = open(dir.path());
+    keys.settle_interrupted(|_| None).await.expect("settled");
+    let Known::Settled(report) = keys.inquire(&preview.permit_id) else { panic!("not settled") };
+    let why = report.error.as_ref().map(cmdop_contract::v1::Error::reason);
+    assert_eq!((report.outcome(), why), (Outcome::NotApplied, Some(Reason::PreviewLost)));
+    assert_eq!(report.observation, None, "a tool that plans asks nobody");
+    let again = Permit { permit_id: "again".into(), call_id: "again".into(), ..preview };
+    let _runs = fresh(&keys, &again).await;
+}
+
+#[tokio::test]
 async fn a_preview_that_could_contact_somebody_says_that_nobody_saw_whom() {
     let dir = tempfile::tempdir().expect("directory");
     let command = permit("call", Stage::Preview, "terminal.exec", &json!({"command": "curl https://192.0.2.1"}));

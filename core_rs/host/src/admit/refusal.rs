@@ -5,7 +5,7 @@ use cmdop_contract::effect::{Class, class};
 use cmdop_contract::reason;
 use cmdop_contract::v1::{self, Observation, Outcome, Permit, PermittedEffect, Reason, Report, Stage, Unobserved};
 
-use super::{Became, is_harmless, tool};
+use super::{Became, is_harmless, may_contact, tool};
 use crate::Error;
 
 /// The tool that runs in its preview.
@@ -38,10 +38,12 @@ fn check_masks(permit: &Permit) -> Result<(), String> {
     }
 }
 
-/// Whom an interrupted preview may have contacted. Where there are no previews, nobody.
-fn contacts(permit: &Permit) -> Option<Observation> {
+/// Whom a preview that did not end may have contacted: nobody, if it only planned to. Where there are no previews,
+/// nobody either.
+pub(crate) fn contacts(permit: &Permit) -> Option<Observation> {
     #[cfg(not(portable))]
-    return crate::network::Network::unobserved(&permit.effects).filter(|_| permit.stage() == Stage::Preview);
+    return crate::network::Network::unobserved(&permit.effects)
+        .filter(|_| permit.stage() == Stage::Preview && may_contact(permit));
     #[cfg(portable)]
     {
         let _ = permit;
