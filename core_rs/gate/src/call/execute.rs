@@ -378,7 +378,10 @@ impl Driver {
             replaced_by,
             reconciliation: self.reconciliation.take(),
         };
-        self.record(event::Kind::CallSettled(settled))?;
+        let settled = event::Kind::CallSettled(settled);
+        if !self.is_known(&settled) {
+            self.record(settled)?;
+        }
         self.flush().await
     }
 
