@@ -1,10 +1,13 @@
 //! A call is the fold of its events. This is the only place where a call's document is made.
 
+use std::borrow::Cow;
+
+use crate::digest::observation_digest;
 use crate::effect::{Class, class};
 use crate::life::{Input, NotInTable, is_final, next};
 use crate::v1::{
     self, ApprovalStatus, Call, CallSettled, CallState, Decision, Event, Observation, Outcome, PolicyEffect, PolicyRef,
-    Reason, Reconciliation, Report, Stage, ToolResult, event::Kind,
+    Reason, Reconciliation, Report, Stage, ToolResult, Unobserved, event::Kind,
 };
 use crate::{approval, reason};
 
@@ -199,8 +202,12 @@ fn record(call: &mut Call, kind: Kind, at: i64, state: CallState) {
                 redecide(call, PolicyEffect::Deny, &error.policies, &error.message);
             }
             call.outcome = settled.outcome;
-            if settled.outcome() == Outcome::NotApplied && is_foretold(call) {
-                // What it would have returned if it had been applied, it did not.
+            let (result, observation) = left(call, settled.outcome());
+            let lacks_result = result.is_none();
+            if let Some(Cow::Owned(observation)) = observation {
+                call.observation = Some(observation);
+            }
+            if lacks_result {
                 call.result = None;
             }
             take(call, settled.report);
@@ -303,41 +310,87 @@ pub fn is_measured(settled: &CallSettled) -> bool {
     settled.reconciliation.as_ref().is_some_and(|word| word.measured() != Outcome::Unspecified)
 }
 
-/// Is its result only what a tool says that it would return? What a command returned in its preview it did return: it
-/// ran. And what went wrong in a preview did so.
+/// What the document of a call still says once it ends so, of what no report tells anew. What a tool said in its preview
+/// that it would do is no measurement: of what is not applied it stays to be read, without the contacts that nobody
+/// made; of anything else nobody observed it.
+#[must_use]
+pub fn left(call: &Call, outcome: Outcome) -> (Option<&ToolResult>, Option<Cow<'_, Observation>>) {
+    let seen = call.observation.as_ref();
+    if is_foretold(call) {
+        let plan = seen.map(|plan| match outcome {
+            Outcome::NotApplied => without_contacts(plan),
+            _ => Cow::Owned(unmeasured(plan)),
+        });
+        return (None, plan);
+    }
+    let was_planned = call.state() == CallState::Unknown && tool(call) != COMMAND && last_stage(call) == Stage::Commit;
+    let seen = seen.map(|seen| match outcome {
+        // Nothing was there to be observed.
+        Outcome::NotApplied if was_planned => Cow::Owned(Observation { unobserved: Vec::new(), ..seen.clone() }),
+        _ => Cow::Borrowed(seen),
+    });
+    (call.result.as_ref(), seen)
+}
+
+/// Does the call's document hold only what a tool says that it would do and return? What a command did and returned in
+/// its preview it did: it ran. And what went wrong in a preview did so.
 fn is_foretold(call: &Call) -> bool {
-    let tool = call.proposal.as_ref().and_then(|proposal| proposal.action.as_ref()).map_or("", |it| &it.tool);
     let in_preview = matches!(call.state(), CallState::Previewed | CallState::DiffHeld | CallState::Committing);
     // A look that changes nothing has been had.
     let changes =
         call.observation.as_ref().is_some_and(|it| it.effects.iter().any(|it| class(it.kind()) != Class::Look));
-    in_preview && changes && tool != COMMAND && call.result.as_ref().is_some_and(|result| result.ok)
+    in_preview && changes && tool(call) != COMMAND && call.result.as_ref().is_some_and(|result| result.ok)
+}
+
+fn tool(call: &Call) -> &str {
+    call.proposal.as_ref().and_then(|proposal| proposal.action.as_ref()).map_or("", |it| &it.tool)
+}
+
+fn last_stage(call: &Call) -> Stage {
+    call.permits.last().map_or(Stage::Unspecified, |permit| permit.stage())
+}
+
+fn without_contacts(plan: &Observation) -> Cow<'_, Observation> {
+    let is_contact = |effect: &v1::ObservedEffect| class(effect.kind()) == Class::Contact;
+    if !plan.effects.iter().any(is_contact) {
+        return Cow::Borrowed(plan);
+    }
+    let mut plan = plan.clone();
+    plan.effects.retain(|effect| !is_contact(effect));
+    plan.digest = observation_digest(&plan.effects);
+    Cow::Owned(plan)
+}
+
+fn unmeasured(plan: &Observation) -> Observation {
+    let mut kinds: Vec<_> = plan.effects.iter().map(v1::ObservedEffect::kind).collect();
+    kinds.retain(|kind| class(*kind) != Class::Look);
+    kinds.sort_unstable();
+    kinds.dedup();
+    let why = "the tool was to have such effects, and nobody measured what it did";
+    let unobserved = kinds.iter().map(|kind| Unobserved { kind: (*kind).into(), why: why.into() }).collect();
+    Observation { unobserved, digest: observation_digest(&[]), ..Observation::default() }
 }
 
 /// Keeps what a report measured.
 fn take(call: &mut Call, report: Option<Report>) {
     let Some(report) = report else { return };
-    let (result, observation) = (brings_result(&report), brings_observation(&report));
-    call.result = if result { report.result } else { call.result.take() };
+    let observation = brings_observation(call, &report);
+    call.result = report.result.or_else(|| call.result.take());
     call.observation = if observation { report.observation } else { call.observation.take() };
 }
 
-/// What a report brings to its call.
+/// What a report brings to its call. The commit of a command has no result of its own: the preview's stays.
 #[must_use]
-pub fn measured(report: &Report) -> (Option<&ToolResult>, Option<&Observation>) {
-    let result = report.result.as_ref().filter(|_| brings_result(report));
-    (result, report.observation.as_ref().filter(|_| brings_observation(report)))
+pub fn measured<'a>(call: &Call, report: &'a Report) -> (Option<&'a ToolResult>, Option<&'a Observation>) {
+    (report.result.as_ref(), report.observation.as_ref().filter(|_| brings_observation(call, report)))
 }
 
-/// The commit of a command has no result of its own: the preview's stays. That of a tool says what became of it.
-fn brings_result(report: &Report) -> bool {
-    report.result.is_some()
-}
-
-/// The preview's observation stays if the commit changed nothing.
-fn brings_observation(report: &Report) -> bool {
+/// The preview's observation stays if the commit changed nothing, unless it is a tool that contacted somebody.
+fn brings_observation(call: &Call, report: &Report) -> bool {
+    let Some(observation) = &report.observation else { return false };
     let nothing_committed = report.stage() == Stage::Commit && report.outcome() == Outcome::NotApplied;
-    report.observation.is_some() && !nothing_committed
+    let contacted = || observation.effects.iter().any(|it| class(it.kind()) == Class::Contact);
+    !nothing_committed || (tool(call) != COMMAND && contacted())
 }
 
 #[cfg(test)]

@@ -252,6 +252,17 @@ impl Driver {
         self.fold(event.into_inner())
     }
 
+    /// Is this what the document of a call says already of which nobody can tell the outcome? Its host is asked in every
+    /// life of the server, and may say the same each time.
+    fn is_known(&self, kind: &event::Kind) -> bool {
+        if self.call.state() != CallState::Unknown {
+            return false;
+        }
+        let event = Redacted::of(self.event(kind.clone())).into_inner();
+        let mut after = (*self.call).clone();
+        fold::apply(&mut after, event).is_ok() && after == *self.call
+    }
+
     fn event(&self, kind: event::Kind) -> Event {
         Event { at: self.gate.shared().ledger.now(), subject: self.call.call_id.clone(), kind: Some(kind) }
     }

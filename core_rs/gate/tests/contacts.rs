@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use cmdop_contract::digest::observation_digest;
 use cmdop_contract::v1::{
-    ApprovalVerdict, Call, CallState, EffectKind, ExpectedEffect, Observation, ObservedEffect, Outcome, Permit,
+    self, ApprovalVerdict, Call, CallState, EffectKind, ExpectedEffect, Observation, ObservedEffect, Outcome, Permit,
     Proposal, Reason, Stage, Unobserved, remedy,
 };
-use support::{HostEnd, Life, Script, failure, observed, report, touch, until, within};
+use support::{HostEnd, Life, Script, failure, observed, proposal, report, touch, until, within};
 
 const SOON: Duration = Duration::from_millis(50);
 const PLACE: &str = "example.com:443";
@@ -199,5 +199,97 @@ fn a_preview_that_was_lost_with_its_contacts_unseen_leaves_the_outcome_unknown()
         host.acknowledged(&permit).await;
         let again = within(life.ledger.call(&permit.call_id)).await.expect("readable").expect("recorded");
         assert_eq!((again.settled_at, again.state()), (call.settled_at, CallState::Unknown));
+    });
+}
+
+/// An agent's deployment whose check is planned.
+fn release() -> Proposal {
+    let arguments = format!(
+        r#"{{"root": "/srv/app/web", "release": "v1", "source": "/srv/app/build", "digest": "{}",
+            "check_after": {{"port": 8080}}}}"#,
+        "0".repeat(64)
+    );
+    proposal("asker", "k", "deploy.release", &arguments)
+}
+
+/// What its plan says: nothing of it has happened.
+fn plan() -> Observation {
+    observed(&["file.create:/srv/app/web/releases/v1", "deploy.release:/srv/app/web", "net.connect:127.0.0.1:8080"])
+}
+
+/// A deployment that is held with its plan.
+async fn planned(life: &Life, host: &mut HostEnd) -> (cmdop_gate::Ticket, Call) {
+    let mut ticket = life.gate.submit(release()).await.expect("taken");
+    let preview = host.execute().await;
+    assert_eq!(preview.stage(), Stage::Preview);
+    host.report(report(&preview, plan())).await;
+    host.acknowledged(&preview).await;
+    let held = within(ticket.held_or_settled()).await.expect("held");
+    assert_eq!((held.state(), contacted(&held).len()), (CallState::DiffHeld, 1), "{held:?}");
+    (ticket, (*held).clone())
+}
+
+/// Nothing happened, and nobody was contacted.
+fn assert_nobody(call: &Call, why: Reason) {
+    let error = call.error.as_ref().expect("an error");
+    assert_eq!((call.state(), error.reason()), (CallState::NotApplied, why), "{error:?}");
+    assert!(!error.message.contains("contacted"), "{error:?}");
+    let remedy = error.remedy.as_ref().and_then(|remedy| remedy.kind.as_ref());
+    assert!(!matches!(remedy, Some(remedy::Kind::Reconcile(_))), "{remedy:?}");
+    assert!(contacted(call).is_empty() && call.side_effects.is_empty(), "{call:?}");
+}
+
+#[test]
+fn a_check_that_a_rejected_deployment_planned_was_not_made() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::deploying(&life).await;
+        let (mut ticket, held) = planned(&life, &mut host).await;
+        life.decide(&held, ApprovalVerdict::Reject).await.expect("rejected");
+        let call = life.settled(&mut ticket).await;
+        assert_nobody(&call, Reason::ApprovalRejected);
+        assert_eq!(call.observation.expect("the diff").effects.len(), 2, "what it would have done stays to be read");
+    });
+}
+
+#[test]
+fn only_a_check_that_was_measured_while_a_deployment_ran_was_made() {
+    for is_made in [false, true] {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let life = Life::begin(&dir);
+        life.run(async {
+            let mut host = HostEnd::deploying(&life).await;
+            let (mut ticket, held) = planned(&life, &mut host).await;
+            life.decide(&held, ApprovalVerdict::Approve).await.expect("approved");
+            let commit = host.execute().await;
+            assert_eq!(commit.stage(), Stage::Commit);
+            let made = is_made.then(|| observed(&["net.connect:127.0.0.1:8080"]));
+            let why = if is_made { Reason::HealthCheckFailed } else { Reason::CommitConflict };
+            host.report(v1::Report { observation: made, ..failure(&commit, Outcome::NotApplied, why) }).await;
+            let call = life.settled(&mut ticket).await;
+            if !is_made {
+                return assert_nobody(&call, why);
+            }
+            assert_eq!((call.state(), contacted(&call).len()), (CallState::NotApplied, 1), "{call:?}");
+            let error = call.error.expect("an error");
+            assert!(error.message.contains("it had contacted 127.0.0.1:8080 already"), "{error:?}");
+        });
+    }
+}
+
+#[test]
+fn a_host_lost_while_it_planned_a_deployment_contacted_nobody() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::with(&dir, |setup| setup.options.host_grace = SOON);
+    life.run(async {
+        let mut host = HostEnd::deploying(&life).await;
+        let mut ticket = life.gate.submit(release()).await.expect("taken");
+        let preview = host.execute().await;
+        host.started(&preview).await;
+        drop(host);
+        let call = life.settled(&mut ticket).await;
+        let why = call.error.as_ref().map(|error| error.reason());
+        assert_eq!((call.state(), why), (CallState::NotApplied, Some(Reason::HostUnavailable)), "{call:?}");
     });
 }

@@ -5,7 +5,10 @@ mod support;
 use std::time::Duration;
 
 use cmdop_contract::reason;
-use cmdop_contract::v1::{ApprovalVerdict, CallState, HostToServer, Outcome, Reason, Report, host_to_server, remedy};
+use cmdop_contract::v1::{
+    ApprovalVerdict, CallState, EffectKind, HostToServer, Outcome, Reason, Report, Stage, Unobserved, host_to_server,
+    remedy,
+};
 use support::{HostEnd, Life, failure, read, read_secret, touch, until, within, write};
 
 const SOON: Duration = Duration::from_millis(50);
@@ -51,6 +54,31 @@ fn a_tool_that_died_and_was_found_to_be_done_is_applied_and_never_to_be_done_aga
             assert_eq!(again.call_id, call.call_id, "the key is spent");
         });
     }
+}
+
+#[test]
+fn of_a_committed_tool_that_died_nobody_takes_the_plan_for_what_happened() {
+    // A host of before says no more than that it is applied.
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::attach(&life).await;
+        let (mut ticket, held) = life.held(write("asker", "k"), &mut host).await;
+        life.decide(&held, ApprovalVerdict::Approve).await.expect("approved");
+        let commit = host.execute().await;
+        assert_eq!(commit.stage(), Stage::Commit);
+        let report = failure(&commit, Outcome::Applied, Reason::Internal);
+        host.report(Report { error: None, ..report }).await;
+        let call = life.settled(&mut ticket).await;
+        let error = call.error.as_ref().expect("its result is lost");
+        assert_eq!((call.outcome(), error.reason()), (Outcome::Applied, Reason::ResultLost), "{error}");
+        assert_eq!(call.result, None, "what it would have returned is no result");
+        let seen = call.observation.as_ref().expect("that nobody measured it");
+        let unseen: Vec<_> = seen.unobserved.iter().map(Unobserved::kind).collect();
+        assert_eq!((seen.effects.len(), unseen), (0, vec![EffectKind::FileCreate]));
+        let score = call.score.as_ref().expect("a score");
+        assert!(score.success.is_none() && !score.clean, "{score:?}");
+    });
 }
 
 #[test]

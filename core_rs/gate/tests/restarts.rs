@@ -324,3 +324,52 @@ fn a_settled_call_stays_settled_and_its_late_report_is_acknowledged() {
     });
     assert!(life.run(on_disk(dir.path(), &settled.call_id)).is_some());
 }
+
+/// How often it is recorded that this call ended, and that nobody can tell how.
+async fn times_settled(life: &Life, call_id: &str) -> (usize, usize) {
+    let trace = within(life.ledger.trace(call_id)).await.expect("readable").expect("recorded");
+    let settled: Vec<_> = trace
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            Some(event::Kind::CallSettled(settled)) => Some(settled.outcome()),
+            _ => None,
+        })
+        .collect();
+    (settled.len(), settled.iter().filter(|outcome| **outcome == Outcome::Unknown).count())
+}
+
+#[test]
+fn what_nobody_can_tell_is_recorded_once_however_often_the_server_starts_and_asks() {
+    for proposal in [write("", "k"), write("auto", "k")] {
+        let dir = directory();
+        let permit = die_with_a_permit(&dir, proposal, false);
+        let untold = || failure(&permit, Outcome::Unknown, Reason::OutcomeUnknown);
+        for _life in 0..3 {
+            let life = Life::begin(&dir);
+            life.run(async {
+                let mut host = HostEnd::attach(&life).await;
+                host.inquired(&permit).await;
+                host.report(untold()).await;
+                host.acknowledged(&permit).await;
+                reaches(&life, &permit.call_id, &[CallState::Unknown]).await;
+                assert_eq!(times_settled(&life, &permit.call_id).await, (1, 1));
+            });
+            life.crash();
+        }
+        // What is new is recorded: why it cannot tell, and what became of it.
+        let life = Life::begin(&dir);
+        life.run(async {
+            let mut host = HostEnd::attach(&life).await;
+            let mut other = untold();
+            other.error.as_mut().expect("why").message = "its ledger was lost".into();
+            host.report(other).await;
+            host.acknowledged(&permit).await;
+            assert_eq!(times_settled(&life, &permit.call_id).await, (2, 2));
+            host.report_created(&permit).await;
+            host.acknowledged(&permit).await;
+            reaches(&life, &permit.call_id, &[CallState::Applied]).await;
+            assert_eq!(times_settled(&life, &permit.call_id).await, (3, 2));
+        });
+    }
+}

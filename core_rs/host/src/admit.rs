@@ -133,10 +133,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cmdop_contract::effect::{Class, class, is_held_back};
 use cmdop_contract::redact::Redacted;
 use cmdop_contract::v1::{
-    Event, LayerDropped, Outcome, Permit, PermitNoted, PermitReported, Report, ReportAcknowledged, SignedPermit, Stage,
-    event,
+    self, Event, LayerDropped, Outcome, Permit, PermitNoted, PermitReported, Report, ReportAcknowledged, SignedPermit,
+    Stage, event,
 };
 use cmdop_ledger::log::Log;
 use cmdop_ledger::permit::{PermitError, verify};
@@ -145,6 +146,8 @@ use prost::Message;
 
 use crate::Error;
 use memory::{Memory, Seen};
+#[cfg(not(portable))]
+pub(crate) use refusal::contacts as unseen_contacts;
 
 /// Tools that only look: those whose contracts are `pure`, which a test holds this to.
 const LOOKS: [&str; 8] = [
@@ -191,6 +194,21 @@ impl Deref for Admitted {
 pub struct Interrupted {
     permit: Permit,
     noted_at: i64,
+}
+
+/// What was found out about something that an earlier life left.
+#[derive(Debug, Clone)]
+pub struct Became {
+    /// Whether its effects are on the machine.
+    pub outcome: Outcome,
+    /// What is to be told of it beside that its result is lost.
+    pub error: Option<v1::Error>,
+}
+
+impl From<Outcome> for Became {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, error: None }
+    }
 }
 
 impl Interrupted {
@@ -412,7 +430,7 @@ impl Keys {
     ///
     /// # Errors
     /// `STORAGE_ERROR`.
-    pub async fn settle_interrupted(&self, settled: impl Fn(&Interrupted) -> Option<Outcome>) -> Result<(), Error> {
+    pub async fn settle_interrupted(&self, settled: impl Fn(&Interrupted) -> Option<Became>) -> Result<(), Error> {
         for interrupted in self.interrupted() {
             let found = settled(&interrupted);
             if found.is_none() && matches!(self.inquire(&interrupted.permit.permit_id), Known::Settled(_)) {
@@ -445,8 +463,17 @@ fn recorded(subject: &str, kind: event::Kind) -> Vec<u8> {
 
 /// True if the stage changes nothing of the machine.
 fn is_harmless(permit: &Permit) -> bool {
-    let tool = permit.action.as_ref().map_or("", |action| action.tool.as_str());
-    permit.stage() == Stage::Preview || LOOKS.contains(&tool)
+    permit.stage() == Stage::Preview || LOOKS.contains(&tool(permit))
+}
+
+/// May somebody be contacted? Tools that plan their contacts make none in a preview.
+fn may_contact(permit: &Permit) -> bool {
+    let waits = |kind| permit.stage() == Stage::Preview && is_held_back(tool(permit), kind);
+    permit.effects.iter().any(|effect| class(effect.kind()) == Class::Contact && !waits(effect.kind()))
+}
+
+fn tool(permit: &Permit) -> &str {
+    permit.action.as_ref().map_or("", |action| &action.tool)
 }
 
 #[cfg(test)]

@@ -346,44 +346,61 @@ async fn killed_between_note_and_report_the_outcome_is_unknown_unless_nothing_co
 #[tokio::test]
 async fn what_a_tool_that_died_had_done_is_said_and_not_to_be_done_again() {
     let dir = tempfile::tempdir().expect("directory");
-    let commit = Permit { preview_digest: "d".into(), ..some("another", Stage::Commit) };
-    let mut apply = some("call", Stage::Apply);
-    let deletes = EffectKind::FileDelete.into();
-    apply.effects.push(PermittedEffect { kind: deletes, target: "/srv/app/logs".into(), max_count: None });
+    let command = |stage: Stage| permit("another", stage, "terminal.exec", &json!({"command": "rm -r logs"}));
+    let planned = |stage: Stage| with_effects(some("third", stage), &[EffectKind::FileDelete], "/srv/app/logs");
+    let commit = |permit: Permit| Permit { preview_digest: "d".into(), ..permit };
+    let apply = with_effects(some("call", Stage::Apply), &[EffectKind::FileDelete], "/srv/app/logs");
     {
         let keys = open(dir.path());
         let _admitted = fresh(&keys, &apply).await;
-        keys.report(Report { layer_held: true, ..report(&some("another", Stage::Preview), "d") }).await.expect("noted");
-        let _commit = fresh(&keys, &commit).await;
+        for of in [&command as &dyn Fn(Stage) -> Permit, &planned] {
+            keys.report(report(&of(Stage::Preview), "d")).await.expect("noted");
+            let _commit = fresh(&keys, &commit(of(Stage::Commit))).await;
+        }
     }
     let keys = open(dir.path());
-    keys.settle_interrupted(|_| Some(Outcome::Applied)).await.expect("settled");
-    let Known::Settled(report) = keys.inquire(&apply.permit_id) else { panic!("not settled") };
-    assert_eq!((report.outcome(), &report.result), (Outcome::Applied, &None));
-    let error = report.error.expect("what became of it");
-    assert_eq!(error.reason(), Reason::ResultLost, "{error}");
-    assert!(error.message.contains("died while the tool ran") && error.message.contains("applied"), "{error}");
-    let remedy = error.remedy.and_then(|it| it.kind).expect("a remedy");
-    assert!(matches!(&remedy, remedy::Kind::Stop(stop) if stop.why.contains("done")), "{remedy:?}");
-    let observation = report.observation.expect("that nobody measured it");
-    assert!(observation.effects.is_empty());
-    let unseen: Vec<_> = observation.unobserved.iter().map(Unobserved::kind).collect();
-    assert_eq!(unseen, [EffectKind::FileDelete]);
+    keys.settle_interrupted(|_| Some(Outcome::Applied.into())).await.expect("settled");
+    // What a tool said in its preview it only planned.
+    for permit in [apply, planned(Stage::Commit)] {
+        let Known::Settled(report) = keys.inquire(&permit.permit_id) else { panic!("not settled") };
+        assert_eq!((report.outcome(), &report.result), (Outcome::Applied, &None));
+        let error = report.error.expect("what became of it");
+        assert_eq!(error.reason(), Reason::ResultLost, "{error}");
+        assert!(error.message.contains("died while the tool ran") && error.message.contains("applied"), "{error}");
+        let remedy = error.remedy.and_then(|it| it.kind).expect("a remedy");
+        assert!(matches!(&remedy, remedy::Kind::Stop(stop) if stop.why.contains("done")), "{remedy:?}");
+        let observation = report.observation.expect("that nobody measured it");
+        assert!(observation.effects.is_empty());
+        let unseen: Vec<_> = observation.unobserved.iter().map(Unobserved::kind).collect();
+        assert_eq!(unseen, [EffectKind::FileDelete]);
+    }
 
-    // What a commit did its preview showed.
-    let Known::Settled(report) = keys.inquire(&commit.permit_id) else { panic!("not settled") };
+    // What the commit of a command did its preview showed.
+    let Known::Settled(report) = keys.inquire(&command(Stage::Commit).permit_id) else { panic!("not settled") };
     assert_eq!((report.outcome(), report.error, report.observation), (Outcome::Applied, None, None));
+}
+
+#[tokio::test]
+async fn a_plan_that_was_cut_short_contacted_nobody_and_does_not_keep_its_key() {
+    let dir = tempfile::tempdir().expect("directory");
+    let release = permit("call", Stage::Preview, "deploy.release", &json!({"root": "/srv/app/web"}));
+    let preview = with_effects(release, &[EffectKind::NetConnect], "127.0.0.1:8080");
+    drop(fresh(&open(dir.path()), &preview).await);
+    let keys = open(dir.path());
+    keys.settle_interrupted(|_| None).await.expect("settled");
+    let Known::Settled(report) = keys.inquire(&preview.permit_id) else { panic!("not settled") };
+    let why = report.error.as_ref().map(cmdop_contract::v1::Error::reason);
+    assert_eq!((report.outcome(), why), (Outcome::NotApplied, Some(Reason::PreviewLost)));
+    assert_eq!(report.observation, None, "a tool that plans asks nobody");
+    let again = Permit { permit_id: "again".into(), call_id: "again".into(), ..preview };
+    let _runs = fresh(&keys, &again).await;
 }
 
 #[tokio::test]
 async fn a_preview_that_could_contact_somebody_says_that_nobody_saw_whom() {
     let dir = tempfile::tempdir().expect("directory");
-    let mut preview = some("call", Stage::Preview);
-    preview.effects.push(PermittedEffect {
-        kind: EffectKind::NetConnect.into(),
-        target: "192.0.2.1:443".into(),
-        max_count: None,
-    });
+    let command = permit("call", Stage::Preview, "terminal.exec", &json!({"command": "curl https://192.0.2.1"}));
+    let preview = with_effects(command, &[EffectKind::NetConnect], "192.0.2.1:443");
     {
         let keys = open(dir.path());
         let _admitted = fresh(&keys, &preview).await;

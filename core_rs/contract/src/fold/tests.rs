@@ -282,7 +282,7 @@ fn an_unknown_outcome_is_settled_only_by_evidence() {
 }
 
 #[test]
-fn what_a_tool_would_have_returned_is_no_result_of_a_call_that_applied_nothing() {
+fn what_a_tool_would_have_returned_is_no_result() {
     let ended = |tool: &str, ok: bool, target: Option<&str>, outcome: Outcome| {
         let effect = |target: &str| v1::ObservedEffect {
             kind: v1::EffectKind::FileCreate.into(),
@@ -308,15 +308,87 @@ fn what_a_tool_would_have_returned_is_no_result_of_a_call_that_applied_nothing()
         ] {
             apply(&mut call, event(kind)).expect("the event fits");
         }
+        let is_lost = tool == "deploy.release" && outcome == Outcome::Applied;
         assert!(
-            target.is_none() || call.observation.is_some_and(|it| !it.effects.is_empty()),
-            "what it would do stays"
+            target.is_none() || call.observation.is_some_and(|it| it.effects.is_empty() == is_lost),
+            "what it would do stays, if it did not"
         );
         call.result.is_some()
     };
     assert!(!ended("deploy.release", true, Some("/srv/app/current"), Outcome::NotApplied));
-    assert!(ended("deploy.release", true, Some("/srv/app/current"), Outcome::Applied));
+    assert!(!ended("deploy.release", true, Some("/srv/app/current"), Outcome::Applied), "nobody heard it");
     assert!(ended("deploy.release", false, Some("/srv/app/current"), Outcome::NotApplied), "why it failed");
     assert!(ended("terminal.exec", true, Some("/srv/app/new"), Outcome::NotApplied), "it did run");
     assert!(ended("files.read", true, None, Outcome::NotApplied), "it did look");
+}
+
+/// A call of this tool whose preview shows these effects, and whose commit ends so.
+fn committed(tool: &str, effects: &[(v1::EffectKind, &str)], ends: impl IntoIterator<Item = Kind>) -> Call {
+    let effect = |(kind, target): &(v1::EffectKind, &str)| v1::ObservedEffect {
+        kind: (*kind).into(),
+        target: (*target).into(),
+        ..v1::ObservedEffect::default()
+    };
+    let shown = Report {
+        result: Some(ToolResult { ok: true, result_json: "{}".into(), ..ToolResult::default() }),
+        observation: Some(Observation { effects: effects.iter().map(effect).collect(), ..Observation::default() }),
+        ..report("p", Stage::Preview, Outcome::NotApplied)
+    };
+    let action = v1::Action { tool: tool.into(), ..v1::Action::default() };
+    let proposal = Some(Proposal { action: Some(action), ..Proposal::default() });
+    let proposed = Kind::CallProposed(CallProposed { proposal, ..CallProposed::default() });
+    let previewed = Kind::CallPreviewed(CallPreviewed { report: Some(shown), ..CallPreviewed::default() });
+    let begun = [proposed, permitted("p", Stage::Preview, ""), previewed, permitted("c", Stage::Commit, "")];
+    let mut call = Call::default();
+    for kind in begun.into_iter().chain(ends) {
+        apply(&mut call, event(kind)).expect("the event fits");
+    }
+    call
+}
+
+/// Targets that were observed, and kinds that were not.
+fn seen(call: &Call) -> (Vec<&str>, Vec<v1::EffectKind>) {
+    let observation = call.observation.as_ref().expect("an observation");
+    let effects = observation.effects.iter().map(|it| it.target.as_str()).collect();
+    (effects, observation.unobserved.iter().map(Unobserved::kind).collect())
+}
+
+fn unmeasured_report(outcome: Outcome) -> Option<Report> {
+    Some(Report { observation: None, ..report("c", Stage::Commit, outcome) })
+}
+
+#[test]
+fn what_a_tool_planned_is_no_measurement_of_what_became_of_it() {
+    use v1::EffectKind::{FileCreate, FileDelete, NetConnect};
+    const PLAN: [(v1::EffectKind, &str); 3] =
+        [(FileDelete, "/srv/app/old"), (FileCreate, "/srv/app/new"), (NetConnect, "127.0.0.1:80")];
+    let nobody_saw = (Vec::new(), vec![FileCreate, FileDelete, NetConnect]);
+
+    let found = committed("deploy.release", &PLAN, [settled(Outcome::Applied, unmeasured_report(Outcome::Applied))]);
+    assert_eq!((found.result.clone(), seen(&found)), (None, nobody_saw.clone()));
+    let lost = [settled(Outcome::Unknown, None)];
+    let unknown = committed("deploy.release", &PLAN, lost.clone());
+    assert_eq!((unknown.result.clone(), seen(&unknown)), (None, nobody_saw));
+    let left = lost.into_iter().chain([settled(Outcome::NotApplied, unmeasured_report(Outcome::NotApplied))]);
+    let left = committed("deploy.release", &PLAN, left);
+    assert_eq!(seen(&left), (Vec::new(), Vec::new()), "there was nothing to observe");
+
+    // What a command did in its preview it did.
+    let ran = committed("terminal.exec", &PLAN, [settled(Outcome::Applied, unmeasured_report(Outcome::Applied))]);
+    assert!(ran.result.is_some() && seen(&ran).0.len() == 3);
+}
+
+#[test]
+fn only_who_was_contacted_while_a_tool_ran_is_told_of_what_is_not_applied() {
+    use v1::EffectKind::{FileCreate, NetConnect};
+    const PLAN: [(v1::EffectKind, &str); 2] = [(FileCreate, "/srv/app/new"), (NetConnect, "127.0.0.1:80")];
+    let conflict = || [settled(Outcome::NotApplied, unmeasured_report(Outcome::NotApplied))];
+    assert_eq!(seen(&committed("deploy.release", &PLAN, conflict())).0, ["/srv/app/new"], "the diff to be read");
+    assert_eq!(seen(&committed("terminal.exec", &PLAN, conflict())).0, ["/srv/app/new", "127.0.0.1:80"]);
+
+    let contact = v1::ObservedEffect { kind: NetConnect.into(), target: "x:1".into(), ..v1::ObservedEffect::default() };
+    let measured = Observation { effects: vec![contact], ..Observation::default() };
+    let unhealthy = Report { observation: Some(measured), ..report("c", Stage::Commit, Outcome::NotApplied) };
+    let call = committed("deploy.release", &PLAN, [settled(Outcome::NotApplied, Some(unhealthy))]);
+    assert_eq!(seen(&call).0, ["x:1"]);
 }

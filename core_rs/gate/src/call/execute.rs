@@ -1,6 +1,8 @@
 //! Waiting for the host, comparing what it measured, settling the outcome.
 
-use cmdop_contract::effect::{Class, Effect, class};
+use std::borrow::Cow;
+
+use cmdop_contract::effect::{Class, Effect, class, is_held_back};
 use cmdop_contract::v1::{
     self, CallPreviewed, CallSettled, CallStarted, CallState, EffectKind, Idempotency, Observation, Outcome, Permit,
     Reason, Report, Stage, ToolResult, event, server_to_host,
@@ -45,7 +47,11 @@ pub(super) struct Ordered {
 
 impl Ordered {
     pub(super) fn of(permit: &Permit, is_pure: bool) -> Self {
-        let contacts = permit.effects.iter().any(|effect| class(effect.kind()) == Class::Contact);
+        let tool = permit.action.as_ref().map_or("", |action| action.tool.as_str());
+        // The preview of a tool that holds them back only says whom it would contact.
+        let waits = |kind| permit.stage() == Stage::Preview && is_held_back(tool, kind);
+        let makes = |kind| class(kind) == Class::Contact && !waits(kind);
+        let contacts = permit.effects.iter().any(|effect| makes(effect.kind()));
         Self { permit_id: permit.permit_id.clone(), stage: permit.stage(), contacts, is_pure, ledger: permit.ledger }
     }
 
@@ -334,7 +340,8 @@ impl Driver {
         report: Option<Report>,
         error: Option<v1::Error>,
     ) -> Result<(), v1::Error> {
-        let (result, observation) = self.as_folded(report.as_ref());
+        let (result, observation) = self.as_folded(outcome, report.as_ref());
+        let observation = observation.as_deref();
         let side_effects = self.side_effects(observation);
         // A person's word is no measurement: nothing is compared with it, and it says nothing of success.
         let word = self.reconciliation.as_ref();
@@ -346,11 +353,13 @@ impl Driver {
         let error = error.or_else(|| (is_measured && outcome == Outcome::Applied).then(unmet).flatten());
         let (outcome, error) =
             if is_measured { self.with_contacts(outcome, error, observation) } else { (outcome, error) };
+        // What failed before anything was done has no result, and did not succeed.
+        let has_ended = result.is_some() || (outcome == Outcome::NotApplied && self.call.result.is_some());
         let author_attempt = self.call.proposal.as_ref().map_or(1, |proposal| proposal.author_attempt);
         let score = score::score(&score::Evidence {
             valid: true,
             first_attempt: author_attempt <= 1,
-            success: (is_measured && result.is_some()).then_some(outcome == Outcome::Applied && error.is_none()),
+            success: (is_measured && has_ended).then_some(outcome == Outcome::Applied && error.is_none()),
             side_effects: &side_effects,
             observation: observation.unwrap_or(&NOTHING),
         });
@@ -369,7 +378,10 @@ impl Driver {
             replaced_by,
             reconciliation: self.reconciliation.take(),
         };
-        self.record(event::Kind::CallSettled(settled))?;
+        let settled = event::Kind::CallSettled(settled);
+        if !self.is_known(&settled) {
+            self.record(settled)?;
+        }
         self.flush().await
     }
 
@@ -403,13 +415,15 @@ impl Driver {
         (outcome, error.map(warned))
     }
 
-    /// Result and observation as the call's document will have them once this report is folded in.
+    /// Result and observation as the call's document will have them once it ends so and this report is folded in.
     pub(super) fn as_folded<'a>(
         &'a self,
+        outcome: Outcome,
         report: Option<&'a Report>,
-    ) -> (Option<&'a ToolResult>, Option<&'a Observation>) {
-        let (result, observation) = report.map_or((None, None), fold::measured);
-        (result.or(self.call.result.as_ref()), observation.or(self.call.observation.as_ref()))
+    ) -> (Option<&'a ToolResult>, Option<Cow<'a, Observation>>) {
+        let (result, observation) = report.map_or((None, None), |report| fold::measured(&self.call, report));
+        let (left, seen) = fold::left(&self.call, outcome);
+        (result.or(left), observation.map(Cow::Borrowed).or(seen))
     }
 
     /// What mends a call that did nothing; of one that may have done something no machine makes another.

@@ -51,9 +51,10 @@ impl Driver {
             tracing::warn!(call = %self.call.call_id, "a report that contradicts its permit, of a call that a person settled");
             return Ok(());
         }
-        let (_, observation) = self.as_folded(Some(&report));
-        let measured = match super::execute::outcome_of(&report) {
-            Outcome::NotApplied if observation.is_some_and(has_unseen_contacts) => Outcome::Unknown,
+        let reported = super::execute::outcome_of(&report);
+        let (_, observation) = self.as_folded(reported, Some(&report));
+        let measured = match reported {
+            Outcome::NotApplied if observation.as_deref().is_some_and(has_unseen_contacts) => Outcome::Unknown,
             outcome => outcome,
         };
         if measured == Outcome::Unknown && word.measured() == Outcome::Unknown {

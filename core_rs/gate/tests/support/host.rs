@@ -42,6 +42,13 @@ impl HostEnd {
         Self::greeting(&life.gate, life.ledger.verifying_key(), hello).await
     }
 
+    /// A host with the tools of deployments.
+    pub async fn deploying(life: &Life) -> Self {
+        let mut hello = hello(HOST);
+        hello.host.as_mut().expect("a host").tools.push("deploy.release".into());
+        Self::greeting(&life.gate, life.ledger.verifying_key(), hello).await
+    }
+
     pub async fn named(gate: &Gate, key: [u8; 32], name: &str) -> Self {
         Self::greeting(gate, key, hello(name)).await
     }

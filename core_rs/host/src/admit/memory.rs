@@ -7,8 +7,8 @@ use cmdop_contract::effect::{Class, class};
 use cmdop_contract::v1::{Event, Observation, ObservedEffect, Outcome, Permit, Report, Stage, Unobserved, event};
 use prost::Message;
 
-use super::is_harmless;
 use super::refusal::{not_valid, preview_lost};
+use super::{is_harmless, may_contact};
 use crate::Error;
 
 /// How long what is over is remembered after its permit expired. A permit is refused by its expiry
@@ -34,8 +34,7 @@ struct Record {
 impl Record {
     /// Did something come of it that the same key must not bring about again, or may it still?
     fn may_have_acted(&self) -> bool {
-        let may_contact = self.permit.effects.iter().any(|effect| class(effect.kind()) == Class::Contact);
-        if is_harmless(&self.permit) && !may_contact {
+        if is_harmless(&self.permit) && !may_contact(&self.permit) {
             return false;
         }
         match &self.seen {

@@ -5,8 +5,11 @@ use cmdop_contract::effect::{Class, class};
 use cmdop_contract::reason;
 use cmdop_contract::v1::{self, Observation, Outcome, Permit, PermittedEffect, Reason, Report, Stage, Unobserved};
 
-use super::is_harmless;
+use super::{Became, is_harmless, may_contact, tool};
 use crate::Error;
+
+/// The tool that runs in its preview.
+const COMMAND: &str = "terminal.exec";
 
 /// Checks what the signature does not vouch for: that the permit is whole.
 pub(super) fn check(permit: &Permit) -> Result<(), Error> {
@@ -35,10 +38,12 @@ fn check_masks(permit: &Permit) -> Result<(), String> {
     }
 }
 
-/// Whom an interrupted preview may have contacted. Where there are no previews, nobody.
-fn contacts(permit: &Permit) -> Option<Observation> {
+/// Whom a preview that did not end may have contacted: nobody, if it only planned to. Where there are no previews,
+/// nobody either.
+pub(crate) fn contacts(permit: &Permit) -> Option<Observation> {
     #[cfg(not(portable))]
-    return crate::network::Network::unobserved(&permit.effects).filter(|_| permit.stage() == Stage::Preview);
+    return crate::network::Network::unobserved(&permit.effects)
+        .filter(|_| permit.stage() == Stage::Preview && may_contact(permit));
     #[cfg(portable)]
     {
         let _ = permit;
@@ -46,13 +51,18 @@ fn contacts(permit: &Permit) -> Option<Observation> {
     }
 }
 
+/// A command ran in its preview, which showed what its commit does. What a tool said there it only planned.
+fn is_shown(permit: &Permit) -> bool {
+    permit.stage() == Stage::Commit && tool(permit) == COMMAND
+}
+
 /// What is to be said of a tool that died: it was done, and nobody measured what it did.
 fn unmeasured(permit: &Permit, outcome: Outcome) -> Option<Observation> {
-    if outcome != Outcome::Applied || permit.stage() != Stage::Apply {
+    if outcome != Outcome::Applied || is_shown(permit) {
         return None;
     }
     let mut kinds: Vec<_> = permit.effects.iter().map(PermittedEffect::kind).collect();
-    kinds.retain(|kind| class(*kind) == Class::Change);
+    kinds.retain(|kind| class(*kind) != Class::Look);
     kinds.sort_unstable();
     kinds.dedup();
     let why = "the host died while the tool ran, and found only that it was done";
@@ -88,18 +98,18 @@ pub(super) fn unreadable(error: &prost::DecodeError) -> cmdop_ledger::Error {
 }
 
 /// The report about a permit that an earlier life noted and never reported.
-pub(super) fn interrupted(permit: &Permit, settled: Option<Outcome>) -> Report {
+pub(super) fn interrupted(permit: &Permit, settled: Option<Became>) -> Report {
     let (outcome, error) = if permit.stage() == Stage::Preview {
         (Outcome::NotApplied, preview_lost("the host stopped during the preview").into())
     } else if is_harmless(permit) {
         let message = "the host stopped while it looked; nothing was changed";
         (Outcome::NotApplied, reason::error(Reason::HostError, message))
     } else {
-        match settled {
-            // What a commit returns is known from its preview.
-            Some(Outcome::Applied) if permit.stage() == Stage::Commit => (Outcome::Applied, v1::Error::default()),
-            Some(Outcome::Applied) => (Outcome::Applied, result_lost()),
-            Some(Outcome::NotApplied) => {
+        match settled.map(|became| (became.outcome, became.error)) {
+            Some((Outcome::Applied, Some(error))) => (Outcome::Applied, error),
+            Some((Outcome::Applied, None)) if is_shown(permit) => (Outcome::Applied, v1::Error::default()),
+            Some((Outcome::Applied, None)) => (Outcome::Applied, result_lost()),
+            Some((Outcome::NotApplied, _)) => {
                 let message = "the host stopped before the change was made, or took it back when it started again";
                 (Outcome::NotApplied, reason::error(Reason::HostError, message))
             }

@@ -13,11 +13,11 @@ use super::layers::{Layers, MAX_AGE, MAX_LAYERS, Meta};
 use super::output::OutputSender;
 use super::terminal::{self, Terminal};
 use super::{DEFAULT_MAX_OUTPUT_BYTES, hidden, or_default};
-use crate::admit::{Admitted, Interrupted, Keys};
+use crate::admit::{Admitted, Became, Interrupted, Keys, unseen_contacts};
 use crate::exec::Leftovers;
 use crate::journal::Journals;
 use crate::native::{Done, Native};
-use crate::network::{self, Network};
+use crate::network;
 use crate::{Error, Spawner, probe};
 
 /// What this host's permits are worked on with.
@@ -84,8 +84,8 @@ impl Machine {
     /// Only a ledger that takes no more records.
     pub(super) async fn recover(&self, keys: &Keys) -> Result<(), Error> {
         let became = |interrupted: &Interrupted| {
-            let commit = self.terminal.recover(interrupted);
-            commit.or_else(|| self.native.reconcile(interrupted))
+            let commit = self.terminal.recover(interrupted).map(Became::from);
+            commit.or_else(|| self.native.became(interrupted))
         };
         keys.settle_interrupted(became).await?;
         if let Some(start) = keys.start() {
@@ -211,7 +211,7 @@ pub(super) fn success(permit: &Permit, done: Done, layer_held: bool) -> Report {
 pub(super) fn broken(permit: &Permit, why: &str) -> Report {
     if permit.stage() == Stage::Preview {
         let error = Error::stop(Reason::Internal, format!("the preview failed: {why}; nothing was applied"));
-        return Report { observation: Network::unobserved(&permit.effects), ..failure(permit, error) };
+        return Report { observation: unseen_contacts(permit), ..failure(permit, error) };
     }
     unknown(permit, why)
 }

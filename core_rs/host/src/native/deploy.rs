@@ -28,7 +28,7 @@ use check::Check;
 pub(crate) use look::{Status, plan};
 pub(crate) use release::Release;
 pub(crate) use rollback::Rollback;
-pub(crate) use settle::settle;
+pub(crate) use settle::{cut_short, settle};
 
 /// What a release may hold.
 const MAX_BYTES: u64 = 1024 * 1024 * 1024;

@@ -1,12 +1,12 @@
 //! Settling what a crash left: by the journal, or by what only this tool can have left. Else nobody can tell.
 
 use cmdop_contract::redact;
-use cmdop_contract::v1::{Outcome, Stage};
+use cmdop_contract::v1::{self, Outcome, Stage};
 
 use super::arguments::Arguments;
 use super::{Native, deploy, service};
 use crate::Error;
-use crate::admit::Interrupted;
+use crate::admit::{Became, Interrupted};
 use crate::service::State;
 
 impl Native {
@@ -39,6 +39,20 @@ impl Native {
             tracing::warn!(permit = permit.permit_id, %error, "an interrupted tool could not be reconciled");
             None
         })
+    }
+
+    /// What became of it, and what is to be told of that.
+    pub(crate) fn became(&self, interrupted: &Interrupted) -> Option<Became> {
+        let outcome = self.reconcile(interrupted)?;
+        let permit = interrupted.permit();
+        let action = permit.action.as_ref()?;
+        let is_deployment = matches!(action.tool.as_str(), "deploy.release" | "deploy.rollback");
+        let error = if is_deployment && outcome == Outcome::Applied {
+            Arguments::of(action).ok().and_then(|it| deploy::cut_short(&self.root, &it, &permit.permit_id))
+        } else {
+            None
+        };
+        Some(Became { outcome, error: error.map(v1::Error::from) })
     }
 
     /// A service that is as it was to become is; of any other nobody knows why.

@@ -474,6 +474,6 @@ fn conflict(site: &Site, id: &str, found: &str, expected: &str) -> Error {
     }
 }
 
-fn unhealthy(message: String) -> Error {
+pub(super) fn unhealthy(message: String) -> Error {
     Error::fix(Reason::HealthCheckFailed, message, "/arguments/source", "a release that answers its health check")
 }

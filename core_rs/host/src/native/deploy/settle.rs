@@ -1,10 +1,12 @@
 //! What became of a deployment whose process died: what is live says so.
 
-use cmdop_contract::v1::Outcome;
+use cmdop_contract::v1::{Outcome, Reason};
 
 use super::lock::{self, Lock};
+use super::release::unhealthy;
 use super::root_of;
 use super::site::Site;
+use super::state::Kind;
 use crate::Error;
 use crate::native::arguments::Arguments;
 use crate::native::beneath::Root;
@@ -40,4 +42,19 @@ pub(crate) fn settle(root: &Root, arguments: &Arguments, permit_id: &str) -> Res
     }
     drop(lock);
     Ok(Some(outcome))
+}
+
+/// What a deployment that is done, and whose process died, did not come to; or what its check had said by then.
+pub(crate) fn cut_short(root: &Root, arguments: &Arguments, permit_id: &str) -> Option<Error> {
+    let site = Site::open(root, &root_of(arguments).ok()?).ok()?;
+    let event = site.state.events.iter().rev().find(|event| event.permit_id == permit_id)?;
+    if event.kind() != Kind::Interrupted {
+        return (!event.why.is_empty()).then(|| unhealthy(event.why.clone()));
+    }
+    let release = &event.release;
+    let message = format!(
+        "the host died after {release} became live and before it was checked: it is applied, nobody knows whether {release} \
+         works, and what the tool returned is lost; `deploy.status` tells what is live, and `deploy.rollback` leads back"
+    );
+    Some(Error::use_tool(Reason::ResultLost, message, "deploy.status"))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 
-use cmdop_contract::v1::Outcome;
+use cmdop_contract::v1::{self, Outcome, Reason, remedy};
 use serde_json::{Value, json};
 
 use super::health::Service;
@@ -74,11 +74,25 @@ fn a_release_that_dies_anywhere_leaves_the_release_before_or_the_one_after() {
                 assert_eq!(interrupted["became_live"], json!(live == "v3"), "{point}");
             }
             let interrupted = Interrupted::for_tests(permit, cmdop_ledger::now());
-            let outcome = native().reconcile(&interrupted);
+            let became = native().became(&interrupted).expect("it can be told");
+            let outcome = Some(became.outcome);
             assert_eq!(place.live().as_deref(), Some(live.as_str()), "{point}: settling switches nothing");
             let is_failed = place.status()["history"].to_string().contains("failed");
             let expected = if live == "v3" || is_failed { Outcome::Applied } else { Outcome::NotApplied };
             assert_eq!(outcome, Some(expected), "{point}");
+            let history = place.status()["history"].to_string();
+            let why = became.error.as_ref().map(v1::Error::reason);
+            let reason = match (expected, history.contains("interrupted"), is_failed) {
+                (Outcome::Applied, true, _) => Some(Reason::ResultLost),
+                (Outcome::Applied, _, true) => Some(Reason::HealthCheckFailed),
+                _ => None,
+            };
+            assert_eq!(why, reason, "{point}: {:?}", became.error);
+            if let Some(error) = became.error.filter(|error| error.reason() == Reason::ResultLost) {
+                assert!(error.message.contains("before it was checked"), "{point}: {error}");
+                let remedy = error.remedy.and_then(|remedy| remedy.kind);
+                assert!(matches!(&remedy, Some(remedy::Kind::UseTool(it)) if it.name == "deploy.status"), "{remedy:?}");
+            }
             if expected == Outcome::NotApplied {
                 assert_eq!(place.tree(), before, "{point}: as if it had not begun");
             }
