@@ -341,7 +341,7 @@ async def pending(client: cmdop.Client) -> list[v1.Approval]:
 
 
 async def first_pending(client: cmdop.Client) -> v1.Approval:
-    while not (found := await pending(client)):
+    while not (found := await pending(client)):  # noqa: ASYNC110, approvals are listed and not announced
         await anyio.sleep(0.02)
     return found[0]
 

@@ -400,6 +400,10 @@ impl Step for Release {
         self.base.clone()
     }
 
+    fn in_the_way(&self) -> Option<Error> {
+        lock::in_the_way(&self.site)
+    }
+
     fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
         let permit_id = with.permit_id;
         if self.is_idle() {
