@@ -167,9 +167,18 @@ impl Supervisor for Own {
             Verb::Restart => self.stop(service, &unit).and_then(|()| self.start(service, &unit)),
             Verb::Reload => {
                 let known = self.service(service);
-                let run = known.run.lock();
-                let process = run.pid.and_then(group).ok_or_else(|| failed(service, "it does not run"))?;
-                kill_process(process, Signal::HUP).map_err(|errno| Error::io("signal a service")(errno.into()))
+                let mut run = known.run.lock();
+                let before = run.pid;
+                let process = before.and_then(group).ok_or_else(|| failed(service, "it does not run"))?;
+                kill_process(process, Signal::HUP).map_err(|errno| Error::io("signal a service")(errno.into()))?;
+                // Who does not know the signal dies of it.
+                let deadline = Instant::now() + SETTLED;
+                while run.pid == before && !known.changed.wait_until(&mut run, deadline).timed_out() {}
+                while run.pid.is_none() && run.has_keeper && !unit.is_kept {
+                    // Its keeper is about to end, too.
+                    known.changed.wait(&mut run);
+                }
+                if run.pid == before { Ok(()) } else { Err(failed(service, "it ended when it was told to reload")) }
             }
         }
     }

@@ -182,6 +182,17 @@ fn a_service_that_is_kept_comes_back_and_takes_its_children_along_when_it_stops(
 }
 
 #[test]
+fn a_service_that_dies_of_its_reload_was_not_reloaded() {
+    let host = Host::new();
+    host.unit("deaf", &json!({"command": ["/bin/sleep", "600"]}));
+    told(&host.run("start", "deaf"));
+    let done = host.run("reload", "deaf");
+    assert_eq!((done.outcome, reason(&done)), (Outcome::Applied, Reason::CommandFailed));
+    assert_eq!(effects(&done), [(EffectKind::ServiceReload, "deaf".to_owned())]);
+    assert_eq!(told_anyway(&done)["state"], json!("failed"));
+}
+
+#[test]
 fn no_process_of_a_service_outlives_it_in_a_session_of_its_own() {
     let directory = TempDir::new().expect("directory");
     let (script, left) = (directory.path().join("main"), directory.path().join("left"));
