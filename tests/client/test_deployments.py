@@ -31,6 +31,7 @@ from cmdop.errors import (
     HealthCheckFailedError,
     HostUnavailableError,
     PolicyDeniedError,
+    RefusedError,
     ReleaseConflictError,
 )
 
@@ -152,7 +153,8 @@ async def test_a_service_is_deployed_broken_and_rolled_back(client: cmdop.Client
     assert result_of(first)["outcome"] == "released"
     assert site.get("/") == (200, "v1")
     again = await released(client, "v1", check_after=site.check)
-    assert result_of(again)["outcome"] == "unchanged" and not again.observation.effects
+    assert result_of(again)["outcome"] == "unchanged" and result_of(again)["check_after"]["healthy"]
+    assert [effect.kind for effect in again.observation.effects] == [v1.EffectKind.EFFECT_KIND_NET_CONNECT]
 
     second = await released(client, "v2", check_before=site.check, check_after=site.check)
     assert result_of(second)["previous"] == "v1"
@@ -273,6 +275,10 @@ async def test_a_roll_out_goes_back_when_what_follows_the_switch_fails(client: c
     with pytest.raises(HealthCheckFailedError) as failed:
         await deploy.roll_out(ROOT, "v4", "/srv/app/build/broken", after=[Hook("true")], check=site.check)
     assert failed.value.__notes__ == ["rolled back: v2 is live"]
+    # What was live before, too, is not thrown out by whoever asks for it once more.
+    with pytest.raises(CommandFailedError) as failed:
+        await deploy.roll_out(ROOT, "v2", "/srv/app/build/v2", after=[Hook("false")])
+    assert failed.value.__notes__ == ["v2 was live before, too, and stays live; before it was v1"]
     # A restart waits for a person; whoever does not wait for one has not restarted anything.
     with pytest.raises(ApprovalRequiredError) as held:
         await deploy.roll_out(ROOT, "v6", "/srv/app/build/v1", service="web", wait=False)
@@ -281,6 +287,63 @@ async def test_a_roll_out_goes_back_when_what_follows_the_switch_fails(client: c
         await deploy.roll_out(ROOT, "v5", "/srv/app/build/v1", before=[Hook("false")])
     assert site.link() == "releases/v2"
     assert not (site.up.fixture / ROOT.lstrip("/") / "releases/v5").exists()
+
+
+async def test_a_roll_out_that_fails_leaves_what_somebody_else_made_live(client: cmdop.Client, site: Site) -> None:
+    deploy = client.host("local").deploy
+    result_of(await released(client, "v1"))
+    # A contact waits for a person, so that it is known when the hook fails.
+    hook = Hook("true", expect=(f"net.connect:127.0.0.1:{site.port}",))
+
+    async def overtaken() -> None:
+        with pytest.raises(RefusedError) as failed:
+            await deploy.roll_out(ROOT, "a", "/srv/app/build/v2", after=[hook])
+        (note,) = failed.value.__notes__
+        assert note.startswith("nothing was rolled back") and "release b is live, and not a" in note, note
+
+    with anyio.fail_after(90):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(overtaken)
+            held = await first_pending(client)
+            assert site.link() == "releases/a"
+            rollout = await deploy.roll_out(ROOT, "b", "/srv/app/build/v1", check=site.check)
+            assert rollout.release["outcome"] == "released"
+            await client.approvals.reject(held)
+    assert site.link() == "releases/b"
+    assert result_of(await deploy.status(ROOT))["previous"] == "a"
+
+
+async def test_a_roll_out_that_goes_back_leaves_nothing_to_be_approved(client: cmdop.Client, site: Site) -> None:
+    deploy = client.host("local").deploy
+    result_of(await released(client, "v1"))
+    hook = Hook("touch migrated", expect=(f"net.connect:127.0.0.1:{site.port}", "file.create:/srv/app/**"))
+    with pytest.raises(ApprovalRequiredError) as held:
+        await deploy.roll_out(ROOT, "v2", "/srv/app/build/v2", after=[hook], wait=False)
+    back, cancelled = held.value.__notes__
+    assert back == "rolled back: v1 is live"
+    assert cancelled.startswith("terminal.exec of call ") and cancelled.endswith(" is cancelled")
+    assert await pending(client) == []
+    assert (await client.calls.get(held.value.call_id)).outcome == NOT_APPLIED
+    # A release that waits is still there to be approved, and whoever asked for more is told.
+    async with cmdop.Client(site.up.address, user="ana", agent="shipper") as agent:
+        with pytest.raises(ApprovalRequiredError) as held:
+            await agent.host("local").deploy.roll_out(
+                ROOT, "v3", "/srv/app/build/v1", after=[Hook("true")], check=site.check, wait=False
+            )
+    (waits,) = held.value.__notes__
+    assert waits.startswith("deploy.release of call ") and "still waits for a person" in waits
+    assert [it.call_id for it in await pending(client)] == [held.value.call_id]
+
+
+async def pending(client: cmdop.Client) -> list[v1.Approval]:
+    found = await client.approvals.list()
+    return [it for it in found if it.status == v1.ApprovalStatus.APPROVAL_STATUS_PENDING]
+
+
+async def first_pending(client: cmdop.Client) -> v1.Approval:
+    while not (found := await pending(client)):  # noqa: ASYNC110, approvals are listed and not announced
+        await anyio.sleep(0.02)
+    return found[0]
 
 
 async def until(holds: Callable[[], bool]) -> None:

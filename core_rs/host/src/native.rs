@@ -114,6 +114,11 @@ trait Step {
     /// SHA-256 over the state that it rests on.
     fn base(&self) -> Vec<u8>;
 
+    /// Why it cannot be done right now, whatever was planned. What is in the way has changed the state meanwhile.
+    fn in_the_way(&self) -> Option<Error> {
+        None
+    }
+
     /// Does it and measures. The second part is a failure after the machine was changed.
     ///
     /// # Errors
@@ -257,6 +262,9 @@ impl Native {
     pub fn commit(&self, admitted: &Admitted, held: &Held) -> Result<Done, Error> {
         let started = Instant::now();
         let step = self.prepare(admitted).map_err(|error| conflict(&error.to_string()))?;
+        if let Some(error) = step.in_the_way() {
+            return Ok(failed(started, error));
+        }
         if step.base() != held.base {
             return Err(conflict("what it would change is no longer as it was previewed"));
         }

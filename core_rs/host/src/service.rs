@@ -1,5 +1,6 @@
 //! Services of the host: one seam, kept by systemd where that is the first process, else by the daemon.
 
+mod family;
 mod own;
 mod systemd;
 mod unit;

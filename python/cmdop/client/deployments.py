@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cmdop import v1
-from cmdop.client.calls import Calls, raise_for_outcome, result_of
+from cmdop.client.calls import HELD_STATES, Calls, raise_for_outcome, result_of
 from cmdop.document.read import Expected
-from cmdop.errors import CmdopError, HealthCheckFailedError
+from cmdop.errors import CmdopError, ContentChangedError, HealthCheckFailedError
 
 if TYPE_CHECKING:
     from cmdop.client.hosts import Services, Terminal
@@ -111,7 +111,9 @@ class Deployments:
         key: str | None = None,
         wait: bool = False,
     ) -> v1.Call:
-        """Makes a release live; the same one again changes nothing.
+        """Makes a release live; the same one again changes nothing, and only asks `check_after`.
+
+        One that died after the switch and before its check was over is proved when it is asked for again.
 
         Args:
             root: Absolute path of the deployment's directory.
@@ -145,13 +147,19 @@ class Deployments:
         root: str,
         *,
         release: str | None = None,
+        only_if_live: str | None = None,
         check_after: Check | None = None,
         intent: str = "",
         key: str | None = None,
         wait: bool = False,
     ) -> v1.Call:
-        """Makes the release before, or the one that is named, live again; the result has `live` and `from`."""
-        arguments = {"root": root, "release": release} | _checks(check_after=check_after)
+        """Makes the release before, or the one that is named, live again; the result has `live` and `from`.
+
+        With `only_if_live`, the release to go back from, it fails with `ContentChangedError` and changes nothing if
+        another one is live by now.
+        """
+        arguments = {"root": root, "release": release, "only_if_live": only_if_live}
+        arguments |= _checks(check_after=check_after)
         return await self._propose("rollback", arguments, intent, key, wait)
 
     async def roll_out(
@@ -189,29 +197,38 @@ class Deployments:
             wait: Wait for a person's decision on whatever is held.
 
         Raises:
-            CmdopError: What failed, after the way back; a note says which release is live.
+            CmdopError: What failed, after the way back; notes say which release is live, and what waits for a person:
+                what was to follow the switch is cancelled, a release that is held is not.
         """
         rollout = Rollout(plan={})
         intent = intent or f"release {release} to {root}"
-        await self._hooks(before, source, intent, wait, rollout)
         # With something to be done between switch and check, the check is not the release's own.
         after = tuple(after)
         later = service is not None or bool(after)
         own = None if later else check
         given: dict[str, Any] = {"keep": keep, "check_before": check_before, "check_after": own, "intent": intent}
-        planned = await self.plan(root, release, source, wait=wait, **given)
-        rollout.calls.append(planned)
-        rollout.plan = result_of(planned)
-        released = await self.release(root, release, source, rollout.plan["digest"], wait=wait, **given)
-        rollout.calls.append(released)
-        rollout.release = result_of(released)
+        try:
+            await self._hooks(before, source, intent, wait, rollout)
+            planned = await self.plan(root, release, source, wait=wait, **given)
+            rollout.calls.append(planned)
+            rollout.plan = result_of(planned)
+            released = await self.release(root, release, source, rollout.plan["digest"], wait=wait, **given)
+            rollout.calls.append(released)
+            rollout.release = result_of(released)
+        except CmdopError as error:
+            _note_held(error, rollout)
+            raise
         if not later:
             return rollout
         try:
             await self._hooks(after, f"{root}/current", intent, wait, rollout)
             await self._settle(root, service, check, intent, wait, rollout)
         except CmdopError as error:
+            let_go = await self._let_go(rollout)
             error.add_note(await self._back(root, service, rollout, intent, wait))
+            for note in let_go:
+                error.add_note(note)
+            _note_held(error, rollout)
             raise
         return rollout
 
@@ -244,16 +261,38 @@ class Deployments:
         if not found["healthy"]:
             raise HealthCheckFailedError(f"the health check after the restart failed: {found['why']}")
 
+    async def _let_go(self, rollout: Rollout) -> list[str]:
+        """Cancels what waits for a person: approved later, it would meet another release than the one it was for."""
+        notes: list[str] = []
+        for at, call in enumerate(rollout.calls):
+            if call.state not in HELD_STATES:
+                continue
+            try:
+                await self._calls.cancel(call.call_id, why="what it was to follow is taken back")
+                rollout.calls[at] = await self._calls.settled(call.call_id)
+            except CmdopError as error:
+                notes.append(f"{_named(call)} could not be cancelled: {error}")
+                continue
+            is_undone = rollout.calls[at].outcome == v1.Outcome.OUTCOME_NOT_APPLIED
+            notes.append(f"{_named(call)} {'is cancelled' if is_undone else 'was approved meanwhile, and ran'}")
+        return notes
+
     async def _back(self, root: str, service: str | None, rollout: Rollout, intent: str, wait: bool) -> str:
         """Goes back to what was live, and says what is live now. Never hides the failure that led here."""
         previous = rollout.release["previous"]
         live: str = rollout.release["live"]
+        if rollout.release["outcome"] == "unchanged":
+            # Whoever made it live may have done so long ago, and nothing of this has changed it.
+            return f"{live} was live before, too, and stays live" + (f"; before it was {previous}" if previous else "")
         if previous is None:
             return f"no release was live before, so {live} stays live"
         try:
-            undone = await self.rollback(root, release=previous, intent=f"{intent}: back", wait=wait)
+            back = f"{intent}: back"
+            undone = await self.rollback(root, release=previous, only_if_live=live, intent=back, wait=wait)
             rollout.calls.append(undone)
             live = result_of(undone)["live"]
+        except ContentChangedError as error:
+            return f"nothing was rolled back, because somebody else deployed meanwhile: {error}"
         except CmdopError as error:
             return f"{live} is live; it could not be rolled back: {error}"
         try:
@@ -268,6 +307,16 @@ class Deployments:
         given = {name: value for name, value in arguments.items() if value is not None}
         intent = intent or f"{verb} {given['root']}"
         return await self._calls.propose(f"deploy.{verb}", self._host, given, intent=intent, key=key, wait=wait)
+
+
+def _note_held(error: CmdopError, rollout: Rollout) -> None:
+    for call in rollout.calls:
+        if call.state in HELD_STATES:
+            error.add_note(f"{_named(call)} still waits for a person; approved, it happens without what was to follow")
+
+
+def _named(call: v1.Call) -> str:
+    return f"{call.proposal.action.tool} of call {call.call_id}"
 
 
 def _checks(**checks: Check | None) -> dict[str, Any]:

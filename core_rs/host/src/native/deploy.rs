@@ -23,7 +23,7 @@ use super::arguments::{Arguments, invalid};
 use super::census::{Census, Scope};
 use super::copy::mode;
 use crate::Error;
-use check::Check;
+use check::{Check, Checked};
 
 pub(crate) use look::{Status, plan};
 pub(crate) use release::Release;
@@ -93,12 +93,14 @@ fn named(kind: EffectKind, root: &[u8]) -> ObservedEffect {
     ObservedEffect { kind: kind.into(), target, count: 1, reversible: true, ..ObservedEffect::default() }
 }
 
-fn checks<'a>(list: impl IntoIterator<Item = &'a Option<Check>>) -> Vec<ObservedEffect> {
+/// What checks are as effects; one that was made is as many contacts as it took attempts.
+fn checks<'a>(list: impl IntoIterator<Item = (&'a Option<Check>, &'a Option<Checked>)>) -> Vec<ObservedEffect> {
     let mut effects: Vec<ObservedEffect> = Vec::new();
-    for check in list.into_iter().flatten() {
-        let effect = check.effect();
+    for (check, checked) in list {
+        let Some(check) = check else { continue };
+        let effect = check.effect(checked.as_ref());
         match effects.iter_mut().find(|other| other.target == effect.target) {
-            Some(same) => same.count += 1,
+            Some(same) => same.count += effect.count,
             None => effects.push(effect),
         }
     }

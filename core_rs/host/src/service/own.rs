@@ -16,8 +16,10 @@ use std::time::{Duration, Instant};
 
 use cmdop_contract::v1::Reason;
 use parking_lot::{Condvar, Mutex};
+use rustix::fs::fstat;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use super::family::{self, Family};
 use super::unit::Unit;
 use super::{MAX_LOG_BYTES, State, Status, Supervisor, Verb, tail};
 use crate::Error;
@@ -58,6 +60,8 @@ struct Run {
     is_wanted: bool,
     /// Its main process, not yet reaped: the number cannot be another's.
     pid: Option<u32>,
+    /// What else is of it, while it has a main process.
+    family: Option<Arc<Family>>,
     ended: Option<ExitStatus>,
     /// True while a thread keeps it.
     has_keeper: bool,
@@ -71,6 +75,7 @@ struct Log {
 
 impl Own {
     pub(crate) fn new(units: PathBuf) -> Self {
+        family::sweep();
         Self { units, services: Mutex::default(), changing: Mutex::default() }
     }
 
@@ -112,9 +117,7 @@ impl Own {
         run.is_wanted = false;
         service.changed.notify_all();
         for (signal, patience) in [(Signal::TERM, unit.timeout), (Signal::KILL, SETTLED * 10)] {
-            if let Some(group) = run.pid.and_then(group) {
-                let _ = kill_process_group(group, signal);
-            }
+            run.signal(signal);
             let deadline = Instant::now() + patience;
             while run.has_keeper && !service.changed.wait_until(&mut run, deadline).timed_out() {}
             if !run.has_keeper {
@@ -164,9 +167,18 @@ impl Supervisor for Own {
             Verb::Restart => self.stop(service, &unit).and_then(|()| self.start(service, &unit)),
             Verb::Reload => {
                 let known = self.service(service);
-                let run = known.run.lock();
-                let process = run.pid.and_then(group).ok_or_else(|| failed(service, "it does not run"))?;
-                kill_process(process, Signal::HUP).map_err(|errno| Error::io("signal a service")(errno.into()))
+                let mut run = known.run.lock();
+                let before = run.pid;
+                let process = before.and_then(group).ok_or_else(|| failed(service, "it does not run"))?;
+                kill_process(process, Signal::HUP).map_err(|errno| Error::io("signal a service")(errno.into()))?;
+                // Who does not know the signal dies of it.
+                let deadline = Instant::now() + SETTLED;
+                while run.pid == before && !known.changed.wait_until(&mut run, deadline).timed_out() {}
+                while run.pid.is_none() && run.has_keeper && !unit.is_kept {
+                    // Its keeper is about to end, too.
+                    known.changed.wait(&mut run);
+                }
+                if run.pid == before { Ok(()) } else { Err(failed(service, "it ended when it was told to reload")) }
             }
         }
     }
@@ -187,11 +199,24 @@ impl Drop for Own {
         for service in self.services.lock().values() {
             let mut run = service.run.lock();
             run.is_wanted = false;
-            if let Some(group) = run.pid.and_then(group) {
-                let _ = kill_process_group(group, Signal::KILL);
+            run.signal(Signal::KILL);
+            if let Some((main, family)) = run.pid.and_then(group).zip(run.family.take()) {
+                family.end(main);
             }
             service.changed.notify_all();
         }
+    }
+}
+
+impl Run {
+    /// Signals all of its processes, each once.
+    fn signal(&self, signal: Signal) {
+        let Some(main) = self.pid.and_then(group) else { return };
+        // First, while those elsewhere can still be found by their parents.
+        if let Some(family) = &self.family {
+            family.signal(main, signal);
+        }
+        let _ = kill_process_group(main, signal);
     }
 }
 
@@ -224,9 +249,15 @@ impl Service {
         let mut command = Command::new(&unit.command[0]);
         command.args(&unit.command[1..]).current_dir(&unit.cwd).env_clear().env("PATH", PATH).envs(&unit.env);
         command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input).process_group(0);
+        let family = Arc::new(Family::new(fstat(&output)?.st_ino));
+        let door = family.door();
         // SAFETY: the closure makes system calls only and touches no memory of the parent.
         unsafe {
-            command.pre_exec(|| {
+            command.pre_exec(move || {
+                if let Some(door) = &door {
+                    // Its other processes are then found as they are where there is no group.
+                    let _ = rustix::io::write(door, b"0");
+                }
                 // What the daemon ignores would be ignored by the service, a reload's signal among it.
                 for signal in 1..=libc::SIGRTMAX() {
                     libc::signal(signal, libc::SIG_DFL);
@@ -241,7 +272,11 @@ impl Service {
         // Holds the writing end of the pipe.
         drop(command);
         self.starts.fetch_add(1, Ordering::Relaxed);
-        self.run.lock().pid = Some(child.id());
+        {
+            let mut run = self.run.lock();
+            run.pid = Some(child.id());
+            run.family = Some(family.clone());
+        }
         let _ = told.try_send(Ok(()));
         let (log, (ended, read_all)) = (self.clone(), sync_channel(1));
         let reader = std::thread::Builder::new().name("service log".to_owned());
@@ -264,12 +299,14 @@ impl Service {
             && let Some(group) = group(child.id())
         {
             let _ = kill_process_group(group, Signal::KILL);
+            family.end(group);
         }
         // What it said last is told with its end; whoever else holds its output is not waited for.
         let _ = read_all.recv_timeout(PAUSE);
         let mut run = self.run.lock();
         run.ended = child.wait().ok();
         run.pid = None;
+        run.family = None;
         self.changed.notify_all();
         Ok(())
     }

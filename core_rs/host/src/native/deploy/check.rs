@@ -97,9 +97,10 @@ impl Check {
         }
     }
 
-    pub(super) fn effect(&self) -> ObservedEffect {
+    pub(super) fn effect(&self, checked: Option<&Checked>) -> ObservedEffect {
         let target = format!("127.0.0.1:{}", self.port);
-        ObservedEffect { kind: EffectKind::NetConnect.into(), target, count: 1, ..ObservedEffect::default() }
+        let count = checked.map_or(1, |checked| checked.attempts);
+        ObservedEffect { kind: EffectKind::NetConnect.into(), target, count, ..ObservedEffect::default() }
     }
 
     /// The status of the answer; `None` if an open port is enough.

@@ -38,10 +38,7 @@ impl Lock {
             }
             sleep(PAUSE);
         }
-        let holder = holder(site).unwrap_or_else(|| "another process".to_owned());
-        let message =
-            format!("{} is being deployed to by {holder}; nothing was applied; try again later", show(&site.path));
-        Err(Error::later(Reason::DeployLocked, message))
+        Err(locked(site, &holder(site).unwrap_or_else(|| "another process".to_owned())))
     }
 
     /// Tells others whose lock it is. That nobody can read it is no reason not to deploy.
@@ -62,6 +59,17 @@ pub(super) fn held_by(site: &Site) -> Result<Option<String>, Error> {
         return Ok(None);
     }
     Ok(Some(holder(site).unwrap_or_else(|| "another process".to_owned())))
+}
+
+/// Why a deployment cannot begin now, if somebody else's is under way.
+pub(super) fn in_the_way(site: &Site) -> Option<Error> {
+    held_by(site).ok().flatten().map(|holder| locked(site, &holder))
+}
+
+fn locked(site: &Site, holder: &str) -> Error {
+    let message =
+        format!("{} is being deployed to by {holder}; nothing was applied; try again later", show(&site.path));
+    Error::later(Reason::DeployLocked, message)
 }
 
 /// Removes the holder's name. It may be that of one who died.

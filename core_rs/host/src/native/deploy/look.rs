@@ -68,7 +68,7 @@ impl Status {
 
 impl Step for Status {
     fn effects(&self) -> Vec<ObservedEffect> {
-        checks([&self.check])
+        checks([(&self.check, &self.checked)])
     }
 
     fn result(&self) -> Value {

@@ -282,6 +282,10 @@ impl Release {
         if is_there { Ok((Some(link_to(before)), Some(before.to_owned()))) } else { Err("the release before is gone") }
     }
 
+    fn contacts(&self) -> Vec<ObservedEffect> {
+        checks([(&self.before, &self.went.checked_before), (&self.after, &self.went.checked_after)])
+    }
+
     /// The check of a release that is live and stays.
     fn look_again(&mut self) -> Option<Error> {
         let checked = self.after.as_ref()?.run();
@@ -336,7 +340,7 @@ impl Release {
         let noted = self.conclude(pending, &why);
         point("concluded");
         effects.push(self.site.remembered());
-        effects.extend(checks([&self.before, &self.after]));
+        effects.extend(self.contacts());
         effects.push(named(EffectKind::DeployRelease, &self.site.path));
         if self.went.is_rolled_back {
             effects.push(named(EffectKind::DeployRollback, &self.site.path));
@@ -356,14 +360,14 @@ impl Release {
 impl Step for Release {
     fn effects(&self) -> Vec<ObservedEffect> {
         if self.is_idle() {
-            return checks([&self.after]);
+            return checks([(&self.after, &self.went.checked_after)]);
         }
         let mut effects = self.site.made(&self.missing);
         if let Some((_, _, census)) = &self.source {
             effects.extend(copy::planned(census, &self.site.release_path(&self.id), own_ids()));
         }
         effects.push(self.site.remembered());
-        effects.extend(checks([&self.before, &self.after]));
+        effects.extend(self.contacts());
         effects.push(named(EffectKind::DeployRelease, &self.site.path));
         let link = link_to(&self.id);
         if self.site.link.as_deref() != Some(&link) {
@@ -400,11 +404,15 @@ impl Step for Release {
         self.base.clone()
     }
 
+    fn in_the_way(&self) -> Option<Error> {
+        lock::in_the_way(&self.site)
+    }
+
     fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
         let permit_id = with.permit_id;
         if self.is_idle() {
             let failure = self.look_again();
-            return Ok((checks([&self.after]), failure));
+            return Ok((self.effects(), failure));
         }
         point("planned");
         let lock = Lock::take(&self.site)?;

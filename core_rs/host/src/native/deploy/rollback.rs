@@ -96,7 +96,7 @@ impl Step for Rollback {
         }
         let mut effects = self.site.made(&self.site.missing().unwrap_or_default());
         effects.push(self.site.remembered());
-        effects.extend(checks([&self.check]));
+        effects.extend(checks([(&self.check, &self.checked)]));
         effects.push(named(EffectKind::DeployRollback, &self.site.path));
         if self.site.live() != Some(&self.to) {
             effects.push(self.site.switched(&link_to(&self.to)));
@@ -117,6 +117,10 @@ impl Step for Rollback {
         self.base.clone()
     }
 
+    fn in_the_way(&self) -> Option<Error> {
+        lock::in_the_way(&self.site)
+    }
+
     fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
         let permit_id = with.permit_id;
         if self.is_idle() {
@@ -129,7 +133,7 @@ impl Step for Rollback {
         if let Some(dead) = &self.site.state.pending {
             self.site.sweep(&dead.permit_id);
         }
-        let effects = self.effects();
+        let mut effects = self.effects();
         let missing = self.site.missing()?;
         self.site.make(&missing)?;
         lock.tell(&self.site, permit_id, &self.to);
@@ -143,6 +147,8 @@ impl Step for Rollback {
         };
         point("switched");
         self.checked = self.check.as_ref().map(Check::run);
+        effects.retain(|effect| effect.kind() != EffectKind::NetConnect);
+        effects.extend(checks([(&self.check, &self.checked)]));
         let why = self.checked.as_ref().map(|checked| checked.why.clone()).unwrap_or_default();
         let mut state = self.site.settled();
         state.happened(Kind::RolledBack, &pending, &why);

@@ -53,6 +53,10 @@ impl Site {
     /// # Errors
     /// `PATH_NOT_FOUND`, `PATH_NOT_USABLE`.
     pub(super) fn open(root: &Root, path: &[u8]) -> Result<Self, Error> {
+        if let Some(other) = around(root, path) {
+            let why = format!("lies in a release of the deployment {}, which nothing may change", show(&other));
+            return Err(about("root", not_usable(path, &why)));
+        }
         let dir = root.open(path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(|error| about("root", error))?;
         let mut site = Self { path: path.to_vec(), dir, state: State::default(), state_bytes: None, link: None };
         site.link = site.read_link()?;
@@ -387,6 +391,20 @@ impl Site {
     fn refuse(&self, name: &CStr, why: &str) -> Error {
         about("root", not_usable(&self.at(name), why))
     }
+}
+
+/// The root whose releases, or whose memory, a path lies in.
+fn around(root: &Root, path: &[u8]) -> Option<Vec<u8>> {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    let is_root = |above: &[u8], rest: &[u8]| {
+        let name = rest.split(|byte| *byte == b'/').next().unwrap_or_default();
+        let is_own = name == RELEASES.to_bytes() || name == OWN.to_bytes();
+        is_own && root.open(&join(above, OWN.to_bytes()), OFlags::PATH | OFlags::DIRECTORY).is_ok()
+    };
+    slashes
+        .map(|at| (&path[..at], &path[at + 1..]))
+        .find(|(above, rest)| is_root(above, rest))
+        .map(|(it, _)| it.to_vec())
 }
 
 /// Text of the link to a release: relative, so that the root may be moved.

@@ -372,6 +372,53 @@ fn a_second_deployment_is_refused_and_told_who_has_the_lock() {
 }
 
 #[test]
+fn whoever_was_approved_while_another_deploys_is_told_who_has_the_lock() {
+    let place = Arc::new(Place::new());
+    place.release("v1", &json!({}));
+    let arguments = place.arguments("v2", &json!({}));
+    let permit = place.permit("deploy.release", &place.arguments("v3", &json!({})));
+    let (planned, held) = native().plan(&Admitted::for_tests(permit.clone()));
+    let commit = Admitted::for_tests(Permit { preview_digest: planned.observation.digest.clone(), ..permit });
+    let held = held.expect("held");
+    let refused = std::rc::Rc::new(RefCell::new(Vec::new()));
+    let seen = refused.clone();
+    let during = move |name: &str| {
+        if name == "switched" {
+            seen.borrow_mut().push(native().commit(&commit, &held).expect("a tool's failure"));
+        }
+    };
+    assert!(with(during, || place.call("deploy.release", &arguments)).result.ok);
+    let refused = refused.take();
+    assert_eq!((refused[0].outcome, error(&refused[0]).reason()), (Outcome::NotApplied, Reason::DeployLocked));
+    assert!(error(&refused[0]).message.contains(", release v2"), "{}", error(&refused[0]).message);
+    assert_eq!(place.live().as_deref(), Some("v2"));
+}
+
+#[test]
+fn no_deployment_has_its_root_in_a_release_of_another() {
+    let place = Place::new();
+    place.release("v1", &json!({}));
+    let before = place.tree();
+    for inside in ["releases/v1", "releases/v1/bin", "releases", ".deploy"] {
+        let arguments = json!({"root": place.root().join(inside), "release": "x", "source": place.source("x")});
+        for tool in ["deploy.plan", "deploy.rollback", "deploy.status"] {
+            let refused = place.call(tool, &arguments);
+            assert_eq!(
+                (refused.outcome, error(&refused).reason()),
+                (Outcome::NotApplied, Reason::PathNotUsable),
+                "{inside}"
+            );
+        }
+    }
+    assert_eq!(place.tree(), before);
+    // A name alone makes no release.
+    let plain = place.dir.path().join("releases/other");
+    fs::create_dir_all(&plain).expect("directory");
+    let arguments = json!({"root": plain, "release": "x", "source": place.source("x")});
+    assert_eq!(told(&place.call("deploy.plan", &arguments))["standing"], json!("new"));
+}
+
+#[test]
 fn what_is_no_deployment_root_is_refused() {
     let place = Place::new();
     let status = |root: &Path| place.call("deploy.status", &json!({"root": root}));

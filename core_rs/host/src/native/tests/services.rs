@@ -182,6 +182,55 @@ fn a_service_that_is_kept_comes_back_and_takes_its_children_along_when_it_stops(
 }
 
 #[test]
+fn a_service_that_dies_of_its_reload_was_not_reloaded() {
+    let host = Host::new();
+    host.unit("deaf", &json!({"command": ["/bin/sleep", "600"]}));
+    told(&host.run("start", "deaf"));
+    let done = host.run("reload", "deaf");
+    assert_eq!((done.outcome, reason(&done)), (Outcome::Applied, Reason::CommandFailed));
+    assert_eq!(effects(&done), [(EffectKind::ServiceReload, "deaf".to_owned())]);
+    assert_eq!(told_anyway(&done)["state"], json!("failed"));
+}
+
+#[test]
+fn no_process_of_a_service_outlives_it_in_a_session_of_its_own() {
+    let directory = TempDir::new().expect("directory");
+    let (script, left) = (directory.path().join("main"), directory.path().join("left"));
+    // Each tells its number: with a parent and without one, and with and without the service's output.
+    let tell = format!("echo $$ >> {}; exec sleep 600", left.display());
+    let lines = [
+        format!("setsid sh -c '{tell}' &"),
+        format!("(setsid sh -c '{tell}' &)"),
+        format!("setsid sh -c '{tell}' > /dev/null 2>&1 &"),
+    ];
+    let wait = format!("while test $(wc -l < {}) -lt 3; do sleep 0.05; done", left.display());
+    let begin = format!("rm -f {0}; touch {0}\n{1}\n{wait}\necho all\n", left.display(), lines.join("\n"));
+    let runs = |pid: &str| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    };
+    for how in ["stopped", "dropped"] {
+        let host = Host::new();
+        fs::write(&script, format!("{begin}exec sleep 600")).expect("write");
+        host.unit("many", &json!({"command": ["/bin/sh", script], "timeout_s": 60}));
+        told(&host.run("start", "many"));
+        let deadline = Instant::now() + std::time::Duration::from_secs(60);
+        while !told(&host.run("logs", "many"))["text"].as_str().is_some_and(|text| text.contains("all")) {
+            assert!(Instant::now() < deadline, "{how}: they begin");
+            std::thread::yield_now();
+        }
+        let found = fs::read_to_string(&left).expect("their numbers");
+        assert_eq!(found.lines().filter(|pid| runs(pid)).count(), 3, "{how}: {found}");
+        if how == "stopped" {
+            assert!(host.run("stop", "many").result.ok);
+        }
+        drop(host);
+        let still: Vec<_> = found.lines().filter(|pid| runs(pid)).collect();
+        assert!(still.is_empty(), "{how}: {still:?} run on");
+    }
+}
+
+#[test]
 fn a_service_that_is_unknown_open_to_others_or_disguised_is_refused() {
     let host = Host::new();
     assert_eq!(reason(&host.run("status", "none")), Reason::PathNotFound);

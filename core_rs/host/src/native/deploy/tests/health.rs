@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 
-use cmdop_contract::v1::{Outcome, Reason};
+use cmdop_contract::v1::{EffectKind, Outcome, Reason};
 use serde_json::{Value, json};
 
 use super::{Place, effects, error, result, told};
@@ -74,6 +74,8 @@ fn a_check_that_fails_after_the_switch_brings_the_release_before_back() {
         json!({"healthy": false, "attempts": 2, "status": 500, "why": "status 500 instead of 200"})
     );
     assert_eq!(place.live().as_deref(), Some("v1"));
+    let contact = done.observation.effects.iter().find(|effect| effect.kind() == EffectKind::NetConnect);
+    assert_eq!(contact.map(|contact| contact.count), Some(2), "as many as attempts");
     let found = effects(&place, &done.observation);
     for effect in ["deploy.release", "deploy.rollback", "file.create releases/v2"] {
         assert!(found.iter().any(|it| it == effect), "{effect} in {found:?}");
