@@ -23,6 +23,11 @@ class Collector:
         self.endpoint = ""
         self.status = 200
         """What it answers."""
+        self.drips = False
+        """Whether its answers come a byte at a time, and never end."""
+        self.dripped: list[float] = []
+        """How long each of those was listened to."""
+        self.stopped = threading.Event()
 
     @property
     def spans(self) -> list[Span]:
@@ -69,9 +74,22 @@ def collecting() -> Generator[Collector]:
             assert self.headers["Content-Type"] == "application/x-protobuf"
             if collector.status == 200:
                 collector.requests.append(ExportTraceServiceRequest.FromString(body))
+            if collector.drips:
+                self.drip()
+                return
             self.send_response(collector.status)
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        def drip(self) -> None:
+            began = time.monotonic()
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not collector.stopped.wait(0.1):
+                try:
+                    self.wfile.write(b"x")
+                except OSError:
+                    break
+            collector.dripped.append(time.monotonic() - began)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Quiet."""
@@ -83,5 +101,6 @@ def collecting() -> Generator[Collector]:
     try:
         yield collector
     finally:
+        collector.stopped.set()
         server.shutdown()
         server.server_close()

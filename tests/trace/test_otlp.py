@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,6 +117,35 @@ def test_an_export_to_a_collector_that_is_gone_prints_one_error(up: Up) -> None:
     assert lines[0].startswith("error       UNREACHABLE  the collector at http://127.0.0.1:1/v1/traces did not take")
     assert "Transient" not in done.stderr
     assert lines[-1].split() == ["remedy", "retry_after", "ms", "1000"]
+
+
+def test_a_collector_that_drips_its_answer_ends_no_export(up: Up, collector: Collector) -> None:
+    code, call = up.call("call", "files.list", "--host", "local", "--arg", "path=/srv/app")
+    assert code == 0
+    collector.drips = True
+    done = up.cmdop("trace", "export", call["call_id"], "--endpoint", collector.endpoint)
+    assert (done.returncode, done.stdout) == (7, "")
+    assert "no whole answer within 10 s" in done.stderr
+    assert len(collector.dripped) == 1, "it was cut off, and not asked again"
+
+
+def test_a_dripping_answer_keeps_no_later_call_from_its_export(tmp_path: Path, collector: Collector) -> None:
+    collector.drips = True
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint}
+    running = start_up(tmp_path / "data", make_fixture(tmp_path / "fixture"), env=env)
+    try:
+        running.call(*CALL, "--arg", "path=/srv/app/first.txt")
+        deadline = time.monotonic() + 60
+        while not collector.dripped and time.monotonic() < deadline:
+            time.sleep(0.05)
+        collector.drips = False
+        later = running.call(*CALL, "--arg", "path=/srv/app/later.txt")[1]["call_id"]
+        found = collector.wait_for("execute_tool files.write", 2, seconds=60)
+        assert later in [attributes(span)["cmdop.call.id"] for span in found]
+        collector.drips = True
+        running.call(*CALL, "--arg", "path=/srv/app/last.txt")
+    finally:
+        assert running.stop() == 0
 
 
 async def recorded_run(address: str) -> str:

@@ -67,6 +67,8 @@ class Exporter:
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.resources import Resource
+
+            from cmdop.trace.timed import TimedSession
         except ImportError as error:
             raise InvalidConfigurationError.fix(
                 f"traces cannot be exported to {endpoint}: {error.name or error} is not installed",
@@ -80,7 +82,8 @@ class Exporter:
         """Where it sends."""
         named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "cmdop"}
         self._resource = Resource.create(named | {"service.version": __version__})
-        self._exporter = OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S)
+        self._session = TimedSession()
+        self._exporter = OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S, session=self._session)
         self._heard = _Heard()
         logging.getLogger(_LOGGER).addHandler(self._heard)
 
@@ -94,23 +97,27 @@ class Exporter:
             return
         taken = await anyio.to_thread.run_sync(partial(self._send, spans), abandon_on_cancel=True)
         if not taken:
+            why = f"no whole answer within {TIMEOUT_S:g} s" if self._session.is_over else self._heard.last
             proto = v1.Error(
                 reason=v1.Reason.REASON_UNREACHABLE,
-                message=f"the collector at {self.endpoint} did not take {len(spans)} spans: {self._heard.last}",
+                message=f"the collector at {self.endpoint} did not take {len(spans)} spans: {why}",
                 remedy=v1.Remedy(retry_after=v1.RetryAfter(ms=1000)),
             )
             raise UnreachableError(proto.message, proto=proto)
 
     def close(self) -> None:
-        """Lets go of the connection."""
+        """Lets go of the connection, and of a request that nobody waits for."""
+        self._session.cut()
         self._exporter.shutdown()
         logging.getLogger(_LOGGER).removeHandler(self._heard)
 
     def _send(self, spans: Sequence[Span]) -> bool:
         from opentelemetry.sdk.trace.export import SpanExportResult
 
-        result = self._exporter.export([_readable(span, self._resource) for span in spans])
-        return result is SpanExportResult.SUCCESS
+        with self._session.within(TIMEOUT_S):
+            result = self._exporter.export([_readable(span, self._resource) for span in spans])
+            # Headers that are cut off read like a whole answer without a body.
+            return result is SpanExportResult.SUCCESS and not self._session.is_over
 
 
 def _readable(span: Span, resource: Any) -> ReadableSpan:
