@@ -91,12 +91,14 @@ def _told(kind: Any, session: TimedSession) -> Any:
     class Told(kind):
         def connect(self) -> None:
             session.use(self)
-            super().connect()
+            above: Any = super()
+            above.connect()
             # It may have been cut before it had a socket.
             session.use(self)
 
         def request(self, *args: Any, **kwargs: Any) -> None:
             session.use(self)
-            super().request(*args, **kwargs)
+            above: Any = super()
+            above.request(*args, **kwargs)
 
     return Told
