@@ -125,8 +125,10 @@ pub enum Limit {
     Processes,
     /// Size of one file.
     File,
-    /// Size of everything that it changes, or the room that the host's disk has left.
+    /// Size of everything that it changes.
     Disk,
+    /// The room that the host's own disk has left, whatever the command may use.
+    Full,
 }
 
 /// Why a command ended.

@@ -24,6 +24,7 @@ const CASES: &[Case] = &[
     ("an_undo_on_a_read_only_file_system_changes_nothing_and_can_come_later", undone_later),
     ("what_a_file_system_cannot_hold_is_no_change_to_try_again", unheld),
     ("a_preview_whose_layer_finds_no_room_changes_nothing", layer_full),
+    ("a_disk_that_fills_is_no_limit_of_the_command", filling),
 ];
 
 fn main() -> ExitCode {
@@ -199,6 +200,24 @@ fn undone_later(directory: &Path) {
         let report = link.report_of(&commit_of(second, &plan)).await;
         assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
         assert_eq!(seen(&host.tree), before);
+        link.stop().await;
+    });
+}
+
+fn filling(directory: &Path) {
+    small(&directory.join("state"), c"size=24m");
+    on_runtime(directory, async |mut host: Host| {
+        plant(&host.tree);
+        let mut link = host.start();
+        // It goes on whatever it is refused: only the host ends it.
+        let line = "while :; do head -c 1000000 /dev/zero >> new; sleep 0.05; done";
+        let arguments = json!({"command": line, "cwd": host.tree, "timeout_s": 120});
+        let preview = link.report_of(&anywhere(&host, "one", "terminal.exec", &arguments)).await;
+        let error = preview.result.as_ref().and_then(|result| result.error.as_ref()).expect("an error");
+        assert_eq!(error.reason(), Reason::HostStorageFull, "{preview:?}");
+        assert!(error.message.contains("a higher `disk_mb` does not help"), "{}", error.message);
+        let remedy = error.remedy.as_ref().and_then(|it| it.kind.as_ref());
+        assert!(matches!(remedy, Some(remedy::Kind::RetryAfter(_))), "{remedy:?}");
         link.stop().await;
     });
 }

@@ -420,6 +420,11 @@ fn why_failed(finished: &Finished) -> Option<v1::Error> {
                 reason::error(Reason::TimedOut, message).fix_arguments("/arguments/timeout_s", "a longer time"),
             );
         }
+        End::Limited(Limit::Full) => {
+            let message = "the host's own disk, on which a command's changes are kept, is nearly full; the command was \
+                           ended with its descendants, and a higher `disk_mb` does not help";
+            return Some(reason::error(Reason::HostStorageFull, message));
+        }
         End::Limited(limit) => {
             let (argument, what) = argument_of(limit);
             let message = format!("the command met its limit of {what} and was ended with its descendants");
@@ -448,7 +453,7 @@ fn name_of(limit: Limit) -> &'static str {
         Limit::Memory => "memory",
         Limit::Processes => "processes",
         Limit::File => "file_size",
-        Limit::Disk => "disk",
+        Limit::Disk | Limit::Full => "disk",
     }
 }
 
@@ -460,6 +465,6 @@ fn argument_of(limit: Limit) -> (&'static str, &'static str) {
         Limit::Memory => ("memory_mb", "memory"),
         Limit::Processes => ("processes", "processes"),
         Limit::File => ("file_mb", "file size"),
-        Limit::Disk => ("disk_mb", "room for its changes"),
+        Limit::Disk | Limit::Full => ("disk_mb", "room for its changes"),
     }
 }

@@ -109,16 +109,20 @@ impl Room {
         found.bytes
     }
 
-    fn is_exceeded(&self) -> bool {
+    /// What it has met of both: its own bound, or the end of the disk.
+    fn met(&self) -> Option<Limit> {
         let most = self.before.saturating_add(self.most);
         let taken = self.taken(most);
+        if taken > most {
+            return Some(Limit::Disk);
+        }
         if !self.layer.is_direct() {
-            return taken > most || is_nearly_full(self.layer.dir());
+            return is_nearly_full(self.layer.dir()).then_some(Limit::Full);
         }
         // Whoever frees a disk that is full already is left to it.
         let grows = taken > self.before;
-        let places = self.layer.openings().iter().filter(|opening| opening.bound);
-        taken > most || (grows && places.map(|opening| crate::sandbox::path(&opening.path)).any(is_nearly_full))
+        let mut places = self.layer.openings().iter().filter(|opening| opening.bound);
+        (grows && places.any(|opening| is_nearly_full(crate::sandbox::path(&opening.path)))).then_some(Limit::Full)
     }
 }
 
@@ -132,9 +136,9 @@ pub(super) async fn watch(room: Room, limits: Limits, groups: &OnceLock<cgroup::
         }
         let begun = Instant::now();
         let watched = room.clone();
-        let counted = tokio::task::spawn_blocking(move || watched.is_exceeded());
-        if counted.await.unwrap_or(true) {
-            return Limit::Disk;
+        let counted = tokio::task::spawn_blocking(move || watched.met());
+        if let Some(met) = counted.await.unwrap_or(Some(Limit::Disk)) {
+            return met;
         }
         interval = INTERVAL.max(begun.elapsed() * RESTS);
     }
