@@ -124,6 +124,11 @@ trait Step {
     /// # Errors
     /// Why nothing was changed, or that nobody can tell.
     fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error>;
+
+    /// Whom it has contacted by now, which stays so if it changed nothing.
+    fn contacted(&self) -> Vec<ObservedEffect> {
+        Vec::new()
+    }
 }
 
 /// What a step is performed with.
@@ -349,7 +354,7 @@ impl Native {
             }
             // The report says so, and not the result: the tool did not fail.
             Err(error) if error.reason() == Reason::OutcomeUnknown => Err(error),
-            Err(error) => Ok(failed(started, error)),
+            Err(error) => Ok(Done { observation: observation(step.contacted()), ..failed(started, error) }),
         }
     }
 }

@@ -404,6 +404,12 @@ impl Step for Release {
         self.base.clone()
     }
 
+    fn contacted(&self) -> Vec<ObservedEffect> {
+        let Went { checked_before, checked_after, .. } = &self.went;
+        let made = [(&self.before, checked_before), (&self.after, checked_after)];
+        checks(made.into_iter().filter(|(_, checked)| checked.is_some()))
+    }
+
     fn in_the_way(&self) -> Option<Error> {
         lock::in_the_way(&self.site)
     }

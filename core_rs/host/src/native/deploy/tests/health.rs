@@ -51,7 +51,14 @@ fn a_check_that_fails_before_the_switch_leaves_everything_as_it_was() {
     let done = place.release("v1", &json!({"check_before": service.check()}));
     assert_eq!((done.outcome, error(&done).reason()), (Outcome::NotApplied, Reason::HealthCheckFailed));
     assert!(error(&done).message.contains("status 503 instead of 200"), "{}", error(&done).message);
-    assert!(done.observation.effects.is_empty() && place.tree().is_empty());
+    let contact = format!("net.connect 127.0.0.1:{}", service.port);
+    assert_eq!(effects(&place, &done.observation), [contact], "whom it asked stays asked");
+    assert!(place.tree().is_empty());
+    let arguments = place.arguments("v1", &json!({"check_before": service.check()}));
+    fs::write(place.root().join("releases"), "").expect("in the way");
+    let done = place.call("deploy.release", &arguments);
+    assert_eq!((done.outcome, done.observation.effects.len()), (Outcome::NotApplied, 0), "it came to no check");
+    fs::remove_file(place.root().join("releases")).expect("out of the way");
     service.status.store(200, Ordering::Relaxed);
     let done = place.release("v1", &json!({"check_before": service.check()}));
     assert_eq!(told(&done)["check_before"]["status"], json!(200));
