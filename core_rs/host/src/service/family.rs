@@ -45,7 +45,7 @@ impl Family {
     pub(super) fn new(output: u64) -> Self {
         static RUNS: AtomicU64 = AtomicU64::new(0);
         let number = RUNS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{}-{number}", std::process::id());
+        let name = format!("{}{}-{number}", prefix(), std::process::id());
         let made = places().into_iter().map(|above| above.join(&name)).find(|group| {
             // Left by a process that was killed and had the same number.
             let _ = fs::remove_dir(group);
@@ -111,31 +111,44 @@ impl Family {
 
 impl Drop for Family {
     fn drop(&mut self) {
-        let Some(group) = &self.group else { return };
-        let deadline = Instant::now() + PATIENCE;
-        // What was just killed is in it for a moment.
-        while fs::remove_dir(group).is_err() && group.exists() && Instant::now() < deadline {
-            std::thread::sleep(STEP);
+        if let Some(group) = &self.group {
+            remove(group, PATIENCE);
         }
     }
 }
 
+/// Removes a group. What was just killed is in it for a moment.
+fn remove(group: &Path, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    while fs::remove_dir(group).is_err() && group.exists() && Instant::now() < deadline {
+        std::thread::sleep(STEP);
+    }
+}
+
+/// How names of groups begin: the number of a daemon says nothing in another namespace of processes.
+fn prefix() -> String {
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let number: String = namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+    format!("{PREFIX}{number}-")
+}
+
 /// Ends what daemons that were killed left running, which only its group still knows.
 pub(super) fn sweep() {
+    let prefix = prefix();
     for entry in places().iter().filter_map(|above| fs::read_dir(above).ok()).flatten().flatten() {
         let name = entry.file_name();
-        let daemon = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'));
+        let daemon = name.to_str().and_then(|name| name.strip_prefix(&*prefix)?.split_once('-'));
         if daemon.is_none_or(|(pid, _)| pid.parse::<u32>().is_err() || Path::new("/proc").join(pid).exists()) {
             continue;
         }
-        let left = Family { group: Some(entry.path()), output: 0 };
-        for pid in members(&entry.path()) {
-            let held = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-            if let Some(process) = held.filter(|_| members(&entry.path()).contains(&pid)) {
+        let left = members(&entry.path());
+        for pid in &left {
+            let held = Pid::from_raw(*pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+            if let Some(process) = held.filter(|_| members(&entry.path()).contains(pid)) {
                 let _ = pidfd_send_signal(process, Signal::KILL);
             }
         }
-        drop(left);
+        remove(&entry.path(), if left.is_empty() { Duration::ZERO } else { PATIENCE });
     }
 }
 
