@@ -10,8 +10,7 @@ use std::process::{Command, Stdio};
 
 use cmdop_contract::tool::Registry;
 use cmdop_contract::v1::{
-    EffectKind, Idempotency, Observation, Outcome, Permit, PermittedEffect, Reason, Report, Stage, ToolResult,
-    Unobserved, remedy,
+    EffectKind, Idempotency, Observation, Outcome, Permit, Reason, Report, Stage, ToolResult, Unobserved, remedy,
 };
 use cmdop_host::admit::{Admission, Keys, Known};
 use serde_json::json;
