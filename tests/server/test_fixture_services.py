@@ -199,3 +199,13 @@ def test_a_hostile_service_finds_nothing_of_the_machine(serving: Up) -> None:
     size = (app / "beat").stat().st_size
     time.sleep(0.3)
     assert (app / "beat").stat().st_size == size, "what left the session ended, too"
+
+
+def test_what_a_fixture_has_not_is_refused_before_a_person_is_asked(serving: Up) -> None:
+    arguments = ("--arg", f"pid={os.getpid()}", "--arg", "name=python", "--agent", "keeper", "--intent", "end it")
+    expect = ("--expect", f"process.signal:pid:{os.getpid()}")
+    code, call = serving.call("call", "process.signal", "--host", "local", *arguments, *expect)
+    assert (code, call["error"]["reason"], call["approval_id"]) == (2, "UNKNOWN_TOOL", None), call
+    assert "the fixture `local` has no tool `process.signal`" in call["error"]["message"]
+    assert "service.stop" in call["error"]["remedy"]["expected"]
+    assert serving.call("approvals", "list") == (0, [])

@@ -94,13 +94,15 @@ fn whoever_has_to_mend_a_call_hears_of_its_host_with_everything_else() {
 fn what_the_host_has_not_is_refused_before_anybody_is_asked() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let life = Life::begin(&dir);
-    let _host = life.run(HostEnd::attach(&life));
-    let start = proposal("asker", "", "service.start", r#"{"name": "web"}"#);
-    let call = life.run(within(life.gate.propose(start, false))).expect("taken");
-    let error = call.error.as_ref().expect("refused");
+    let error = life.run(async {
+        let _host = HostEnd::attach(&life).await;
+        let start = proposal("asker", "", "service.start", r#"{"name": "web"}"#);
+        within(life.gate.propose(start, false)).await.expect_err("refused")
+    });
     assert_eq!(error.reason(), Reason::UnknownTool);
     assert!(error.message.contains("has no tool `service.start`"), "{}", error.message);
-    assert!(call.approval.is_none() && call.permits.is_empty());
+    let trace = life.run(within(life.gate.trace(&error.call_id))).expect("recorded");
+    assert!(trace.calls.iter().all(|call| call.approval.is_none() && call.permits.is_empty()));
     let Some(remedy::Kind::FixArguments(fix)) = error.remedy.as_ref().and_then(|remedy| remedy.kind.as_ref()) else {
         panic!("{error:?}");
     };
