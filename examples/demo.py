@@ -317,7 +317,8 @@ async def is_yes() -> bool:
             return ""
 
     answer = await anyio.to_thread.run_sync(answered, abandon_on_cancel=True)
-    return answer.strip().lower().startswith("y")
+    # Nothing else that begins with a y is a yes: yank, yesterday, an escape sequence.
+    return answer.strip().lower() in ("y", "yes")
 
 
 async def take_back(client: Client, calls: Sequence[v1.Call], stage: Stage) -> v1.Call | None:
@@ -495,5 +496,21 @@ def main() -> int:
     return 1 if unexplained else 0
 
 
+def ended(error: BaseException) -> bool:
+    """Is it a person's Ctrl-C, alone or with what else that ended?"""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(KeyboardInterrupt) is not None
+    return isinstance(error, KeyboardInterrupt)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        code = main()
+    except BaseException as error:
+        if not ended(error):
+            raise
+        print("\nended at the terminal; nothing more was approved", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        # A thread may still wait for an answer at the prompt.
+        os._exit(130)
+    sys.exit(code)

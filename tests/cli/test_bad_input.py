@@ -207,6 +207,42 @@ def test_what_cannot_be_written_to_or_read_is_no_traceback(up: Up, streams: str,
     assert ("could not be written" in done.stderr) == (streams == "> /dev/full")
 
 
+@pytest.mark.parametrize(
+    "command", ["tools --json", "hosts", "calls list", "approvals list --json", "errors", "doctor --json", "--help"]
+)
+def test_a_command_that_only_looks_leaves_nothing_unknown(up: Up, command: str) -> None:
+    line = f"{sys.executable} -m cmdop {command} > /dev/full"
+    environment = os.environ | {"CMDOP_ADDRESS": up.address, "CMDOP_USER": "tester"}
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, timeout=60, env=environment, check=False
+    )
+    assert done.returncode == 5, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("the output could not be written: ") and "calls list" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "encoding", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
+)
+def test_output_never_fails_for_its_characters(up: Up, encoding: dict[str, str]) -> None:
+    environment = os.environ | {"CMDOP_ADDRESS": up.address, "CMDOP_USER": "tester"} | encoding
+    name = f"{len(encoding)}.txt"
+    write = ("call", "files.write", "--host", "local", "--arg", f"path=/srv/app/{name}", "--arg", "content=x")
+
+    def cmdop(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "cmdop", *arguments]
+        return subprocess.run(command, capture_output=True, timeout=60, env=environment, check=False)
+
+    for arguments in (write, ("call", "files.read", "--host", "local", "--arg", f"path=/srv/app/{name}")):
+        done = cmdop(*arguments)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.isascii() and b"Traceback" not in done.stderr
+    (up.fixture / "srv/app" / name).write_text("na\u00efve \U0001f600")
+    done = cmdop("call", "files.read", "--host", "local", "--arg", f"path=/srv/app/{name}", "--json")
+    assert (done.returncode, done.stdout.isascii()) == (0, True), done.stderr
+    assert json.loads(done.stdout)["result"]["content"] == "na\u00efve \U0001f600"
+
+
 def test_a_server_that_cannot_say_that_it_is_ready_does_not_start(tmp_path: Path) -> None:
     command = f"{sys.executable} -m cmdop server --data {tmp_path / 'data'} --listen 127.0.0.1:0 > /dev/full"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -153,3 +155,31 @@ def test_asked_the_person_decides(answers: str, gone: int, back: int, monkeypatc
     assert "a script plays the model" in done.stdout
     assert f"{gone} files gone, 0 of them without an approved effect" in done.stdout
     assert f"{back} of them back by undo, as they were; the service answers v1" in done.stdout
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("said", "is_yes"),
+    [("y", True), (" YES\n", True), ("yank", False), ("yesterday", False), ("y\x1b[A", False), ("", False)],
+)
+async def test_only_a_yes_is_a_yes(demo: ModuleType, monkeypatch: pytest.MonkeyPatch, said: str, is_yes: bool) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: said)
+    assert await demo.is_yes() is is_yes
+
+
+def test_a_person_who_ends_it_at_the_prompt_reads_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    pipe, command = subprocess.PIPE, [sys.executable, "-u", DEMO, "--ask"]
+    # The keys of a terminal reach all that runs in it.
+    with subprocess.Popen(command, start_new_session=True, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None and process.stderr is not None
+        shown = b""
+        while b"approve this? [y/N]" not in shown:
+            read = os.read(process.stdout.fileno(), 65536)
+            assert read, shown.decode()
+            shown += read
+        os.killpg(process.pid, signal.SIGINT)
+        rest, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said.decode()
+    assert said.decode().strip().splitlines()[-1:] == ["ended at the terminal; nothing more was approved"]
+    assert b"Traceback" not in said and b"ExceptionGroup" not in said + rest, said.decode()

@@ -139,6 +139,15 @@ def test_what_cannot_be_taken_back_is_approved_by_its_name(up: Up) -> None:
     assert answer["status"] in ("approved", "used"), answer
 
 
+def test_what_needs_no_confirmation_says_so(up: Up) -> None:
+    call = held(up, "touch logs/three", "file.create:/srv/app/logs/three")
+    code, refused = approve(up, call, "grace", "--confirm", "web")
+    assert (code, reason(refused)) == (2, "INVALID_ACTION"), refused
+    assert "there is nothing to confirm" in refused["error"]["message"]
+    code, answer = approve(up, call, "grace")
+    assert (code, answer["call"]["outcome"]) == (0, "applied"), answer
+
+
 def test_to_terminate_without_a_run_is_refused_and_changes_nothing(up: Up) -> None:
     call = held(up, "touch logs/two", "file.create:/srv/app/logs/two")
     _, refused = up.call("approvals", "terminate", call["approval_id"])

@@ -128,6 +128,24 @@ fn meant<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     only.or_else(local).or_else(|| near::surely(name, known.iter().copied()))
 }
 
+/// The tool whose absence a host explains better by its capabilities, which say what it lacks.
+const COMMANDS: &str = "terminal.exec";
+
+/// Has the host this tool, by what it said when it attached?
+///
+/// # Errors
+/// UNKNOWN_TOOL, with the tools that it has.
+pub(crate) fn check_has(host: &Host, tool: &str) -> Result<(), v1::Error> {
+    // One that says nothing of its tools is asked when the call is carried out.
+    if host.tools.is_empty() || tool == COMMANDS || host.tools.iter().any(|has| has == tool) {
+        return Ok(());
+    }
+    let has = host.tools.join(", ");
+    let kind = if host.fixture { "fixture" } else { "host" };
+    let message = format!("the {kind} `{}` has no tool `{tool}`, so nothing was asked of anybody", host.name);
+    Err(reason::error(Reason::UnknownTool, message).fix_arguments("/tool", &format!("a tool of this host: {has}")))
+}
+
 /// A daemon that died is up again after a few seconds.
 const RESTART_MS: u64 = 5_000;
 

@@ -3,9 +3,9 @@
 mod support;
 
 use cmdop_contract::name::GRAMMAR;
-use cmdop_contract::v1::{Actor, Approval, ApprovalVerdict, Proposal, Reason, StartRunRequest};
+use cmdop_contract::v1::{Actor, Approval, ApprovalVerdict, Proposal, Reason, StartRunRequest, remedy};
 use prost::Message as _;
-use support::{Life, hello, proposal, read, read_secret, verdict_on, within};
+use support::{HostEnd, Life, hello, proposal, read, read_secret, verdict_on, within};
 use tokio::sync::mpsc;
 
 const BAD: [&str; 3] = ["jan\u{1b}[2Jitor", "jan\u{202e}itor", "jan itor"];
@@ -88,6 +88,25 @@ fn whoever_has_to_mend_a_call_hears_of_its_host_with_everything_else() {
     assert_eq!(error.reason(), Reason::InvalidArguments);
     assert_eq!(pointers(&error), ["/arguments/path", "/host"]);
     assert_eq!(error.violations[1].reason(), Reason::UnknownHost);
+}
+
+#[test]
+fn what_the_host_has_not_is_refused_before_anybody_is_asked() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    let error = life.run(async {
+        let _host = HostEnd::attach(&life).await;
+        let start = proposal("asker", "", "service.start", r#"{"name": "web"}"#);
+        within(life.gate.propose(start, false)).await.expect_err("refused")
+    });
+    assert_eq!(error.reason(), Reason::UnknownTool);
+    assert!(error.message.contains("has no tool `service.start`"), "{}", error.message);
+    let trace = life.run(within(life.gate.trace(&error.call_id))).expect("recorded");
+    assert!(trace.calls.iter().all(|call| call.approval.is_none() && call.permits.is_empty()));
+    let Some(remedy::Kind::FixArguments(fix)) = error.remedy.as_ref().and_then(|remedy| remedy.kind.as_ref()) else {
+        panic!("{error:?}");
+    };
+    assert_eq!((&*fix.path, &*fix.expected), ("/tool", "a tool of this host: files.read, files.write, terminal.exec"));
 }
 
 fn failure_of(life: &Life, proposal: Proposal) -> cmdop_contract::v1::Error {

@@ -30,7 +30,7 @@ mod terminal;
 pub(crate) use attempt::{attempt_direct, attempt_preview, attempt_trapped, attempt_watched};
 pub use kept::Kept;
 pub use leftovers::LeftRunning;
-pub(crate) use leftovers::{Leftovers, namespace_of};
+pub(crate) use leftovers::{Leftovers, namespace_of, numbers};
 pub(crate) use start::usual_bounds;
 use start::{Control, Started};
 pub(crate) use survey::{remove, survey};

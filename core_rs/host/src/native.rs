@@ -33,6 +33,7 @@ mod within;
 pub(crate) mod write;
 mod xattr;
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -45,10 +46,11 @@ use serde_json::Value;
 
 use crate::admit::Admitted;
 use crate::error::Error;
-use crate::exec::Leftovers;
+use crate::exec::{Leftovers, namespace_of};
 use crate::fixture::elsewhere::Everywhere;
 use crate::journal::Journals;
-use crate::service::{Supervisor, Verb, supervisor};
+use crate::sandbox::Fence;
+use crate::service::{Own, Supervisor, UNITS, Verb, supervisor};
 use arguments::{Arguments, about};
 use beneath::{Root, not_usable};
 use within::within_permit;
@@ -168,8 +170,10 @@ pub struct Native {
     supervisor: Arc<dyn Supervisor>,
     /// What commands left running.
     leftovers: Leftovers,
-    /// A fixture shows files of its own, but its processes and services are the machine's.
+    /// A fixture shows files of its own, but the processes there are the machine's.
     is_fixture: bool,
+    /// Around the services of a fixture.
+    fence: Option<Arc<Fence>>,
 }
 
 /// Trees that no tool sees: the host's own state.
@@ -212,7 +216,15 @@ impl Native {
     pub fn open(hidden: Vec<PathBuf>, journals: Arc<Journals>) -> Result<Self, Error> {
         let (root, supervisor) = (Root::machine()?, supervisor());
         let leftovers = Leftovers::default();
-        Ok(Self { root, hidden: Everywhere::of(hidden)?, journals, supervisor, leftovers, is_fixture: false })
+        Ok(Self {
+            root,
+            hidden: Everywhere::of(hidden)?,
+            journals,
+            supervisor,
+            leftovers,
+            is_fixture: false,
+            fence: None,
+        })
     }
 
     /// The same tools, which tell of a process what call left it running.
@@ -227,9 +239,30 @@ impl Native {
         Self { is_fixture: true, ..self }
     }
 
+    /// The same tools in a fixture, with services that are the fixture's own.
+    #[must_use]
+    pub(crate) fn serving_within(self, fence: Fence) -> Self {
+        let fence = Arc::new(fence);
+        let supervisor = Arc::new(Own::of_fixture(UNITS.into(), fence.clone()));
+        Self { supervisor, fence: Some(fence), ..self.in_fixture() }
+    }
+
     /// Names of the tools that this host has.
     pub fn tools(&self) -> impl Iterator<Item = &'static str> {
-        TOOLS.iter().copied().filter(|tool| !(self.is_fixture && reaches_machine(tool)))
+        TOOLS.iter().copied().filter(|tool| !self.would_reach_machine(tool))
+    }
+
+    /// True of tools whose effects the fixture, if this is one, does not hold back.
+    fn would_reach_machine(&self, tool: &str) -> bool {
+        let is_of_service = tool.starts_with("service.");
+        self.is_fixture && (tool == "process.signal" || (is_of_service && self.fence.is_none()))
+    }
+
+    /// Is a process one that tools may tell of? In a fixture, those of its services and what commands left running.
+    fn tells_of(&self, pid: u32, left: &HashMap<u64, String>) -> bool {
+        !self.is_fixture
+            || self.fence.as_ref().is_some_and(|fence| fence.holds(pid))
+            || namespace_of(pid).is_some_and(|namespace| left.contains_key(&namespace))
     }
 
     /// Finds out what the action would change. Changes nothing.
@@ -283,7 +316,7 @@ impl Native {
     fn prepare(&self, admitted: &Admitted) -> Result<Box<dyn Step + '_>, Error> {
         let action = admitted.action.as_ref().ok_or_else(|| unknown_tool(""))?;
         let arguments = Arguments::of(action)?;
-        if self.is_fixture && reaches_machine(&action.tool) {
+        if self.would_reach_machine(&action.tool) {
             return Err(unknown_tool(&action.tool));
         }
         let hidden = Hidden(self.hidden.places()?);
@@ -306,10 +339,13 @@ impl Native {
             "deploy.release" => {
                 // What would be released is known by its digest, or it is not known.
                 arguments.required("digest")?;
-                Box::new(deploy::Release::prepare(&self.root, &arguments)?)
+                Box::new(deploy::Release::prepare(&self.root, &arguments)?.checked_within(self.fence.as_ref()))
             }
             "deploy.rollback" => Box::new(deploy::Rollback::prepare(&self.root, &arguments)?),
-            "process.list" => Box::new(Looked(process::list(&arguments, &self.leftovers.calls())?)),
+            "process.list" => {
+                let left = self.leftovers.calls();
+                Box::new(Looked(process::list(&arguments, &left, &|pid| self.tells_of(pid, &left))?))
+            }
             "process.signal" => Box::new(process::Signalling::prepare(&arguments)?),
             "service.status" => Box::new(Looked(service::status(&*self.supervisor, &arguments)?)),
             "service.logs" => Box::new(Looked(service::logs(&*self.supervisor, &arguments)?)),
@@ -369,11 +405,6 @@ fn measured(
         Ok(effects) => (effects, None),
         Err(error) => (planned, Some(error)),
     }
-}
-
-/// True of tools whose effects no fixture holds back.
-fn reaches_machine(tool: &str) -> bool {
-    tool == "process.signal" || tool.starts_with("service.")
 }
 
 fn observation(effects: Vec<ObservedEffect>) -> Observation {

@@ -11,6 +11,7 @@
 mod command;
 mod confine;
 mod direct;
+mod fence;
 mod filter;
 mod init;
 mod landlock;
@@ -36,6 +37,7 @@ use prost::Message;
 use crate::spawner::{LEAVES, TRAPS, die_with_parent, leave, receive};
 
 pub(crate) use confine::REQUESTS;
+pub(crate) use fence::Fence;
 pub(crate) use mask::is_mask;
 pub use openings::Opening;
 pub(crate) use openings::{child, unavailable};

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -82,16 +83,29 @@ trace.command("cmdop.cli.trace:export_trace", name="export", help="Send a trace 
 app.command(trace)
 
 
+LOOKS: Final = frozenset(
+    {
+        *("hosts", "tools", "errors", "doctor", "calls list", "calls show", "approvals list", "approvals show"),
+        *("policy show", "policy check", "policy explain", "policy decide", "policy test", "policy diff"),
+        *("freeze list", "grants list", "grants show", "approvers list", "preview show", "trace show"),
+    }
+)
+"""Commands that change nothing, here or elsewhere."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code, one of `ExitCode`."""
     tokens = sys.argv[1:] if arguments is None else list(arguments)
     as_json = "--json" in tokens
     _open_what_is_closed()
+    _take_every_character()
     for token in tokens:
         if not _is_text(token):
             return _usage_error(f"the argument {token!a} is not UTF-8 text", as_json=as_json)
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        # Else what is still in its buffer would fail at the exit, with a code of Python's own.
+        sys.stdout.flush()
     except CycloptsError as error:
         # Shown by us, because it quotes what was typed or pasted.
         return _usage_error(str(error), as_json=as_json)
@@ -103,17 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:
         # Everything else that fails is an error of its own: this is a disk or device that takes no output.
-        try:
-            print(
-                f"the output could not be written: {error}; see `cmdop calls list` for what was done",
-                file=sys.stderr,
-                flush=True,
-            )
-        except OSError:
-            # Errors are written to the same disk. Only the exit code can still say it.
-            sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
-        return ExitCode.UNKNOWN
+        return _unwritten(error, tokens)
     return code if isinstance(code, int) else ExitCode.DONE
 
 
@@ -122,6 +126,32 @@ def _open_what_is_closed() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - it lives as long as the process
+
+
+def _take_every_character() -> None:
+    """Output never fails for its characters: what the encoding has not stands there by its number."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _unwritten(error: OSError, tokens: list[str]) -> int:
+    """The exit code where output could not be written; what a command did stays done."""
+    only_looks = _only_looks(tokens)
+    hint = "" if only_looks else "; see `cmdop calls list` for what was done"
+    try:
+        print(f"the output could not be written: {error}{hint}", file=sys.stderr, flush=True)
+    except OSError:
+        # Errors are written to the same disk. Only the exit code can still say it.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
+    return ExitCode.FAILED if only_looks else ExitCode.UNKNOWN
+
+
+def _only_looks(tokens: list[str]) -> bool:
+    """Does the command line ask for nothing but what there is?"""
+    chain, _, _ = app.parse_commands(tokens)
+    return not chain or chain[-1].startswith("-") or " ".join(chain) in LOOKS
 
 
 def _is_text(token: str) -> bool:

@@ -97,12 +97,25 @@ def report_error(error: CmdopError, *, as_json: bool, blank: Blank = dict) -> No
 def print_json(document: Any) -> None:
     """One JSON document on standard output.
 
-    What a terminal would obey or not show stands in it as JSON's escapes, and so does half a surrogate pair.
+    What a terminal would obey or not show stands in it as JSON's escapes, and so does half a surrogate pair, and what
+    the output's encoding has not.
     """
     text = json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
-    escaped = "".join(character if is_seen(character) else json.dumps(character)[1:-1] for character in text)
+    escaped = "".join(
+        character if is_seen(character) and _is_encoded(character) else json.dumps(character)[1:-1]
+        for character in text
+    )
     sys.stdout.write(escaped + "\n")
     sys.stdout.flush()
+
+
+def _is_encoded(character: str) -> bool:
+    """Has standard output's encoding this character?"""
+    try:
+        character.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def say_abridged(listed: Sequence[v1.Call] | Sequence[v1.Approval], show: str) -> None:

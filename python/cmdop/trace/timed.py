@@ -88,17 +88,14 @@ class _Adapter(HTTPAdapter):
 def _told(kind: Any, session: TimedSession) -> Any:
     """A class of connections that tell the session when they are opened and used."""
 
-    class Told(kind):
-        def connect(self) -> None:
-            session.use(self)
-            above: Any = super()
-            above.connect()
-            # It may have been cut before it had a socket.
-            session.use(self)
+    def connect(connection: Any) -> None:
+        session.use(connection)
+        kind.connect(connection)
+        # It may have been cut before it had a socket.
+        session.use(connection)
 
-        def request(self, *args: Any, **kwargs: Any) -> None:
-            session.use(self)
-            above: Any = super()
-            above.request(*args, **kwargs)
+    def request(connection: Any, *args: Any, **kwargs: Any) -> None:
+        session.use(connection)
+        kind.request(connection, *args, **kwargs)
 
-    return Told
+    return type("Told", (kind,), {"connect": connect, "request": request})

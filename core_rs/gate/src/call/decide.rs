@@ -15,6 +15,7 @@ use cmdop_policy::decide::{Ask, CONFINES, Decided, Denied, DiffDecided, Facts, d
 
 use super::{Driver, internal};
 use crate::gate::changes;
+use crate::hosts::check_has;
 
 /// Stands for the home directory on a host that nobody knows: its absence is not what is wrong with the call.
 const NO_HOME: &str = "/";
@@ -112,6 +113,7 @@ impl Driver {
         let host = shared.hosts.get(&self.live.host)?;
         let started = Instant::now();
         let validated = self.validate(&host.home)?;
+        check_has(&host, validated.tool().name())?;
         let validate_time = started.elapsed();
         let started = Instant::now();
         let prediction = shared.foresight.predict(&validated, &host).await?;

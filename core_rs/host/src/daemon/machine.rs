@@ -18,6 +18,7 @@ use crate::exec::Leftovers;
 use crate::journal::Journals;
 use crate::native::{Done, Native};
 use crate::network;
+use crate::sandbox::Fence;
 use crate::{Error, Spawner, probe};
 
 /// What this host's permits are worked on with.
@@ -49,7 +50,7 @@ impl Machine {
         let found = probe::examine(&spawner, &layers.path("probe"), &places);
         let leftovers = Leftovers::default();
         let native = Native::open(hidden.clone(), journals.clone())?.knowing(leftovers.clone());
-        let native = if config.fixture.is_empty() { native } else { native.in_fixture() };
+        let native = if config.fixture.is_empty() { native } else { in_fixture(native, &hidden) };
         let kept_bytes = or_default(config.max_output_bytes, DEFAULT_MAX_OUTPUT_BYTES);
         let terminal = Terminal::new(spawner, &found, &hidden, workspaces, journals.clone(), leftovers, kept_bytes);
         let terminal = terminal.keeping_from(network::servers(&config.server));
@@ -161,6 +162,17 @@ impl Machine {
     /// Ends what commands left running.
     pub(super) async fn end_all(&self) {
         self.terminal.leftovers.end_all().await;
+    }
+}
+
+/// The tools of a fixture: with services, if this machine can fence them in.
+fn in_fixture(native: Native, hidden: &[PathBuf]) -> Native {
+    match Fence::raise(hidden.to_vec()) {
+        Ok(fence) => native.serving_within(fence),
+        Err(error) => {
+            tracing::warn!(%error, "the fixture has no services");
+            native.in_fixture()
+        }
     }
 }
 

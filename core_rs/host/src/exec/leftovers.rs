@@ -171,7 +171,7 @@ pub(crate) fn namespace_of(pid: u32) -> Option<u64> {
 }
 
 /// Numbers on the machine of everybody in a pid namespace, by those that they have in it (proc(5), NSpid).
-fn numbers(namespace: u64) -> HashMap<i32, u32> {
+pub(crate) fn numbers(namespace: u64) -> HashMap<i32, u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let within = pids.filter(|pid| namespace_of(*pid) == Some(namespace));

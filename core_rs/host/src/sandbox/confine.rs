@@ -183,7 +183,7 @@ pub(super) fn isolate(identity: Option<Identity>) -> Result<(), Failure> {
 
 /// In the new network namespace, whose loopback leads to the command's own servers and to nobody else: there is
 /// no other interface, and the machine's loopback is another one (netdevice(7)).
-fn raise_loopback() -> Result<(), Failure> {
+pub(super) fn raise_loopback() -> Result<(), Failure> {
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
         .map_err(|error| Failure::new("raise the loopback", error))?;
     // SAFETY: all zeros are a whole request.

@@ -30,7 +30,7 @@ const GROUND: &str = "/ground";
 const LAST: usize = 15;
 
 /// Devices that hold no state and reach nothing.
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+pub(super) const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),

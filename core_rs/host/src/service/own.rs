@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -23,6 +22,7 @@ use super::family::{self, Family};
 use super::unit::Unit;
 use super::{MAX_LOG_BYTES, State, Status, Supervisor, Verb, tail};
 use crate::Error;
+use crate::sandbox::Fence;
 
 /// A service without a check is well if it lives this long.
 const SETTLED: Duration = Duration::from_millis(300);
@@ -42,6 +42,8 @@ pub(crate) struct Own {
     services: Mutex<HashMap<String, Arc<Service>>>,
     /// One change at a time.
     changing: Mutex<()>,
+    /// Around each service of a fixture.
+    fence: Option<Arc<Fence>>,
 }
 
 /// A service that was started at least once.
@@ -52,6 +54,7 @@ struct Service {
     starts: AtomicU64,
     changed: Condvar,
     log: Mutex<Log>,
+    fence: Option<Arc<Fence>>,
 }
 
 #[derive(Debug, Default)]
@@ -76,11 +79,17 @@ struct Log {
 impl Own {
     pub(crate) fn new(units: PathBuf) -> Self {
         family::sweep();
-        Self { units, services: Mutex::default(), changing: Mutex::default() }
+        Self { units, services: Mutex::default(), changing: Mutex::default(), fence: None }
+    }
+
+    /// The same for a fixture, whose services reach nothing of the machine.
+    pub(crate) fn of_fixture(units: PathBuf, fence: Arc<Fence>) -> Self {
+        Self { units, services: Mutex::default(), changing: Mutex::default(), fence: Some(fence) }
     }
 
     fn service(&self, name: &str) -> Arc<Service> {
-        self.services.lock().entry(name.to_owned()).or_default().clone()
+        let made = || Arc::new(Service { fence: self.fence.clone(), ..Service::default() });
+        self.services.lock().entry(name.to_owned()).or_insert_with(made).clone()
     }
 
     fn start(&self, name: &str, unit: &Unit) -> Result<(), Error> {
@@ -155,7 +164,10 @@ impl Supervisor for Own {
             0 => String::new(),
             starts => starts.to_string(),
         };
-        Ok(Status { state, pid, exit_code, healthy: pid.and(unit.port).map(is_open), started })
+        let healthy = pid.and(unit.port).map(|port| known.is_open(port));
+        // What the daemon started is not the service itself, where one is fenced in.
+        let pid = pid.map(|pid| known.fence.as_ref().and_then(|fence| fence.service_of(pid)).unwrap_or(pid));
+        Ok(Status { state, pid, exit_code, healthy, started })
     }
 
     fn act(&self, service: &str, verb: Verb) -> Result<(), Error> {
@@ -248,7 +260,10 @@ impl Service {
         let (mut output, input) = std::io::pipe()?;
         let mut command = Command::new(&unit.command[0]);
         command.args(&unit.command[1..]).current_dir(&unit.cwd).env_clear().env("PATH", PATH).envs(&unit.env);
-        command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input).process_group(0);
+        command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input);
+        if self.fence.is_none() {
+            command.process_group(0);
+        }
         let family = Arc::new(Family::new(fstat(&output)?.st_ino));
         let door = family.door();
         // SAFETY: the closure makes system calls only and touches no memory of the parent.
@@ -268,7 +283,15 @@ impl Service {
                 }
             });
         }
+        if let Some(fence) = &self.fence {
+            let enter = fence.around(&unit.cwd, unit.port)?;
+            // SAFETY: the child has one thread, and the C library makes its memory usable to it (fork(2)).
+            unsafe { command.pre_exec(enter) };
+        }
         let mut child = command.spawn()?;
+        if let Some(fence) = &self.fence {
+            fence.begun(child.id());
+        }
         // Holds the writing end of the pipe.
         drop(command);
         self.starts.fetch_add(1, Ordering::Relaxed);
@@ -305,10 +328,18 @@ impl Service {
         let _ = read_all.recv_timeout(PAUSE);
         let mut run = self.run.lock();
         run.ended = child.wait().ok();
+        if let Some(fence) = &self.fence {
+            fence.ended(child.id());
+        }
         run.pid = None;
         run.family = None;
         self.changed.notify_all();
         Ok(())
+    }
+
+    /// Does its port take connections?
+    fn is_open(&self, port: u16) -> bool {
+        Fence::connect(self.fence.as_ref(), port, Duration::from_millis(500)).is_ok()
     }
 
     /// Waits until it is well, or says why it is not.
@@ -318,7 +349,7 @@ impl Service {
             if let Some(ended) = self.run.lock().ended {
                 return Err(format!("it ended at once ({ended})"));
             }
-            let is_well = unit.port.map_or(begun.elapsed() >= SETTLED, is_open);
+            let is_well = unit.port.map_or(begun.elapsed() >= SETTLED, |port| self.is_open(port));
             if is_well {
                 return Ok(());
             }
@@ -346,11 +377,6 @@ impl Log {
 
 fn group(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
-}
-
-/// Does a port of this machine take connections?
-fn is_open(port: u16) -> bool {
-    TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Duration::from_millis(500)).is_ok()
 }
 
 fn failed(name: &str, why: &str) -> Error {

@@ -84,6 +84,11 @@ fn approve(approval: &mut Approval, by: Approver<'_>, confirm: &str) -> Result<(
         let message = format!("{} approved already; {} more must, {}", by.name, missing(approval), whoever(approval));
         return Err(Error::typed(Reason::NotApprover, message));
     }
+    if approval.confirm.is_empty() && !confirm.is_empty() {
+        let message = format!("there is nothing to confirm, so `{confirm}` was meant for another approval");
+        let error = reason::error(Reason::InvalidAction, message);
+        return Err(Error::Typed(Box::new(error.fix_arguments("/confirm", "no confirmation"))));
+    }
     if confirm != approval.confirm {
         let message = format!(
             "it cannot be taken back: {}; type `{}` to approve it",

@@ -1,7 +1,7 @@
 //! Health checks against loopback: is the port open, and does it answer with the expected status?
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::Error;
 use crate::native::arguments::{Arguments, invalid};
+use crate::sandbox::Fence;
 
 /// All attempts of one check together.
 const MAX_TOTAL_MS: u64 = 120_000;
@@ -27,6 +28,8 @@ pub(super) struct Check {
     timeout: Duration,
     retries: u64,
     interval: Duration,
+    /// In a fixture, where its services listen.
+    fence: Option<Arc<Fence>>,
 }
 
 /// How a check went.
@@ -69,7 +72,13 @@ impl Check {
             timeout: Duration::from_millis(timeout),
             retries,
             interval: Duration::from_millis(interval),
+            fence: None,
         }))
+    }
+
+    /// The same check in a fixture, put to its services.
+    pub(super) fn within(self, fence: Option<&Arc<Fence>>) -> Self {
+        Self { fence: fence.cloned(), ..self }
     }
 
     /// Asks until it passes or no attempt is left.
@@ -106,8 +115,7 @@ impl Check {
     /// The status of the answer; `None` if an open port is enough.
     fn attempt(&self) -> Result<Option<u16>, String> {
         let deadline = Instant::now() + self.timeout;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        let mut stream = TcpStream::connect_timeout(&address, self.timeout)
+        let mut stream = Fence::connect(self.fence.as_ref(), self.port, self.timeout)
             .map_err(|error| format!("port {} cannot be reached: {error}", self.port))?;
         let Some(path) = &self.path else { return Ok(None) };
         let headers = "User-Agent: cmdop-check\r\nAccept: */*\r\nConnection: close";

@@ -1,5 +1,7 @@
 //! `deploy.release`: copy, check, switch, check again, and back if that fails.
 
+use std::sync::Arc;
+
 use cmdop_contract::path::is_beneath;
 use cmdop_contract::reason;
 use cmdop_contract::v1::{EffectKind, FileType, ObservedEffect, Reason};
@@ -21,6 +23,7 @@ use crate::native::hidden::{hidden_name, remove_hidden};
 use crate::native::measure::Stamp;
 use crate::native::write::own_ids;
 use crate::native::{Means, Step};
+use crate::sandbox::Fence;
 
 /// Fewer would take away what a rollback leads to.
 const LEAST_KEPT: u64 = 2;
@@ -130,6 +133,13 @@ impl Release {
         release.prunes.iter().for_each(|prune| prune.census.digest_into(&mut base));
         release.base = base.finalize().to_vec();
         Ok(release)
+    }
+
+    /// The same in a fixture, whose services are asked how they are.
+    #[must_use]
+    pub(crate) fn checked_within(self, fence: Option<&Arc<Fence>>) -> Self {
+        let within = |check: Check| check.within(fence);
+        Self { before: self.before.map(within), after: self.after.map(within), ..self }
     }
 
     /// True if it is live already, and nothing is left to be settled.

@@ -18,11 +18,15 @@ const MAX_LIMIT: u64 = 10_000;
 const MAX_RESULT_BYTES: usize = 1024 * 1024;
 
 /// Lists what the arguments name; of what a call left running with that call, by its pid namespace. A
-/// process that ends meanwhile is left out.
+/// process that ends meanwhile is left out, and so is one of which `tells_of` says no.
 ///
 /// # Errors
 /// `INVALID_ARGUMENTS`; the operating system's refusal to list.
-pub(crate) fn list(arguments: &Arguments, left: &HashMap<u64, String>) -> Result<Value, Error> {
+pub(crate) fn list(
+    arguments: &Arguments,
+    left: &HashMap<u64, String>,
+    tells_of: &dyn Fn(u32) -> bool,
+) -> Result<Value, Error> {
     let name = arguments.text("name")?;
     let limit = arguments.number("limit")?.unwrap_or(DEFAULT_LIMIT);
     if limit > MAX_LIMIT {
@@ -30,7 +34,8 @@ pub(crate) fn list(arguments: &Arguments, left: &HashMap<u64, String>) -> Result
     }
     let clock = Clock::now();
     let (mut processes, mut bytes, mut is_truncated) = (Vec::new(), 0, false);
-    for entry in pids().map_err(Error::io("list /proc"))?.into_iter().filter_map(Entry::of) {
+    let told = pids().map_err(Error::io("list /proc"))?.into_iter().filter(|pid| tells_of(*pid));
+    for entry in told.filter_map(Entry::of) {
         let command = entry.command();
         if name.is_some_and(|name| name != entry.name && name != program(&command)) {
             continue;

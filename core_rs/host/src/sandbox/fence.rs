@@ -1,0 +1,246 @@
+//! What surrounds a service of a fixture: namespaces of its own, in which it finds no process, no network and no
+//! device of the machine's that it could change, and the fixture's view of files.
+//!
+//! All services of a fixture share one network, whose loopback the daemon reaches from a thread that enters it.
+//! Everything else each run of a service has for itself, and all that it started ends with it.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{CStr, CString};
+use std::fs::{File, symlink_metadata};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change};
+use seccompiler::sock_filter;
+
+use super::confine::{self, SILENTLY, Sockets, check};
+use super::filter::Rules;
+use super::stage::DEVICES;
+use super::view::{OF_A_NODE, mount_fs, set_attributes, tmpfs};
+use super::{Failure, Limits};
+use crate::Error;
+use crate::exec::{namespace_of, numbers};
+use crate::fixture::elsewhere;
+use crate::spawner::{die_with_parent, leave};
+
+/// The number that a service has in its own namespace, behind init's.
+const FIRST: i32 = 2;
+
+/// Of all services of one fixture.
+#[derive(Debug)]
+pub(crate) struct Fence {
+    hidden: Vec<PathBuf>,
+    network: OwnedFd,
+    filter: Vec<sock_filter>,
+    /// Of services that were started.
+    ports: Mutex<HashSet<u16>>,
+    /// Who sees to a service, by its number: its namespace.
+    running: Mutex<HashMap<u32, u64>>,
+}
+
+impl Fence {
+    /// Makes the network. `hidden` are directories that a service finds empty.
+    ///
+    /// # Errors
+    /// What the operating system refuses.
+    pub(crate) fn raise(hidden: Vec<PathBuf>) -> Result<Self, Error> {
+        let made = std::thread::scope(|scope| scope.spawn(network).join());
+        let network = made.unwrap_or_else(|_| Err(Failure::new("make a network", "its thread ended")));
+        let network = network.map_err(|failure| Error::io("fence services in")(other(&failure)))?;
+        let mut rules = Rules::default();
+        // A directory that no overlay could cover shows the machine's own sockets.
+        confine::refuse(&mut rules, Sockets::NoUnix, SILENTLY);
+        let filter = rules.program(SILENTLY);
+        Ok(Self { hidden, network, filter, ports: Mutex::default(), running: Mutex::default() })
+    }
+
+    /// What a new process does to be inside, before it becomes the service; `port` is where that will listen.
+    ///
+    /// # Errors
+    /// The operating system's refusal to list mounts.
+    pub(crate) fn around(
+        self: &Arc<Self>,
+        cwd: &str,
+        port: Option<u16>,
+    ) -> Result<impl FnMut() -> std::io::Result<()> + Send + Sync + 'static, std::io::Error> {
+        let hidden =
+            elsewhere::of_view(self.hidden.clone()).map_err(|error| std::io::Error::other(error.to_string()))?;
+        let cwd = CString::new(cwd)?;
+        self.ports.lock().extend(port);
+        let fence = self.clone();
+        Ok(move || fence.enter(&hidden, &cwd).map_err(|failure| other(&failure)))
+    }
+
+    /// Connects to a port of loopback: of the services' network if one that was started names the port, else of the
+    /// machine.
+    ///
+    /// # Errors
+    /// Why it takes no connection.
+    pub(crate) fn connect(fence: Option<&Arc<Self>>, port: u16, timeout: Duration) -> std::io::Result<TcpStream> {
+        let connect = || TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), timeout);
+        match fence.filter(|fence| fence.ports.lock().contains(&port)) {
+            None => connect(),
+            Some(fence) => {
+                let inside = || check(fence.join(), "enter the services' network").map_err(|it| other(&it));
+                let made = std::thread::scope(|scope| scope.spawn(|| inside().and_then(|()| connect())).join());
+                made.unwrap_or_else(|_| Err(std::io::Error::other("its thread ended")))
+            }
+        }
+    }
+
+    /// Takes note of who sees to a service, and says the service's own number.
+    pub(crate) fn begun(&self, keeper: u32) {
+        let inside = std::fs::metadata(format!("/proc/{keeper}/ns/pid_for_children"));
+        if let Ok(inside) = inside {
+            self.running.lock().insert(keeper, std::os::unix::fs::MetadataExt::ino(&inside));
+        }
+    }
+
+    pub(crate) fn ended(&self, keeper: u32) {
+        self.running.lock().remove(&keeper);
+    }
+
+    /// The service's own number on the machine, of which the daemon knows who sees to it.
+    pub(crate) fn service_of(&self, keeper: u32) -> Option<u32> {
+        let namespace = *self.running.lock().get(&keeper)?;
+        numbers(namespace).get(&FIRST).copied()
+    }
+
+    /// Is it a process of a service?
+    pub(crate) fn holds(&self, pid: u32) -> bool {
+        namespace_of(pid).is_some_and(|namespace| self.running.lock().values().any(|one| *one == namespace))
+    }
+
+    fn join(&self) -> libc::c_int {
+        // SAFETY: a descriptor of ours.
+        unsafe { libc::setns(self.network.as_raw_fd(), libc::CLONE_NEWNET) }
+    }
+
+    /// In a new process, which becomes three: the daemon's child, which sees to the first process of a namespace; that,
+    /// which reaps; and the service, which alone returns from here.
+    fn enter(&self, hidden: &[PathBuf], cwd: &CStr) -> Result<(), Failure> {
+        // Away from the daemon's terminal, and in a group that a stop reaches.
+        // SAFETY: no arguments.
+        if unsafe { libc::setsid() } < 0 {
+            return Err(Failure::new("begin a session", std::io::Error::last_os_error()));
+        }
+        check(self.join(), "enter the services' network")?;
+        let others = libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+        // SAFETY: unshare with flags only, of a process with one thread.
+        check(unsafe { libc::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWPID | others) }, "make namespaces")?;
+        mask(libc::SIG_BLOCK);
+        if let Some(init) = fork()? {
+            see_to(init);
+        }
+        die_with_parent();
+        // It is an image of the daemon, whose memory nobody inside may read.
+        // SAFETY: prctl with integer arguments.
+        unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+        furnish(hidden)?;
+        if let Some(service) = fork()? {
+            see_to(service);
+        }
+        // SAFETY: a string that lives until the call returns; and flags only.
+        unsafe {
+            check(libc::chdir(cwd.as_ptr()), "enter the working directory")?;
+            libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        }
+        confine::limit_all(&Limits::default())?;
+        confine::give_up_early(false)?;
+        confine::give_up_last(false)?;
+        mask(libc::SIG_UNBLOCK);
+        confine::apply(&self.filter)
+    }
+}
+
+/// A network namespace with nothing but its loopback, made by a thread that enters it.
+fn network() -> Result<OwnedFd, Failure> {
+    // SAFETY: unshare with a flag only; the namespace is this thread's alone.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) }, "make a network")?;
+    confine::raise_loopback()?;
+    let namespace = File::open("/proc/thread-self/ns/net").map_err(|error| Failure::new("hold a network", error))?;
+    Ok(namespace.into())
+}
+
+/// What belongs to the new namespaces, and what of the machine's nobody inside may change.
+fn furnish(hidden: &[PathBuf]) -> Result<(), Failure> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(|error| Failure::new("keep mounts private", error))?;
+    for place in hidden {
+        match symlink_metadata(place) {
+            Ok(found) if found.is_dir() => tmpfs(place, MountFlags::RDONLY, c"size=4k,mode=555")?,
+            Ok(found) if !found.is_symlink() => {
+                mount_bind("/dev/null", place).map_err(|error| Failure::new(place.display(), error))?;
+                set_attributes(place, 0, OF_A_NODE)?;
+            }
+            _ => {}
+        }
+    }
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
+    mount_fs("proc", Path::new("/proc"), flags, c"")?;
+    if mount_fs("sysfs", Path::new("/sys"), flags, c"").is_err() {
+        // A container may not show a whole one, and then none may be made (sysfs(5)).
+        tmpfs(Path::new("/sys"), flags, c"size=4k,mode=755")?;
+    }
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    mount_fs("devpts", Path::new("/dev/pts"), flags, c"newinstance,ptmxmode=0666,mode=0620")?;
+    for name in DEVICES {
+        let device = Path::new("/dev").join(name);
+        if device.exists() {
+            set_attributes(&device, 0, OF_A_NODE)?;
+        }
+    }
+    set_attributes(Path::new("/dev"), 0, libc::MOUNT_ATTR_RDONLY)
+}
+
+/// The child's number in who forked it.
+fn fork() -> Result<Option<libc::pid_t>, Failure> {
+    // SAFETY: a process with one thread, as the caller is a child of a fork.
+    match unsafe { libc::fork() } {
+        -1 => Err(Failure::new("fork", std::io::Error::last_os_error())),
+        0 => Ok(None),
+        child => Ok(Some(child)),
+    }
+}
+
+/// Reaps until the child ends, and ends as it did. A reload is passed on; what is sent to the whole group the child
+/// has by itself.
+fn see_to(child: libc::pid_t) -> ! {
+    // SAFETY: plain system calls with values that live until they return; nothing here uses a descriptor any more.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0);
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        loop {
+            if libc::sigwaitinfo(&raw const all, std::ptr::null_mut()) == libc::SIGHUP {
+                libc::kill(child, libc::SIGHUP);
+            }
+            let mut status = 0;
+            loop {
+                match libc::waitpid(-1, &raw mut status, libc::WNOHANG) {
+                    ended if ended == child && libc::WIFEXITED(status) => leave(libc::WEXITSTATUS(status)),
+                    ended if ended == child => leave(128 + libc::WTERMSIG(status)),
+                    ..=0 => break,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+fn mask(how: libc::c_int) {
+    // SAFETY: the set is initialised by sigfillset.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(how, &raw const all, std::ptr::null_mut());
+    }
+}
+
+fn other(failure: &Failure) -> std::io::Error {
+    std::io::Error::other(failure.text.clone())
+}

@@ -1,0 +1,211 @@
+"""Services of a fixture: kept by the host's own supervisor, in sight of nothing of the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.live import Up, make_fixture, start_up
+
+pytestmark = pytest.mark.timeout(180)
+
+PORT = 18_080
+
+WEB = """\
+import http.server, sys
+print("listening", flush=True)
+http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind="127.0.0.1")
+"""
+
+HOSTILE = """\
+import ctypes, json, os, signal, socket, subprocess, sys, time
+
+libc = ctypes.CDLL(None, use_errno=True)
+found = {}
+
+def tried(name, act):
+    try:
+        found[name] = act()
+    except BaseException as error:
+        found[name] = f"{type(error).__name__}: {error}"
+
+def syscall(*arguments):
+    done = libc.syscall(*arguments)
+    return done if done >= 0 else os.strerror(ctypes.get_errno())
+
+def connected(port):
+    with socket.create_connection(("127.0.0.1", port), 1):
+        return "connected"
+
+machine, server, data, uid = json.loads(open("/srv/app/machine.json").read())
+tried("pids", lambda: sorted(int(name) for name in os.listdir("/proc") if name.isdigit()))
+tried("own", os.getpid)
+tried("kill", lambda: os.kill(machine, 9))
+tried("server", lambda: connected(server))
+tried("unix", lambda: socket.socket(socket.AF_UNIX) and "made")
+tried("data", lambda: os.listdir(data))
+tried("daemon", lambda: open("/proc/1/mem", "rb") and "opened")
+tried("environ", lambda: open("/proc/1/environ", "rb").read(1) and "read")
+tried("mount", lambda: syscall(165, b"none", b"/mnt", b"tmpfs", 0, None))
+tried("setns", lambda: syscall(308, 0, 0))
+tried("sysctl", lambda: open("/proc/sys/kernel/hostname", "w") and "opened")
+tried("sysrq", lambda: open("/proc/sysrq-trigger", "w") and "opened")
+tried("sys", lambda: open("/sys/kernel/mm/ksm/run", "w") and "opened")
+tried("device", lambda: os.chmod("/dev/null", 0o600))
+tried("disk", lambda: os.mknod("/srv/app/disk", 0o60600, os.makedev(8, 0)))
+tried("dev", lambda: open("/dev/planted", "w") and "opened")
+tried("pts", lambda: sorted(os.listdir("/dev/pts")))
+tried("terminal", lambda: open("/dev/tty", "w") and "opened")
+tried("all", lambda: os.kill(-1, 0))
+tried("capabilities", lambda: [l.split()[1] for l in open("/proc/self/status") if l.startswith("CapBnd")][0])
+for place in ("/srv/app/written", "/written", f"/tmp/written-{uid}"):
+    tried(place, lambda: open(place, "w").write("x"))
+# A descendant that leaves the session and ignores every politeness.
+if os.fork() == 0:
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    open("/srv/app/descends", "w").write("x")
+    while True:
+        open("/srv/app/beat", "a").write("x")
+        time.sleep(0.05)
+open("/srv/app/found.json.new", "w").write(json.dumps(found))
+os.rename("/srv/app/found.json.new", "/srv/app/found.json")
+signal.signal(signal.SIGHUP, lambda *_: print("reloaded", flush=True))
+while True:
+    time.sleep(1)
+"""
+
+
+def unit(fixture: Path, name: str, script: str, *arguments: str, **more: Any) -> None:
+    (fixture / f"srv/app/{name}.py").write_text(script)
+    units = fixture / "etc/cmdop/services"
+    units.mkdir(parents=True, exist_ok=True)
+    command = [os.path.realpath(sys.executable), "-u", f"/srv/app/{name}.py", *arguments]
+    (units / f"{name}.json").write_text(json.dumps({"command": command, "cwd": "/srv/app"} | more))
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Up]:
+    fixture = make_fixture(tmp_path / "fixture")
+    unit(fixture, "web", WEB, str(PORT), cwd="/srv/app/site", port=PORT)
+    unit(fixture, "hostile", HOSTILE)
+    (fixture / "srv/app/machine.json").write_text("[]")
+    for release, text in (("v1", "one"), ("v2", "two")):
+        (fixture / "srv/app/build" / release).mkdir(parents=True)
+        (fixture / "srv/app/build" / release / "index.html").write_text(text)
+    for place in ("site", "live"):
+        (fixture / "srv/app" / place).mkdir()
+    (fixture / "srv/app/site/index.html").write_text("served")
+    running = start_up(tmp_path / "data", fixture)
+    yield running
+    assert running.stop() == 0
+
+
+def act(up: Up, verb: str, name: str) -> dict[str, Any]:
+    """An agent asks, a person approves."""
+    agent = ("--agent", "keeper", "--intent", f"{verb} it", "--arg", f"name={name}")
+    expect = ("--expect", f"service.{verb}:{name}")
+    code, call = up.call("call", f"service.{verb}", "--host", "local", *agent, *expect)
+    if code == 4:
+        code, answer = up.call("approvals", "approve", call["approval_id"])
+        call = answer["call"]
+    assert code == 0, call
+    return call
+
+
+def look(up: Up, tool: str, *arguments: str) -> dict[str, Any]:
+    given = (part for argument in arguments for part in ("--arg", argument))
+    code, call = up.call("call", tool, "--host", "local", *given)
+    assert code == 0, call
+    return call["result"]
+
+
+def test_a_service_of_a_fixture_is_started_asked_checked_and_stopped(serving: Up) -> None:
+    up = serving
+    assert look(up, "service.status", "name=web")["state"] == "stopped"
+    agent = ("--agent", "keeper", "--intent", "serve", "--expect", "service.start:web")
+    code, held = up.call("call", "service.start", "--host", "local", "--arg", "name=web", *agent)
+    assert code == 4, held
+    code, answer = up.call("approvals", "approve", held["approval_id"])
+    assert (code, answer["call"]["outcome"]) == (0, "applied"), answer
+    status = look(up, "service.status", "name=web")
+    assert (status["state"], status["healthy"], status["supervisor"]) == ("running", True, "own")
+    assert "listening" in look(up, "service.logs", "name=web")["text"]
+    listed = look(up, "process.list")["processes"]
+    assert status["pid"] in [process["pid"] for process in listed]
+    assert os.getpid() not in [process["pid"] for process in listed], "those of the machine are not told of"
+    with socket.socket() as machine:
+        machine.settimeout(1)
+        assert machine.connect_ex(("127.0.0.1", PORT)) != 0, "it is not on the machine's loopback"
+
+    root = ("root=/srv/app/live", "release=v1", "source=/srv/app/build/v1")
+    digest = look(up, "deploy.plan", *root)["digest"]
+    check = json.dumps({"port": PORT, "path": "/index.html", "retries": 1, "interval_ms": 50})
+    given = [part for one in (*root, f"digest={digest}", f"check_after={check}") for part in ("--arg", one)]
+    code, released = up.call("call", "deploy.release", "--host", "local", "--user", "ops", *given)
+    if code == 4:
+        code, answer = up.call("approvals", "approve", released["approval_id"])
+        released = answer["call"]
+    assert (code, released["outcome"]) == (0, "applied"), released
+    assert released["result"]["check_after"]["status"] == 200, released
+
+    call = act(up, "restart", "web")
+    assert call["outcome"] == "applied"
+    assert look(up, "service.status", "name=web")["pid"] != status["pid"]
+    act(up, "stop", "web")
+    assert look(up, "service.status", "name=web")["state"] == "stopped"
+    assert look(up, "process.list")["processes"] == []
+
+
+def test_a_hostile_service_finds_nothing_of_the_machine(serving: Up) -> None:
+    up = serving
+    app = up.fixture / "srv/app"
+    server = up.address.rsplit(":", 1)[1]
+    # The fixture is mounted: a new file in its directory might not show.
+    (app / "machine.json").write_text(json.dumps([os.getpid(), int(server), str(up.data), str(up.process.pid)]))
+    act(up, "start", "hostile")
+    deadline = time.monotonic() + 30
+    while not (app / "found.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    found = json.loads((app / "found.json").read_text())
+    assert found["pids"] == [1, 2] and found["own"] == 2, found
+    assert found["kill"].startswith("ProcessLookupError")
+    assert found["server"].startswith("ConnectionRefusedError")
+    assert found["data"] == [] or found["data"].startswith("FileNotFoundError"), found
+    for name in ("unix", "daemon", "environ", "disk", "device"):
+        assert found[name].split(":")[0] in ("PermissionError", "OSError"), (name, found[name])
+    for name in ("mount", "setns"):
+        assert found[name] == "Operation not permitted"
+    for name in ("sysctl", "sysrq", "sys", "dev", "terminal"):
+        assert "Error" in str(found[name]), (name, found[name])
+    assert found["pts"] == ["ptmx"]
+    assert int(found["capabilities"], 16) == 0x4FB, found["capabilities"]
+    assert (found["/srv/app/written"], (app / "written").read_text()) == (1, "x"), "the fixture is its own to change"
+    for name in ("written", f"tmp/written-{up.process.pid}"):
+        assert not (Path("/") / name).exists(), "the machine is not"
+    assert os.path.exists("/dev/null") and os.stat("/dev/null").st_mode & 0o777 == 0o666
+    act(up, "reload", "hostile")
+    time.sleep(0.3)
+    assert "reloaded" in look(up, "service.logs", "name=hostile")["text"]
+    assert (app / "beat").exists()
+    act(up, "stop", "hostile")
+    size = (app / "beat").stat().st_size
+    time.sleep(0.3)
+    assert (app / "beat").stat().st_size == size, "what left the session ended, too"
+
+
+def test_what_a_fixture_has_not_is_refused_before_a_person_is_asked(serving: Up) -> None:
+    arguments = ("--arg", f"pid={os.getpid()}", "--arg", "name=python", "--agent", "keeper", "--intent", "end it")
+    expect = ("--expect", f"process.signal:pid:{os.getpid()}")
+    code, call = serving.call("call", "process.signal", "--host", "local", *arguments, *expect)
+    assert (code, call["error"]["reason"], call["approval_id"]) == (2, "UNKNOWN_TOOL", None), call
+    assert "the fixture `local` has no tool `process.signal`" in call["error"]["message"]
+    assert "service.stop" in call["error"]["remedy"]["expected"]
+    assert serving.call("approvals", "list") == (0, [])
