@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Where control groups are mounted.
@@ -17,7 +18,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// Hierarchies of version 1, any of which will do.
 const FIRST: [&str; 4] = ["pids", "freezer", "cpuacct", "memory"];
 
-const PREFIX: &str = "cmdop-service-";
+const PREFIX: &str = "cmdop-kept-";
 
 /// How long what was killed may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -29,6 +30,8 @@ const STEP: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct Family {
     group: Option<PathBuf>,
+    /// Held as long as its daemon lives: the kernel frees it, whatever kills that.
+    lock: Option<File>,
     /// Inode of the pipe that takes its output.
     output: u64,
 }
@@ -51,7 +54,8 @@ impl Family {
             let _ = fs::remove_dir(group);
             fs::create_dir(group).is_ok()
         });
-        Self { group: made, output }
+        let lock = made.as_deref().and_then(locked);
+        Self { group: made, lock, output }
     }
 
     /// Where a process writes `0` to belong to it.
@@ -114,6 +118,7 @@ impl Drop for Family {
         if let Some(group) = &self.group {
             remove(group, PATIENCE);
         }
+        drop(self.lock.take());
     }
 }
 
@@ -125,7 +130,13 @@ fn remove(group: &Path, patience: Duration) {
     }
 }
 
-/// How names of groups begin: the number of a daemon says nothing in another namespace of processes.
+/// Takes the lock of a group, if nobody has it.
+fn locked(group: &Path) -> Option<File> {
+    let group = File::open(group).ok()?;
+    flock(&group, FlockOperation::NonBlockingLockExclusive).ok().map(|()| group)
+}
+
+/// How names of groups of this daemon begin: its number alone may be another's in another namespace of processes.
 fn prefix() -> String {
     let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
     let number: String = namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
@@ -134,13 +145,13 @@ fn prefix() -> String {
 
 /// Ends what daemons that were killed left running, which only its group still knows.
 pub(super) fn sweep() {
-    let prefix = prefix();
     for entry in places().iter().filter_map(|above| fs::read_dir(above).ok()).flatten().flatten() {
         let name = entry.file_name();
-        let daemon = name.to_str().and_then(|name| name.strip_prefix(&*prefix)?.split_once('-'));
-        if daemon.is_none_or(|(pid, _)| pid.parse::<u32>().is_err() || Path::new("/proc").join(pid).exists()) {
+        if !name.to_str().is_some_and(|name| name.starts_with(PREFIX)) {
             continue;
         }
+        // Whoever lives holds the lock of its own.
+        let Some(_lock) = locked(&entry.path()) else { continue };
         let left = members(&entry.path());
         for pid in &left {
             let held = Pid::from_raw(*pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
@@ -174,7 +185,8 @@ fn places() -> Vec<PathBuf> {
 
 fn members(group: &Path) -> BTreeSet<i32> {
     let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-    text.lines().filter_map(|line| line.parse().ok()).collect()
+    // Zero is one that this namespace does not show: it would be taken for the parent of all.
+    text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1).collect()
 }
 
 /// Does a process write where the service does?
@@ -202,6 +214,34 @@ fn parse(pid: i32, stat: &str) -> Option<Process> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_group_whose_daemon_is_gone_is_swept() {
+        let sleeps = || std::process::Command::new("/bin/sleep").arg("600").spawn().expect("a process");
+        let is_over = |child: &mut std::process::Child| child.try_wait().expect("wait").is_some();
+        let families = [Family::new(0), Family::new(0)];
+        let Some(groups) = families.iter().map(|it| it.group.clone()).collect::<Option<Vec<_>>>() else {
+            // Of a machine without control groups there is nothing to sweep.
+            assert!(families.iter().all(|it| it.door().is_none()));
+            return;
+        };
+        let mut children = [sleeps(), sleeps()];
+        for (group, child) in groups.iter().zip(&children) {
+            fs::write(group.join("cgroup.procs"), child.id().to_string()).expect("it may belong");
+        }
+        let [living, mut dead] = families;
+        // As a kill leaves it.
+        dead.lock = None;
+        sweep();
+        let deadline = Instant::now() + PATIENCE;
+        while !is_over(&mut children[1]) && Instant::now() < deadline {
+            std::thread::sleep(STEP);
+        }
+        assert_eq!(children.each_mut().map(is_over), [false, true]);
+        children[0].kill().and_then(|()| children[0].wait()).expect("it ends");
+        drop((living, dead));
+        assert!(groups.iter().all(|group| !group.exists()));
+    }
 
     #[test]
     fn a_process_is_read_whatever_its_name_is() {
