@@ -85,7 +85,7 @@
 //!
 //! ```compile_fail,E0451
 //! fn interrupted(permit: cmdop_contract::v1::Permit) -> cmdop_host::admit::Interrupted {
-//!     cmdop_host::admit::Interrupted { permit, noted_at: 0 }
+//!     cmdop_host::admit::Interrupted { permit }
 //! }
 //! ```
 //!
@@ -193,7 +193,6 @@ impl Deref for Admitted {
 #[derive(Debug)]
 pub struct Interrupted {
     permit: Permit,
-    noted_at: i64,
 }
 
 /// What was found out about something that an earlier life left.
@@ -214,20 +213,14 @@ impl From<Outcome> for Became {
 impl Interrupted {
     /// For tests of this crate that are not about admission.
     #[cfg(test)]
-    pub(crate) fn for_tests(permit: Permit, noted_at: i64) -> Self {
-        Self { permit, noted_at }
+    pub(crate) fn for_tests(permit: Permit) -> Self {
+        Self { permit }
     }
 
     /// The permit.
     #[must_use]
     pub fn permit(&self) -> &Permit {
         &self.permit
-    }
-
-    /// When it was noted, by this host's clock; nanoseconds since the Unix epoch.
-    #[must_use]
-    pub fn noted_at(&self) -> i64 {
-        self.noted_at
     }
 }
 
@@ -404,7 +397,7 @@ impl Keys {
     #[must_use]
     pub fn interrupted(&self) -> Vec<Interrupted> {
         let interrupted = self.inner.memory.lock().interrupted();
-        interrupted.into_iter().map(|(permit, noted_at)| Interrupted { permit, noted_at }).collect()
+        interrupted.into_iter().map(|permit| Interrupted { permit }).collect()
     }
 
     /// The start of this host, the first time and no other.

@@ -14,7 +14,6 @@ const FREE: [(&str, &[&str]); 7] = [
     (
         "the host's own ledger: where proofs come from",
         &[
-            "Interrupted::noted_at",
             "Interrupted::permit",
             "Keys::acknowledged",
             "Keys::admit",

@@ -27,8 +27,8 @@ struct Record {
     permit: Permit,
     seen: Seen,
     is_acknowledged: bool,
-    /// When an earlier life noted it; absent if this one did.
-    earlier: Option<i64>,
+    /// An earlier life noted it.
+    is_earlier: bool,
 }
 
 impl Record {
@@ -79,7 +79,7 @@ impl Memory {
                 if let Ok(permit) = Permit::decode(signed.permit.as_slice()) {
                     self.note(&permit);
                     if let Some(record) = self.record(&permit.permit_id) {
-                        record.earlier = Some(event.at);
+                        record.is_earlier = true;
                     }
                 }
             }
@@ -129,7 +129,7 @@ impl Memory {
             // Whatever becomes of it: a layer is committed at most once.
             self.layers.remove(&permit.call_id);
         }
-        let record = Record { permit: permit.clone(), seen: Seen::Noted, is_acknowledged: false, earlier: None };
+        let record = Record { permit: permit.clone(), seen: Seen::Noted, is_acknowledged: false, is_earlier: false };
         self.records.insert(self.next, record);
     }
 
@@ -177,15 +177,14 @@ impl Memory {
             .collect()
     }
 
-    /// What an earlier life noted and never reported, or could not tell the outcome of, with the time
-    /// of the note.
-    pub(super) fn interrupted(&self) -> Vec<(Permit, i64)> {
+    /// What an earlier life noted and never reported, or could not tell the outcome of.
+    pub(super) fn interrupted(&self) -> Vec<Permit> {
         let is_open = |record: &&Record| match &record.seen {
+            _ if !record.is_earlier => false,
             Seen::Noted => true,
             Seen::Reported(report) => report.outcome() == Outcome::Unknown,
         };
-        let open = self.records.values().filter(is_open);
-        open.filter_map(|record| Some((record.permit.clone(), record.earlier?))).collect()
+        self.records.values().filter(is_open).map(|record| record.permit.clone()).collect()
     }
 
     pub(super) fn held(&self) -> Vec<String> {

@@ -35,7 +35,7 @@ fn without_files() -> Native {
 
 /// What is found out about a tool that died, `now` being the time of its note.
 fn reconciled(dir: &TempDir, permit: &Permit) -> Option<Outcome> {
-    native(dir).reconcile(&Interrupted::for_tests(permit.clone(), cmdop_ledger::now()))
+    native(dir).reconcile(&Interrupted::for_tests(permit.clone()))
 }
 
 fn hiding(dir: &TempDir, mut hidden: Vec<PathBuf>) -> Native {
@@ -320,7 +320,7 @@ fn the_journal_tells_what_became_of_a_tool_that_died() {
     fs::write(&path, "old").expect("write");
     let native = native(&dir);
     let write = apply_stage(permit(dir.path(), "files.write", &json!({"path": path, "content": "new"}), ALL));
-    let reconciled = |permit: &Permit| native.reconcile(&Interrupted::for_tests(permit.clone(), 0));
+    let reconciled = |permit: &Permit| native.reconcile(&Interrupted::for_tests(permit.clone()));
     // By somebody else: what is there says nothing about who wrote it.
     fs::write(&path, "new").expect("write");
     assert_eq!(reconciled(&write), Some(Outcome::NotApplied));

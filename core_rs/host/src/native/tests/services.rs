@@ -251,7 +251,7 @@ fn services_that_were_being_changed_when_the_host_died_are_settled_where_it_show
     let host = Host::new();
     host.unit("web", &json!({"command": ["/bin/sleep", "60"]}));
     let stage = |tool: &str| apply_stage(permit(Path::new("/"), tool, &json!({"name": "web"}), &[]));
-    let reconciled = |tool: &str| host.native.reconcile(&Interrupted::for_tests(stage(tool), i64::MAX));
+    let reconciled = |tool: &str| host.native.reconcile(&Interrupted::for_tests(stage(tool)));
     assert_eq!((reconciled("service.stop"), reconciled("service.start")), (Some(Outcome::Applied), None));
     assert!(host.run("start", "web").result.ok);
     assert_eq!((reconciled("service.stop"), reconciled("service.start")), (None, Some(Outcome::Applied)));

@@ -73,7 +73,7 @@ fn a_release_that_dies_anywhere_leaves_the_release_before_or_the_one_after() {
             if let Some(interrupted) = status["interrupted"].as_object() {
                 assert_eq!(interrupted["became_live"], json!(live == "v3"), "{point}");
             }
-            let interrupted = Interrupted::for_tests(permit, cmdop_ledger::now());
+            let interrupted = Interrupted::for_tests(permit);
             let became = native().became(&interrupted).expect("it can be told");
             let outcome = Some(became.outcome);
             assert_eq!(place.live().as_deref(), Some(live.as_str()), "{point}: settling switches nothing");
@@ -143,7 +143,7 @@ fn a_release_that_died_unchecked_is_checked_when_it_is_asked_for_again() {
         let admitted = Admitted::for_tests(permit.clone());
         assert!(killed_at("switched", || drop(native().apply(&admitted))), "{case}");
         if is_settled {
-            let outcome = native().reconcile(&Interrupted::for_tests(permit, cmdop_ledger::now()));
+            let outcome = native().reconcile(&Interrupted::for_tests(permit));
             assert_eq!(outcome, Some(Outcome::Applied), "{case}");
         }
         service.status.store(if is_healthy { 200 } else { 500 }, Ordering::Relaxed);
@@ -182,7 +182,7 @@ fn a_rollback_that_dies_anywhere_leaves_the_release_before_or_the_one_after() {
         assert!(killed_at(point, || drop(native().apply(&admitted))), "{point}");
         let live = place.live();
         assert_eq!(live.as_deref(), Some(if point == "switched" { "v1" } else { "v2" }), "{point}");
-        let outcome = native().reconcile(&Interrupted::for_tests(permit, cmdop_ledger::now()));
+        let outcome = native().reconcile(&Interrupted::for_tests(permit));
         assert_eq!(outcome, Some(if point == "switched" { Outcome::Applied } else { Outcome::NotApplied }));
         assert_eq!((place.live(), place.status()["interrupted"].clone()), (live, Value::Null), "{point}");
     }
@@ -224,7 +224,7 @@ fn what_a_kill_left_to_be_pruned_is_pruned_later() {
         let permit = place.permit("deploy.release", &place.arguments("v3", &json!({"keep": 2})));
         let admitted = Admitted::for_tests(permit.clone());
         assert!(killed_at(point, || drop(native().apply(&admitted))), "{point}");
-        let outcome = native().reconcile(&Interrupted::for_tests(permit, cmdop_ledger::now()));
+        let outcome = native().reconcile(&Interrupted::for_tests(permit));
         assert_eq!(outcome, Some(Outcome::Applied), "{point}");
         place.release("v4", &json!({"keep": 2}));
         let left = names(&place.root().join("releases"));
