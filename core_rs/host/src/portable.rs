@@ -38,7 +38,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
-use crate::admit::{Admitted, Keys};
+use crate::admit::{Admitted, Interrupted, Keys};
 use crate::daemon::execute::{failure, report, unknown};
 use crate::daemon::output::OutputSender;
 use crate::daemon::{DEFAULT_MAX_OUTPUT_BYTES, hidden, or_default};
@@ -108,7 +108,12 @@ impl Machine {
     ///
     /// # Errors
     /// A fixture, which needs a view of its own.
-    pub(crate) fn open(config: &HostConfig, _spawner: Spawner, state: PathBuf) -> Result<Self, Error> {
+    pub(crate) fn open(
+        config: &HostConfig,
+        _spawner: Spawner,
+        state: PathBuf,
+        _interrupted: &[Interrupted],
+    ) -> Result<Self, Error> {
         if !config.fixture.is_empty() {
             let message = "a fixture is shown in a view of its own, which only Linux can make";
             return Err(Error::fix(

@@ -5,7 +5,7 @@ use cmdop_contract::effect::{Class, class};
 use cmdop_contract::reason;
 use cmdop_contract::v1::{self, Observation, Outcome, Permit, PermittedEffect, Reason, Report, Stage, Unobserved};
 
-use super::{Became, is_harmless, may_contact, tool};
+use super::{Became, is_harmless, tool};
 use crate::Error;
 
 /// The tool that runs in its preview.
@@ -43,7 +43,7 @@ fn check_masks(permit: &Permit) -> Result<(), String> {
 pub(crate) fn contacts(permit: &Permit) -> Option<Observation> {
     #[cfg(not(portable))]
     return crate::network::Network::unobserved(&permit.effects)
-        .filter(|_| permit.stage() == Stage::Preview && may_contact(permit));
+        .filter(|_| permit.stage() == Stage::Preview && super::may_contact(permit));
     #[cfg(portable)]
     {
         let _ = permit;
