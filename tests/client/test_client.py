@@ -19,6 +19,7 @@ from cmdop.errors import (
     ContentChangedError,
     InvalidArgumentsError,
     KeyConflictError,
+    PathNotFoundError,
     PolicyDeniedError,
     UnknownCallError,
     UnknownHostError,
@@ -212,9 +213,11 @@ async def test_an_agent_moves_nothing_out_of_its_workspace(agent: cmdop.Client) 
         cmdop.raise_for_outcome(await agent.host("local").files.move("/srv/app/cleanup.sh", "/opt/cleanup.sh"))
 
 
-async def test_processes_are_listed_and_a_fixture_signals_none(client: cmdop.Client) -> None:
+async def test_a_fixture_tells_of_its_own_processes_and_services_and_signals_none(client: cmdop.Client) -> None:
     host = client.host("local")
     processes = result_of(await host.processes.list(limit=10_000))["processes"]
-    assert {1} <= {process["pid"] for process in processes}
-    with pytest.raises(UnknownToolError):
+    assert 1 not in {process["pid"] for process in processes}, "it is the machine's"
+    with pytest.raises(PathNotFoundError, match="web"):
         result_of(await host.services.status("web"))
+    with pytest.raises(UnknownToolError):
+        result_of(await host.processes.signal(1, "init"))

@@ -330,7 +330,7 @@ def test_a_call_that_runs_while_the_disk_fills_keeps_its_result_through_a_kill(
     said, _ = client.communicate(timeout=60)
     told = json.loads(said)
     # The private layer shares the disk: its command is ended, and that is a result like any other.
-    assert (told["outcome"], told["error"]["reason"]) == ("not_applied", "LIMIT_EXCEEDED"), said
+    assert (told["outcome"], told["error"]["reason"]) == ("not_applied", "HOST_STORAGE_FULL"), said
     up.stop(signal.SIGKILL)
     filler.unlink()
     up = start_up(small_disk / "data", up.fixture)
