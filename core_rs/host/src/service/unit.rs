@@ -7,11 +7,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use cmdop_contract::v1::Reason;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::Error;
 
 const MAX_UNIT_BYTES: u64 = 64 * 1024;
+
+const OF_ITS_OWNER: &str = "must be a file, not a link, that only the host's user or root may write";
 
 const DEFAULT_TIMEOUT_S: u64 = 10;
 const MAX_TIMEOUT_S: u64 = 120;
@@ -40,18 +44,26 @@ impl Unit {
     pub(super) fn read(directory: &Path, name: &str) -> Result<Self, Error> {
         let path = directory.join(format!("{name}.json"));
         let place = path.display().to_string();
-        let file = std::fs::File::open(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
+        // A fifo in its place must not make anybody wait.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT => {
                 let message = format!("there is no service `{name}`: {place} does not exist");
                 Error::fix(Reason::PathNotFound, message, "/arguments/name", "the name of a service")
             }
-            _ => Error::io(place.clone())(error),
+            // A link, a socket or a device that is not there.
+            Errno::LOOP | Errno::NXIO => broken(&place, OF_ITS_OWNER),
+            errno => Error::io(place.clone())(errno.into()),
         })?;
+        let file = std::fs::File::from(file);
         let meta = file.metadata().map_err(Error::io(place.clone()))?;
         let own = rustix::process::geteuid().as_raw();
         // Whoever may write a unit runs what they like as the host's user.
         if !meta.is_file() || ![0, own].contains(&meta.uid()) || meta.mode() & 0o022 != 0 {
-            return Err(broken(&place, "must be a file that only the host's user or root may write"));
+            return Err(broken(&place, OF_ITS_OWNER));
+        }
+        if meta.len() > MAX_UNIT_BYTES {
+            return Err(broken(&place, "must have at most 64 KiB"));
         }
         let mut text = String::new();
         file.take(MAX_UNIT_BYTES).read_to_string(&mut text).map_err(Error::io(place.clone()))?;
@@ -105,6 +117,25 @@ fn broken(place: &str, why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_small_file_is_refused_at_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = |name: &str| directory.path().join(name);
+        rustix::fs::mkfifoat(rustix::fs::CWD, place("fifo.json"), Mode::from_raw_mode(0o600)).expect("a fifo");
+        std::fs::create_dir(place("directory.json")).expect("a directory");
+        std::fs::write(place("true"), r#"{"command": ["/bin/true"]}"#).expect("a file");
+        std::os::unix::fs::symlink(place("true"), place("link.json")).expect("a link");
+        std::os::unix::net::UnixListener::bind(place("socket.json")).expect("a socket");
+        for name in ["fifo", "directory", "link", "socket"] {
+            let error = Unit::read(directory.path(), name).expect_err(name);
+            assert!(error.to_string().contains(OF_ITS_OWNER), "{name}: {error}");
+        }
+        let long = format!(r#"{{"command": ["/bin/true"]}}{}"#, " ".repeat(64 * 1024));
+        std::fs::write(place("long.json"), long).expect("a file");
+        let error = Unit::read(directory.path(), "long").expect_err("too long");
+        assert!(error.to_string().contains("at most 64 KiB"), "{error}");
+    }
 
     #[test]
     fn a_unit_says_what_to_run_and_nothing_unknown() {
