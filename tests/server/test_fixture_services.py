@@ -65,7 +65,18 @@ tried("pts", lambda: sorted(os.listdir("/dev/pts")))
 tried("terminal", lambda: open("/dev/tty", "w") and "opened")
 tried("all", lambda: os.kill(-1, 0))
 tried("capabilities", lambda: [l.split()[1] for l in open("/proc/self/status") if l.startswith("CapBnd")][0])
-for place in ("/srv/app/written", "/written", f"/tmp/written-{uid}"):
+for place in ("/proc/self/root", "/proc/self/cwd", "/proc/1/root", "/proc/1/cwd", "/proc/2/root", "/proc/2/cwd"):
+    tried(place, lambda: os.listdir(place + data))
+units = "/etc/cmdop/services"
+tried("unit", lambda: open(units + "/hostile.json", "w") and "opened")
+tried("removed", lambda: os.remove(units + "/hostile.json"))
+tried("mode", lambda: os.chmod(units + "/hostile.json", 0o666))
+tried("planted", lambda: open(units + "/planted.json", "w") and "opened")
+tried("linked", lambda: os.link(units + "/hostile.json", "/srv/app/linked"))
+tried("fifo", lambda: os.mkfifo(units + "/fifo.json"))
+for above in (units, "/etc/cmdop", "/etc"):
+    tried("moved " + above, lambda: os.rename(above, above + ".aside"))
+for place in ("/etc/written", "/srv/app/written", "/written", f"/tmp/written-{uid}"):
     tried(place, lambda: open(place, "w").write("x"))
 # A descendant that leaves the session and ignores every politeness.
 if os.fork() == 0:
@@ -185,6 +196,15 @@ def test_a_hostile_service_finds_nothing_of_the_machine(serving: Up) -> None:
         assert found[name] == "Operation not permitted"
     for name in ("sysctl", "sysrq", "sys", "dev", "terminal"):
         assert "Error" in str(found[name]), (name, found[name])
+    places = [f"/proc/{pid}/{name}" for pid in ("self", "1", "2") for name in ("root", "cwd")]
+    for place in places:
+        # A directory of the fixture's, in which what is hidden is empty, or nothing at all.
+        assert found[place] == [] or "Error" in str(found[place]), (place, found[place])
+    for name in ("unit", "removed", "mode", "planted", "linked", "fifo"):
+        assert "Error" in str(found[name]), (name, found[name])
+    for above in ("/etc/cmdop/services", "/etc/cmdop", "/etc"):
+        assert found[f"moved {above}"].startswith("OSError: [Errno 16]"), (above, found[f"moved {above}"])
+    assert found["/etc/written"] == 1, "only the units are kept from it"
     assert found["pts"] == ["ptmx"]
     assert int(found["capabilities"], 16) == 0x4FB, found["capabilities"]
     assert (found["/srv/app/written"], (app / "written").read_text()) == (1, "x"), "the fixture is its own to change"
@@ -199,6 +219,54 @@ def test_a_hostile_service_finds_nothing_of_the_machine(serving: Up) -> None:
     size = (app / "beat").stat().st_size
     time.sleep(0.3)
     assert (app / "beat").stat().st_size == size, "what left the session ended, too"
+
+
+def refused(up: Up, name: str) -> str:
+    """Why a start that a person approved did not start anything."""
+    given = ("--intent", "try", "--arg", f"name={name}", "--expect", f"service.start:{name}")
+    code, call = up.call("call", "service.start", "--host", "local", "--agent", "keeper", *given)
+    if code == 4:
+        code, answer = up.call("approvals", "approve", call["approval_id"])
+        call = answer["call"]
+    assert (code != 0, call["outcome"]) == (True, "not_applied"), call
+    return call["error"]["message"]
+
+
+@pytest.fixture
+def led_out(tmp_path: Path) -> Iterator[Up]:
+    """Units whose paths mean another thing to the daemon than they do inside."""
+    fixture = make_fixture(tmp_path / "fixture")
+    write = "from pathlib import Path\nPath('planted').write_text('x')\nPath('/srv/app/ran').write_text('x')\n"
+    write += "import time\ntime.sleep(1000)\n"
+    for number, cwd in enumerate(LED_OUT):
+        unit(fixture, f"cwd{number}", write, cwd=cwd)
+        unit(fixture, f"program{number}", write, command=[f"{cwd}/bin/sleep", "1000"], cwd="/")
+    unit(fixture, "nowhere", write, cwd="/no/such/place")
+    unit(fixture, "file", write, cwd="/srv/app/file.py")
+    unit(fixture, "here", write, cwd="/srv/app/linked")
+    (fixture / "srv/app/out").symlink_to("/proc/2")
+    (fixture / "srv/app/linked").symlink_to("/srv/app")
+    running = start_up(tmp_path / "data", fixture)
+    yield running
+    assert running.stop() == 0
+
+
+LED_OUT = [f"/proc/{pid}/{name}" for pid in ("self", "1", "2") for name in ("root", "cwd")]
+LED_OUT += ["/proc/self/fd/3", "/srv/app/out/cwd", "/proc/2/cwd/srv/app"]
+
+
+def test_no_path_of_a_unit_leads_out_of_the_fixture(led_out: Up) -> None:
+    for number, cwd in enumerate(LED_OUT):
+        for name in (f"cwd{number}", f"program{number}"):
+            why = refused(led_out, name)
+            assert "leads through a link of /proc" in why or "could not be found" in why, (cwd, why)
+            assert cwd in why, (cwd, why)
+    assert not (led_out.fixture / "srv/app/ran").exists()
+    why = refused(led_out, "nowhere")
+    assert "the working directory /no/such/place could not be found: No such file or directory" in why, why
+    assert "the working directory /srv/app/file.py could not be found: Not a directory" in refused(led_out, "file")
+    act(led_out, "start", "here")
+    assert (led_out.fixture / "srv/app/planted").exists(), "links that are the fixture's own lead on"
 
 
 def test_what_a_fixture_has_not_is_refused_before_a_person_is_asked(serving: Up) -> None:

@@ -19,6 +19,7 @@ use crate::journal::Journals;
 use crate::native::{Done, Native};
 use crate::network;
 use crate::sandbox::Fence;
+use crate::service::UNITS;
 use crate::{Error, Spawner, probe};
 
 /// What this host's permits are worked on with.
@@ -167,7 +168,7 @@ impl Machine {
 
 /// The tools of a fixture: with services, if this machine can fence them in.
 fn in_fixture(native: Native, hidden: &[PathBuf]) -> Native {
-    match Fence::raise(hidden.to_vec()) {
+    match Fence::raise(hidden.to_vec(), UNITS.into()) {
         Ok(fence) => native.serving_within(fence),
         Err(error) => {
             tracing::warn!(%error, "the fixture has no services");

@@ -14,7 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_bind_recursive, mount_change};
+use rustix::path::Arg;
 use seccompiler::sock_filter;
 
 use super::confine::{self, SILENTLY, Sockets, check};
@@ -34,6 +37,8 @@ const FIRST: i32 = 2;
 #[derive(Debug)]
 pub(crate) struct Fence {
     hidden: Vec<PathBuf>,
+    /// Directory of the units, which no service may change.
+    units: PathBuf,
     network: OwnedFd,
     filter: Vec<sock_filter>,
     /// Of services that were started.
@@ -43,11 +48,11 @@ pub(crate) struct Fence {
 }
 
 impl Fence {
-    /// Makes the network. `hidden` are directories that a service finds empty.
+    /// Makes the network. `hidden` are directories that a service finds empty; what is in `units` it may not change.
     ///
     /// # Errors
     /// What the operating system refuses.
-    pub(crate) fn raise(hidden: Vec<PathBuf>) -> Result<Self, Error> {
+    pub(crate) fn raise(hidden: Vec<PathBuf>, units: PathBuf) -> Result<Self, Error> {
         let made = std::thread::scope(|scope| scope.spawn(network).join());
         let network = made.unwrap_or_else(|_| Err(Failure::new("make a network", "its thread ended")));
         let network = network.map_err(|failure| Error::io("fence services in")(other(&failure)))?;
@@ -55,7 +60,7 @@ impl Fence {
         // A directory that no overlay could cover shows the machine's own sockets.
         confine::refuse(&mut rules, Sockets::NoUnix, SILENTLY);
         let filter = rules.program(SILENTLY);
-        Ok(Self { hidden, network, filter, ports: Mutex::default(), running: Mutex::default() })
+        Ok(Self { hidden, units, network, filter, ports: Mutex::default(), running: Mutex::default() })
     }
 
     /// What a new process does to be inside, before it becomes the service; `port` is where that will listen.
@@ -64,15 +69,15 @@ impl Fence {
     /// The operating system's refusal to list mounts.
     pub(crate) fn around(
         self: &Arc<Self>,
-        cwd: &str,
+        (program, cwd): (&str, &str),
         port: Option<u16>,
     ) -> Result<impl FnMut() -> std::io::Result<()> + Send + Sync + 'static, std::io::Error> {
         let hidden =
             elsewhere::of_view(self.hidden.clone()).map_err(|error| std::io::Error::other(error.to_string()))?;
-        let cwd = CString::new(cwd)?;
+        let (program, cwd) = (CString::new(program)?, CString::new(cwd)?);
         self.ports.lock().extend(port);
         let fence = self.clone();
-        Ok(move || fence.enter(&hidden, &cwd).map_err(|failure| other(&failure)))
+        Ok(move || fence.enter(&hidden, (&program, &cwd)).map_err(|failure| other(&failure)))
     }
 
     /// Connects to a port of loopback: of the services' network if one that was started names the port, else of the
@@ -115,6 +120,21 @@ impl Fence {
         namespace_of(pid).is_some_and(|namespace| self.running.lock().values().any(|one| *one == namespace))
     }
 
+    /// Says what is wrong with a working directory or a program as the fixture shows them: what a new process finds
+    /// wrong, nobody is told in words.
+    ///
+    /// # Errors
+    /// What to mend.
+    pub(crate) fn check(program: &str, cwd: &str) -> Result<(), String> {
+        for (what, name, kind) in [("the working directory ", cwd, OFlags::DIRECTORY), ("", program, OFlags::empty())] {
+            found(name, kind).map_err(|errno| match errno {
+                Errno::LOOP | Errno::XDEV => format!("{what}{name} leads through a link of /proc or in a circle"),
+                errno => format!("{what}{name} could not be found: {}", std::io::Error::from(errno)),
+            })?;
+        }
+        Ok(())
+    }
+
     fn join(&self) -> libc::c_int {
         // SAFETY: a descriptor of ours.
         unsafe { libc::setns(self.network.as_raw_fd(), libc::CLONE_NEWNET) }
@@ -122,7 +142,7 @@ impl Fence {
 
     /// In a new process, which becomes three: the daemon's child, which sees to the first process of a namespace; that,
     /// which reaps; and the service, which alone returns from here.
-    fn enter(&self, hidden: &[PathBuf], cwd: &CStr) -> Result<(), Failure> {
+    fn enter(&self, hidden: &[PathBuf], (program, cwd): (&CStr, &CStr)) -> Result<(), Failure> {
         // Away from the daemon's terminal, and in a group that a stop reaches.
         // SAFETY: no arguments.
         if unsafe { libc::setsid() } < 0 {
@@ -132,6 +152,8 @@ impl Fence {
         let others = libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
         // SAFETY: unshare with flags only, of a process with one thread.
         check(unsafe { libc::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWPID | others) }, "make namespaces")?;
+        // Whoever sees to the service stands in the fixture, wherever the daemon does.
+        rustix::process::chdir("/").map_err(|error| Failure::new("enter the fixture's root", error))?;
         mask(libc::SIG_BLOCK);
         if let Some(init) = fork()? {
             see_to(init);
@@ -141,14 +163,16 @@ impl Fence {
         // SAFETY: prctl with integer arguments.
         unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
         furnish(hidden)?;
+        guard(&self.units)?;
         if let Some(service) = fork()? {
             see_to(service);
         }
-        // SAFETY: a string that lives until the call returns; and flags only.
-        unsafe {
-            check(libc::chdir(cwd.as_ptr()), "enter the working directory")?;
-            libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
-        }
+        // Not before: what a path means outside it need not mean here.
+        let cwd = found(cwd, OFlags::DIRECTORY).map_err(|error| Failure::new("find the working directory", error))?;
+        rustix::process::fchdir(cwd).map_err(|error| Failure::new("enter the working directory", error))?;
+        found(program, OFlags::empty()).map_err(|error| Failure::new("find the program", error))?;
+        // SAFETY: flags only.
+        unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
         confine::limit_all(&Limits::default())?;
         confine::give_up_early(false)?;
         confine::give_up_last(false)?;
@@ -195,6 +219,28 @@ fn furnish(hidden: &[PathBuf]) -> Result<(), Failure> {
         }
     }
     set_attributes(Path::new("/dev"), 0, libc::MOUNT_ATTR_RDONLY)
+}
+
+/// What a path leads to in the view. Links of `/proc` are refused: they lead to what a process has open or stands in,
+/// mounted here or not.
+fn found(path: impl Arg, kind: OFlags) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC | kind, Mode::empty(), resolve)
+}
+
+/// Keeps units as they are. Each directory above them is a mount, too, so that none can be renamed and another be put
+/// in its place (rename(2), EBUSY).
+fn guard(units: &Path) -> Result<(), Failure> {
+    let above: Vec<_> = units.ancestors().filter(|place| place.parent().is_some()).collect();
+    for place in above.into_iter().rev() {
+        let failed = |error: std::io::Error| Failure::new(format!("keep {}", place.display()), error);
+        if !symlink_metadata(place).map_err(failed)?.is_dir() {
+            return Err(failed(std::io::ErrorKind::NotADirectory.into()));
+        }
+        mount_bind_recursive(place, place).map_err(|errno| failed(errno.into()))?;
+    }
+    set_attributes(units, libc::AT_RECURSIVE, libc::MOUNT_ATTR_RDONLY)
 }
 
 /// The child's number in who forked it.

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::collections::{HashMap, VecDeque};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -98,6 +98,11 @@ impl Own {
             return Ok(());
         }
         self.stop(name, unit)?;
+        let usable = match &self.fence {
+            Some(_) => Fence::check(&unit.command[0], &unit.cwd),
+            None => directory(&unit.cwd),
+        };
+        usable.map_err(|why| failed(name, &why))?;
         *service.run.lock() = Run { is_wanted: true, has_keeper: true, ..Run::default() };
         let (told, started) = sync_channel(1);
         let kept = (service.clone(), unit.clone());
@@ -259,10 +264,10 @@ impl Service {
     fn run_once(self: &Arc<Self>, unit: &Unit, told: &SyncSender<std::io::Result<()>>) -> std::io::Result<()> {
         let (mut output, input) = std::io::pipe()?;
         let mut command = Command::new(&unit.command[0]);
-        command.args(&unit.command[1..]).current_dir(&unit.cwd).env_clear().env("PATH", PATH).envs(&unit.env);
+        command.args(&unit.command[1..]).env_clear().env("PATH", PATH).envs(&unit.env);
         command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input);
         if self.fence.is_none() {
-            command.process_group(0);
+            command.process_group(0).current_dir(&unit.cwd);
         }
         let family = Arc::new(Family::new(fstat(&output)?.st_ino));
         let door = family.door();
@@ -284,7 +289,7 @@ impl Service {
             });
         }
         if let Some(fence) = &self.fence {
-            let enter = fence.around(&unit.cwd, unit.port)?;
+            let enter = fence.around((&unit.command[0], &unit.cwd), unit.port)?;
             // SAFETY: the child has one thread, and the C library makes its memory usable to it (fork(2)).
             unsafe { command.pre_exec(enter) };
         }
@@ -377,6 +382,14 @@ impl Log {
 
 fn group(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+fn directory(cwd: &str) -> Result<(), String> {
+    let found = std::fs::metadata(cwd).and_then(|found| match found.is_dir() {
+        true => Ok(()),
+        false => Err(ErrorKind::NotADirectory.into()),
+    });
+    found.map_err(|error| format!("the working directory {cwd} could not be found: {error}"))
 }
 
 fn failed(name: &str, why: &str) -> Error {

@@ -139,6 +139,11 @@ fn a_start_whose_program_ran_and_ended_was_a_start() {
         let done = host.run(verb, name);
         assert_eq!((done.outcome, effects(&done)), (Outcome::NotApplied, Vec::new()), "{verb} {name}");
     }
+    host.unit("none", &json!({"command": ["/bin/true"], "cwd": "/no/such/place"}));
+    let done = host.run("start", "none");
+    assert_eq!((done.outcome, effects(&done)), (Outcome::NotApplied, Vec::new()));
+    let error = done.result.error.as_ref().expect("an error").message.clone();
+    assert!(error.contains("the working directory /no/such/place could not be found: No such file"), "{error}");
 }
 
 /// The result, although it failed.
