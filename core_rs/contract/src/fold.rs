@@ -385,11 +385,13 @@ pub fn measured<'a>(call: &Call, report: &'a Report) -> (Option<&'a ToolResult>,
     (report.result.as_ref(), report.observation.as_ref().filter(|_| brings_observation(call, report)))
 }
 
-/// The preview's observation stays if the commit changed nothing, unless it is a tool that contacted somebody.
+/// The preview's observation stays if the commit changed nothing, unless it is a tool that contacted somebody, or may have.
 fn brings_observation(call: &Call, report: &Report) -> bool {
     let Some(observation) = &report.observation else { return false };
     let nothing_committed = report.stage() == Stage::Commit && report.outcome() == Outcome::NotApplied;
-    let contacted = || observation.effects.iter().any(|it| class(it.kind()) == Class::Contact);
+    let seen = observation.effects.iter().map(v1::ObservedEffect::kind);
+    let unseen = observation.unobserved.iter().map(Unobserved::kind);
+    let contacted = || seen.chain(unseen).any(|kind| class(kind) == Class::Contact);
     !nothing_committed || (tool(call) != COMMAND && contacted())
 }
 

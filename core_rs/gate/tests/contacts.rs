@@ -279,6 +279,31 @@ fn only_a_check_that_was_measured_while_a_deployment_ran_was_made() {
 }
 
 #[test]
+fn a_deployment_cut_short_in_its_check_leaves_the_outcome_unknown_and_its_key_spent() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let life = Life::begin(&dir);
+    life.run(async {
+        let mut host = HostEnd::deploying(&life).await;
+        let (mut ticket, held) = planned(&life, &mut host).await;
+        life.decide(&held, ApprovalVerdict::Approve).await.expect("approved");
+        let commit = host.execute().await;
+        // Nothing of it is on the machine, and nobody saw whether its check was made.
+        let unseen = v1::Unobserved { kind: EffectKind::NetConnect.into(), why: "the host stopped".into() };
+        let unseen = Observation { unobserved: vec![unseen], ..observed(&[]) };
+        let lost = failure(&commit, Outcome::NotApplied, Reason::HostError);
+        host.report(v1::Report { observation: Some(unseen), ..lost }).await;
+        let call = life.settled(&mut ticket).await;
+        let why = call.error.as_ref().map(|error| error.reason());
+        assert_eq!((call.state(), why), (CallState::Unknown, Some(Reason::OutcomeUnknown)), "{call:?}");
+        let observation = call.observation.as_ref().expect("what nobody saw");
+        let kinds: Vec<_> = observation.unobserved.iter().map(v1::Unobserved::kind).collect();
+        assert_eq!((observation.effects.len(), kinds), (0, vec![EffectKind::NetConnect]));
+        let again = life.gate.submit(release()).await.expect("its answer");
+        assert_eq!(again.call_id(), call.call_id, "the same key runs no second time");
+    });
+}
+
+#[test]
 fn a_host_lost_while_it_planned_a_deployment_contacted_nobody() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let life = Life::with(&dir, |setup| setup.options.host_grace = SOON);

@@ -71,7 +71,7 @@ impl Network {
         Self::is_needed(effects).then(|| Observation {
             unobserved: vec![Unobserved {
                 kind: EffectKind::NetConnect.into(),
-                why: "the host stopped or broke while the command could make the contacts of its permit".into(),
+                why: "the host stopped or broke while it could make the contacts of its permit".into(),
             }],
             digest: observation_digest(&[]),
             ..Observation::default()

@@ -396,6 +396,31 @@ async fn a_plan_that_was_cut_short_contacted_nobody_and_does_not_keep_its_key() 
 }
 
 #[tokio::test]
+async fn a_deployment_that_was_cut_short_says_that_nobody_saw_whom_it_asked_and_keeps_its_key() {
+    for stage in [Stage::Commit, Stage::Apply] {
+        let dir = tempfile::tempdir().expect("directory");
+        let release = |stage| permit("call", stage, "deploy.release", &json!({"root": "/srv/app/web"}));
+        let release = |stage| with_effects(release(stage), &[EffectKind::NetConnect], "127.0.0.1:8080");
+        let run = Permit { preview_digest: "d".into(), ..release(stage) };
+        {
+            let keys = open(dir.path());
+            if stage == Stage::Commit {
+                keys.report(report(&release(Stage::Preview), "d")).await.expect("noted");
+            }
+            let _admitted = fresh(&keys, &run).await;
+        }
+        let keys = open(dir.path());
+        keys.settle_interrupted(|_| Some(Outcome::NotApplied.into())).await.expect("settled");
+        let Known::Settled(report) = keys.inquire(&run.permit_id) else { panic!("not settled") };
+        assert_eq!(report.outcome(), Outcome::NotApplied, "no change is on the machine");
+        let unseen = report.observation.expect("that nobody saw it").unobserved;
+        assert_eq!(unseen.iter().map(Unobserved::kind).collect::<Vec<_>>(), [EffectKind::NetConnect]);
+        let again = Permit { permit_id: "again".into(), call_id: "again".into(), ..release(Stage::Preview) };
+        assert_eq!(refused(&keys, &again).await, Reason::PermitInvalid, "{stage:?}: its key is spent");
+    }
+}
+
+#[tokio::test]
 async fn a_preview_that_could_contact_somebody_says_that_nobody_saw_whom() {
     let dir = tempfile::tempdir().expect("directory");
     let command = permit("call", Stage::Preview, "terminal.exec", &json!({"command": "curl https://192.0.2.1"}));

@@ -82,7 +82,7 @@ def call_view(call: v1.Call) -> RenderableType:
     for one in document["unobserved"]:
         _row(grid, "unobserved", f"{one['kind']}: {one['why']}", "yellow")
     _effects(grid, "beyond", document["side_effects"], "red")
-    _scores(grid, document["scores"], document["outcome"])
+    _scores(grid, document)
     _result(grid, document["result"])
     _error(grid, document["error"])
     if document["outcome"] == "unknown" and not _lost_call(document["error"]):
@@ -178,10 +178,10 @@ def _details(effect: Mapping[str, Any]) -> Text:
     return text
 
 
-def _scores(grid: Table, scores: Mapping[str, Any] | None, outcome: str | None) -> None:
-    if scores is None:
+def _scores(grid: Table, document: Document) -> None:
+    if (scores := document["scores"]) is None:
         return
-    grid.add_row(_label("scores"), Text(score_words(scores, outcome), style="green" if scores["clean"] else ""))
+    grid.add_row(_label("scores"), Text(score_words(document), style="green" if scores["clean"] else ""))
 
 
 def _result(grid: Table, result: Any) -> None:

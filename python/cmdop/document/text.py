@@ -163,14 +163,29 @@ def quorum_words(quorum: Mapping[str, Any]) -> str:
     return words + (f", then {', '.join(quorum['next'])}" if quorum["next"] else "")
 
 
-def score_words(scores: Mapping[str, Any], outcome: str | None) -> str:
-    """The three scores in words, of a call that ended so."""
-    unmeasured = "nobody can tell what it did" if outcome == "unknown" else "nothing ran"
-    success = {None: unmeasured, 1: "succeeded"}.get(scores["success"], "did not succeed")
+def score_words(document: Mapping[str, Any]) -> str:
+    """The three scores in words, of the document of a call that has them."""
+    scores: Mapping[str, Any] = document["scores"]
+    success = {None: _unmeasured(document), 1: "succeeded"}.get(scores["success"], "did not succeed")
     count = scores["side_effects"]
-    none = "no side effects seen" if outcome == "unknown" else "no side effects"
-    beyond = none if not count else f"{count} side effect{'s' if count > 1 else ''}"
+    beyond = _no_side_effects(document) if not count else f"{count} side effect{'s' if count > 1 else ''}"
     if count:
         beyond += f" (worst {scores['severity']}, weight {scores['weight']:g})"
     valid = "valid" if scores["validity"] == 1 else "not valid"
     return f"{valid}, {success}, {beyond}" + (": clean" if scores["clean"] else "")
+
+
+def _unmeasured(document: Mapping[str, Any]) -> str:
+    """Why nobody says whether it succeeded."""
+    if document["outcome"] == "unknown":
+        return "nobody can tell what it did"
+    if document["outcome"] == "applied" or document["reconciliation"] is not None:
+        return "nobody measured whether it succeeded"
+    return "nothing ran"
+
+
+def _no_side_effects(document: Mapping[str, Any]) -> str:
+    """What is known of side effects where none is told: there are none only where somebody looked."""
+    if document["unobserved"] and not document["observed"]:
+        return "side effects not observed"
+    return "no side effects seen" if document["unobserved"] or document["outcome"] == "unknown" else "no side effects"

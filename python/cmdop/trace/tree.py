@@ -135,7 +135,7 @@ def _call(root: Tree, call: v1.Call, events: Iterable[v1.Event]) -> None:
     _refused(branch, call.observation)
     _side_effects(branch, call.side_effects)
     if document["scores"] is not None:
-        _line(branch, f"scores: {score_words(document['scores'], document['outcome'])}")
+        _line(branch, f"scores: {score_words(document)}")
     _result(branch, document)
     if document["error"] is not None:
         _error(branch, document["error"])

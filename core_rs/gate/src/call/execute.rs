@@ -396,7 +396,7 @@ impl Driver {
         let (Outcome::NotApplied, Some(observation)) = (outcome, observation) else { return (outcome, error) };
         let call_id = &self.call.call_id;
         if has_unseen_contacts(observation) {
-            let message = "no change was applied, but nobody can tell whom the command had contacted by then";
+            let message = "no change was applied, but nobody can tell whom it had contacted by then";
             let lost = reason::error(Reason::OutcomeUnknown, message).reconcile(call_id);
             return (Outcome::Unknown, Some(lost));
         }
@@ -493,7 +493,7 @@ pub(super) fn outcome_of(report: &Report) -> Outcome {
     }
 }
 
-/// The command could contact somebody, and nobody saw whether it did.
+/// It could contact somebody, and nobody saw whether it did.
 pub(super) fn has_unseen_contacts(observation: &Observation) -> bool {
     observation.unobserved.iter().any(|it| it.kind() == EffectKind::NetConnect)
 }

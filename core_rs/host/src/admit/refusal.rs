@@ -38,12 +38,12 @@ fn check_masks(permit: &Permit) -> Result<(), String> {
     }
 }
 
-/// Whom a preview that did not end may have contacted: nobody, if it only planned to. Where there are no previews,
-/// nobody either.
+/// Whom what did not end may have contacted: nobody, if it only planned to, or was the commit of a command that ran in
+/// its preview. Where there are no previews, nobody either.
 pub(crate) fn contacts(permit: &Permit) -> Option<Observation> {
     #[cfg(not(portable))]
     return crate::network::Network::unobserved(&permit.effects)
-        .filter(|_| permit.stage() == Stage::Preview && super::may_contact(permit));
+        .filter(|_| super::may_contact(permit) && !is_shown(permit));
     #[cfg(portable)]
     {
         let _ = permit;
@@ -125,8 +125,9 @@ pub(super) fn interrupted(permit: &Permit, settled: Option<Became>) -> Report {
         stage: permit.stage,
         outcome: outcome.into(),
         error: (error.reason() != Reason::Unspecified).then_some(error),
-        // A preview changes nothing, but it may have contacted somebody.
-        observation: contacts(permit).or_else(|| unmeasured(permit, outcome)),
+        // What changed nothing may have contacted somebody.
+        observation: unmeasured(permit, outcome)
+            .or_else(|| contacts(permit).filter(|_| outcome == Outcome::NotApplied)),
         ..Report::default()
     }
 }

@@ -21,7 +21,6 @@ use crate::native::census::Census;
 use crate::native::copy::{self, Copy};
 use crate::native::hidden::{hidden_name, remove_hidden};
 use crate::native::measure::Stamp;
-use crate::native::write::own_ids;
 use crate::native::{Means, Step};
 use crate::sandbox::Fence;
 
@@ -374,7 +373,7 @@ impl Step for Release {
         }
         let mut effects = self.site.made(&self.missing);
         if let Some((_, _, census)) = &self.source {
-            effects.extend(copy::planned(census, &self.site.release_path(&self.id), own_ids()));
+            effects.extend(copy::planned(census, &self.site.release_path(&self.id), self.site.owner_of_releases()));
         }
         effects.push(self.site.remembered());
         effects.extend(self.contacts());
@@ -451,6 +450,7 @@ impl Step for Release {
             Ok(durable) => {
                 point("switched");
                 let failure = self.go(permit_id, &pending, &mut effects).or(durable);
+                let failure = failure.or(self.site.measured(&mut effects).err());
                 Ok((effects, failure))
             }
             Err(error) => Err(error),

@@ -154,8 +154,9 @@ impl Step for Rollback {
         state.happened(Kind::RolledBack, &pending, &why);
         let noted = self.site.remember(&state, permit_id);
         lock::forget(&self.site);
+        let told = self.site.measured(&mut effects);
         let failure = if why.is_empty() {
-            noted.err().or(durable)
+            noted.err().or(durable).or(told.err())
         } else {
             let message = format!("release {} is live again, but its health check failed: {why}", self.to);
             let expected = "a release that answers its health check";

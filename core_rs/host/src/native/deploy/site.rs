@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use cmdop_contract::path::escape;
 use cmdop_contract::v1::{EffectKind, FileChange, FileState, FileType, ObservedEffect, Reason};
@@ -16,6 +16,7 @@ use super::is_release_id;
 use crate::Error;
 use crate::native::arguments::about;
 use crate::native::beneath::{READ, Root, Spot, file, hold_child, not_usable, open_child, refused, show};
+use crate::native::chmod::SET_GROUP;
 use crate::native::hidden::{hidden_name, remove_hidden};
 use crate::native::measure::Stamp;
 use crate::native::walk::join;
@@ -36,6 +37,9 @@ const MAX_STATE: u64 = 4 * 1024 * 1024;
 
 const DIR_MODE: u32 = 0o755;
 
+/// Nobody can give a link another.
+const LINK_MODE: u32 = 0o777;
+
 /// A deployment root and what was found in it.
 pub(super) struct Site {
     pub(super) path: Vec<u8>,
@@ -45,6 +49,8 @@ pub(super) struct Site {
     state_bytes: Option<Vec<u8>>,
     /// Text of `current`, if it is there.
     pub(super) link: Option<Vec<u8>>,
+    /// `current` as it was found.
+    link_state: Option<FileState>,
 }
 
 impl Site {
@@ -58,8 +64,10 @@ impl Site {
             return Err(about("root", not_usable(path, &why)));
         }
         let dir = root.open(path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(|error| about("root", error))?;
-        let mut site = Self { path: path.to_vec(), dir, state: State::default(), state_bytes: None, link: None };
+        let state = State::default();
+        let mut site = Self { path: path.to_vec(), dir, state, state_bytes: None, link: None, link_state: None };
         site.link = site.read_link()?;
+        site.link_state = site.link.is_some().then(|| site.measure(CURRENT)).transpose()?;
         site.state_bytes = site.read_state()?;
         if let Some(bytes) = &site.state_bytes {
             let damaged = |_| site.refuse(OWN, "holds a state that cannot be read; move it away to begin anew");
@@ -203,8 +211,9 @@ impl Site {
         }
     }
 
+    /// What making directories of the layout does.
     pub(super) fn made(&self, missing: &[&'static CStr]) -> Vec<ObservedEffect> {
-        let (uid, gid) = own_ids();
+        let (uid, gid) = owner_in(&self.dir);
         let after = FileState { r#type: FileType::Directory.into(), mode: DIR_MODE, uid, gid, ..FileState::default() };
         let effect = |name: &&CStr| ObservedEffect {
             kind: EffectKind::FileCreate.into(),
@@ -299,9 +308,14 @@ impl Site {
 
     /// What a switch does to `current`.
     pub(super) fn switched(&self, to: &[u8]) -> ObservedEffect {
-        let state = |link: &[u8]| FileState {
+        let (uid, gid) = owner_in(&self.dir);
+        let after = FileState {
             r#type: FileType::Symlink.into(),
-            link_target: escape(link),
+            size: to.len() as u64,
+            mode: LINK_MODE,
+            uid,
+            gid,
+            link_target: escape(to),
             ..FileState::default()
         };
         let kind = if self.link.is_some() { EffectKind::FileModify } else { EffectKind::FileCreate };
@@ -310,13 +324,41 @@ impl Site {
             target: escape(&self.at(CURRENT)),
             count: 1,
             reversible: true,
-            file: Some(FileChange {
-                before: self.link.as_deref().map(state),
-                after: Some(state(to)),
-                ..FileChange::default()
-            }),
+            file: Some(FileChange { before: self.link_state.clone(), after: Some(after), ..FileChange::default() }),
             ..ObservedEffect::default()
         }
+    }
+
+    /// Of what was made and switched as planned, tells what is there now.
+    ///
+    /// # Errors
+    /// What keeps it from being looked at: it is told as planned.
+    pub(super) fn measured(&self, effects: &mut [ObservedEffect]) -> Result<(), Error> {
+        for name in [OWN, RELEASES, CURRENT] {
+            let target = escape(&self.at(name));
+            let of_it = effects.iter_mut().filter(|effect| effect.target == target);
+            for after in of_it.filter_map(|effect| effect.file.as_mut()?.after.as_mut()) {
+                *after = self.measure(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn measure(&self, name: &CStr) -> Result<FileState, Error> {
+        let failed = |errno| about("root", refused(errno, &self.at(name)));
+        let held = hold_child(&self.dir, name).map_err(failed)?;
+        let stamp = Stamp::of(&held)?;
+        let link_target = match stamp.file_type() {
+            FileType::Symlink => escape(readlinkat(held, c"", Vec::new()).map_err(failed)?.as_bytes()),
+            _ => String::new(),
+        };
+        Ok(FileState { link_target, ..stamp.state() })
+    }
+
+    /// Who will own what is copied beneath `releases`.
+    pub(super) fn owner_of_releases(&self) -> (u32, u32) {
+        // One that is yet to be made hands its group to nobody.
+        hold_child(&self.dir, RELEASES).map_or_else(|_| own_ids(), owner_in)
     }
 
     /// Is a copy there that was not given the name of its release?
@@ -405,6 +447,13 @@ fn around(root: &Root, path: &[u8]) -> Option<Vec<u8>> {
         .map(|at| (&path[..at], &path[at + 1..]))
         .find(|(above, rest)| is_root(above, rest))
         .map(|(it, _)| it.to_vec())
+}
+
+/// Owner and group of what this process makes in a directory.
+fn owner_in(dir: impl AsFd) -> (u32, u32) {
+    let (uid, own) = own_ids();
+    let above = Stamp::of(dir).ok().filter(|above| above.permissions() & SET_GROUP != 0);
+    (uid, above.map_or(own, |above| above.gid))
 }
 
 /// Text of the link to a release: relative, so that the root may be moved.

@@ -21,6 +21,7 @@ use crate::native::{Done, Native};
 
 mod deaths;
 mod health;
+mod measured;
 mod prune;
 
 type Then = Box<dyn FnMut(&str)>;
