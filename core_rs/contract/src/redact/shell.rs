@@ -34,6 +34,9 @@ static BASE64: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[A-Za-z0-9+/]+={0,2
 /// A key's lines but the last are so long.
 const LINE_OF_KEY: usize = 32;
 
+/// Before a word no more of a text is read.
+const LONGEST: usize = 1 << 14;
+
 /// The words of one simple command, without their quotes.
 #[derive(Default)]
 struct Simple {
@@ -76,7 +79,15 @@ fn is_runner(word: &str) -> bool {
 
 /// Is it unsure where quotes begin?
 fn is_tangled(text: &str) -> bool {
-    text.contains("$'") || text.contains('#') || text.contains("<<")
+    text.len() > LONGEST || ["$'", "#", "<<"].iter().any(|it| text.contains(it))
+}
+
+/// What of a text that ends here is read: it may be long, and hold many words.
+fn end_of(before: &str) -> &str {
+    match before.len() > LONGEST {
+        true => &before[before.ceil_char_boundary(before.len() - LONGEST)..],
+        false => before,
+    }
 }
 
 /// Reads to the end of the text, and tells of each word that ends.
@@ -124,25 +135,28 @@ pub(super) fn runs_text(text: &str) -> bool {
 
 /// Would a shell run the word that goes on after this?
 pub(super) fn is_run_after(before: &str) -> bool {
-    let is_word = |it: &str| it.split(['"', '\'']).any(is_runner);
-    if is_tangled(before) && before.split([' ', '\t', '\n', ';', '|', '&', '(', ')', '`']).any(is_word) {
+    let (is_unsure, before) = (is_tangled(before), end_of(before));
+    // Of quotes that are not read as a shell does, any word may be outside.
+    let line = &before[before.rfind('\n').filter(|_| !before.contains("$'")).map_or(0, |at| at + 1)..];
+    let mut words = line.split([' ', '\t', '\n', ';', '|', '&', '(', ')', '`', '"', '\'']);
+    if is_unsure && words.any(is_runner) {
         return true;
     }
     let simple = read(before, |_| {});
-    if simple.begun.contains('=') {
-        return false;
+    let is_script = simple.quote.is_some() && simple.begun.contains([' ', '\t', '\n', ';', '|', '&', '(', '`']);
+    if simple.has_runner() && (is_script || !simple.begun.contains('=')) {
+        return true;
     }
-    // A quote that is open may be a script, or may not be open at all.
-    let begun = &before[before.rfind(['"', '\'', ';', '|', '&', '(', '{', '`', '\n']).map_or(0, |at| at + 1)..];
-    let is_begun = begun.trim().is_empty() && (simple.quote.is_none() || simple.has_runner());
-    simple.is_at_program() && (simple.quote.is_none() || begun.trim().is_empty()) && !simple.begun.contains(' ')
-        || simple.has_runner()
-        || (is_begun && before.trim_end_matches([' ', '\t']).ends_with([';', '|', '&', '(', '{', '`', '\n']))
+    if is_script {
+        let set = ASSIGNMENT.find(&simple.begun).map_or(0, |name| name.end());
+        return is_run_after(&simple.begun[set..]);
+    }
+    !simple.begun.contains('=') && simple.is_at_program()
 }
 
 /// Is the word after this one run by a program before it, which has had none but options yet?
 pub(super) fn is_program_after(before: &str) -> bool {
-    let simple = read(before, |_| {});
+    let simple = read(end_of(before), |_| {});
     let behind = simple.words.iter().rev().take_while(|word| !is_runner(word)).collect::<Vec<_>>();
     simple.has_runner() && behind.iter().filter(|word| !word.starts_with('-') && !ASSIGNMENT.is_match(word)).count() < 2
 }
@@ -164,7 +178,7 @@ pub(super) fn may_run(before: &str, value: &str) -> bool {
         return false;
     }
     // Quotes that close here what was open before have words of the shell between them.
-    let is_closing = quote.is_some() && read(before, |_| {}).quote == quote;
+    let is_closing = quote.is_some() && read(end_of(before), |_| {}).quote == quote;
     let is_told = |word: &str| word.is_empty() || word.starts_with('-') || is_file(word) || word.contains('&');
     is_closing || is_tangled(before) || bare.split([' ', '\t']).any(is_told)
 }

@@ -441,6 +441,8 @@ fn what_a_shell_runs_is_shown_whatever_it_is_called() {
         ("use token=evil1", "timeout 5 evil1"),
         ("use token=evil1", "env 'A=;b' evil1"),
         ("use token=evil1", "cat <evil1 | sh"),
+        ("use token=evil1", "bash -c \"A=1 evil1\""),
+        ("use token=evil1", "x 'true; evil1'"),
     ] {
         let arguments_json = serde_json::json!({ "command": line }).to_string();
         let mut shown = Action { arguments_json, intent: intent.into(), ..Action::default() };
@@ -468,6 +470,12 @@ fn what_a_shell_is_given_and_does_not_run_is_hidden() {
         "git clone https://me:hunter2hunter2@x.test/a.git | bash",
     ] {
         assert!(!command(line).contains("hunter2"), "{line}\n{}", command(line));
+    }
+    let seed = CANARIES[6];
+    for line in
+        [format!("SEED=\"x {seed}\" ./x"), format!("./x {seed}"), format!("echo \"x {seed}\""), format!("A={seed} ./x")]
+    {
+        assert!(!command(&line).contains(seed), "{line}\n{}", command(&line));
     }
     let listed = serde_json::json!({"command": "./x \"$TOKEN\"", "env": {"TOKEN": "hunter2hunter2"}}).to_string();
     assert!(!text(&listed).contains("hunter2"), "{}", text(&listed));
