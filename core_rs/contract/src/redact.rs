@@ -15,6 +15,7 @@ mod headers;
 mod json;
 mod known;
 mod message;
+mod shell;
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};

@@ -8,7 +8,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Taken, mark};
+use super::forms::Manner;
+use super::{Taken, mark, shell};
 
 /// A shorter word may look like chance by chance.
 const SHORTEST: usize = 20;
@@ -27,12 +28,15 @@ static PUBLIC: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// The text without such words; `None` if it has none.
-pub(super) fn without_chance(text: &str, taken: Taken<'_>) -> Option<String> {
+pub(super) fn without_chance(text: &str, manner: Manner, taken: Taken<'_>) -> Option<String> {
     let mut clean = None::<String>;
     let mut copied = 0;
     let mut public = None::<Vec<Range<usize>>>;
     for word in candidates(text) {
-        if !is_chance(&text[word.clone()]) || is_digest(text, &word) {
+        if !is_chance(&text[word.clone()])
+            || is_digest(text, &word)
+            || (manner == Manner::Command && is_program(text, &word))
+        {
             continue;
         }
         let public = public.get_or_insert_with(|| PUBLIC.find_iter(text).map(|found| found.range()).collect());
@@ -71,7 +75,7 @@ fn candidates(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-fn is_chance(word: &str) -> bool {
+pub(super) fn is_chance(word: &str) -> bool {
     let kinds = |byte: u8| match byte {
         b'a'..=b'z' => 0,
         b'A'..=b'Z' => 1,
@@ -95,6 +99,13 @@ fn is_chance(word: &str) -> bool {
         _ => false,
     };
     is_mixed && letters >= f64::from(u32::try_from(SHORTEST).unwrap_or_default()) * 0.9 && bits(&alike) >= BITS
+}
+
+/// Would a shell run it, or is it the name of a file?
+fn is_program(text: &str, word: &Range<usize>) -> bool {
+    let before = &text[..word.start];
+    let begins = before.rfind([' ', '\t', '\n', ';', '|', '&', '(', '"', '\'', '=']).map_or(0, |at| at + 1);
+    shell::is_file(&text[begins..word.end]) || shell::is_run_after(before)
 }
 
 fn is_hex(word: &str) -> bool {

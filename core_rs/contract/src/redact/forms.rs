@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use super::{Known, MARK, Taken, entropy, headers, mark};
+use super::{Known, MARK, Taken, entropy, headers, mark, shell};
 
 /// What a secret is called, at the end of a name.
 const CALLED: &str = "(?:password|passwd|passphrase|passcode|secret|token|credential|api[-_]?key|secret[-_]?key\
@@ -24,7 +24,7 @@ static HINT: LazyLock<Regex> = LazyLock::new(|| {
 /// `NAME=value` and `--name=value`, wherever in a word.
 static ASSIGNED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r"(?i)((?:[\w.-]*{CALLED}|(?:^|[^A-Za-z]){CALLED_SHORTLY})\\?[\x22']?(\s*)(?:=|:=|:\s)(\s*)\\?)({VALUE})"
+        r"(?i)((?:[\w.-]*{CALLED}|(?:^|[^A-Za-z]){CALLED_SHORTLY})\\?[\x22']?([ \t]*)(?:=|:=|:[ \t])([ \t]*)\\?)({VALUE})"
     ))
 });
 /// `--name value` in a line of words.
@@ -55,7 +55,7 @@ static IN_URL: LazyLock<Regex> =
     LazyLock::new(|| pattern(r#"((?i)[a-z][a-z0-9+.-]*://[^\s/:@]*()():)([^\s/"'<>]+)(?:@)"#));
 /// What follows the name of a scheme of HTTP authentication.
 static SCHEME: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)(\b(?:bearer|basic|digest|negotiate)()()\s+)([\w.~+/=-]{6,})"));
+    LazyLock::new(|| pattern(r"(?i)(\b(?:bearer|basic|digest|negotiate)()()[ \t]+)([\w.~+/=-]{6,})"));
 /// The same in content, where those are words as well.
 static LONG_SCHEME: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(\b(?:[Bb]earer|BEARER|[Bb]asic|BASIC)()()[ \t]+)([\w.~+/=-]*[0-9][\w.~+/=-]*)"));
@@ -69,7 +69,7 @@ static KNOWN: LazyLock<Regex> = LazyLock::new(|| {
 /// `login NAME password SECRET` of a netrc, and a password in SQL.
 static SPOKEN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r"(?i)((?:\blogin\s+\S+\s+(?:account\s+\S+\s+)?password()()\s+|\b(?:identified\s+by|with\s+(?:encrypted\s+)?password)\s+))({VALUE})"
+        r"(?i)((?:\blogin\s+\S+\s+(?:account\s+\S+\s+)?password()()[ \t]+|\b(?:identified\s+by|with\s+(?:encrypted\s+)?password)[ \t]+))({VALUE})"
     ))
 });
 /// What a shell puts something else for.
@@ -125,7 +125,7 @@ const LDAP_FLAGS: &str = "ACILMNPQWZcntuvx";
 /// The same within a line of a shell, where a word attached to an option could be anything: what is meant beyond doubt.
 static IN_LINE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r"(\b(?:curl()()\s(?:[^|;&\n]*\s)?(?:-[{CURL_FLAGS}]*[uU]|--user|--proxy-user)[\s=]*|sshpass\s+-v?p\s*|ldap(?:search|modify|add|delete)\s(?:[^|;&\n]*\s)?-[{LDAP_FLAGS}]*w\s*|(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump)\s(?:[^|;&\n]*\s)?-p|redis-cli\s(?:[^|;&\n]*\s)?-a\s+|(?:docker|podman|helm)\s+(?:[^|;&\n]*\s)?login\s(?:[^|;&\n]*\s)?-p\s+))({VALUE})"
+        r"(\b(?:curl()()[ \t](?:(?:[^|;&\n]|\\\n)*[ \t])?(?:-[{CURL_FLAGS}]*[uU]|--user|--proxy-user)[ \t=]*|sshpass[ \t]+-v?p[ \t]*|ldap(?:search|modify|add|delete)[ \t](?:(?:[^|;&\n]|\\\n)*[ \t])?-[{LDAP_FLAGS}]*w[ \t]*|(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump)[ \t](?:(?:[^|;&\n]|\\\n)*[ \t])?-p|redis-cli[ \t](?:(?:[^|;&\n]|\\\n)*[ \t])?-a[ \t]+|(?:docker|podman|helm)[ \t]+(?:(?:[^|;&\n]|\\\n)*[ \t])?login[ \t](?:(?:[^|;&\n]|\\\n)*[ \t])?-p[ \t]+))({VALUE})"
     ))
 });
 
@@ -201,7 +201,7 @@ fn words_once(words: Vec<String>, known: &Known, taken: Taken<'_>) -> Vec<String
             return whole(&word, taken);
         }
         is_next = number > 0 && announces(&program, &word);
-        let manner = if std::mem::take(&mut is_script) { Manner::Command } else { Manner::Word };
+        let manner = if std::mem::take(&mut is_script) || number == 0 { Manner::Command } else { Manner::Word };
         is_script = is_before_script(&word);
         let attached = if number > 0 { attached(&program, &word, taken) } else { None };
         attached.unwrap_or_else(|| within(&word, manner, known, taken).into_owned())
@@ -221,10 +221,13 @@ pub(super) fn whole(secret: &str, taken: Taken<'_>) -> String {
 /// A word, a script or any other text without its secrets.
 pub(super) fn within<'t>(text: &'t str, manner: Manner, known: &Known, taken: Taken<'_>) -> Cow<'t, str> {
     let mut clean = Cow::Borrowed(text);
+    // Of what makes a text that is then run, nothing is hidden but what can be nothing else.
+    let runs_text = manner == Manner::Command && shell::runs_text(text);
     if HINT.is_match(text) {
         // A mark has nothing in it that a later pattern could take for a secret.
         // Of what content says under a telling name, not all is meant as a value.
         let patterns: &[(&Regex, bool)] = match manner {
+            Manner::Command if runs_text => &[(&KNOWN, false), (&SCHEME, false), (&IN_URL, false)],
             Manner::Command | Manner::Word => &[
                 (&KNOWN, false),
                 (&SCHEME, false),
@@ -251,13 +254,14 @@ pub(super) fn within<'t>(text: &'t str, manner: Manner, known: &Known, taken: Ta
             ],
         };
         let of_headers: &[&Regex] = match manner {
+            Manner::Command if runs_text => &[],
             Manner::Command | Manner::Word => &[&QUOTED_HEADER[0], &QUOTED_HEADER[1], &HEADER],
             Manner::Content => &[&KNOWN_HEADER],
         };
         // Tokens of known forms are taken out first, within headers as well.
         for pattern in of_headers {
             let is_script = clean.contains(char::is_whitespace);
-            if let Some(less) = headers::without(&clean, pattern, is_script, taken) {
+            if let Some(less) = headers::without(&clean, pattern, manner, is_script, taken) {
                 clean = Cow::Owned(less);
             }
         }
@@ -265,18 +269,44 @@ pub(super) fn within<'t>(text: &'t str, manner: Manner, known: &Known, taken: Ta
             if pattern.is_match(&clean) {
                 // Only a script says by a variable what is no secret itself.
                 let is_script = clean.contains(char::is_whitespace);
-                let replace = |found: &Captures<'_>| replaced(found, manner, is_script, *doubts, taken);
-                clean = Cow::Owned(pattern.replace_all(&clean, replace).into_owned());
+                let said = clean.clone();
+                let is_run = |found: &Captures<'_>| manner == Manner::Command && is_run(&said, pattern, found);
+                let replace = |found: &Captures<'_>| match is_run(found) {
+                    true => found[0].to_owned(),
+                    false => replaced(found, manner, is_script, *doubts, taken),
+                };
+                clean = Cow::Owned(pattern.replace_all(&said, replace).into_owned());
             }
         }
     }
-    if let Some(less) = entropy::without_chance(&clean, taken) {
+    if !runs_text && let Some(less) = entropy::without_chance(&clean, manner, taken) {
         clean = Cow::Owned(less);
     }
     match known.without(&clean, manner) {
         Some(less) => Cow::Owned(less),
         None => clean,
     }
+}
+
+/// Could what was found be, or hold, something that a shell runs?
+fn is_run(text: &str, pattern: &Regex, found: &Captures<'_>) -> bool {
+    let Some(value) = found.get(4) else { return false };
+    let (before, value) = (&text[..value.start()], value.as_str());
+    if std::ptr::eq(pattern, &*KNOWN) {
+        return value.starts_with("-----BEGIN") && !shell::is_key(value);
+    }
+    let is_of_xml = before.ends_with('>') || before.ends_with("CDATA[");
+    if is_of_xml {
+        return shell::is_file(value);
+    }
+    // `NAME= program`: the variable is set to nothing.
+    let is_empty = |group, is_empty| found.get(group).is_some_and(|it| it.is_empty() == is_empty);
+    if is_empty(2, true) && is_empty(3, false) && before.trim_end().ends_with('=') {
+        return true;
+    }
+    // In a line of a program that is known the option takes the word.
+    let is_word_of_its_own = before.ends_with([' ', '\t']) && !std::ptr::eq(pattern, &*IN_LINE);
+    shell::may_run(before, value) || (is_word_of_its_own && shell::is_program_after(before))
 }
 
 fn replaced(found: &Captures<'_>, manner: Manner, is_script: bool, doubts: bool, taken: Taken<'_>) -> String {
@@ -291,6 +321,7 @@ fn replaced(found: &Captures<'_>, manner: Manner, is_script: bool, doubts: bool,
         || headers::is_read(before, bare)
         || is_variable
         || hides_code(secret)
+        || (manner == Manner::Content && is_spaced(3) && shell::is_file(bare))
         || (is_element && manner != Manner::Content && is_line(secret))
         || (doubts && !is_value(secret, is_spaced(2) || is_spaced(3) || before.ends_with(char::is_whitespace)));
     if is_kept {
@@ -320,8 +351,9 @@ fn is_line(text: &str) -> bool {
 /// Would something that a shell runs go unseen with it? Whoever approves must see that, whatever it is called.
 pub(super) fn hides_code(secret: &str) -> bool {
     let mut lines = secret.split('\n').flat_map(|line| line.split("\\n")).map(str::trim);
-    let is_of_a_key =
-        |line: &str| KEY_LINE.is_match(line) || !line.contains([' ', '\t', ';', '|', '&', '<', '>', '$', '(']);
+    let is_of_a_key = |line: &str| {
+        KEY_LINE.is_match(line) || !line.contains([' ', '\t', ';', '|', '&', '<', '>', '$', '(', '{', '.', '~'])
+    };
     secret.contains("$(") || secret.contains('`') || (secret.starts_with("-----BEGIN") && !lines.all(is_of_a_key))
 }
 

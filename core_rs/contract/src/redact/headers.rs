@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use super::forms::{hides_code, is_variable, pattern, whole};
-use super::{MARK, Taken};
+use super::forms::{Manner, hides_code, is_variable, pattern, whole};
+use super::{MARK, Taken, shell};
 
 /// Schemes of authentication behind which one word is the secret, and all else is none.
 static ONE_WORD: LazyLock<Regex> =
@@ -16,14 +16,20 @@ static ABOUT: LazyLock<Regex> =
 
 /// The text without the secrets of the headers that a pattern finds: what stands before the value is its first group,
 /// the value its fourth. `None` if there are none.
-pub(super) fn without(text: &str, pattern: &Regex, is_script: bool, taken: Taken<'_>) -> Option<String> {
+pub(super) fn without(
+    text: &str,
+    pattern: &Regex,
+    manner: Manner,
+    is_script: bool,
+    taken: Taken<'_>,
+) -> Option<String> {
     let (mut clean, mut copied, mut from) = (String::new(), 0, 0);
     while let Some(found) = pattern.captures_at(text, from) {
         let Some(value) = found.get(4) else { break };
         from = value.start() + 1;
-        for (start, end) in secrets(text, &found) {
+        for (start, end) in secrets(text, &found, manner) {
             let secret = &text[start..end];
-            if hides_code(secret) || (is_script && is_variable(secret)) {
+            if hides_code(secret) || is_run(text, start, secret, manner) || (is_script && is_variable(secret)) {
                 continue;
             }
             clean.push_str(&text[copied..start]);
@@ -45,10 +51,17 @@ pub(super) fn is_read(before: &str, value: &str) -> bool {
     is_header && (ONE_WORD.is_match(&format!("{value} ")) || value.contains(&format!("={MARK}")))
 }
 
+/// Could a shell run it?
+fn is_run(text: &str, start: usize, secret: &str, manner: Manner) -> bool {
+    let before = &text[..start];
+    let is_quoted = open_quote(before);
+    shell::is_file(secret) || (manner == Manner::Command && !is_quoted && shell::is_program_after(before))
+}
+
 /// Where the secrets of a header stand.
-fn secrets(text: &str, found: &Captures<'_>) -> Vec<(usize, usize)> {
+fn secrets(text: &str, found: &Captures<'_>, manner: Manner) -> Vec<(usize, usize)> {
     let (before, value) = (&found[1], found.get(4).map_or(0..0, |value| value.range()));
-    let is_data = is_data(text, value.start, before);
+    let is_data = manner != Manner::Command && is_data(text, value.start, before);
     let name = before.trim_end_matches([' ', '\t', ':', '"', '\'']).to_lowercase();
     let said = &text[value.clone()];
     // Without a blank behind the colon it is one word of a shell.

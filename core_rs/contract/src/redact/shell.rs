@@ -1,0 +1,205 @@
+//! What a shell would run of a text: whoever approves sees that, whatever it is called. In doubt a secret is shown.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::entropy;
+use super::forms::pattern;
+
+/// Words of a shell behind which it runs what comes next.
+const KEYWORDS: [&str; 11] = ["then", "do", "else", "elif", "if", "while", "until", "!", "{", "time", "coproc"];
+/// Programs that run one of their words.
+const RUNNERS: &str = r"^(?:sudo|doas|su|runuser|exec|command|builtin|env|nohup|xargs|parallel|eval|source|\.|bash|sh|dash|ash|ksh|zsh|fish|busybox|python[0-9.]*|perl|ruby|node|php|lua|timeout|setsid|nice|ionice|chrt|taskset|stdbuf|unbuffer|watch|strace|ltrace|gdb|flock|chroot|unshare|nsenter|setpriv|systemd-run|script|sshpass|ssh|start-stop-daemon|at|batch|trap|alias|find|-c|-exec|-execdir)$";
+
+static RUNNER: LazyLock<Regex> = LazyLock::new(|| pattern(RUNNERS));
+/// Text is decoded, or read by something that runs it.
+static RUNS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r#"(?:^|[\s;|&(`'"{/])(?:eval|source|alias|trap|xargs|parallel|mapfile|readarray|enable|bind|fc|coproc|uudecode|openssl|xxd|rev|(?:base64|base32|basenc)\s+(?:[^|;&\n]*\s)?(?:-\w*[dD]\w*|--d\w*))(?:[\s;|&)`'"]|$)|(?:^|[;|&(`{\n])\s*\.\s|b64decode|unhexlify|fromhex|\batob\b|(?:\|[^|;&\n]*[\s|&/]|\|)(?:sh|bash|dash|ash|ksh|zsh|fish|busybox|python[0-9.]*|perl|ruby|node|php|lua|at|batch)(?:[\s;|&)`'"]|$)|\b(?:sh|bash|dash|ash|ksh|zsh|fish)\b[^|;&\n<]*<(?:<<|\()"#,
+    )
+});
+static SCRIPT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?i)\.(?:sh|bash|zsh|ksh|fish|py|pl|rb|js|mjs|ts|php|lua|bin|exe|run|out|so|ps1|bat|cmd|jar)$")
+});
+static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\w+\+?="));
+static EXPANDED: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$(?:[\w@*#!?-]|\{)"));
+/// A line of a key.
+static ARMOUR: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"^(?:-----(?:BEGIN|END) [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|(?:Proc-Type|DEK-Info|Version|Comment): [\w ,.-]*)?$",
+    )
+});
+static BASE64: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[A-Za-z0-9+/]+={0,2}$"));
+/// A key's lines but the last are so long.
+const LINE_OF_KEY: usize = 32;
+
+/// Before a word no more of a text is read.
+const LONGEST: usize = 1 << 14;
+
+/// The words of one simple command, without their quotes.
+#[derive(Default)]
+struct Simple {
+    words: Vec<String>,
+    /// What is begun of the next one.
+    begun: String,
+    is_begun: bool,
+    quote: Option<char>,
+}
+
+impl Simple {
+    fn end_word(&mut self) {
+        if std::mem::take(&mut self.is_begun) {
+            let word = std::mem::take(&mut self.begun);
+            let is_first = self.words.iter().all(|it| ASSIGNMENT.is_match(it));
+            if !(is_first && KEYWORDS.contains(&&*word)) {
+                self.words.push(word);
+            }
+        }
+    }
+
+    /// Is the next word the one that is run, but for variables that are set for it?
+    fn is_at_program(&self) -> bool {
+        self.words.iter().all(|it| ASSIGNMENT.is_match(it) || is_redirection(it))
+    }
+
+    /// Does one of its words run another?
+    fn has_runner(&self) -> bool {
+        self.words.iter().any(|word| is_runner(word))
+    }
+}
+
+fn is_redirection(word: &str) -> bool {
+    word.trim_start_matches(|it: char| it.is_ascii_digit()).starts_with(['<', '>'])
+}
+
+fn is_runner(word: &str) -> bool {
+    RUNNER.is_match(word.rsplit('/').next().unwrap_or_default()) || word.starts_with('-') && word.ends_with('c')
+}
+
+/// Is it unsure where quotes begin?
+fn is_tangled(text: &str) -> bool {
+    text.len() > LONGEST || ["$'", "#", "<<"].iter().any(|it| text.contains(it))
+}
+
+/// What of a text that ends here is read: it may be long, and hold many words.
+fn end_of(before: &str) -> &str {
+    match before.len() > LONGEST {
+        true => &before[before.ceil_char_boundary(before.len() - LONGEST)..],
+        false => before,
+    }
+}
+
+/// Reads to the end of the text, and tells of each word that ends.
+fn read(text: &str, mut told: impl FnMut(&Simple)) -> Simple {
+    let mut simple = Simple::default();
+    let mut is_escaped = false;
+    for it in text.chars() {
+        match (simple.quote, it) {
+            _ if std::mem::take(&mut is_escaped) => {
+                simple.is_begun |= it != '\n';
+                if it != '\n' {
+                    simple.begun.push(it);
+                }
+            }
+            (None | Some('"'), '\\') => is_escaped = true,
+            (None, '"' | '\'') => (simple.quote, simple.is_begun) = (Some(it), true),
+            (Some(quote), it) if quote == it => simple.quote = None,
+            (None, ' ' | '\t') => {
+                told(&simple);
+                simple.end_word();
+            }
+            (None, ';' | '|' | '&' | '(' | ')' | '`' | '\n') | (Some('"'), '`') => {
+                told(&simple);
+                simple = Simple { quote: simple.quote, ..Simple::default() };
+            }
+            _ => (simple.is_begun, _) = (true, simple.begun.push(it)),
+        }
+    }
+    told(&simple);
+    simple
+}
+
+/// Is text run that this one only makes: decoded, read by a shell, or put for a variable where a program stands?
+pub(super) fn runs_text(text: &str) -> bool {
+    let mut is_run = false;
+    if EXPANDED.is_match(text) {
+        read(text, |simple| {
+            is_run |= EXPANDED.is_match(&simple.begun)
+                && !ASSIGNMENT.is_match(&simple.begun)
+                && (simple.is_at_program() || simple.has_runner());
+        });
+    }
+    is_run || RUNS.is_match(text)
+}
+
+/// Would a shell run the word that goes on after this?
+pub(super) fn is_run_after(before: &str) -> bool {
+    let (is_unsure, before) = (is_tangled(before), end_of(before));
+    // Of quotes that are not read as a shell does, any word may be outside.
+    let line = &before[before.rfind('\n').filter(|_| !before.contains("$'")).map_or(0, |at| at + 1)..];
+    let mut words = line.split([' ', '\t', '\n', ';', '|', '&', '(', ')', '`', '"', '\'']);
+    if is_unsure && words.any(is_runner) {
+        return true;
+    }
+    let simple = read(before, |_| {});
+    let is_script = simple.quote.is_some() && simple.begun.contains([' ', '\t', '\n', ';', '|', '&', '(', '`']);
+    if simple.has_runner() && (is_script || !simple.begun.contains('=')) {
+        return true;
+    }
+    if is_script {
+        let set = ASSIGNMENT.find(&simple.begun).map_or(0, |name| name.end());
+        return is_run_after(&simple.begun[set..]);
+    }
+    !simple.begun.contains('=') && simple.is_at_program()
+}
+
+/// Is the word after this one run by a program before it, which has had none but options yet?
+pub(super) fn is_program_after(before: &str) -> bool {
+    let simple = read(end_of(before), |_| {});
+    let behind = simple.words.iter().rev().take_while(|word| !is_runner(word)).collect::<Vec<_>>();
+    simple.has_runner() && behind.iter().filter(|word| !word.starts_with('-') && !ASSIGNMENT.is_match(word)).count() < 2
+}
+
+/// Is it called like a file that can be run?
+pub(super) fn is_file(text: &str) -> bool {
+    let word = text.trim_matches(['"', '\'']);
+    ["/", "./", "../", "~"].iter().any(|start| word.starts_with(start)) || SCRIPT.is_match(word)
+}
+
+/// Could the value, as it stands in a line of a shell behind this, be or hold something that is run?
+pub(super) fn may_run(before: &str, value: &str) -> bool {
+    let quote = value.chars().next().filter(|it| matches!(it, '"' | '\''));
+    let bare = value.trim_start_matches('$').trim_matches(['"', '\'']).trim_end_matches('\\');
+    if is_file(bare) || bare.contains(['\n', ';', '|', '<', '>', '(', ')', '{', '}', '`', '\\', '"', '\'']) {
+        return true;
+    }
+    if !bare.contains([' ', '\t']) {
+        return false;
+    }
+    // Quotes that close here what was open before have words of the shell between them.
+    let is_closing = quote.is_some() && read(end_of(before), |_| {}).quote == quote;
+    let is_told = |word: &str| word.is_empty() || word.starts_with('-') || is_file(word) || word.contains('&');
+    is_closing || is_tangled(before) || bare.split([' ', '\t']).any(is_told)
+}
+
+/// Is each line of it one of a private key, which no shell would run?
+pub(super) fn is_key(text: &str) -> bool {
+    let lines: Vec<_> = text.split('\n').flat_map(|line| line.split("\\n")).map(str::trim).collect();
+    let body = lines.iter().filter(|line| !ARMOUR.is_match(line)).collect::<Vec<_>>();
+    body.iter().enumerate().all(|(number, line)| {
+        let is_long = line.len() >= LINE_OF_KEY && (!line.contains('/') || is_of_chance(line));
+        let is_last = number > 0 && number + 1 == body.len();
+        BASE64.is_match(line) && (is_long || (is_last && (line.ends_with('=') || is_of_chance(line))))
+    })
+}
+
+/// A line that nobody would call a file.
+fn is_of_chance(line: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| line.bytes().any(|it| is(&it));
+    let is_mixed = has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) && has(u8::is_ascii_digit);
+    match line.len() {
+        48.. => !line.starts_with('/') && is_mixed || matches!(line.len(), 64 | 70 | 76) && entropy::is_chance(line),
+        _ => is_mixed && !line.contains('/') && line.len() >= 8,
+    }
+}
