@@ -43,7 +43,8 @@ fn why(report: &Report) -> Error {
 /// The journals, the oldest first.
 fn journals(host: &Host) -> Vec<PathBuf> {
     let found = fs::read_dir(Path::new(&host.config().state_dir).join("undo")).expect("journals");
-    let mut found: Vec<_> = found.map(|entry| entry.expect("an entry").path()).collect();
+    let found = found.map(|entry| entry.expect("an entry").path());
+    let mut found: Vec<_> = found.filter(|path| path.is_dir()).collect();
     found.sort_by_key(|path| path.join("done").metadata().and_then(|done| done.modified()).ok());
     found
 }
