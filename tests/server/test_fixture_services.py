@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -267,6 +268,90 @@ def test_no_path_of_a_unit_leads_out_of_the_fixture(led_out: Up) -> None:
     assert "the working directory /srv/app/file.py could not be found: Not a directory" in refused(led_out, "file")
     act(led_out, "start", "here")
     assert (led_out.fixture / "srv/app/planted").exists(), "links that are the fixture's own lead on"
+
+
+CONTACT = """\
+import json, os, sys, time
+
+found = {}
+
+def tried(name, act):
+    try:
+        found[name] = act()
+    except OSError as error:
+        found[name] = f"{type(error).__name__}: {error}"
+
+def tell(place):
+    os.write(os.open(place, os.O_WRONLY | os.O_NONBLOCK), b"from the fixture")
+    return "told"
+
+machine = json.loads(sys.argv[1])
+tried("fifo", lambda: tell(machine + "/fifo"))
+tried("single", lambda: tell(machine + "/single"))
+tried("within", lambda: tell(machine + "/within/fifo"))
+tried("file", lambda: open(machine + "/file").read())
+tried("kept", lambda: open(machine + "/within/kept").read())
+tried("changed", lambda: open(machine + "/within/new", "w").write("x"))
+tried("read only", lambda: open(machine + "/new", "w") and "made")
+open("/srv/app/contact.new", "w").write(json.dumps(found))
+os.rename("/srv/app/contact.new", "/srv/app/contact.json")
+time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A read-only mount of the machine's with fifos, and one that may be written within it."""
+    place = tmp_path / "machine"
+    place.mkdir()
+    (tmp_path / "within").mkdir()
+    os.mkfifo(tmp_path / "single")
+    mounted: list[Path] = []
+
+    def mount(where: Path, *how: str) -> None:
+        subprocess.run(["mount", *how, str(where)], check=True)
+        mounted.append(where)
+
+    try:
+        mount(place, "-t", "tmpfs", "none")
+        (place / "file").write_text("of the machine")
+        (place / "single").write_text("")
+        (place / "within").mkdir()
+        os.mkfifo(place / "fifo")
+        mount(place / "within", "-t", "tmpfs", "none")
+        (place / "within/kept").write_text("kept")
+        os.mkfifo(place / "within/fifo")
+        mount(place / "single", "--bind", str(tmp_path / "single"))
+        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        yield place
+    finally:
+        for where in reversed(mounted):
+            subprocess.run(["umount", "--lazy", str(where)], check=True)
+
+
+def test_no_fifo_of_the_machine_hears_of_a_service(tmp_path: Path, read_only: Path) -> None:
+    fixture = make_fixture(tmp_path / "fixture")
+    unit(fixture, "contact", CONTACT, json.dumps(str(read_only)))
+    fifos = [read_only / name for name in ("fifo", "single", "within/fifo")]
+    heard = [os.open(fifo, os.O_RDONLY | os.O_NONBLOCK) for fifo in fifos]
+    running = start_up(tmp_path / "data", fixture)
+    try:
+        act(running, "start", "contact")
+        answer = fixture / "srv/app/contact.json"
+        deadline = time.monotonic() + 30
+        while not answer.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        found = json.loads(answer.read_text())
+        # With its writing end closed or never opened, a fifo has nothing.
+        assert [os.read(one, 100) for one in heard] == [b""] * 3, found
+        assert (found["file"], found["kept"], found["changed"]) == ("of the machine", "kept", 1), found
+        assert "Read-only file system" in found["read only"], found
+        assert "Error" in found["fifo"] and "Error" in found["within"], found
+        assert not (read_only / "within/new").exists()
+    finally:
+        for one in heard:
+            os.close(one)
+        assert running.stop() == 0
 
 
 def test_what_a_fixture_has_not_is_refused_before_a_person_is_asked(serving: Up) -> None:

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_bind_recursive, mount_change};
 use rustix::path::Arg;
@@ -22,16 +22,21 @@ use seccompiler::sock_filter;
 
 use super::confine::{self, SILENTLY, Sockets, check};
 use super::filter::Rules;
+use super::plan::covered;
 use super::stage::DEVICES;
-use super::view::{OF_A_NODE, mount_fs, set_attributes, tmpfs};
+use super::view::{OF_A_NODE, mount_fs, overlay, set_attributes, tmpfs};
 use super::{Failure, Limits};
 use crate::Error;
 use crate::exec::{namespace_of, numbers};
 use crate::fixture::elsewhere;
+use crate::fixture::mounts::Mount;
 use crate::spawner::{die_with_parent, leave};
 
 /// The number that a service has in its own namespace, behind init's.
 const FIRST: i32 = 2;
+
+/// Something else is mounted there before the service begins.
+const EMPTY: &str = "/sys";
 
 /// Of all services of one fixture.
 #[derive(Debug)]
@@ -74,10 +79,11 @@ impl Fence {
     ) -> Result<impl FnMut() -> std::io::Result<()> + Send + Sync + 'static, std::io::Error> {
         let hidden =
             elsewhere::of_view(self.hidden.clone()).map_err(|error| std::io::Error::other(error.to_string()))?;
+        let shown = covered().map_err(|error| std::io::Error::other(error.to_string()))?;
         let (program, cwd) = (CString::new(program)?, CString::new(cwd)?);
         self.ports.lock().extend(port);
         let fence = self.clone();
-        Ok(move || fence.enter(&hidden, (&program, &cwd)).map_err(|failure| other(&failure)))
+        Ok(move || fence.enter((&shown, &hidden), (&program, &cwd)).map_err(|failure| other(&failure)))
     }
 
     /// Connects to a port of loopback: of the services' network if one that was started names the port, else of the
@@ -142,7 +148,7 @@ impl Fence {
 
     /// In a new process, which becomes three: the daemon's child, which sees to the first process of a namespace; that,
     /// which reaps; and the service, which alone returns from here.
-    fn enter(&self, hidden: &[PathBuf], (program, cwd): (&CStr, &CStr)) -> Result<(), Failure> {
+    fn enter(&self, (shown, hidden): (&[Mount], &[PathBuf]), (program, cwd): (&CStr, &CStr)) -> Result<(), Failure> {
         // Away from the daemon's terminal, and in a group that a stop reaches.
         // SAFETY: no arguments.
         if unsafe { libc::setsid() } < 0 {
@@ -162,6 +168,9 @@ impl Fence {
         // It is an image of the daemon, whose memory nobody inside may read.
         // SAFETY: prctl with integer arguments.
         unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+            .map_err(|error| Failure::new("keep mounts private", error))?;
+        cover(shown)?;
         furnish(hidden)?;
         guard(&self.units)?;
         if let Some(service) = fork()? {
@@ -190,17 +199,61 @@ fn network() -> Result<OwnedFd, Failure> {
     Ok(namespace.into())
 }
 
+/// Covers what the fixture shows of the machine as it is: a read-only mount keeps nobody from writing into a fifo, but
+/// one in an overlay is another one. What no overlay can cover is found empty.
+fn cover(shown: &[Mount]) -> Result<(), Failure> {
+    // An overlay without an upper layer takes two: the second is an empty directory, which `/sys` soon covers.
+    tmpfs(Path::new(EMPTY), MountFlags::RDONLY, c"size=4k,mode=555")?;
+    let hold = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Before one is covered that another one lies in.
+    let held = shown.iter().map(|mount| rustix::fs::open(&mount.path, hold, Mode::empty()));
+    let held: Vec<_> = shown.iter().zip(held.collect::<Vec<_>>()).collect();
+    let mut done: Vec<&Path> = Vec::new();
+    for (mount, held) in held {
+        let place = mount.path.as_path();
+        let is_within = done.iter().any(|above| place.starts_with(above));
+        if place == Path::new("/") || !(mount.is_read_only || is_within) {
+            continue;
+        }
+        let failed = |errno: Errno| Failure::new(format!("cover {}", place.display()), errno);
+        let held = match held {
+            // Nothing shows there any more, nor does it inside of what is found empty.
+            Err(Errno::NOENT) => continue,
+            held => held.map_err(failed)?,
+        };
+        if is_within && symlink_metadata(place).is_err() {
+            continue;
+        }
+        let from = format!("/proc/self/fd/{}", held.as_raw_fd());
+        match FileType::from_raw_mode(fstat(&held).map_err(failed)?.st_mode) {
+            FileType::Directory if mount.is_read_only => {
+                let layers = format!("lowerdir={from}:{EMPTY}").into_bytes();
+                overlay(place, layers, b"", false)
+                    .or_else(|_| tmpfs(place, MountFlags::RDONLY, c"size=4k,mode=555"))?;
+                done.push(place);
+            }
+            FileType::Directory | FileType::RegularFile if is_within => {
+                mount_bind(&from, place).map_err(failed)?;
+            }
+            FileType::RegularFile => {}
+            _ => shut_out(place)?,
+        }
+    }
+    Ok(())
+}
+
+/// Shows nothing in the place of a file.
+fn shut_out(place: &Path) -> Result<(), Failure> {
+    mount_bind("/dev/null", place).map_err(|error| Failure::new(place.display(), error))?;
+    set_attributes(place, 0, OF_A_NODE)
+}
+
 /// What belongs to the new namespaces, and what of the machine's nobody inside may change.
 fn furnish(hidden: &[PathBuf]) -> Result<(), Failure> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(|error| Failure::new("keep mounts private", error))?;
     for place in hidden {
         match symlink_metadata(place) {
             Ok(found) if found.is_dir() => tmpfs(place, MountFlags::RDONLY, c"size=4k,mode=555")?,
-            Ok(found) if !found.is_symlink() => {
-                mount_bind("/dev/null", place).map_err(|error| Failure::new(place.display(), error))?;
-                set_attributes(place, 0, OF_A_NODE)?;
-            }
+            Ok(found) if !found.is_symlink() => shut_out(place)?,
             _ => {}
         }
     }

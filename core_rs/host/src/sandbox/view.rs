@@ -180,7 +180,7 @@ fn above(cover: &Cover, lower: &[u8]) -> Vec<u8> {
     [b"lowerdir=", lower, b",upperdir=", &escaped(&cover.upper), b",workdir=", &escaped(&cover.work)].concat()
 }
 
-fn overlay(place: &Path, layers: Vec<u8>, options: &[u8], is_user: bool) -> rustix::io::Result<()> {
+pub(super) fn overlay(place: &Path, layers: Vec<u8>, options: &[u8], is_user: bool) -> rustix::io::Result<()> {
     let own: &[u8] = if is_user { b",userxattr" } else { b"" };
     let data = [&layers, options, own].concat();
     let data = std::ffi::CString::new(data).map_err(|_| rustix::io::Errno::INVAL)?;
