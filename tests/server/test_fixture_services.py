@@ -252,8 +252,12 @@ def led_out(tmp_path: Path) -> Iterator[Up]:
     assert running.stop() == 0
 
 
-LED_OUT = [f"/proc/{pid}/{name}" for pid in ("self", "1", "2") for name in ("root", "cwd")]
-LED_OUT += ["/proc/self/fd/3", "/srv/app/out/cwd", "/proc/2/cwd/srv/app"]
+LED_OUT = [
+    *(f"/proc/{pid}/{name}" for pid in ("self", "1", "2") for name in ("root", "cwd")),
+    "/proc/self/fd/3",
+    "/srv/app/out/cwd",
+    "/proc/2/cwd/srv/app",
+]
 
 
 def test_no_path_of_a_unit_leads_out_of_the_fixture(led_out: Up) -> None:
