@@ -132,7 +132,7 @@ def test_a_contact_of_a_call_that_applied_no_change_is_said(outcome: v1.Outcome)
 def test_the_scores_of_what_nobody_measured_say_so(outcome: v1.Outcome, said: str) -> None:
     unseen = v1.Unobserved(kind=v1.EffectKind.EFFECT_KIND_FILE_CREATE, why="the host died")
     call = v1.Call(call_id="c1", outcome=outcome, observation=v1.Observation(unobserved=[unseen]))
-    call.score.valid = True
+    call.score.validity = 1
     for text in (rendered(call_view(call)), rendered(trace_tree(v1.Trace(calls=[call])))):
         assert said in text, text
         assert "nothing ran" not in text and "no side effects" not in text, text
