@@ -97,6 +97,11 @@ fn command_knowing<'t>(text: &'t str, known: &Known) -> Cow<'t, str> {
     json::without_secrets(text, Manner::Command, known, &mut |_| {})
 }
 
+/// The same of an argument that no shell is given.
+fn argument_knowing<'t>(text: &'t str, known: &Known) -> Cow<'t, str> {
+    json::without_secrets(text, Manner::Word, known, &mut |_| {})
+}
+
 /// Takes the secrets out of what somebody wrote, where it is.
 pub fn in_place(written: &mut String) {
     if let Cow::Owned(clean) = text(written) {

@@ -195,7 +195,7 @@ impl Place {
     fn manner_of(&self, is_script: bool) -> Manner {
         match self.within() {
             // What is written and sent is no line of a shell.
-            Manner::Command if self.is_object && matches!(&*self.name, "content" | "text") => Manner::Content,
+            Manner::Command if self.is_object && matches!(&*self.name, "content" | "text" | "stdin") => Manner::Content,
             Manner::Command if self.is_list_of_words() && !is_script => Manner::Word,
             manner => manner,
         }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use prost::Message;
 
-use super::{Known, command_knowing, forms, text, text_knowing, without_own};
+use super::{Known, argument_knowing, command_knowing, forms, text, text_knowing, without_own};
 use crate::v1::{
     Action, Approval, ApprovalDecision, CallSettled, Decision, Error, Event, ModelTurn, Observation, ObservedEffect,
     Permit, PolicyRef, Prediction, Proposal, Report, Run, SideEffect, SignedPermit, StandingGrant, ToolResult,
@@ -249,7 +249,8 @@ impl Reader<'_> {
         if forms::is_name(name) && !violation.found.is_empty() {
             violation.found = forms::whole(&violation.found, &mut |_| {});
         } else {
-            self.command(&mut violation.found);
+            // Nobody runs it, so it is no line of a shell.
+            take(&mut violation.found, |said| argument_knowing(said, self.0));
         }
         violation.remedy.as_mut().and_then(|remedy| remedy.kind.as_mut()).into_iter().for_each(|it| self.remedy(it));
     }
