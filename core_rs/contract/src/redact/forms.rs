@@ -292,7 +292,7 @@ pub(super) fn within<'t>(text: &'t str, manner: Manner, known: &Known, taken: Ta
 fn is_run(text: &str, pattern: &Regex, found: &Captures<'_>) -> bool {
     let Some(value) = found.get(4) else { return false };
     let (before, value) = (&text[..value.start()], value.as_str());
-    if std::ptr::eq(pattern, &*KNOWN) {
+    if is_same(pattern, &KNOWN) {
         return value.starts_with("-----BEGIN") && !shell::is_key(value);
     }
     let is_of_xml = before.ends_with('>') || before.ends_with("CDATA[");
@@ -305,8 +305,12 @@ fn is_run(text: &str, pattern: &Regex, found: &Captures<'_>) -> bool {
         return true;
     }
     // In a line of a program that is known the option takes the word.
-    let is_word_of_its_own = before.ends_with([' ', '\t']) && !std::ptr::eq(pattern, &*IN_LINE);
+    let is_word_of_its_own = before.ends_with([' ', '\t']) && !is_same(pattern, &IN_LINE);
     shell::may_run(before, value) || (is_word_of_its_own && shell::is_program_after(before))
+}
+
+fn is_same(one: &Regex, other: &Regex) -> bool {
+    one.as_str() == other.as_str()
 }
 
 fn replaced(found: &Captures<'_>, manner: Manner, is_script: bool, doubts: bool, taken: Taken<'_>) -> String {
