@@ -119,7 +119,7 @@ pub(crate) fn open(dir: &Path) -> Result<(Filler, Head), Error> {
         for suffix in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
         }
-        usable(&path)
+        when_free(&path)
     })?;
     let head = writer
         .query_row("SELECT position, hash FROM head", [], |row| Ok(Head { position: row.get(0)?, hash: row.get(1)? }));
