@@ -151,7 +151,8 @@ def server(data: Path, machine: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "cmdop", "up", "--data", str(data), "--listen", "127.0.0.1:0"]
     command += ["--fixture", str(machine), "--workspace", "/srv/app", "--policy", "workspace"]
     command += ["--policy", str(data / "site.cedar")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    # Ctrl-C at the prompt is the demo's: it ends the server itself, after what it had to say to it.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None, "asked for with PIPE"
         ready = process.stdout.readline()
         if not ready.startswith("cmdop ready on "):

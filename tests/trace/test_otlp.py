@@ -126,6 +126,9 @@ def test_a_collector_that_drips_its_answer_ends_no_export(up: Up, collector: Col
     done = up.cmdop("trace", "export", call["call_id"], "--endpoint", collector.endpoint)
     assert (done.returncode, done.stdout) == (7, "")
     assert "no whole answer within 10 s" in done.stderr
+    deadline = time.monotonic() + 30
+    while not collector.dripped and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert len(collector.dripped) == 1, "it was cut off, and not asked again"
 
 
