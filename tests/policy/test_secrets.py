@@ -38,7 +38,7 @@ READERS = (
 
 PRINTERS = """
 npm config get _authToken
-npm config get //registry.npmjs.org/:_authToken
+npm config get //packages.example.com/:_authToken
 npm get _password
 npm token list
 yarn config get npmAuthToken --no-redacted
