@@ -125,6 +125,17 @@ mod tests {
 
     use super::*;
 
+    /// All the text that was sent.
+    fn told(sent: &mut tokio::sync::mpsc::Receiver<HostToServer>) -> String {
+        let mut told = Vec::new();
+        while let Ok(frame) = sent.try_recv() {
+            if let Some(host_to_server::Kind::Output(output)) = frame.kind {
+                told.extend(output.data);
+            }
+        }
+        String::from_utf8_lossy(&told).into_owned()
+    }
+
     #[test]
     fn a_slow_link_loses_output_and_is_told_how_much() {
         let (outbound, mut sent) = tokio::sync::mpsc::channel(1);
@@ -150,13 +161,7 @@ mod tests {
             let mut output = OutputSender::new(outbound, "call".into(), Known::default());
             said.as_bytes().chunks(size).for_each(|piece| output.push(OutputStream::Stdout, piece));
             drop(output);
-            let mut told = Vec::new();
-            while let Ok(frame) = sent.try_recv() {
-                if let Some(host_to_server::Kind::Output(output)) = frame.kind {
-                    told.extend(output.data);
-                }
-            }
-            let told = String::from_utf8_lossy(&told);
+            let told = told(&mut sent);
             assert!(!told.contains("hunter2") && !told.contains("MIIE"), "in pieces of {size}: {told}");
             assert!(told.starts_with("ok\n") && told.contains(" done "), "in pieces of {size}: {told}");
         }
@@ -171,13 +176,7 @@ mod tests {
         output.push(OutputStream::Stdout, b"logged in with hunter2x\nhunt");
         output.push(OutputStream::Stdout, b"er2x");
         drop(output);
-        let mut told = Vec::new();
-        while let Ok(frame) = sent.try_recv() {
-            if let Some(host_to_server::Kind::Output(output)) = frame.kind {
-                told.extend(output.data);
-            }
-        }
-        let told = String::from_utf8_lossy(&told);
+        let told = told(&mut sent);
         assert!(told.starts_with("logged in with [redacted:8:") && !told.contains("hunter2x"), "{told}");
     }
 

@@ -7,6 +7,7 @@ mod check;
 mod lock;
 mod look;
 mod prune;
+mod refusal;
 mod release;
 mod rollback;
 mod settle;

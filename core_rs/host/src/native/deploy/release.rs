@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use cmdop_contract::path::is_beneath;
-use cmdop_contract::reason;
 use cmdop_contract::v1::{EffectKind, FileType, ObservedEffect, Reason};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -11,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::check::{Check, Checked};
 use super::lock::{self, Lock};
 use super::prune::Prune;
+use super::refusal::{conflict, unhealthy};
 use super::site::{Site, link_to};
 use super::state::{Kind, Pending, Record, State};
 use super::{checks, named, point, release_id, root_of, scope, spoken, tree_digest};
@@ -478,26 +478,4 @@ fn source(root: &Root, site: &Site, from: &[u8], id: &str) -> Result<(Spot, Stam
     }
     let census = Census::take(&spot, &stamp, scope(&to)).map_err(about)?;
     Ok((spot, stamp, census))
-}
-
-/// Numbers that are tried behind an id which a release has already.
-const MAX_TRIED: u32 = 20;
-/// Longest id of a release, as the schema has it.
-const MAX_ID: usize = 100;
-
-fn conflict(site: &Site, id: &str, found: &str, expected: &str) -> Error {
-    let message = format!(
-        "{} exists with other content: its digest is {found}, not {expected}; nothing was applied",
-        show(&site.release_path(id))
-    );
-    let error = Error::fix(Reason::ReleaseConflict, message, "/arguments/release", "an id that no release has");
-    let mut others = (2..=MAX_TRIED).map(|number| format!("{id}-{number}"));
-    match others.find(|other| other.len() <= MAX_ID && matches!(site.release(other), Ok(None))) {
-        Some(free) => error.by(reason::value(free)),
-        None => error,
-    }
-}
-
-pub(super) fn unhealthy(message: String) -> Error {
-    Error::fix(Reason::HealthCheckFailed, message, "/arguments/source", "a release that answers its health check")
 }

@@ -3,7 +3,7 @@
 use cmdop_contract::v1::{Outcome, Reason};
 
 use super::lock::{self, Lock};
-use super::release::unhealthy;
+use super::refusal::unhealthy;
 use super::root_of;
 use super::site::Site;
 use super::state::Kind;
