@@ -28,14 +28,14 @@ static PUBLIC: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// The text without such words; `None` if it has none.
-pub(super) fn without_chance(text: &str, manner: Manner, taken: Taken<'_>) -> Option<String> {
+pub(super) fn without_chance(text: &str, manner: Manner, room: &shell::Room, taken: Taken<'_>) -> Option<String> {
     let mut clean = None::<String>;
     let mut copied = 0;
     let mut public = None::<Vec<Range<usize>>>;
     for word in candidates(text) {
         if !is_chance(&text[word.clone()])
             || is_digest(text, &word)
-            || (manner == Manner::Command && is_program(text, &word))
+            || (manner == Manner::Command && is_program(text, &word, room))
         {
             continue;
         }
@@ -102,10 +102,10 @@ pub(super) fn is_chance(word: &str) -> bool {
 }
 
 /// Would a shell run it, or is it the name of a file?
-fn is_program(text: &str, word: &Range<usize>) -> bool {
+fn is_program(text: &str, word: &Range<usize>, room: &shell::Room) -> bool {
     let before = &text[..word.start];
     let begins = before.rfind([' ', '\t', '\n', ';', '|', '&', '(', '"', '\'', '=']).map_or(0, |at| at + 1);
-    shell::is_file(&text[begins..word.end]) || shell::is_run_after(before)
+    shell::is_file(&text[begins..word.end]) || shell::is_run_after(before, room)
 }
 
 fn is_hex(word: &str) -> bool {

@@ -220,7 +220,7 @@ pub(super) fn whole(secret: &str, taken: Taken<'_>) -> String {
 
 /// A word, a script or any other text without its secrets.
 pub(super) fn within<'t>(text: &'t str, manner: Manner, known: &Known, taken: Taken<'_>) -> Cow<'t, str> {
-    let mut clean = Cow::Borrowed(text);
+    let (mut clean, room) = (Cow::Borrowed(text), shell::Room::of_a_text());
     // Of what makes a text that is then run, nothing is hidden but what can be nothing else.
     let runs_text = manner == Manner::Command && shell::runs_text(text);
     if HINT.is_match(text) {
@@ -261,7 +261,7 @@ pub(super) fn within<'t>(text: &'t str, manner: Manner, known: &Known, taken: Ta
         // Tokens of known forms are taken out first, within headers as well.
         for pattern in of_headers {
             let is_script = clean.contains(char::is_whitespace);
-            if let Some(less) = headers::without(&clean, pattern, manner, is_script, taken) {
+            if let Some(less) = headers::without(&clean, pattern, manner, is_script, &room, taken) {
                 clean = Cow::Owned(less);
             }
         }
@@ -270,7 +270,7 @@ pub(super) fn within<'t>(text: &'t str, manner: Manner, known: &Known, taken: Ta
                 // Only a script says by a variable what is no secret itself.
                 let is_script = clean.contains(char::is_whitespace);
                 let said = clean.clone();
-                let is_run = |found: &Captures<'_>| manner == Manner::Command && is_run(&said, pattern, found);
+                let is_run = |found: &Captures<'_>| manner == Manner::Command && is_run(&said, pattern, found, &room);
                 let replace = |found: &Captures<'_>| match is_run(found) {
                     true => found[0].to_owned(),
                     false => replaced(found, manner, is_script, *doubts, taken),
@@ -279,17 +279,17 @@ pub(super) fn within<'t>(text: &'t str, manner: Manner, known: &Known, taken: Ta
             }
         }
     }
-    if !runs_text && let Some(less) = entropy::without_chance(&clean, manner, taken) {
+    if !runs_text && let Some(less) = entropy::without_chance(&clean, manner, &room, taken) {
         clean = Cow::Owned(less);
     }
-    match known.without(&clean, manner) {
+    match known.without(&clean, manner, &room) {
         Some(less) => Cow::Owned(less),
         None => clean,
     }
 }
 
 /// Could what was found be, or hold, something that a shell runs?
-fn is_run(text: &str, pattern: &Regex, found: &Captures<'_>) -> bool {
+fn is_run(text: &str, pattern: &Regex, found: &Captures<'_>, room: &shell::Room) -> bool {
     let Some(value) = found.get(4) else { return false };
     let (before, value) = (&text[..value.start()], value.as_str());
     if is_same(pattern, &KNOWN) {
@@ -306,7 +306,7 @@ fn is_run(text: &str, pattern: &Regex, found: &Captures<'_>) -> bool {
     }
     // In a line of a program that is known the option takes the word.
     let is_word_of_its_own = before.ends_with([' ', '\t']) && !is_same(pattern, &IN_LINE);
-    shell::may_run(before, value) || (is_word_of_its_own && shell::is_program_after(before))
+    shell::may_run(before, value, room) || (is_word_of_its_own && shell::is_program_after(before, room))
 }
 
 fn is_same(one: &Regex, other: &Regex) -> bool {

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 
 use super::forms::{Manner, hides_code, is_variable, pattern, whole};
+use super::shell::Room;
 use super::{MARK, Taken, shell};
 
 /// Schemes of authentication behind which one word is the secret, and all else is none.
@@ -14,6 +15,9 @@ static ONE_WORD: LazyLock<Regex> =
 static ABOUT: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)^\s*(?:path|domain|expires|max-age|samesite|priority|version)\s*$"));
 
+/// A header that begins its line has no more before its value.
+const LONGEST_BEFORE: usize = 4_096;
+
 /// The text without the secrets of the headers that a pattern finds: what stands before the value is its first group,
 /// the value its fourth. `None` if there are none.
 pub(super) fn without(
@@ -21,15 +25,16 @@ pub(super) fn without(
     pattern: &Regex,
     manner: Manner,
     is_script: bool,
+    room: &Room,
     taken: Taken<'_>,
 ) -> Option<String> {
     let (mut clean, mut copied, mut from) = (String::new(), 0, 0);
     while let Some(found) = pattern.captures_at(text, from) {
         let Some(value) = found.get(4) else { break };
         from = value.start() + 1;
-        for (start, end) in secrets(text, &found, manner) {
+        for (start, end) in secrets(text, &found, manner, room) {
             let secret = &text[start..end];
-            if hides_code(secret) || is_run(text, start, secret, manner) || (is_script && is_variable(secret)) {
+            if hides_code(secret) || is_run(text, start, secret, manner, room) || (is_script && is_variable(secret)) {
                 continue;
             }
             clean.push_str(&text[copied..start]);
@@ -52,16 +57,16 @@ pub(super) fn is_read(before: &str, value: &str) -> bool {
 }
 
 /// Could a shell run it?
-fn is_run(text: &str, start: usize, secret: &str, manner: Manner) -> bool {
+fn is_run(text: &str, start: usize, secret: &str, manner: Manner, room: &Room) -> bool {
     let before = &text[..start];
-    let is_quoted = open_quote(before);
-    shell::is_file(secret) || (manner == Manner::Command && !is_quoted && shell::is_program_after(before))
+    let may = || !open_quote(before, room) && shell::is_program_after(before, room);
+    shell::is_file(secret) || (manner == Manner::Command && may())
 }
 
 /// Where the secrets of a header stand.
-fn secrets(text: &str, found: &Captures<'_>, manner: Manner) -> Vec<(usize, usize)> {
+fn secrets(text: &str, found: &Captures<'_>, manner: Manner, room: &Room) -> Vec<(usize, usize)> {
     let (before, value) = (&found[1], found.get(4).map_or(0..0, |value| value.range()));
-    let is_data = manner != Manner::Command && is_data(text, value.start, before);
+    let is_data = manner != Manner::Command && is_data(text, value.start, before, room);
     let name = before.trim_end_matches([' ', '\t', ':', '"', '\'']).to_lowercase();
     let said = &text[value.clone()];
     // Without a blank behind the colon it is one word of a shell.
@@ -109,14 +114,19 @@ fn upto(text: &str, ends: impl Fn(char) -> bool) -> &str {
 
 /// Is it certain that no shell reads the value word by word? It stands in quotes that are open there, or its line
 /// begins with the header, as in what a server answered.
-fn is_data(text: &str, at: usize, before: &str) -> bool {
-    let line = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    let begins = text[line..at - before.len().min(at - line)].trim_start_matches(['>', '<', '*', ' ']).is_empty();
-    (text[..at].contains('\n') && begins) || open_quote(&text[..at])
+fn is_data(text: &str, at: usize, before: &str, room: &Room) -> bool {
+    let near = &text[text.ceil_char_boundary(at.saturating_sub(LONGEST_BEFORE))..at];
+    let begins = near.rsplit_once('\n').is_some_and(|(_, line)| {
+        line[..line.len() - before.len().min(line.len())].trim_start_matches(['>', '<', '*', ' ']).is_empty()
+    });
+    begins || open_quote(&text[..at], room)
 }
 
-/// Is a quote of a shell open at the end of the text?
-fn open_quote(text: &str) -> bool {
+/// Is a quote of a shell surely open at the end of the text?
+fn open_quote(text: &str, room: &Room) -> bool {
+    if !room.has(text.len()) {
+        return false;
+    }
     let (mut open, mut is_escaped) = (None, false);
     for it in text.chars() {
         match (open, it) {

@@ -1,6 +1,7 @@
 //! Secrets within JSON: by the names of its members, and within its texts. Everything else stays as it is written.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use super::forms::{self, Manner};
@@ -49,7 +50,8 @@ fn clean<'t>(text: &'t str, manner: Manner, known: &Known, depth: u32, taken: Ta
     if !is_json || serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
         return forms::within(text, manner, known, taken);
     }
-    let mut reader = Reader { text, places: Vec::new(), changes: Vec::new(), depth, known, taken };
+    let mut reader =
+        Reader { text, places: Vec::new(), changes: Vec::new(), depth, known, taken, runs: OnceCell::new() };
     reader.read(manner);
     let mut changes = reader.changes;
     if changes.is_empty() {
@@ -76,6 +78,8 @@ struct Reader<'t, 'k> {
     depth: u32,
     known: &'k Known,
     taken: Taken<'k>,
+    /// Something in it is text that is made and then run, once somebody asked.
+    runs: OnceCell<bool>,
 }
 
 impl Reader<'_, '_> {
@@ -143,7 +147,10 @@ impl Reader<'_, '_> {
         let mut attached = None;
         let is_script = !place.is_object && (place.first.is_empty() || forms::is_before_script(&place.before));
         let is_told = match place.is_object {
-            true => place.is_called_secret() && !(place.within() == Manner::Command && may_run(&said, self.text)),
+            true => {
+                place.is_called_secret()
+                    && !(place.within() == Manner::Command && may_run(&said, self.text, &self.runs))
+            }
             false => {
                 let is_told =
                     place.is_called_secret() || place.is_secret || forms::announces(&place.first, &place.before);
@@ -211,7 +218,7 @@ impl Place {
 }
 
 /// Could a shell run the value of a variable, as its command stands in the same value of JSON?
-fn may_run(value: &str, whole: &str) -> bool {
+fn may_run(value: &str, whole: &str, is_run: &OnceCell<bool>) -> bool {
     fn runs(value: &serde_json::Value) -> bool {
         match value {
             serde_json::Value::String(text) => shell::runs_text(text),
@@ -220,7 +227,8 @@ fn may_run(value: &str, whole: &str) -> bool {
             _ => false,
         }
     }
-    shell::is_file(value) || serde_json::from_str(whole).is_ok_and(|whole| runs(&whole))
+    let is_run = || *is_run.get_or_init(|| serde_json::from_str(whole).is_ok_and(|whole| runs(&whole)));
+    shell::is_file(value) || is_run()
 }
 
 /// A type, a description or nothing: what schemas and samples have under such names.

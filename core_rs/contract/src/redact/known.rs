@@ -7,6 +7,8 @@ use super::{MARK, mark, shell};
 const SHORTEST: usize = 6;
 /// One of letters alone may be a word.
 const SHORTEST_OF_LETTERS: usize = 12;
+/// Each is looked for in all of a call: of more only the longest are known.
+const MOST: usize = 64;
 
 /// Secrets that were found in a call, longest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +24,7 @@ impl Known {
         }
         self.0.sort_unstable_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         self.0.dedup();
+        self.0.truncate(MOST);
     }
 
     /// Is nothing known?
@@ -36,14 +39,14 @@ impl Known {
     }
 
     /// The text without them; `None` if it has none of them.
-    pub(super) fn without(&self, text: &str, manner: Manner) -> Option<String> {
+    pub(super) fn without(&self, text: &str, manner: Manner, room: &shell::Room) -> Option<String> {
         if manner == Manner::Command && !self.is_empty() && shell::runs_text(text) {
             return None;
         }
         let mut clean = None::<String>;
         for secret in &self.0 {
             let said = clean.as_deref().unwrap_or(text);
-            if let Some(less) = without(said, secret, manner) {
+            if let Some(less) = without(said, secret, manner, room) {
                 clean = Some(less);
             }
         }
@@ -51,11 +54,11 @@ impl Known {
     }
 }
 
-fn without(text: &str, secret: &str, manner: Manner) -> Option<String> {
+fn without(text: &str, secret: &str, manner: Manner, room: &shell::Room) -> Option<String> {
     let (mut clean, mut copied) = (String::new(), 0);
     for (at, _) in text.match_indices(secret) {
         // Whoever approves must see what a shell would run, whatever it is called elsewhere.
-        if at < copied || (manner == Manner::Command && shell::is_run_after(&text[..at])) {
+        if at < copied || (manner == Manner::Command && shell::is_run_after(&text[..at], room)) {
             continue;
         }
         clean.push_str(&text[copied..at]);

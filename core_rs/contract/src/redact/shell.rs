@@ -1,5 +1,6 @@
 //! What a shell would run of a text: whoever approves sees that, whatever it is called. In doubt a secret is shown.
 
+use std::cell::Cell;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -36,11 +37,40 @@ const LINE_OF_KEY: usize = 32;
 
 /// Before a word no more of a text is read.
 const LONGEST: usize = 1 << 14;
+/// Bytes that are read again for all that one text holds.
+const ROOM: usize = 2 << 20;
 
-/// The words of one simple command, without their quotes.
-#[derive(Default)]
+/// What is left to be read of one text: it may hold ten thousands of values, and each asks what stands before it.
+/// Without room nobody can tell what a shell would run, so it is shown.
+pub(super) struct Room(Cell<usize>);
+
+impl Room {
+    pub(super) fn of_a_text() -> Self {
+        Self(Cell::new(ROOM))
+    }
+
+    /// True if so much may still be read, which then counts.
+    pub(super) fn has(&self, bytes: usize) -> bool {
+        let left = self.0.get().checked_sub(bytes);
+        self.0.set(left.unwrap_or(0));
+        left.is_some()
+    }
+
+    fn has_before(&self, before: &str) -> bool {
+        self.has(before.len().min(LONGEST))
+    }
+}
+
+/// One simple command as far as it is read: what its words were, without their quotes.
 struct Simple {
-    words: Vec<String>,
+    /// All of them set variables.
+    only_assigns: bool,
+    /// The next one is run, but for variables that are set for it.
+    is_at_program: bool,
+    /// One of them runs another.
+    has_runner: bool,
+    /// Words behind the last that does, without options and variables.
+    behind: usize,
     /// What is begun of the next one.
     begun: String,
     is_begun: bool,
@@ -48,24 +78,26 @@ struct Simple {
 }
 
 impl Simple {
+    fn begin(quote: Option<char>) -> Self {
+        let (begun, is_begun) = Default::default();
+        Self { only_assigns: true, is_at_program: true, has_runner: false, behind: 0, begun, is_begun, quote }
+    }
+
     fn end_word(&mut self) {
-        if std::mem::take(&mut self.is_begun) {
-            let word = std::mem::take(&mut self.begun);
-            let is_first = self.words.iter().all(|it| ASSIGNMENT.is_match(it));
-            if !(is_first && KEYWORDS.contains(&&*word)) {
-                self.words.push(word);
-            }
+        if !std::mem::take(&mut self.is_begun) {
+            return;
         }
-    }
-
-    /// Is the next word the one that is run, but for variables that are set for it?
-    fn is_at_program(&self) -> bool {
-        self.words.iter().all(|it| ASSIGNMENT.is_match(it) || is_redirection(it))
-    }
-
-    /// Does one of its words run another?
-    fn has_runner(&self) -> bool {
-        self.words.iter().any(|word| is_runner(word))
+        let word = std::mem::take(&mut self.begun);
+        if self.only_assigns && KEYWORDS.contains(&&*word) {
+            return;
+        }
+        let assigns = ASSIGNMENT.is_match(&word);
+        self.only_assigns &= assigns;
+        self.is_at_program &= assigns || is_redirection(&word);
+        match is_runner(&word) {
+            true => (self.has_runner, self.behind) = (true, 0),
+            false => self.behind += usize::from(!word.starts_with('-') && !assigns),
+        }
     }
 }
 
@@ -92,7 +124,7 @@ fn end_of(before: &str) -> &str {
 
 /// Reads to the end of the text, and tells of each word that ends.
 fn read(text: &str, mut told: impl FnMut(&Simple)) -> Simple {
-    let mut simple = Simple::default();
+    let mut simple = Simple::begin(None);
     let mut is_escaped = false;
     for it in text.chars() {
         match (simple.quote, it) {
@@ -111,7 +143,7 @@ fn read(text: &str, mut told: impl FnMut(&Simple)) -> Simple {
             }
             (None, ';' | '|' | '&' | '(' | ')' | '`' | '\n') | (Some('"'), '`') => {
                 told(&simple);
-                simple = Simple { quote: simple.quote, ..Simple::default() };
+                simple = Simple::begin(simple.quote);
             }
             _ => (simple.is_begun, _) = (true, simple.begun.push(it)),
         }
@@ -127,14 +159,17 @@ pub(super) fn runs_text(text: &str) -> bool {
         read(text, |simple| {
             is_run |= EXPANDED.is_match(&simple.begun)
                 && !ASSIGNMENT.is_match(&simple.begun)
-                && (simple.is_at_program() || simple.has_runner());
+                && (simple.is_at_program || simple.has_runner);
         });
     }
     is_run || RUNS.is_match(text)
 }
 
 /// Would a shell run the word that goes on after this?
-pub(super) fn is_run_after(before: &str) -> bool {
+pub(super) fn is_run_after(before: &str, room: &Room) -> bool {
+    if !room.has_before(before) {
+        return true;
+    }
     let (is_unsure, before) = (is_tangled(before), end_of(before));
     // Of quotes that are not read as a shell does, any word may be outside.
     let line = &before[before.rfind('\n').filter(|_| !before.contains("$'")).map_or(0, |at| at + 1)..];
@@ -144,21 +179,23 @@ pub(super) fn is_run_after(before: &str) -> bool {
     }
     let simple = read(before, |_| {});
     let is_script = simple.quote.is_some() && simple.begun.contains([' ', '\t', '\n', ';', '|', '&', '(', '`']);
-    if simple.has_runner() && (is_script || !simple.begun.contains('=')) {
+    if simple.has_runner && (is_script || !simple.begun.contains('=')) {
         return true;
     }
     if is_script {
         let set = ASSIGNMENT.find(&simple.begun).map_or(0, |name| name.end());
-        return is_run_after(&simple.begun[set..]);
+        return is_run_after(&simple.begun[set..], room);
     }
-    !simple.begun.contains('=') && simple.is_at_program()
+    !simple.begun.contains('=') && simple.is_at_program
 }
 
 /// Is the word after this one run by a program before it, which has had none but options yet?
-pub(super) fn is_program_after(before: &str) -> bool {
+pub(super) fn is_program_after(before: &str, room: &Room) -> bool {
+    if !room.has_before(before) {
+        return true;
+    }
     let simple = read(end_of(before), |_| {});
-    let behind = simple.words.iter().rev().take_while(|word| !is_runner(word)).collect::<Vec<_>>();
-    simple.has_runner() && behind.iter().filter(|word| !word.starts_with('-') && !ASSIGNMENT.is_match(word)).count() < 2
+    simple.has_runner && simple.behind < 2
 }
 
 /// Is it called like a file that can be run?
@@ -168,7 +205,7 @@ pub(super) fn is_file(text: &str) -> bool {
 }
 
 /// Could the value, as it stands in a line of a shell behind this, be or hold something that is run?
-pub(super) fn may_run(before: &str, value: &str) -> bool {
+pub(super) fn may_run(before: &str, value: &str, room: &Room) -> bool {
     let quote = value.chars().next().filter(|it| matches!(it, '"' | '\''));
     let bare = value.trim_start_matches('$').trim_matches(['"', '\'']).trim_end_matches('\\');
     if is_file(bare) || bare.contains(['\n', ';', '|', '<', '>', '(', ')', '{', '}', '`', '\\', '"', '\'']) {
@@ -176,6 +213,9 @@ pub(super) fn may_run(before: &str, value: &str) -> bool {
     }
     if !bare.contains([' ', '\t']) {
         return false;
+    }
+    if !room.has_before(before) {
+        return true;
     }
     // Quotes that close here what was open before have words of the shell between them.
     let is_closing = quote.is_some() && read(end_of(before), |_| {}).quote == quote;

@@ -480,3 +480,19 @@ fn what_a_shell_is_given_and_does_not_run_is_hidden() {
     let listed = serde_json::json!({"command": "./x \"$TOKEN\"", "env": {"TOKEN": "hunter2hunter2"}}).to_string();
     assert!(!text(&listed).contains("hunter2"), "{}", text(&listed));
 }
+
+#[test]
+fn what_is_read_for_the_values_of_a_text_is_bounded_and_what_lies_beyond_is_shown() {
+    let many = 4_000;
+    let line = "psql --password hunter2x ".repeat(many);
+    let found = command(&line).matches(MARK).count();
+    assert!((50..many).contains(&found), "{found}");
+    let arguments_json = serde_json::json!({"env": (0..many)
+        .map(|number| (format!("A{number}_TOKEN"), format!("hunter{number}x").into()))
+        .collect::<serde_json::Map<_, _>>()});
+    let action = Action { arguments_json: arguments_json.to_string(), ..Action::default() };
+    let known = known(&action);
+    assert_eq!(known.iter().count(), 64);
+    let told = text_knowing(&action.arguments_json, &known);
+    assert_eq!(told.matches(MARK).count(), many, "each stands under its own name");
+}
