@@ -49,13 +49,19 @@ impl Family {
         static RUNS: AtomicU64 = AtomicU64::new(0);
         let number = RUNS.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}{}-{number}", prefix(), std::process::id());
-        let made = places().into_iter().map(|above| above.join(&name)).find(|group| {
+        let made = places().into_iter().map(|above| above.join(&name)).find_map(|group| {
             // Left by a process that was killed and had the same number.
-            let _ = fs::remove_dir(group);
-            fs::create_dir(group).is_ok()
+            let _ = fs::remove_dir(&group);
+            fs::create_dir(&group).ok()?;
+            // Without the lock another daemon would take what runs for left over.
+            let lock = locked(&group);
+            if lock.is_none() {
+                let _ = fs::remove_dir(&group);
+            }
+            Some((group, lock?))
         });
-        let lock = made.as_deref().and_then(locked);
-        Self { group: made, lock, output }
+        let (group, lock) = made.unzip();
+        Self { group, lock, output }
     }
 
     /// Where a process writes `0` to belong to it.
