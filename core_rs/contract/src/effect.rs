@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use crate::digest::observation_digest;
 use crate::near;
 use crate::path::{TargetError, unescape};
 pub use crate::target::{Base, Target};
-use crate::v1::{EffectKind, ExpectedEffect, ObservedEffect, PermittedEffect, PredictedEffect};
+use crate::v1::{
+    EffectKind, ExpectedEffect, Observation, ObservedEffect, PermittedEffect, PredictedEffect, Unobserved,
+};
 
 /// What an effect does to the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +118,16 @@ pub fn is_containable(kind: EffectKind) -> bool {
                 | EffectKind::FileChmod
                 | EffectKind::FileChown
         )
+}
+
+/// What is observed where nobody could see the effects of these kinds, each of which is named once; looks are none.
+#[must_use]
+pub fn unseen(kinds: impl IntoIterator<Item = EffectKind>, why: &str) -> Observation {
+    let mut kinds: Vec<_> = kinds.into_iter().filter(|kind| class(*kind) != Class::Look).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let unobserved = kinds.iter().map(|kind| Unobserved { kind: (*kind).into(), why: why.into() }).collect();
+    Observation { unobserved, digest: observation_digest(&[]), ..Observation::default() }
 }
 
 /// Does the host know this effect of the tool before it has it, and hold it back until it may?

@@ -3,16 +3,14 @@
 use std::borrow::Cow;
 
 use crate::digest::observation_digest;
-use crate::effect::{Class, class};
+use crate::effect::{Class, class, unseen};
 use crate::life::{Input, NotInTable, is_final, next};
+use crate::tool::COMMAND;
 use crate::v1::{
     self, ApprovalStatus, Call, CallSettled, CallState, Decision, Event, Observation, Outcome, PolicyEffect, PolicyRef,
     Reason, Reconciliation, Report, Stage, ToolResult, Unobserved, event::Kind,
 };
 use crate::{approval, reason};
-
-/// The tool that runs in its preview.
-const COMMAND: &str = "terminal.exec";
 
 /// Why an event does not belong to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -362,13 +360,8 @@ fn without_contacts(plan: &Observation) -> Cow<'_, Observation> {
 }
 
 fn unmeasured(plan: &Observation) -> Observation {
-    let mut kinds: Vec<_> = plan.effects.iter().map(v1::ObservedEffect::kind).collect();
-    kinds.retain(|kind| class(*kind) != Class::Look);
-    kinds.sort_unstable();
-    kinds.dedup();
-    let why = "the tool was to have such effects, and nobody measured what it did";
-    let unobserved = kinds.iter().map(|kind| Unobserved { kind: (*kind).into(), why: why.into() }).collect();
-    Observation { unobserved, digest: observation_digest(&[]), ..Observation::default() }
+    let kinds = plan.effects.iter().map(v1::ObservedEffect::kind);
+    unseen(kinds, "the tool was to have such effects, and nobody measured what it did")
 }
 
 /// Keeps what a report measured.

@@ -16,6 +16,9 @@ mod meant;
 
 pub use meant::{meant, surely};
 
+/// The tool that runs a command. Its preview does what it says; those of all others only plan.
+pub const COMMAND: &str = "terminal.exec";
+
 /// Largest schema text in bytes.
 const MAX_SCHEMA_BYTES: usize = 256 * 1024;
 

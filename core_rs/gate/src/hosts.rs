@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cmdop_contract::name::{GRAMMAR, Name};
+use cmdop_contract::tool::COMMAND;
 use cmdop_contract::v1::{self, Host, HostHello, HostToServer, Reason, ServerToHost, host_to_server, server_to_host};
 use cmdop_contract::{near, reason};
 use parking_lot::Mutex;
@@ -128,16 +129,14 @@ fn meant<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     only.or_else(local).or_else(|| near::surely(name, known.iter().copied()))
 }
 
-/// The tool whose absence a host explains better by its capabilities, which say what it lacks.
-const COMMANDS: &str = "terminal.exec";
-
 /// Has the host this tool, by what it said when it attached?
 ///
 /// # Errors
 /// UNKNOWN_TOOL, with the tools that it has.
 pub(crate) fn check_has(host: &Host, tool: &str) -> Result<(), v1::Error> {
-    // One that says nothing of its tools is asked when the call is carried out.
-    if host.tools.is_empty() || tool == COMMANDS || host.tools.iter().any(|has| has == tool) {
+    // One that says nothing of its tools is asked when the call is carried out; and why it runs no commands it explains
+    // better by its capabilities.
+    if host.tools.is_empty() || tool == COMMAND || host.tools.iter().any(|has| has == tool) {
         return Ok(());
     }
     let has = host.tools.join(", ");

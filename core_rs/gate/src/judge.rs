@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cmdop_contract::reason;
+use cmdop_contract::tool::COMMAND;
 use cmdop_contract::v1::{self, Host, JudgementReply, JudgementRequest, Prediction, Reason};
 use cmdop_contract::validate::Validated;
 use cmdop_policy::predict::{Predictor, Step};
@@ -64,7 +65,7 @@ impl Foresight {
     /// MALFORMED_COMMAND from the gates; PREDICTION_FAILED if the judge does not answer in time.
     pub async fn predict(&self, validated: &Validated, host: &Host) -> Result<Prediction, v1::Error> {
         // What a native tool does follows from its arguments; nothing is worth remembering.
-        if validated.tool().name() != "terminal.exec"
+        if validated.tool().name() != COMMAND
             && let Step::Done(prediction) = Predictor::start(validated, &host.home)
         {
             return Ok(prediction);

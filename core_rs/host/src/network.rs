@@ -16,8 +16,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cmdop_contract::digest::observation_digest;
-use cmdop_contract::v1::{EffectKind, NetworkChange, Observation, ObservedEffect, PermittedEffect, Unobserved};
+use cmdop_contract::effect::unseen;
+use cmdop_contract::v1::{EffectKind, NetworkChange, Observation, ObservedEffect, PermittedEffect};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
@@ -68,14 +68,8 @@ impl Network {
     /// What is to be said of a call that ended without a word about its contacts.
     #[must_use]
     pub fn unobserved(effects: &[PermittedEffect]) -> Option<Observation> {
-        Self::is_needed(effects).then(|| Observation {
-            unobserved: vec![Unobserved {
-                kind: EffectKind::NetConnect.into(),
-                why: "the host stopped or broke while it could make the contacts of its permit".into(),
-            }],
-            digest: observation_digest(&[]),
-            ..Observation::default()
-        })
+        let why = "the host stopped or broke while it could make the contacts of its permit";
+        Self::is_needed(effects).then(|| unseen([EffectKind::NetConnect], why))
     }
 
     /// Reads the contacts of a permit, and resolves the names in it. None of them is one of `servers`.

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use cmdop_contract::digest::observation_digest;
 use cmdop_contract::effect::{Class, class, kind_name};
 use cmdop_contract::path::escape;
+use cmdop_contract::tool::COMMAND;
 use cmdop_contract::v1::{
     self, Capability, EffectKind, HostConfig, Observation, ObservedEffect, Outcome, Permit, Reason, Report, Stage,
     ToolResult, Unobserved,
@@ -136,7 +137,7 @@ impl Machine {
 
     /// Names of the tools that this host has.
     pub(crate) fn tools(&self) -> Vec<String> {
-        TOOLS.iter().copied().chain([command::TOOL]).map(str::to_owned).collect()
+        TOOLS.iter().copied().chain([COMMAND]).map(str::to_owned).collect()
     }
 
     /// The system's name: no call that every system has tells a version.
@@ -189,7 +190,7 @@ impl Machine {
         if admitted.stage() != Stage::Apply {
             return failure(&admitted, no_preview());
         }
-        if admitted.action.as_ref().is_some_and(|action| action.tool == command::TOOL) {
+        if admitted.action.as_ref().is_some_and(|action| action.tool == COMMAND) {
             return command::run(&admitted, self.kept_bytes, &self.home(), output, stop).await;
         }
         let permit = (*admitted).clone();

@@ -11,6 +11,7 @@ mod native;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use cmdop_contract::tool::COMMAND;
 use cmdop_contract::v1::{Error, Invocation, Judgement, NestedScript, Prediction};
 use cmdop_contract::validate::Validated;
 
@@ -56,7 +57,7 @@ impl Predictor {
     /// Starts predicting an action for a host whose user has this home directory.
     #[must_use]
     pub fn start(validated: &Validated, home: &str) -> Step {
-        if validated.tool().name() != "terminal.exec" {
+        if validated.tool().name() != COMMAND {
             return Step::Done(native::predict(validated));
         }
         let env = environment(validated);

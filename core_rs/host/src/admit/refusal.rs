@@ -1,15 +1,12 @@
 //! Why a permit does not run here.
 
-use cmdop_contract::digest::observation_digest;
-use cmdop_contract::effect::{Class, class};
+use cmdop_contract::effect::unseen;
 use cmdop_contract::reason;
-use cmdop_contract::v1::{self, Observation, Outcome, Permit, PermittedEffect, Reason, Report, Stage, Unobserved};
+use cmdop_contract::tool::COMMAND;
+use cmdop_contract::v1::{self, Observation, Outcome, Permit, PermittedEffect, Reason, Report, Stage};
 
 use super::{Became, is_harmless, tool};
 use crate::Error;
-
-/// The tool that runs in its preview.
-const COMMAND: &str = "terminal.exec";
 
 /// Checks what the signature does not vouch for: that the permit is whole.
 pub(super) fn check(permit: &Permit) -> Result<(), Error> {
@@ -58,16 +55,9 @@ fn is_shown(permit: &Permit) -> bool {
 
 /// What is to be said of a tool that died: it was done, and nobody measured what it did.
 fn unmeasured(permit: &Permit, outcome: Outcome) -> Option<Observation> {
-    if outcome != Outcome::Applied || is_shown(permit) {
-        return None;
-    }
-    let mut kinds: Vec<_> = permit.effects.iter().map(PermittedEffect::kind).collect();
-    kinds.retain(|kind| class(*kind) != Class::Look);
-    kinds.sort_unstable();
-    kinds.dedup();
-    let why = "the host died while the tool ran, and found only that it was done";
-    let unobserved = kinds.iter().map(|kind| Unobserved { kind: (*kind).into(), why: why.into() }).collect();
-    Some(Observation { unobserved, digest: observation_digest(&[]), ..Observation::default() })
+    let kinds = permit.effects.iter().map(PermittedEffect::kind);
+    let is_unmeasured = outcome == Outcome::Applied && !is_shown(permit);
+    is_unmeasured.then(|| unseen(kinds, "the host died while the tool ran, and found only that it was done"))
 }
 
 fn result_lost() -> v1::Error {

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use cmdop_contract::tool::COMMAND;
 use cmdop_contract::v1::{Capability, HostConfig, Permit, Reason, Report, Stage};
 use tokio_util::sync::CancellationToken;
 
 use super::execute::{failure, report, unknown};
 use super::layers::{Layers, MAX_AGE, MAX_LAYERS, Meta};
 use super::output::OutputSender;
-use super::terminal::{self, Terminal};
+use super::terminal::Terminal;
 use super::{DEFAULT_MAX_OUTPUT_BYTES, hidden, or_default};
 use crate::admit::{Admitted, Became, Interrupted, Keys, unseen_contacts};
 use crate::exec::Leftovers;
@@ -66,7 +67,7 @@ impl Machine {
     /// Names of the tools that this host has.
     pub(super) fn tools(&self) -> Vec<String> {
         let can_preview = self.capabilities.iter().any(|found| found.name == "preview.overlay" && found.available);
-        let terminal = can_preview.then(|| terminal::TOOL.to_owned());
+        let terminal = can_preview.then(|| COMMAND.to_owned());
         self.native.tools().map(str::to_owned).chain(terminal).collect()
     }
 
@@ -151,7 +152,7 @@ impl Machine {
     pub(super) async fn work(&self, admitted: Admitted, output: OutputSender, stop: CancellationToken) -> Report {
         let permit = (*admitted).clone();
         let tool = permit.action.as_ref().map_or("", |action| action.tool.as_str());
-        if tool == terminal::TOOL {
+        if tool == COMMAND {
             let done = self.terminal.run(&self.layers, admitted, output, stop).await;
             return done.unwrap_or_else(|error| failure(&permit, error));
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cmdop_contract::digest::observation_digest;
 use cmdop_contract::effect::Effect;
 use cmdop_contract::reason;
+use cmdop_contract::tool::COMMAND;
 use cmdop_contract::v1::{
     self, EffectKind, Observation, ObservedEffect, Outcome, Reason, Report, Stage, ToolResult, Unobserved,
 };
@@ -33,9 +34,6 @@ use crate::sandbox::Layer;
 use crate::spawned::{Processes, Programs};
 use crate::spawner::Spawner;
 use crate::{Admitted, Error, commit, differ};
-
-/// Name of the tool.
-pub(super) const TOOL: &str = "terminal.exec";
 
 /// Directories within each other that a layer may hold: more is no use and a danger to whoever walks.
 const MAX_DEPTH: usize = 512;
@@ -108,7 +106,7 @@ impl Terminal {
     /// What became of a commit that an earlier life left, after it was finished if it could be.
     pub(super) fn recover(&self, interrupted: &Interrupted) -> Option<Outcome> {
         let permit = interrupted.permit();
-        let is_command = permit.action.as_ref().is_some_and(|action| action.tool == TOOL);
+        let is_command = permit.action.as_ref().is_some_and(|action| action.tool == COMMAND);
         if is_command && permit.stage() == Stage::Commit { self.journals.recover(interrupted) } else { None }
     }
 

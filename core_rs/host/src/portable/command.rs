@@ -23,9 +23,6 @@ use crate::admit::Admitted;
 use crate::daemon::execute::{failure, report, unknown};
 use crate::daemon::output::OutputSender;
 
-/// Name of the tool.
-pub(super) const TOOL: &str = "terminal.exec";
-
 /// Limits that only a kernel which counts a command's processes together can hold.
 const UNHELD: [&str; 6] = ["cpu_s", "memory_mb", "processes", "file_mb", "disk_mb", "pty"];
 
