@@ -33,6 +33,7 @@ from cmdop.errors import (
     PolicyDeniedError,
     RefusedError,
     ReleaseConflictError,
+    ResultLostError,
 )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -287,6 +288,25 @@ async def test_a_roll_out_goes_back_when_what_follows_the_switch_fails(client: c
         await deploy.roll_out(ROOT, "v5", "/srv/app/build/v1", before=[Hook("false")])
     assert site.link() == "releases/v2"
     assert not (site.up.fixture / ROOT.lstrip("/") / "releases/v5").exists()
+
+
+async def test_a_roll_out_whose_host_dies_behind_the_switch_goes_back(client: cmdop.Client, site: Site) -> None:
+    deploy = client.host("local").deploy
+    result_of(await released(client, "v1"))
+    # Nobody answers there, so the host is between switch and check when it dies.
+    waiting = Check(free_port(), retries=30, timeout_ms=500, interval_ms=500)
+
+    async def rolled_out() -> None:
+        with pytest.raises(ResultLostError) as lost:
+            await deploy.roll_out(ROOT, "v2", "/srv/app/build/v2", check=waiting)
+        assert lost.value.__notes__ == ["rolled back: v1 is live"]
+
+    with anyio.fail_after(120):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(rolled_out)
+            await until(lambda: site.link() == "releases/v2")
+            os.kill(host_of(site.up), signal.SIGKILL)
+    assert site.link() == "releases/v1"
 
 
 async def test_a_roll_out_that_fails_leaves_what_somebody_else_made_live(client: cmdop.Client, site: Site) -> None:

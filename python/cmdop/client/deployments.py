@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cmdop import v1
 from cmdop.client.calls import HELD_STATES, Calls, raise_for_outcome, result_of
 from cmdop.document.read import Expected
-from cmdop.errors import CmdopError, ContentChangedError, HealthCheckFailedError
+from cmdop.errors import CmdopError, ContentChangedError, HealthCheckFailedError, ResultLostError
 
 if TYPE_CHECKING:
     from cmdop.client.hosts import Services, Terminal
@@ -180,7 +180,8 @@ class Deployments:
         """Goes the whole way: plan, hooks, release, hooks, restart, check, and back if any of that fails.
 
         Hooks and the restart are guarded calls of their own. What happens after the switch and fails (a hook, the
-        restart, the check) rolls back to the release that was live, and restarts the service once more.
+        restart, the check) rolls back to the release that was live, and restarts the service once more; so does a host
+        that died behind the switch, because nobody knows whether its release works.
 
         Args:
             root: Absolute path of the deployment's directory.
@@ -216,6 +217,9 @@ class Deployments:
             rollout.calls.append(released)
             rollout.release = result_of(released)
         except CmdopError as error:
+            if isinstance(error, ResultLostError) and rollout.plan:
+                rollout.release = _lost(rollout.plan, release)
+                error.add_note(await self._back(root, service, rollout, intent, wait))
             _note_held(error, rollout)
             raise
         if not later:
@@ -307,6 +311,13 @@ class Deployments:
         given = {name: value for name, value in arguments.items() if value is not None}
         intent = intent or f"{verb} {given['root']}"
         return await self._calls.propose(f"deploy.{verb}", self._host, given, intent=intent, key=key, wait=wait)
+
+
+def _lost(plan: Mapping[str, Any], release: str) -> dict[str, Any]:
+    """What became of a release whose host died behind the switch, by its plan."""
+    was_live = plan["live"] == release
+    previous = plan["previous"] if was_live else plan["live"]
+    return {"outcome": "unchanged" if was_live else "released", "live": release, "previous": previous}
 
 
 def _note_held(error: CmdopError, rollout: Rollout) -> None:
