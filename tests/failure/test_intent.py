@@ -242,7 +242,9 @@ def test_a_host_that_lost_its_ledger_proves_nothing_by_not_knowing_a_call(pair: 
     word = settled["reconciliation"]
     assert (word["by"], word["why"], word["outcome"]) == ("tester", "the file is there", "applied")
     assert (word["without_host"], word["measured"], word["contradicted"]) == (False, None, None)
-    assert "settled: applied by the word of tester: the file is there" in pair.shown("trace", "show", call_id)
+    shown = pair.shown("trace", "show", call_id)
+    assert "settled: applied by the word of tester: the file is there" in shown
+    assert "side effects not observed" in shown, "somebody's word is no measurement"
     code, again = pair.call(*WRITE)
     assert (code, again["call_id"]) == (0, call_id), "the key stays spent"
     code, twice = pair.call(*found)

@@ -242,6 +242,11 @@ def led_out(tmp_path: Path) -> Iterator[Up]:
     for number, cwd in enumerate(LED_OUT):
         unit(fixture, f"cwd{number}", write, cwd=cwd)
         unit(fixture, f"program{number}", write, command=[f"{cwd}/bin/sleep", "1000"], cwd="/")
+    # Before it is the script's interpreter a service is an image of the daemon, whose program is the machine's.
+    image = fixture / "srv/app/image"
+    image.write_text("#!/proc/self/exe\n" + write)
+    image.chmod(0o755)
+    unit(fixture, "image", write, command=["/srv/app/image"])
     unit(fixture, "nowhere", write, cwd="/no/such/place")
     unit(fixture, "file", write, cwd="/srv/app/file.py")
     unit(fixture, "here", write, cwd="/srv/app/linked")
@@ -266,6 +271,7 @@ def test_no_path_of_a_unit_leads_out_of_the_fixture(led_out: Up) -> None:
             why = refused(led_out, name)
             assert "leads through a link of /proc" in why or "could not be found" in why, (cwd, why)
             assert cwd in why, (cwd, why)
+    assert "leads through a link of /proc" in refused(led_out, "image")
     assert not (led_out.fixture / "srv/app/ran").exists()
     why = refused(led_out, "nowhere")
     assert "the working directory /no/such/place could not be found: No such file or directory" in why, why

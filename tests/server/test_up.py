@@ -85,6 +85,9 @@ def test_a_call_to_a_host_that_is_not_there_never_ran_and_exits_7(tmp_path: Path
     try:
         code, call = up.call("call", "files.read", "--host", "local", "--arg", "path=/logs/system.log")
         assert (code, call["error"]["reason"]) == (7, "HOST_UNAVAILABLE"), call
+        assert (call["tool"], call["outcome"]) == ("files.read", "not_applied")
+        assert call["call_id"] == call["error"]["call_id"]
+        assert call["idempotency_key"].startswith("cli-"), "the remedy is to send it again under the same key"
     finally:
         up.stop()
 

@@ -2,7 +2,8 @@
 //!
 //! The process gets its own mount namespace, whose root is an overlay: beneath is the machine, above
 //! is the fixture's directory. What the directory holds appears at its place, and every change lands
-//! in it. Each further writable mount of the machine is covered by an overlay of its own.
+//! in it; what others put into the directory meanwhile the overlay need not notice (overlayfs.rst, "Changes to underlying
+//! filesystems"). Each further writable mount of the machine is covered by an overlay of its own.
 
 #![allow(unsafe_code)]
 

@@ -13,6 +13,7 @@ mod confine;
 mod direct;
 mod fence;
 mod filter;
+mod image;
 mod init;
 mod landlock;
 mod left;
@@ -38,6 +39,7 @@ use crate::spawner::{LEAVES, TRAPS, die_with_parent, leave, receive};
 
 pub(crate) use confine::REQUESTS;
 pub(crate) use fence::Fence;
+pub(crate) use image::is_within;
 pub(crate) use mask::is_mask;
 pub use openings::Opening;
 pub(crate) use openings::{child, unavailable};

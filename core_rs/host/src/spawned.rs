@@ -19,7 +19,8 @@ use cmdop_contract::v1::{EffectKind, ObservedEffect, ProcessChange, Unobserved};
 use parking_lot::Mutex;
 
 use crate::notify::{Listener, Trapped};
-use caught::Caught;
+use crate::sandbox::is_within;
+use caught::{Caught, Look};
 pub(crate) use probe::probe;
 pub use program::Programs;
 pub(crate) use program::words;
@@ -96,13 +97,19 @@ impl Processes {
     }
 
     /// Lets a trapped `execve` go on, and sees what becomes of it. Blocks until that is known: the thread
-    /// that calls this traces the caller meanwhile, and nobody else.
-    pub(crate) fn let_through(&self, listener: &Listener, call: &Trapped) {
+    /// that calls this traces the caller meanwhile, and nobody else. What a command begins with, as long as it has not
+    /// `begun`, is killed if it is no file of its view (`sandbox/image.rs`).
+    pub(crate) fn let_through(&self, listener: &Listener, call: &Trapped, begun: &mut bool) {
         let inner = &self.inner;
-        let look = |process| inner.programs.look(process, &mut inner.log.lock().room);
-        match caught::follow(listener, call, look) {
+        let is_first = !std::mem::replace(begun, true);
+        let look = |process| {
+            let may_begin = !is_first || is_within(process);
+            let looked = inner.programs.look(process, &mut inner.log.lock().room);
+            Look { looked, may_begin }
+        };
+        match caught::follow(listener, call, is_first, look) {
             Caught::Started(started) => inner.log.lock().add(started),
-            Caught::Nothing => {}
+            Caught::Nothing => *begun = !is_first,
             Caught::Missed => inner.log.lock().missed += 1,
         }
     }

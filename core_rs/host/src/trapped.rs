@@ -95,11 +95,12 @@ fn answer(socket: &UnixStream, watched: &Watched, contacts: Option<&UnboundedSen
     let listener = Arc::new(Listener::new(listener));
     // It has not begun yet: without an answer nothing starts.
     watched.attempts.watch(init, &watched.hidden);
+    let mut begun = false;
     // The other end is the worker's, which closes it with init's end.
     while listener.wait(socket.as_fd()) {
         let Some(call) = listener.receive() else { continue };
         match (&watched.processes, contacts) {
-            (Some(processes), _) if EXECS.contains(&call.number) => processes.let_through(&listener, &call),
+            (Some(processes), _) if EXECS.contains(&call.number) => processes.let_through(&listener, &call, &mut begun),
             (_, Some(contacts)) if CONTACTS.contains(&call.number) => {
                 let contact = Contact { listener: listener.clone(), init, call };
                 if contacts.send(contact).is_err() {

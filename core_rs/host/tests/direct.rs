@@ -19,6 +19,9 @@ use support::host::{Host, on_runtime, reason};
 
 use EffectKind as K;
 
+/// Times that a program begins while its name changes.
+const EXCHANGES: u32 = 100;
+
 const CASES: &[Case] = &[
     ("what_a_permit_names_is_changed_and_measured_exactly", changes_are_measured),
     ("nothing_outside_a_permit_can_be_changed_or_reached", nothing_outside),
@@ -31,6 +34,7 @@ const CASES: &[Case] = &[
     ("every_argument_means_the_same_as_in_a_preview", arguments_mean_the_same),
     ("every_limit_ends_a_command_and_what_it_changed_is_told", limits_hold),
     ("nothing_is_run_for_an_argument_that_cannot_run", bad_arguments),
+    ("what_a_name_comes_to_mean_while_a_command_begins_leads_nowhere", exchanged),
     ("no_view_shows_what_was_replaced_before_its_call", warm::stale),
     ("a_call_that_is_cancelled_before_it_runs_leaves_nothing", warm::cancelled),
 ];
@@ -406,6 +410,44 @@ fn bad_arguments(directory: &Path) {
             assert_eq!((report.outcome(), reason(&report)), (Outcome::NotApplied, expected), "{report:?}");
         }
         assert_eq!(fs::read_dir(host.tree.join("app")).expect("list").count(), 1);
+        link.stop().await;
+    });
+}
+
+/// A program is exchanged for a link to the daemon's own, over and over, while commands begin with it.
+fn exchanged(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let (program, other) = (host.tree.join("program"), host.tree.join("other"));
+        fs::write(&program, "#!/bin/sh\necho begun\n").expect("write");
+        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("mode");
+        symlink("/proc/self/exe", &other).expect("link");
+        let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let swapping = std::thread::spawn({
+            let (is_over, program) = (is_over.clone(), program.clone());
+            move || {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let flags = rustix::fs::RenameFlags::EXCHANGE;
+                    rustix::fs::renameat_with(rustix::fs::CWD, &program, rustix::fs::CWD, &other, flags).expect("swap");
+                }
+            }
+        });
+        let (mut begun, mut refused, mut killed) = (0, 0, 0);
+        for number in 0..EXCHANGES {
+            let call = format!("call {number}");
+            let report = link.report_of(&permit_with(&host, &call, json!({"argv": [program]}), &[])).await;
+            let told = report.result.as_ref().map_or(Value::Null, |_| told(&report));
+            match (told["stdout"].as_str(), told["signal"].as_i64()) {
+                (Some("begun\n"), None) => begun += 1,
+                (Some(""), Some(9)) => killed += 1,
+                (None, _) if reason(&report) == Reason::PathNotUsable => refused += 1,
+                _ => panic!("{report:?}"),
+            }
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        swapping.join().expect("no panic");
+        println!("{begun} begun, {refused} refused, {killed} killed");
+        assert!(begun > 0 && refused > 0, "the race has two sides");
         link.stop().await;
     });
 }

@@ -6,6 +6,7 @@ import json
 import sys
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -128,10 +129,10 @@ def undo(
 async def _send(client: Client, proposal: v1.Proposal, *, wait: bool, as_json: bool) -> int:
     try:
         settled = await client.calls.submit(proposal, wait=wait)
-    except (MalformedCallError, OutcomeUnknownError) as error:
+    except CmdopError as error:
         if not as_json:
             raise
-        # The same shape as any other call, so that a script reads one.
+        # The same shape as any other call, so that a script reads one, and with the key by which it may try again.
         print_json(await _refused(client, proposal, error))
         from cmdop.cli.exit import code_of_error
 
@@ -152,7 +153,8 @@ def _shown(settled: v1.Call, *, as_json: bool) -> int:
 async def _refused(client: Client, proposal: v1.Proposal, error: CmdopError) -> dict[str, Any]:
     # A key conflict names the call that has the key, which is another action.
     if error.call_id and not isinstance(error, KeyConflictError):
-        return call_document(await client.calls.get(error.call_id))
+        with suppress(CmdopError):
+            return call_document(await client.calls.get(error.call_id))
     unknown = "unknown" if isinstance(error, OutcomeUnknownError) else None
     told = {"call_id": None, "outcome": unknown, "error": error_document(error.proto)}
     return call_document(v1.Call(proposal=proposal)) | told

@@ -58,7 +58,8 @@ def up(
         data: Directory of policies, ledger and keys. [default: ~/.local/share/cmdop]
         listen: Address to listen on; port 0 picks a free one.
         fixture: A directory tree that the host presents at its place in the file system; nothing of
-            the machine itself can then be changed.
+            the machine itself can then be changed. Change it by calls alone while the host runs: it is the
+            upper layer of an overlay, which does not notice what is put into it by hand.
         workspace: A directory in which agents may change things; on a fixture an absolute one. Repeat it for more.
         host: Name of the host.
     """

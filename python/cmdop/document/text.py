@@ -186,6 +186,8 @@ def _unmeasured(document: Mapping[str, Any]) -> str:
 
 def _no_side_effects(document: Mapping[str, Any]) -> str:
     """What is known of side effects where none is told: there are none only where somebody looked."""
-    if document["unobserved"] and not document["observed"]:
+    # Somebody said that it was applied, and nobody measured it.
+    is_only_said = document["outcome"] == "applied" and document["reconciliation"] is not None
+    if (document["unobserved"] or is_only_said) and not document["observed"]:
         return "side effects not observed"
     return "no side effects seen" if document["unobserved"] or document["outcome"] == "unknown" else "no side effects"

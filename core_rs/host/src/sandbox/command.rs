@@ -5,10 +5,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use prost::Message;
+use rustix::io::Errno;
 
 use super::stage::Stage;
 use super::view::{self, View};
-use super::{Bind, Failure, Job, Kind, Told, confine, direct, landlock, plan, tell, trap};
+use super::{Bind, Failure, Job, Kind, Told, confine, direct, image, landlock, plan, tell, trap};
 use crate::spawner::{MAX_JOB_BYTES, leave, receive};
 
 /// What `exec` is given.
@@ -107,6 +108,9 @@ fn prepare(
     }
     confine::limit_all(&limits)?;
     confine::give_up_last(job.identity.is_some())?;
+    if !job.is_watched {
+        image::offer()?;
+    }
     trap::set(job, view.no_unix, filters, outside)?;
     Ok(program)
 }
@@ -155,6 +159,9 @@ fn execute(program: &Program) -> Failure {
     let (argv, env) = (pointers(&program.argv), pointers(&program.env));
     let mut found = std::io::Error::from_raw_os_error(libc::ENOENT);
     for place in &program.places {
+        if let Err(errno @ (Errno::LOOP | Errno::XDEV)) = image::program(place) {
+            return Failure { kind: Kind::NotExecutable, text: image::told(errno, &place.to_string_lossy()) };
+        }
         // SAFETY: null-terminated arrays of strings that live until the call.
         unsafe { libc::execve(place.as_ptr(), argv.as_ptr(), env.as_ptr()) };
         let error = std::io::Error::last_os_error();

@@ -14,10 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_bind_recursive, mount_change};
-use rustix::path::Arg;
 use seccompiler::sock_filter;
 
 use super::confine::{self, SILENTLY, Sockets, check};
@@ -25,7 +24,7 @@ use super::filter::Rules;
 use super::plan::covered;
 use super::stage::DEVICES;
 use super::view::{OF_A_NODE, mount_fs, overlay, set_attributes, tmpfs};
-use super::{Failure, Limits};
+use super::{Failure, Limits, image};
 use crate::Error;
 use crate::exec::{namespace_of, numbers};
 use crate::fixture::elsewhere;
@@ -37,6 +36,8 @@ const FIRST: i32 = 2;
 
 /// Something else is mounted there before the service begins.
 const EMPTY: &str = "/sys";
+
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 
 /// Of all services of one fixture.
 #[derive(Debug)]
@@ -132,13 +133,9 @@ impl Fence {
     /// # Errors
     /// What to mend.
     pub(crate) fn check(program: &str, cwd: &str) -> Result<(), String> {
-        for (what, name, kind) in [("the working directory ", cwd, OFlags::DIRECTORY), ("", program, OFlags::empty())] {
-            found(name, kind).map_err(|errno| match errno {
-                Errno::LOOP | Errno::XDEV => format!("{what}{name} leads through a link of /proc or in a circle"),
-                errno => format!("{what}{name} could not be found: {}", std::io::Error::from(errno)),
-            })?;
-        }
-        Ok(())
+        image::found(cwd, DIRECTORY).map_err(|errno| image::told(errno, &format!("the working directory {cwd}")))?;
+        let words = CString::new(program).map_err(|error| error.to_string())?;
+        image::program(&words).map_err(|errno| image::told(errno, program))
     }
 
     fn join(&self) -> libc::c_int {
@@ -177,15 +174,16 @@ impl Fence {
             see_to(service);
         }
         // Not before: what a path means outside it need not mean here.
-        let cwd = found(cwd, OFlags::DIRECTORY).map_err(|error| Failure::new("find the working directory", error))?;
+        let cwd = image::found(cwd, DIRECTORY).map_err(|error| Failure::new("find the working directory", error))?;
         rustix::process::fchdir(cwd).map_err(|error| Failure::new("enter the working directory", error))?;
-        found(program, OFlags::empty()).map_err(|error| Failure::new("find the program", error))?;
+        image::program(program).map_err(|error| Failure::new("find the program", error))?;
         // SAFETY: flags only.
         unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
         confine::limit_all(&Limits::default())?;
         confine::give_up_early(false)?;
         confine::give_up_last(false)?;
         mask(libc::SIG_UNBLOCK);
+        image::offer()?;
         confine::apply(&self.filter)
     }
 }
@@ -274,14 +272,6 @@ fn furnish(hidden: &[PathBuf]) -> Result<(), Failure> {
     set_attributes(Path::new("/dev"), 0, libc::MOUNT_ATTR_RDONLY)
 }
 
-/// What a path leads to in the view. Links of `/proc` are refused: they lead to what a process has open or stands in,
-/// mounted here or not.
-fn found(path: impl Arg, kind: OFlags) -> rustix::io::Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC | kind, Mode::empty(), resolve)
-}
-
 /// Keeps units as they are. Each directory above them is a mount, too, so that none can be renamed and another be put
 /// in its place (rename(2), EBUSY).
 fn guard(units: &Path) -> Result<(), Failure> {
@@ -321,6 +311,7 @@ fn see_to(child: libc::pid_t) -> ! {
             let mut status = 0;
             loop {
                 match libc::waitpid(-1, &raw mut status, libc::WNOHANG) {
+                    stopped if stopped == child && libc::WIFSTOPPED(status) => image::look(child, status),
                     ended if ended == child && libc::WIFEXITED(status) => leave(libc::WEXITSTATUS(status)),
                     ended if ended == child => leave(128 + libc::WTERMSIG(status)),
                     ..=0 => break,

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use super::stage::Stage;
-use super::{Bind, Failure, Kind, Told, command, left, lender, tell, watched};
+use super::{Bind, Failure, Kind, Told, command, image, left, lender, tell, watched};
 use crate::spawner::{LEAVES, die_with_parent, leave, receive};
 
 /// The way to those around it.
@@ -159,6 +159,11 @@ fn wait(control: &UnixStream, children: &OwnedFd, command: libc::pid_t) -> Optio
             // SAFETY: status outlives the call.
             let reaped = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
             if reaped == command {
+                // Whom nobody outside watches stops here when its program begins.
+                if libc::WIFSTOPPED(status) {
+                    image::look(command, status);
+                    continue;
+                }
                 return Some(status);
             }
             if reaped <= 0 {

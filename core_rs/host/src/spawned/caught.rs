@@ -26,11 +26,28 @@ enum Stop {
     Signal(libc::c_int),
 }
 
-/// Lets the call go on. The thread that calls this has no other child and traces nobody else.
-pub(super) fn follow(listener: &Listener, call: &Trapped, look: impl FnOnce(libc::pid_t) -> Option<Started>) -> Caught {
+/// What is seen of a new program before its first instruction.
+pub(super) struct Look {
+    /// None if it could not be looked at.
+    pub(super) looked: Option<Started>,
+    /// Else it is killed.
+    pub(super) may_begin: bool,
+}
+
+/// Lets the call go on, or refuses it if it `must` be looked at and cannot. The thread that calls this has no other child and traces nobody else.
+pub(super) fn follow(
+    listener: &Listener,
+    call: &Trapped,
+    must: bool,
+    look: impl FnOnce(libc::pid_t) -> Look,
+) -> Caught {
     // Should this process die, whoever it holds must not go on unseen.
     let options = libc::PTRACE_O_TRACEEXEC | libc::PTRACE_O_EXITKILL;
     let held = ask(libc::PTRACE_SEIZE, call.thread, options as usize);
+    if held.is_err() && must {
+        listener.answer(call, Err(libc::EPERM));
+        return Caught::Nothing;
+    }
     if held.is_err() {
         listener.let_through(call);
         return if listener.is_valid(call) { Caught::Missed } else { Caught::Nothing };
@@ -45,8 +62,12 @@ pub(super) fn follow(listener: &Listener, call: &Trapped, look: impl FnOnce(libc
     loop {
         match wait() {
             Some((process, Stop::Exec)) => {
-                let looked = look(process);
-                let is_alive = ask(libc::PTRACE_DETACH, process, 0).is_ok();
+                let Look { looked, may_begin } = look(process);
+                if !may_begin {
+                    // SAFETY: a process that this thread holds, so that the number is its own.
+                    unsafe { libc::kill(process, libc::SIGKILL) };
+                }
+                let is_alive = ask(libc::PTRACE_DETACH, process, 0).is_ok() && may_begin;
                 return match looked {
                     Some(started) => Caught::Started(started),
                     None if is_alive => Caught::Missed,

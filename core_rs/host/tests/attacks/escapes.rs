@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use cmdop_contract::v1::RefusedAttempt;
+use cmdop_contract::v1::{Outcome, Reason, RefusedAttempt};
+use serde_json::json;
 
-use crate::support::host::{Host, on_runtime};
-use crate::support::inside::{assert_attempted, attempted, effects, helper, is_root, line, stdout, told};
+use crate::support::host::{Host, on_runtime, reason};
+use crate::support::inside::{assert_attempted, attempted, effects, helper, is_root, line, stdout, told, with};
 use crate::{assert_all_refused, say};
 
 pub fn system_calls(directory: &Path) {
@@ -206,6 +208,26 @@ pub fn inherited(directory: &Path) {
         link.stop().await;
     });
     drop(leaked);
+}
+
+/// Before it is a program a command is an image of the daemon, which has the machine's files: what it becomes must be
+/// none of those, or it could change their mode by `/proc/self/exe`.
+pub fn images(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let script = host.tree.join("evil");
+        fs::write(&script, "#!/proc/self/exe\n").expect("write");
+        fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("mode");
+        let chained = host.tree.join("chained");
+        fs::write(&chained, format!("#!{}\n", script.display())).expect("write");
+        fs::set_permissions(&chained, PermissionsExt::from_mode(0o755)).expect("mode");
+        let named = [script.as_path(), &chained, Path::new("/proc/self/exe"), Path::new("/proc/self/fd/3/bin/true")];
+        for (number, program) in named.into_iter().enumerate() {
+            let report = link.report_of(&with(&host, &format!("call {number}"), json!({"argv": [program]}))).await;
+            assert_eq!((reason(&report), report.outcome()), (Reason::PathNotUsable, Outcome::NotApplied), "{report:?}");
+        }
+        link.stop().await;
+    });
 }
 
 pub fn inside_descriptors(_: &Path) {
