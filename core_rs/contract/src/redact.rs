@@ -156,4 +156,6 @@ fn mark(secret: &str) -> String {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;

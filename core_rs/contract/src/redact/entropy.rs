@@ -40,7 +40,8 @@ pub(super) fn without_chance(text: &str, manner: Manner, room: &shell::Room, tak
             continue;
         }
         let public = public.get_or_insert_with(|| PUBLIC.find_iter(text).map(|found| found.range()).collect());
-        if public.iter().any(|range| range.contains(&word.start)) {
+        let behind = public.partition_point(|range| range.end <= word.start);
+        if public.get(behind).is_some_and(|range| range.contains(&word.start)) {
             continue;
         }
         let clean = clean.get_or_insert_with(|| String::with_capacity(text.len()));
@@ -104,8 +105,12 @@ pub(super) fn is_chance(word: &str) -> bool {
 /// Would a shell run it, or is it the name of a file?
 fn is_program(text: &str, word: &Range<usize>, room: &shell::Room) -> bool {
     let before = &text[..word.start];
-    let begins = before.rfind([' ', '\t', '\n', ';', '|', '&', '(', '"', '\'', '=']).map_or(0, |at| at + 1);
-    shell::is_file(&text[begins..word.end]) || shell::is_run_after(before, room)
+    if !room.has_before(before) {
+        return true;
+    }
+    let near = shell::end_of(before);
+    let begins = near.rfind([' ', '\t', '\n', ';', '|', '&', '(', '"', '\'', '=']).map_or(0, |at| at + 1);
+    shell::is_file(&text[word.start - near.len() + begins..word.end]) || shell::is_run_after(before, room)
 }
 
 fn is_hex(word: &str) -> bool {

@@ -30,10 +30,10 @@ static ASSIGNED: LazyLock<Regex> = LazyLock::new(|| {
 /// `--name value` in a line of words.
 static FOLLOWED: LazyLock<Regex> =
     LazyLock::new(|| pattern(&format!(r"(?i)((?:^|\s)--?(?:[\w.-]*{CALLED}|{CALLED_SHORTLY})()()[ \t]+)({VALUE})")));
-/// A header of HTTP, to its end.
+/// A header of HTTP, to the first letter of its value: others may follow within it.
 static HEADER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r#"(?i)((?:^|[^\w-])(?:-H)?(?:[\w-]*(?:{CALLED}|[-_]auth|[-_]key))[\x22']?()()[ \t]*:)([ \t]*[^\s"'\r\n][^"'\r\n]*)"#
+        r#"(?i)((?:^|[^\w-])(?:-H)?(?:[\w-]*(?:{CALLED}|[-_]auth|[-_]key))[\x22']?()()[ \t]*:)([ \t]*[^\s"'\r\n])"#
     ))
 });
 /// The same in quotes, which may have the others within.
@@ -47,7 +47,7 @@ static QUOTED_HEADER: LazyLock<[Regex; 2]> = LazyLock::new(|| {
 /// The same in content, where a colon follows many words: only headers that are known.
 static KNOWN_HEADER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r#"(?i)((?:^|[^\w-])(?:(?-i:-H)?(?:(?:proxy-)?authorization|(?:set-)?cookie|x-[\w-]*(?:token|key|auth|secret)|private-token|api-key))[\x22']?()()[ \t]*:)([ \t]*[^\s"'\r\n\[][^"'\r\n]*)"#,
+        r#"(?i)((?:^|[^\w-])(?:(?-i:-H)?(?:(?:proxy-)?authorization|(?:set-)?cookie|x-[\w-]*(?:token|key|auth|secret)|private-token|api-key))[\x22']?()()[ \t]*:)([ \t]*[^\s"'\r\n\[])"#,
     )
 });
 /// `scheme://user:password@host`.
@@ -60,12 +60,14 @@ static SCHEME: LazyLock<Regex> =
 static LONG_SCHEME: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(\b(?:[Bb]earer|BEARER|[Bb]asic|BASIC)()()[ \t]+)([\w.~+/=-]*[0-9][\w.~+/=-]*)"));
 /// What is known by its look: tokens of GitHub, GitLab, Slack, AWS, Google, Stripe, model services and package
-/// registries, JSON web tokens, private keys.
+/// registries, private keys.
 static KNOWN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"()()()(\b(?:gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|sk-|[rs]k_(?:live|test)_|npm_|hf_|dop_v1_|pypi-|hvs\.|SG\.|ya29\.)[\w.-]{16,}|\bAIza[\w-]{35}|\bhooks\.slack\.com/services/[\w/]+|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?|-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z))",
+        r"()()()(\b(?:gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|sk-|[rs]k_(?:live|test)_|npm_|hf_|dop_v1_|pypi-|hvs\.|SG\.|ya29\.)[\w.-]{16,}|\bAIza[\w-]{35}|\bhooks\.slack\.com/services/[\w/]+|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z))",
     )
 });
+/// JSON web tokens. In one pattern with others each of those would be looked for to the end of what may become one.
+static WEB_TOKEN: LazyLock<Regex> = LazyLock::new(|| pattern(r"()()()(\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?)"));
 /// `login NAME password SECRET` of a netrc, and a password in SQL.
 static SPOKEN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
@@ -123,11 +125,22 @@ const OPTIONS: &[(&[&str], &str, &[&str])] = &[
 const CURL_FLAGS: &str = "#012346:BGIJLMNOSRZafgijklnpqsv";
 const LDAP_FLAGS: &str = "ACILMNPQWZcntuvx";
 /// The same within a line of a shell, where a word attached to an option could be anything: what is meant beyond doubt.
-static IN_LINE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(&format!(
-        r"(\b(?:curl()()[ \t](?:(?:[^|;&\n]|\\\n)*[ \t])?(?:-[{CURL_FLAGS}]*[uU]|--user|--proxy-user)[ \t=]*|sshpass[ \t]+-v?p[ \t]*|ldap(?:search|modify|add|delete)[ \t](?:(?:[^|;&\n]|\\\n)*[ \t])?-[{LDAP_FLAGS}]*w[ \t]*|(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump)[ \t](?:(?:[^|;&\n]|\\\n)*[ \t])?-p|redis-cli[ \t](?:(?:[^|;&\n]|\\\n)*[ \t])?-a[ \t]+|(?:docker|podman|helm)[ \t]+(?:(?:[^|;&\n]|\\\n)*[ \t])?login[ \t](?:(?:[^|;&\n]|\\\n)*[ \t])?-p[ \t]+))({VALUE})"
-    ))
+/// A pattern for each program: one for all would read to the end of the line behind each name of another.
+static IN_LINE: LazyLock<[Regex; 6]> = LazyLock::new(|| {
+    const WORDS: &str = r"[ \t](?:(?:[^|;&\n]|\\\n)*[ \t])?";
+    [
+        format!(r"curl{WORDS}(?:-[{CURL_FLAGS}]*[uU]|--user|--proxy-user)[ \t=]*"),
+        r"sshpass[ \t]+-v?p[ \t]*".to_owned(),
+        format!(r"ldap(?:search|modify|add|delete){WORDS}-[{LDAP_FLAGS}]*w[ \t]*"),
+        format!(r"(?:mysql|mysqldump|mysqladmin|mariadb|mariadb-dump){WORDS}-p"),
+        format!(r"redis-cli{WORDS}-a[ \t]+"),
+        format!(r"(?:docker|podman|helm){WORDS}login{WORDS}-p[ \t]+"),
+    ]
+    .map(|before| pattern(&format!(r"(\b{before}()())({VALUE})")))
 });
+
+/// What each value of a line of a shell takes of the room of its text, besides what is read for it.
+const VALUE_COST: usize = 256;
 
 /// How a text is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -194,7 +207,7 @@ pub(super) fn words_knowing(words: Vec<String>, known: &Known) -> Vec<String> {
 
 fn words_once(words: Vec<String>, known: &Known, taken: Taken<'_>) -> Vec<String> {
     let program = words.first().cloned().unwrap_or_default();
-    let (mut is_next, mut is_script) = (false, false);
+    let (mut is_next, mut is_script, room) = (false, false, shell::Room::of_a_text());
     let redact = |(number, word): (usize, String)| {
         let is_secret = std::mem::take(&mut is_next) && !word.is_empty();
         if is_secret {
@@ -204,7 +217,7 @@ fn words_once(words: Vec<String>, known: &Known, taken: Taken<'_>) -> Vec<String
         let manner = if std::mem::take(&mut is_script) || number == 0 { Manner::Command } else { Manner::Word };
         is_script = is_before_script(&word);
         let attached = if number > 0 { attached(&program, &word, taken) } else { None };
-        attached.unwrap_or_else(|| within(&word, manner, known, taken).into_owned())
+        attached.unwrap_or_else(|| within(&word, manner, known, &room, taken).into_owned())
     };
     words.into_iter().enumerate().map(redact).collect()
 }
@@ -219,39 +232,23 @@ pub(super) fn whole(secret: &str, taken: Taken<'_>) -> String {
 }
 
 /// A word, a script or any other text without its secrets.
-pub(super) fn within<'t>(text: &'t str, manner: Manner, known: &Known, taken: Taken<'_>) -> Cow<'t, str> {
-    let (mut clean, room) = (Cow::Borrowed(text), shell::Room::of_a_text());
+pub(super) fn within<'t>(
+    text: &'t str,
+    manner: Manner,
+    known: &Known,
+    room: &shell::Room,
+    taken: Taken<'_>,
+) -> Cow<'t, str> {
+    let mut clean = Cow::Borrowed(text);
     // Of what makes a text that is then run, nothing is hidden but what can be nothing else.
     let runs_text = manner == Manner::Command && shell::runs_text(text);
     if HINT.is_match(text) {
         // A mark has nothing in it that a later pattern could take for a secret.
         // Of what content says under a telling name, not all is meant as a value.
-        let patterns: &[(&Regex, bool)] = match manner {
-            Manner::Command if runs_text => &[(&KNOWN, false), (&SCHEME, false), (&IN_URL, false)],
-            Manner::Command | Manner::Word => &[
-                (&KNOWN, false),
-                (&SCHEME, false),
-                (&IN_URL, false),
-                (&IN_LINE, false),
-                (&ASSIGNED, false),
-                (&FOLLOWED, false),
-                (&SPOKEN, false),
-                (&ELEMENT, false),
-                (&KEYED, false),
-                (&NAMED, false),
-            ],
-            Manner::Content => &[
-                (&KNOWN, false),
-                (&LONG_SCHEME, false),
-                (&IN_URL, false),
-                (&IN_LINE, true),
-                (&ASSIGNED, true),
-                (&FOLLOWED, true),
-                (&SPOKEN, true),
-                (&ELEMENT, false),
-                (&KEYED, false),
-                (&NAMED, false),
-            ],
+        let patterns: Vec<(&Regex, bool)> = match manner {
+            Manner::Command if runs_text => strict(&SCHEME),
+            Manner::Command | Manner::Word => strict(&SCHEME).into_iter().chain(named(false)).collect(),
+            Manner::Content => strict(&LONG_SCHEME).into_iter().chain(named(true)).collect(),
         };
         let of_headers: &[&Regex] = match manner {
             Manner::Command if runs_text => &[],
@@ -261,38 +258,74 @@ pub(super) fn within<'t>(text: &'t str, manner: Manner, known: &Known, taken: Ta
         // Tokens of known forms are taken out first, within headers as well.
         for pattern in of_headers {
             let is_script = clean.contains(char::is_whitespace);
-            if let Some(less) = headers::without(&clean, pattern, manner, is_script, &room, taken) {
+            if let Some(less) = headers::without(&clean, pattern, manner, is_script, room, taken) {
                 clean = Cow::Owned(less);
             }
         }
         for (pattern, doubts) in patterns {
-            if pattern.is_match(&clean) {
-                // Only a script says by a variable what is no secret itself.
-                let is_script = clean.contains(char::is_whitespace);
-                let said = clean.clone();
-                let is_run = |found: &Captures<'_>| manner == Manner::Command && is_run(&said, pattern, found, &room);
-                let replace = |found: &Captures<'_>| match is_run(found) {
-                    true => found[0].to_owned(),
-                    false => replaced(found, manner, is_script, *doubts, taken),
-                };
-                clean = Cow::Owned(pattern.replace_all(&said, replace).into_owned());
+            if let Some(less) = without(&clean, pattern, manner, doubts, room, taken) {
+                clean = Cow::Owned(less);
             }
         }
     }
-    if !runs_text && let Some(less) = entropy::without_chance(&clean, manner, &room, taken) {
+    if !runs_text && let Some(less) = entropy::without_chance(&clean, manner, room, taken) {
         clean = Cow::Owned(less);
     }
-    match known.without(&clean, manner, &room) {
+    match known.without(&clean, manner, room) {
         Some(less) => Cow::Owned(less),
         None => clean,
     }
+}
+
+/// What has a form that nothing else has, by a name of schemes of authentication as well.
+fn strict(scheme: &'static Regex) -> Vec<(&'static Regex, bool)> {
+    vec![(&KNOWN, false), (&WEB_TOKEN, false), (scheme, false), (&IN_URL, false)]
+}
+
+/// What stands under telling names, with doubts if it may as well be talked about.
+fn named(doubts: bool) -> impl Iterator<Item = (&'static Regex, bool)> {
+    let spoken = IN_LINE.iter().chain([&*ASSIGNED, &*FOLLOWED, &*SPOKEN]).map(move |pattern| (pattern, doubts));
+    spoken.chain([&*ELEMENT, &*KEYED, &*NAMED].map(|pattern| (pattern, false)))
+}
+
+/// The text without what a pattern finds; `None` if that is nothing.
+fn without(
+    text: &str,
+    pattern: &Regex,
+    manner: Manner,
+    doubts: bool,
+    room: &shell::Room,
+    taken: Taken<'_>,
+) -> Option<String> {
+    let (mut clean, mut copied) = (String::new(), 0);
+    let mut is_script = None;
+    for found in pattern.captures_iter(text) {
+        if manner == Manner::Command && !is_certain(pattern) && !room.has(VALUE_COST) {
+            break;
+        }
+        if manner == Manner::Command && is_run(text, pattern, &found, room) {
+            continue;
+        }
+        // Only a script says by a variable what is no secret itself.
+        let is_script = *is_script.get_or_insert_with(|| text.contains(char::is_whitespace));
+        let all = found.get(0).map_or(0..0, |all| all.range());
+        clean.push_str(&text[copied..all.start]);
+        clean.push_str(&replaced(&found, manner, is_script, doubts, taken));
+        copied = all.end;
+    }
+    (copied > 0).then(|| clean + &text[copied..])
+}
+
+/// Can nothing else look like that?
+fn is_certain(pattern: &Regex) -> bool {
+    is_same(pattern, &KNOWN) || is_same(pattern, &WEB_TOKEN)
 }
 
 /// Could what was found be, or hold, something that a shell runs?
 fn is_run(text: &str, pattern: &Regex, found: &Captures<'_>, room: &shell::Room) -> bool {
     let Some(value) = found.get(4) else { return false };
     let (before, value) = (&text[..value.start()], value.as_str());
-    if is_same(pattern, &KNOWN) {
+    if is_certain(pattern) {
         return value.starts_with("-----BEGIN") && !shell::is_key(value);
     }
     let is_of_xml = before.ends_with('>') || before.ends_with("CDATA[");
@@ -305,7 +338,7 @@ fn is_run(text: &str, pattern: &Regex, found: &Captures<'_>, room: &shell::Room)
         return true;
     }
     // In a line of a program that is known the option takes the word.
-    let is_word_of_its_own = before.ends_with([' ', '\t']) && !is_same(pattern, &IN_LINE);
+    let is_word_of_its_own = before.ends_with([' ', '\t']) && !IN_LINE.iter().any(|it| is_same(pattern, it));
     shell::may_run(before, value, room) || (is_word_of_its_own && shell::is_program_after(before, room))
 }
 

@@ -1,8 +1,9 @@
 //! Headers of HTTP: their secrets are hidden, and nothing of a line that stands behind them.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex::Regex;
 
 use super::forms::{Manner, hides_code, is_variable, pattern, whole};
 use super::shell::Room;
@@ -28,11 +29,23 @@ pub(super) fn without(
     room: &Room,
     taken: Taken<'_>,
 ) -> Option<String> {
-    let (mut clean, mut copied, mut from) = (String::new(), 0, 0);
+    let (mut clean, mut copied, mut from, mut line_end) = (String::new(), 0, 0, 0);
     while let Some(found) = pattern.captures_at(text, from) {
         let Some(value) = found.get(4) else { break };
-        from = value.start() + 1;
-        for (start, end) in secrets(text, &found, manner, room) {
+        // Headers may stand within values of others, all of which end together.
+        if line_end < value.end() {
+            let rest = &text[value.end()..];
+            line_end = value.end() + rest.find(['"', '\'', '\r', '\n']).unwrap_or(rest.len());
+            shell::count(line_end - value.end());
+        }
+        let has_room = room.has(line_end - value.start());
+        if !has_room && manner == Manner::Command {
+            break;
+        }
+        let (secrets, read) = secrets(text, &found[1], value.start()..line_end, manner, room);
+        // Without room none is looked for within the value of another.
+        from = if has_room { value.start() + 1 } else { read.max(value.start() + 1) };
+        for (start, end) in secrets {
             let secret = &text[start..end];
             if hides_code(secret) || is_run(text, start, secret, manner, room) || (is_script && is_variable(secret)) {
                 continue;
@@ -41,7 +54,7 @@ pub(super) fn without(
             clean.push_str(&whole(secret, taken));
             copied = end;
             // What follows may hold another header.
-            from = end;
+            from = from.max(end);
         }
         while !text.is_char_boundary(from) {
             from += 1;
@@ -63,9 +76,8 @@ fn is_run(text: &str, start: usize, secret: &str, manner: Manner, room: &Room) -
     shell::is_file(secret) || (manner == Manner::Command && may())
 }
 
-/// Where the secrets of a header stand.
-fn secrets(text: &str, found: &Captures<'_>, manner: Manner, room: &Room) -> Vec<(usize, usize)> {
-    let (before, value) = (&found[1], found.get(4).map_or(0..0, |value| value.range()));
+/// Where the secrets of a header stand, and how far its value was read for them.
+fn secrets(text: &str, before: &str, value: Range<usize>, manner: Manner, room: &Room) -> (Vec<(usize, usize)>, usize) {
     let is_data = manner != Manner::Command && is_data(text, value.start, before, room);
     let name = before.trim_end_matches([' ', '\t', ':', '"', '\'']).to_lowercase();
     let said = &text[value.clone()];
@@ -79,14 +91,18 @@ fn secrets(text: &str, found: &Captures<'_>, manner: Manner, room: &Room) -> Vec
     let span = |part: &str| (!part.is_empty()).then(|| (at(part), ended(part)));
     if name.ends_with("cookie") || name.ends_with("cookies") {
         let parts = said.split(';').enumerate();
-        return parts.filter_map(|(number, part)| span(in_cookie(part, number == 0, is_data))).collect();
+        shell::count(said.len());
+        return (parts.filter_map(|(number, part)| span(in_cookie(part, number == 0, is_data))).collect(), value.end);
     }
     let said = said.trim_start_matches([' ', '\t']);
     if let Some(scheme) = ONE_WORD.find(said) {
         let word = upto(&said[scheme.end()..], |it| it.is_whitespace() || is_end(it, is_data));
-        return span(word).into_iter().collect();
+        shell::count(word.len());
+        return (span(word).into_iter().collect(), ended(word));
     }
-    span(upto(said, |it| is_end(it, is_data)).trim_end()).into_iter().collect()
+    let word = upto(said, |it| is_end(it, is_data));
+    shell::count(word.len());
+    (span(word.trim_end()).into_iter().collect(), ended(word))
 }
 
 /// The secret of one part of a cookie.
@@ -119,14 +135,17 @@ fn is_data(text: &str, at: usize, before: &str, room: &Room) -> bool {
     let begins = near.rsplit_once('\n').is_some_and(|(_, line)| {
         line[..line.len() - before.len().min(line.len())].trim_start_matches(['>', '<', '*', ' ']).is_empty()
     });
-    begins || open_quote(&text[..at], room)
+    // Without room nobody can tell, and what is only recorded is rather hidden.
+    begins || !room.has(at) || is_quote_open(&text[..at])
 }
 
 /// Is a quote of a shell surely open at the end of the text?
 fn open_quote(text: &str, room: &Room) -> bool {
-    if !room.has(text.len()) {
-        return false;
-    }
+    room.has(text.len()) && is_quote_open(text)
+}
+
+fn is_quote_open(text: &str) -> bool {
+    shell::count(text.len());
     let (mut open, mut is_escaped) = (None, false);
     for it in text.chars() {
         match (open, it) {

@@ -5,10 +5,13 @@ use std::cell::OnceCell;
 use std::ops::Range;
 
 use super::forms::{self, Manner};
-use super::{Known, Taken, mark, shell};
+use super::shell::{self, Room};
+use super::{Known, Taken, mark};
 
 /// Texts of JSON that stand within texts of JSON are looked into so deep.
 const DEEPEST: u32 = 4;
+/// Of a longer name only the end is read.
+const LONGEST_NAME: usize = 256;
 /// Members that hold what a shell or a program is given.
 const COMMANDS: [&str; 6] = ["command", "env", "argv", "args", "arguments", "script"];
 
@@ -31,7 +34,7 @@ struct Place {
 /// The value without its secrets; of what is no JSON, the text without its secrets.
 pub(super) fn without_secrets<'t>(text: &'t str, manner: Manner, known: &Known, taken: Taken<'_>) -> Cow<'t, str> {
     let mut found = Vec::new();
-    let once = clean(text, manner, known, DEEPEST, &mut |secret| found.push(secret.to_owned()));
+    let once = clean(text, manner, known, &Room::of_a_text(), DEEPEST, &mut |secret| found.push(secret.to_owned()));
     if found.is_empty() {
         return once;
     }
@@ -39,19 +42,19 @@ pub(super) fn without_secrets<'t>(text: &'t str, manner: Manner, known: &Known, 
     // What is a secret in one place is one in the others.
     let mut all = known.clone();
     all.add(found);
-    match clean(&once, manner, &all, DEEPEST, &mut |_| {}) {
+    match clean(&once, manner, &all, &Room::of_a_text(), DEEPEST, &mut |_| {}) {
         Cow::Owned(clean) => Cow::Owned(clean),
         Cow::Borrowed(_) => once,
     }
 }
 
-fn clean<'t>(text: &'t str, manner: Manner, known: &Known, depth: u32, taken: Taken<'_>) -> Cow<'t, str> {
+fn clean<'t>(text: &'t str, manner: Manner, known: &Known, room: &Room, depth: u32, taken: Taken<'_>) -> Cow<'t, str> {
     let is_json = text.trim_start().starts_with(['{', '[', '"']);
     if !is_json || serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
-        return forms::within(text, manner, known, taken);
+        return forms::within(text, manner, known, room, taken);
     }
     let mut reader =
-        Reader { text, places: Vec::new(), changes: Vec::new(), depth, known, taken, runs: OnceCell::new() };
+        Reader { text, places: Vec::new(), changes: Vec::new(), depth, known, room, taken, runs: OnceCell::new() };
     reader.read(manner);
     let mut changes = reader.changes;
     if changes.is_empty() {
@@ -77,6 +80,8 @@ struct Reader<'t, 'k> {
     changes: Vec<(Range<usize>, String)>,
     depth: u32,
     known: &'k Known,
+    /// Of all its texts: each may be short, and they may be many.
+    room: &'k Room,
     taken: Taken<'k>,
     /// Something in it is text that is made and then run, once somebody asked.
     runs: OnceCell<bool>,
@@ -126,7 +131,7 @@ impl Reader<'_, '_> {
         let Ok(written) = serde_json::from_str::<String>(&self.text[content.clone()]) else { return };
         let Some(bytes) = from_base64(&written) else { return };
         let said = String::from_utf8_lossy(&bytes);
-        if matches!(forms::within(&said, Manner::Content, self.known, &mut |_| {}), Cow::Owned(_)) {
+        if matches!(forms::within(&said, Manner::Content, self.known, self.room, &mut |_| {}), Cow::Owned(_)) {
             (self.taken)(&written);
             self.changes.push((content, format!("\"{}\"", mark(&written))));
         }
@@ -137,11 +142,12 @@ impl Reader<'_, '_> {
         let Ok(said) = serde_json::from_str::<String>(&self.text[range.clone()]) else { return };
         let rest = self.text[range.end..].trim_start();
         let Some(place) = self.places.last_mut() else {
-            let clean = clean(&said, manner, self.known, self.depth.saturating_sub(1), self.taken).into_owned();
+            let clean =
+                clean(&said, manner, self.known, self.room, self.depth.saturating_sub(1), self.taken).into_owned();
             return self.change(range, &said, clean);
         };
         if place.is_object && rest.starts_with(':') {
-            place.name = said;
+            place.name = tail(&said).to_owned();
             return;
         }
         let mut attached = None;
@@ -155,7 +161,7 @@ impl Reader<'_, '_> {
                 let is_told =
                     place.is_called_secret() || place.is_secret || forms::announces(&place.first, &place.before);
                 if place.first.is_empty() {
-                    place.first.clone_from(&said);
+                    tail(&said).clone_into(&mut place.first);
                 } else {
                     attached = forms::attached(&place.first, &said, self.taken);
                 }
@@ -179,9 +185,9 @@ impl Reader<'_, '_> {
             // Whether it is base64 its object says.
             return;
         } else if self.depth > 1 {
-            clean(&said, manner, self.known, self.depth - 1, self.taken).into_owned()
+            clean(&said, manner, self.known, self.room, self.depth - 1, self.taken).into_owned()
         } else {
-            forms::within(&said, manner, self.known, self.taken).into_owned()
+            forms::within(&said, manner, self.known, self.room, self.taken).into_owned()
         };
         self.change(range, &said, clean);
     }
@@ -229,6 +235,11 @@ fn may_run(value: &str, whole: &str, is_run: &OnceCell<bool>) -> bool {
     }
     let is_run = || *is_run.get_or_init(|| serde_json::from_str(whole).is_ok_and(|whole| runs(&whole)));
     shell::is_file(value) || is_run()
+}
+
+/// The end of a name, which is asked for each value under it: in more of it no secret and no program is called.
+fn tail(name: &str) -> &str {
+    &name[name.ceil_char_boundary(name.len().saturating_sub(LONGEST_NAME))..]
 }
 
 /// A type, a description or nothing: what schemas and samples have under such names.

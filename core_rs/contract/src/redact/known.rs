@@ -1,7 +1,9 @@
 //! What is known for a secret by one place of a call is one in every other.
 
+use std::cell::OnceCell;
+
 use super::forms::Manner;
-use super::{MARK, mark, shell};
+use super::{MARK, shell};
 
 /// A shorter one may stand anywhere by chance.
 const SHORTEST: usize = 6;
@@ -55,14 +57,14 @@ impl Known {
 }
 
 fn without(text: &str, secret: &str, manner: Manner, room: &shell::Room) -> Option<String> {
-    let (mut clean, mut copied) = (String::new(), 0);
+    let (mut clean, mut copied, mark) = (String::new(), 0, OnceCell::new());
     for (at, _) in text.match_indices(secret) {
         // Whoever approves must see what a shell would run, whatever it is called elsewhere.
         if at < copied || (manner == Manner::Command && shell::is_run_after(&text[..at], room)) {
             continue;
         }
         clean.push_str(&text[copied..at]);
-        clean.push_str(&mark(secret));
+        clean.push_str(mark.get_or_init(|| super::mark(secret)));
         copied = at + secret.len();
     }
     (copied > 0).then(|| clean + &text[copied..])

@@ -32,13 +32,15 @@ static ARMOUR: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 static BASE64: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[A-Za-z0-9+/]+={0,2}$"));
+/// No program's name among the runners is longer.
+const LONGEST_RUNNER: usize = 24;
 /// A key's lines but the last are so long.
 const LINE_OF_KEY: usize = 32;
 
 /// Before a word no more of a text is read.
 const LONGEST: usize = 1 << 14;
 /// Bytes that are read again for all that one text holds.
-const ROOM: usize = 2 << 20;
+pub(super) const ROOM: usize = 2 << 20;
 
 /// What is left to be read of one text: it may hold ten thousands of values, and each asks what stands before it.
 /// Without room nobody can tell what a shell would run, so it is shown.
@@ -56,10 +58,17 @@ impl Room {
         left.is_some()
     }
 
-    fn has_before(&self, before: &str) -> bool {
+    pub(super) fn has_before(&self, before: &str) -> bool {
         self.has(before.len().min(LONGEST))
     }
 }
+
+/// Tests count what is read of a text besides what patterns read once.
+#[cfg(not(test))]
+pub(super) fn count(_: usize) {}
+
+#[cfg(test)]
+pub(super) use counted::count;
 
 /// One simple command as far as it is read: what its words were, without their quotes.
 struct Simple {
@@ -91,7 +100,7 @@ impl Simple {
         if self.only_assigns && KEYWORDS.contains(&&*word) {
             return;
         }
-        let assigns = ASSIGNMENT.is_match(&word);
+        let assigns = word.contains('=') && ASSIGNMENT.is_match(&word);
         self.only_assigns &= assigns;
         self.is_at_program &= assigns || is_redirection(&word);
         match is_runner(&word) {
@@ -106,7 +115,8 @@ fn is_redirection(word: &str) -> bool {
 }
 
 fn is_runner(word: &str) -> bool {
-    RUNNER.is_match(word.rsplit('/').next().unwrap_or_default()) || word.starts_with('-') && word.ends_with('c')
+    let name = word.rsplit('/').next().unwrap_or_default();
+    (name.len() <= LONGEST_RUNNER && RUNNER.is_match(name)) || word.starts_with('-') && word.ends_with('c')
 }
 
 /// Is it unsure where quotes begin?
@@ -115,7 +125,7 @@ fn is_tangled(text: &str) -> bool {
 }
 
 /// What of a text that ends here is read: it may be long, and hold many words.
-fn end_of(before: &str) -> &str {
+pub(super) fn end_of(before: &str) -> &str {
     match before.len() > LONGEST {
         true => &before[before.ceil_char_boundary(before.len() - LONGEST)..],
         false => before,
@@ -124,6 +134,7 @@ fn end_of(before: &str) -> &str {
 
 /// Reads to the end of the text, and tells of each word that ends.
 fn read(text: &str, mut told: impl FnMut(&Simple)) -> Simple {
+    count(text.len());
     let mut simple = Simple::begin(None);
     let mut is_escaped = false;
     for it in text.chars() {
@@ -157,7 +168,8 @@ pub(super) fn runs_text(text: &str) -> bool {
     let mut is_run = false;
     if EXPANDED.is_match(text) {
         read(text, |simple| {
-            is_run |= EXPANDED.is_match(&simple.begun)
+            is_run |= simple.begun.contains('$')
+                && EXPANDED.is_match(&simple.begun)
                 && !ASSIGNMENT.is_match(&simple.begun)
                 && (simple.is_at_program || simple.has_runner);
         });
@@ -241,5 +253,25 @@ fn is_of_chance(line: &str) -> bool {
     match line.len() {
         48.. => !line.starts_with('/') && is_mixed || matches!(line.len(), 64 | 70 | 76) && entropy::is_chance(line),
         _ => is_mixed && !line.contains('/') && line.len() >= 8,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod counted {
+    use std::cell::Cell;
+
+    thread_local! {
+        static READ: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(in super::super) fn count(bytes: usize) {
+        READ.with(|read| read.set(read.get() + bytes));
+    }
+
+    /// What was read for this.
+    pub(in super::super) fn during(what: impl FnOnce()) -> usize {
+        let before = READ.with(Cell::get);
+        what();
+        READ.with(Cell::get) - before
     }
 }
