@@ -9,6 +9,7 @@
 //! secret is known again and a weak one is not found by trying. A mark is no secret: redacting twice is redacting
 //! once.
 
+mod code;
 mod entropy;
 mod forms;
 mod headers;
@@ -155,6 +156,8 @@ fn mark(secret: &str) -> String {
     format!("{MARK}{}:{}]", secret.len(), hex(&digest[..8]))
 }
 
+#[cfg(test)]
+mod handed;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use super::{Known, MARK, Taken, entropy, headers, mark, shell};
+use super::{Known, MARK, Taken, code, entropy, headers, mark, shell};
 
 /// What a secret is called, at the end of a name.
 const CALLED: &str = "(?:password|passwd|passphrase|passcode|secret|token|credential|api[-_]?key|secret[-_]?key\
@@ -241,7 +241,7 @@ pub(super) fn within<'t>(
 ) -> Cow<'t, str> {
     let mut clean = Cow::Borrowed(text);
     // Of what makes a text that is then run, nothing is hidden but what can be nothing else.
-    let runs_text = manner == Manner::Command && shell::runs_text(text);
+    let runs_text = manner == Manner::Command && code::may_be_run(text);
     if HINT.is_match(text) {
         // A mark has nothing in it that a later pattern could take for a secret.
         // Of what content says under a telling name, not all is meant as a value.
@@ -275,6 +275,17 @@ pub(super) fn within<'t>(
         Some(less) => Cow::Owned(less),
         None => clean,
     }
+}
+
+/// A word of a program that runs it: nothing is hidden in it but what can be nothing else.
+pub(super) fn within_code(text: &str, taken: Taken<'_>) -> String {
+    let (room, mut clean) = (shell::Room::of_a_text(), text.to_owned());
+    for (pattern, doubts) in strict(&SCHEME) {
+        if let Some(less) = without(&clean, pattern, Manner::Word, doubts, &room, taken) {
+            clean = less;
+        }
+    }
+    clean
 }
 
 /// What has a form that nothing else has, by a name of schemes of authentication as well.

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::forms::{self, Manner};
 use super::shell::{self, Room};
-use super::{Known, Taken, mark};
+use super::{Known, Taken, code, mark};
 
 /// Texts of JSON that stand within texts of JSON are looked into so deep.
 const DEEPEST: u32 = 4;
@@ -181,6 +181,8 @@ impl Reader<'_, '_> {
             forms::whole(&said, self.taken)
         } else if let Some(clean) = attached {
             clean
+        } else if place.is_read_by_program() {
+            forms::within_code(&said, self.taken)
         } else if is_long {
             // Whether it is base64 its object says.
             return;
@@ -216,6 +218,11 @@ impl Place {
 
     fn is_list_of_words(&self) -> bool {
         !self.is_object || !COMMANDS.contains(&&*self.name)
+    }
+
+    /// Is it a word of a program that runs what its words say?
+    fn is_read_by_program(&self) -> bool {
+        !self.is_object && self.within() == Manner::Command && code::is_reader(&self.first)
     }
 
     fn is_called_secret(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use super::forms::Manner;
-use super::{MARK, shell};
+use super::{MARK, code, shell};
 
 /// A shorter one may stand anywhere by chance.
 const SHORTEST: usize = 6;
@@ -42,7 +42,7 @@ impl Known {
 
     /// The text without them; `None` if it has none of them.
     pub(super) fn without(&self, text: &str, manner: Manner, room: &shell::Room) -> Option<String> {
-        if manner == Manner::Command && !self.is_empty() && shell::runs_text(text) {
+        if manner == Manner::Command && !self.is_empty() && code::may_be_run(text) {
             return None;
         }
         let mut clean = None::<String>;

@@ -220,11 +220,14 @@ pub(super) fn is_file(text: &str) -> bool {
 pub(super) fn may_run(before: &str, value: &str, room: &Room) -> bool {
     let quote = value.chars().next().filter(|it| matches!(it, '"' | '\''));
     let bare = value.trim_start_matches('$').trim_matches(['"', '\'']).trim_end_matches('\\');
-    if is_file(bare) || bare.contains(['\n', ';', '|', '<', '>', '(', ')', '{', '}', '`', '\\', '"', '\'']) {
+    const SYNTAX: [char; 14] = ['\n', ';', '|', '&', '$', '<', '>', '(', ')', '{', '}', '`', '\\', '"'];
+    if is_file(bare) || bare.starts_with('!') || bare.contains(SYNTAX) || bare.contains('\'') {
         return true;
     }
-    if !bare.contains([' ', '\t']) {
-        return false;
+    let Some((first, _)) = bare.split_once([' ', '\t']) else { return false };
+    // A program that gets it may run it, as a shell would: only a secret has digits where a program is named.
+    if is_runner(first) || !first.bytes().any(|it| it.is_ascii_digit()) {
+        return true;
     }
     if !room.has_before(before) {
         return true;
