@@ -4,6 +4,8 @@ pub mod admit;
 #[cfg(not(portable))]
 pub mod attempts;
 #[cfg(not(portable))]
+mod barren;
+#[cfg(not(portable))]
 pub mod commit;
 pub mod daemon;
 #[cfg(not(portable))]

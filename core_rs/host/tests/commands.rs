@@ -4,6 +4,8 @@
 mod flags;
 #[path = "commands/links.rs"]
 mod links;
+#[path = "commands/lists.rs"]
+mod lists;
 #[path = "commands/mounts.rs"]
 mod mounts;
 #[path = "commands/names.rs"]
@@ -46,6 +48,7 @@ const CASES: &[Case] = &[
     ("an_attribute_that_a_private_copy_keeps_for_itself_is_seen_and_refused", names::its_own),
     ("what_the_machine_has_of_such_attributes_stays_or_is_refused", names::of_the_machine),
     ("what_is_replaced_keeps_the_flags_of_its_file", flags::kept),
+    ("what_is_committed_has_the_access_lists_that_were_shown_and_inherits_none", lists::exact),
     ("a_file_is_told_as_renamed_where_that_is_certain", renames::told),
     ("a_name_that_a_journal_keeps_holds_nobody_up", links::kept_in_a_journal),
     ("commits_of_one_file_are_undone_one_after_the_other", retention::one_after_the_other),

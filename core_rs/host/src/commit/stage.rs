@@ -27,12 +27,20 @@ const BULK: usize = 16;
 pub(super) struct Stager {
     /// What is staged of each inode of the layer, by its device and inode: other names of it are further names.
     links: HashMap<(u64, u64), PathBuf>,
-    /// Directories, parents first, whose times move until everything is in them. They are held open,
-    /// because their own mode may keep them from being opened again.
-    directories: Vec<(PathBuf, fs::File, Attributes)>,
+    /// Parents first.
+    directories: Vec<Directory>,
     is_bulk: bool,
     /// Something was staged that only goes with everything.
     is_whole: bool,
+}
+
+/// A directory that was staged and is not like the layer's yet: until everything is in it, its times would move, its
+/// mode might keep others out of it, and what it hands on, as an access list, would go to what the layer has without.
+struct Directory {
+    place: Vec<u8>,
+    /// Held open, because its own mode may keep it from being opened again.
+    made: fs::File,
+    wanted: Attributes,
 }
 
 impl Stager {
@@ -84,9 +92,12 @@ impl Stager {
         let held = hold(from)?;
         let mut wanted = Attributes::of(&Stamp::of(&held)?);
         wanted.xattrs = shown(xattrs(&held).map_err(|errno| doing()(errno.into()))?);
-        wanted.set(hold(to)?).map_err(|errno| doing()(errno.into()))?;
+        if let Some(made) = made.take_if(|_| metadata.is_dir()) {
+            self.directories.push(Directory { place: change.path.clone(), made, wanted });
+            return Ok(());
+        }
+        wanted.set_all_of_new(hold(to)?).map_err(|errno| doing()(errno.into()))?;
         match made {
-            Some(made) if metadata.is_dir() => self.directories.push((to.to_owned(), made, wanted)),
             // With its attributes.
             Some(made) if !self.is_bulk => made.sync_all().map_err(doing())?,
             Some(_) => {}
@@ -96,14 +107,14 @@ impl Stager {
         Ok(())
     }
 
-    /// Gives directories their times, when everything is in them.
+    /// Gives directories what belongs to them, when everything is in them.
     ///
     /// # Errors
-    /// The operating system's refusal.
+    /// As [`Stager::stage`].
     pub(super) fn finish(&self) -> Result<(), Error> {
-        for (path, made, wanted) in self.directories.iter().rev() {
-            let doing = || Error::io(format!("stage {}", path.display()));
-            wanted.set(hold(path)?).map_err(|errno| doing()(errno.into()))?;
+        for Directory { place, made, wanted } in self.directories.iter().rev() {
+            let doing = || refused_by_disk(place);
+            wanted.set_all_of_new(made).map_err(|errno| doing()(errno.into()))?;
             if !self.is_bulk {
                 made.sync_all().map_err(doing())?;
             }

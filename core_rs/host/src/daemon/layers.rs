@@ -9,8 +9,8 @@ use cmdop_contract::v1::Reason;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use crate::Error;
 use crate::native::Held;
+use crate::{Error, barren};
 
 /// A layer that nobody decided on is dropped after this time.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(24 * 3_600);
@@ -65,7 +65,7 @@ impl Layers {
     pub(super) fn prepare(&self, call_id: &str) -> Result<PathBuf, Error> {
         let path = self.path(call_id);
         remove(&path)?;
-        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        let made = barren::create(&path);
         made.map_err(Error::io("create a directory for the preview"))?;
         Ok(path)
     }

@@ -1,7 +1,8 @@
 //! Attributes of a file that are changed where it stands: set again and again with the same result.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
+use cmdop_contract::v1::FileType;
 use prost::Message;
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -101,14 +102,42 @@ impl Attributes {
         }
         Ok(())
     }
+
+    /// Sets them on something new, which has no extended attribute but these afterwards, whatever it has inherited.
+    ///
+    /// # Errors
+    /// The operating system's refusal; `EOPNOTSUPP` if it has others nevertheless, `EPERM` if its mode is another.
+    pub(crate) fn set_all_of_new(&self, made: impl AsFd) -> Result<(), Errno> {
+        let made = made.as_fd();
+        let mut whole = self.clone();
+        whole.xattrs = xattr_changes(&xattrs(made)?, &self.xattrs);
+        whole.xattrs.retain(|xattr| xattr.value.is_some() || !is_label(xattr));
+        whole.set(made)?;
+        let stamp = Stamp::from(&rustix::fs::fstat(made)?);
+        // A list that is set may take the set-group-id bit off (posix_acl_update_mode in the kernel).
+        let is_moded =
+            stamp.file_type() == FileType::Symlink || self.mode.is_none_or(|mode| mode == stamp.permissions());
+        if !is_moded {
+            return Err(Errno::PERM);
+        }
+        let unlabelled = |all: &[Xattr]| all.iter().filter(|xattr| !is_label(xattr)).cloned().collect::<Vec<_>>();
+        let (mut wanted, found) = (unlabelled(&self.xattrs), unlabelled(&xattrs(made)?));
+        wanted.sort();
+        if wanted == found { Ok(()) } else { Err(Errno::OPNOTSUPP) }
+    }
+}
+
+/// What the kernel's security modules say of a file themselves, and give to everything that is made.
+fn is_label(xattr: &Xattr) -> bool {
+    xattr.name.starts_with(b"security.")
 }
 
 /// Extended attributes of what is held, sorted.
 ///
 /// # Errors
 /// The operating system's refusal.
-pub(crate) fn xattrs(held: &OwnedFd) -> Result<Vec<Xattr>, Errno> {
-    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+pub(crate) fn xattrs(held: impl AsFd) -> Result<Vec<Xattr>, Errno> {
+    let path = format!("/proc/self/fd/{}", held.as_fd().as_raw_fd());
     let mut names = vec![0u8; MAX_XATTR_BYTES];
     let length = match rustix::fs::listxattr(&*path, &mut names[..]) {
         Err(Errno::OPNOTSUPP) => 0,

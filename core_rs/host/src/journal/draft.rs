@@ -16,9 +16,9 @@ use super::record::{Changed, Kind, Op, Record};
 use super::run::{self, conflict, slot_spot};
 use super::stamp::{Extent, Standing};
 use super::{DRAFT, INTENT, Journals, ROLLBACK, SLOTS, durable, remove_file, rename, stores};
-use crate::Error;
 use crate::native::beneath::{Spot, show};
 use crate::native::measure::Stamp;
+use crate::{Error, barren};
 
 /// A place in a private directory on the mount of what moves there or waits there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl<'a> Draft<'a> {
         // So that a later life finds what this one leaves.
         fs::write(self.dir.join(DRAFT), self.record.encode_to_vec()).map_err(Error::io("write a journal"))?;
         super::remove_tree(&path)?;
-        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        let made = barren::create(&path);
         made.map_err(Error::io(format!("change {}", show(below.as_os_str().as_bytes()))))?;
         self.stores.push((mount, open(&path)?));
         Ok(self.stores.len() - 1)

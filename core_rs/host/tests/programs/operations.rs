@@ -71,6 +71,7 @@ pub fn plant(tree: &Path, seed: u64) {
             // A user's overlay would not show those, which a direct run sees.
             3 if is_root => attribute(&path, note(random), b"y"),
             4 if is_root && seed.is_multiple_of(NOTED_SHARE) => attribute(&path, "trusted.overlay.opaque", b"y"),
+            5 => attribute(&path, list_name(random), &list(random)),
             _ => Ok(()),
         };
     }
@@ -85,25 +86,41 @@ const NOTED_SHARE: u64 = 7;
 /// Of so many programs one is mostly about files with several names.
 const LINKED_SHARE: u64 = 3;
 
+/// And one is about access lists, also of directories that it makes.
+const LISTED_SHARE: u64 = 4;
+
+/// What more operations of a program do than chance would have it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mostly {
+    Links,
+    Lists,
+}
+
 /// Everything that a program says.
 pub fn run(seed: u64) -> String {
     let random = &mut Random(seed);
-    let is_linked = seed.is_multiple_of(LINKED_SHARE);
+    let mostly = match () {
+        () if seed.is_multiple_of(LINKED_SHARE) => Some(Mostly::Links),
+        () if seed.is_multiple_of(LISTED_SHARE) => Some(Mostly::Lists),
+        () => None,
+    };
     let mut said = String::new();
     for _ in 0..1 + random.below(20) {
-        writeln!(said, "{}", operate(random, is_linked)).expect("text");
+        writeln!(said, "{}", operate(random, mostly)).expect("text");
     }
     said
 }
 
 /// One operation in the working directory.
-fn operate(random: &mut Random, is_linked: bool) -> String {
+fn operate(random: &mut Random, mostly: Option<Mostly>) -> String {
     let mut place = || if random.below(3) == 0 { path(random) } else { there(random, Path::new("")) };
     let (one, two) = (place(), place());
     // A name that is free is as often wanted as one that is taken.
     let two = if random.below(2) == 0 { two.with_file_name(name(random)) } else { two };
     let (what, done) = match random.below(32) {
-        0..=5 if is_linked => ("link", quiet(fs::hard_link(&one, &two))),
+        0..=5 if mostly == Some(Mostly::Links) => ("link", quiet(fs::hard_link(&one, &two))),
+        0..=3 if mostly == Some(Mostly::Lists) => lists(random, &one),
+        4..=8 if mostly == Some(Mostly::Lists) => ("list later", listed_later(random, &one)),
         0..=8 => contents(random, &one),
         9..=17 => names(random, &one, &two),
         18..=22 => goings(random, &one, &two),
@@ -190,7 +207,7 @@ fn goings(random: &mut Random, one: &Path, two: &Path) -> Done {
 
 fn attributes(random: &mut Random, one: &Path) -> Done {
     let text = format!("value {}", random.below(100));
-    match random.below(12) {
+    match random.below(15) {
         0 | 1 => {
             // Its owner keeps enough to read it: the test does.
             let mode = 0o600 | (random.below(0o10000) as u32);
@@ -211,8 +228,30 @@ fn attributes(random: &mut Random, one: &Path) -> Done {
             ("set note", quiet(attribute(one, note(random), value)))
         }
         10 => ("remove note", quiet(rustix::fs::lremovexattr(one, note(random)).map_err(Into::into))),
+        11..=13 => lists(random, one),
         _ => ("touch now", quiet(times(one, i64::from(u32::MAX) / 2))),
     }
+}
+
+fn lists(random: &mut Random, one: &Path) -> Done {
+    let name = list_name(random);
+    if random.below(4) > 0 {
+        return ("set list", quiet(attribute(one, name, &list(random))));
+    }
+    let removed = match rustix::fs::lremovexattr(one, name) {
+        // Whether one that is not there can be removed, each file system says for itself.
+        Err(rustix::io::Errno::NODATA) => Ok(()),
+        removed => removed,
+    };
+    ("remove list", quiet(removed.map_err(Into::into)))
+}
+
+/// A directory is made with something in it, and only then gets what it hands on.
+fn listed_later(random: &mut Random, one: &Path) -> std::io::Result<String> {
+    let inside = one.join(name(random));
+    fs::create_dir(one)?;
+    quiet(if random.below(2) == 0 { fs::create_dir(inside) } else { fs::write(inside, "inside") })?;
+    quiet(attribute(one, "system.posix_acl_default", &list(random)))
 }
 
 fn looks(random: &mut Random, one: &Path) -> Done {
@@ -259,6 +298,27 @@ fn note(random: &mut Random) -> &'static str {
         "user.overlay.overlay.opaque",
     ];
     NAMES[random.below(NAMES.len() as u64) as usize]
+}
+
+/// Who may do what with a file beside its bits, or what a directory hands on to all that is made in it (acl(5)).
+fn list_name(random: &mut Random) -> &'static str {
+    ["system.posix_acl_access", "system.posix_acl_default"][random.below(2) as usize]
+}
+
+/// A list of both: version 2, then tag, permissions and id of each entry. Its owner keeps enough to read it.
+fn list(random: &mut Random) -> Vec<u8> {
+    const NOBODY: u32 = u32::MAX;
+    let own = rustix::process::geteuid();
+    // Whoever else a user names, the namespace of its commands does not know (user_namespaces(7)).
+    let named = if own.is_root() { 1_000 + random.below(2) as u32 } else { own.as_raw() };
+    let mut any = || random.below(8) as u16;
+    let entries = [(1, 7, NOBODY), (2, any(), named), (4, any(), NOBODY), (16, any(), NOBODY), (32, any(), NOBODY)];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        list.extend([u16::to_le_bytes(tag), permissions.to_le_bytes()].concat());
+        list.extend(id.to_le_bytes());
+    }
+    list
 }
 
 fn attribute(path: &Path, name: &str, value: &[u8]) -> std::io::Result<()> {
