@@ -247,8 +247,9 @@ def inverse(observation: v1.Observation) -> list[v1.ExpectedEffect]:
     expected: list[v1.ExpectedEffect] = []
     # What lies in a directory that goes goes with it. Parents come first.
     goes: list[str] = []
-    gone: list[str] = []
     moved: dict[str, str] = {}
+    # Where what is gone went; nowhere, if it was deleted with all that lay in it.
+    gone: dict[str, str | None] = {}
     for effect in sorted(observation.effects, key=lambda effect: effect.target):
         change = effect.file
         if effect.kind in same:
@@ -263,15 +264,14 @@ def inverse(observation: v1.Observation) -> list[v1.ExpectedEffect]:
             if not any(effect.target.startswith(f"{above}/") for above in goes):
                 goes.append(effect.target)
                 expected.append(v1.ExpectedEffect(kind=kinds.EFFECT_KIND_FILE_DELETE, target=effect.target))
-        elif any(effect.target.startswith(f"{above}/") for above in gone):
-            # Listed with its tree, and back with it.
-            continue
-        elif effect.kind == kinds.EFFECT_KIND_FILE_RENAME:
-            gone.append(effect.target)
-            expected.append(v1.ExpectedEffect(kind=kinds.EFFECT_KIND_FILE_CREATE, target=effect.target))
-        elif effect.kind == kinds.EFFECT_KIND_FILE_DELETE:
-            gone.append(effect.target)
-            is_tree = change.before.type == v1.FileType.FILE_TYPE_DIRECTORY
+        elif effect.kind in (kinds.EFFECT_KIND_FILE_RENAME, kinds.EFFECT_KIND_FILE_DELETE):
+            to = change.renamed or None
+            above = (at for at in gone if effect.target.startswith(f"{at}/"))
+            # It went with the directory that it lay in, and comes back with it.
+            if any(gone[at] is None or to == f"{gone[at]}{effect.target[len(at) :]}" for at in above):
+                continue
+            gone[effect.target] = to
+            is_tree = to is None and change.before.type == v1.FileType.FILE_TYPE_DIRECTORY
             target = f"{effect.target}/**" if is_tree else effect.target
             expected.append(v1.ExpectedEffect(kind=kinds.EFFECT_KIND_FILE_CREATE, target=target))
     return expected
