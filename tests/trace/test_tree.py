@@ -136,3 +136,20 @@ def test_the_scores_of_what_nobody_measured_say_so(outcome: v1.Outcome, said: st
     for text in (rendered(call_view(call)), rendered(trace_tree(v1.Trace(calls=[call])))):
         assert said in text, text
         assert "nothing ran" not in text and "no side effects" not in text, text
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        (v1.Outcome.OUTCOME_UNSPECIFIED, "side effects not observed"),
+        (v1.Outcome.OUTCOME_UNKNOWN, "side effects not observed"),
+        (v1.Outcome.OUTCOME_APPLIED, "no side effects"),
+    ],
+)
+def test_somebody_s_word_is_no_measurement_and_a_late_one_is(measured: v1.Outcome, said: str) -> None:
+    call = v1.Call(call_id="c1", outcome=v1.Outcome.OUTCOME_APPLIED)
+    call.reconciliation.by.user, call.reconciliation.outcome = "ada", v1.Outcome.OUTCOME_APPLIED
+    call.reconciliation.measured = measured
+    call.score.validity = 1
+    text = rendered(call_view(call))
+    assert f", {said}" in text, text

@@ -187,7 +187,8 @@ def _unmeasured(document: Mapping[str, Any]) -> str:
 def _no_side_effects(document: Mapping[str, Any]) -> str:
     """What is known of side effects where none is told: there are none only where somebody looked."""
     # Somebody said that it was applied, and nobody measured it.
-    is_only_said = document["outcome"] == "applied" and document["reconciliation"] is not None
+    word = document["reconciliation"]
+    is_only_said = document["outcome"] == "applied" and word is not None and word["measured"] in (None, "unknown")
     if (document["unobserved"] or is_only_said) and not document["observed"]:
         return "side effects not observed"
     return "no side effects seen" if document["unobserved"] or document["outcome"] == "unknown" else "no side effects"
