@@ -454,7 +454,11 @@ impl Driver {
         let declared = match &self.considered {
             Some(considered) => considered.validated.declared(),
             None => {
-                parsed = self.declared().ok()?;
+                // What cannot be read again has not come true.
+                parsed = match self.declared() {
+                    Ok(declared) => declared,
+                    Err(error) => return Some(error),
+                };
                 &parsed
             }
         };
