@@ -8,18 +8,21 @@ use super::forms::pattern;
 use super::shell;
 
 /// Programs that run what their variables, options or scripts say, whatever those are called.
-const READERS: [&str; 19] = [
+const READERS: [&str; 18] = [
     "make", "gmake", "bmake", "remake", "ninja", "crontab", "ed", "vi", "vim", "nvim", "emacs", "tclsh", "wish",
-    "expect", "m4", "guile", "Rscript", "julia", "git",
+    "expect", "m4", "guile", "Rscript", "julia",
 ];
+/// `git` runs what its settings say.
+const GIT: &str = r"git\s+(?:[^|;&\n]*\s)?(?:-c|--config-env|config)";
 /// A program that only passes on, or asks for, what a here-document says.
 const KEEPERS: [&str; 10] = ["cat", "tee", "dd", "curl", "wget", "jq", "grep", "wc", "sort", "sha256sum"];
 
 /// A program that runs what it is told, one that reads a variable by its name, or one that starts another.
 static READS: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r#"(?:^|[\s;|&(`'"{/])(?:(?:[gb]|re)?make|ninja|crontab|ed|vim?|nvim|emacs|tclsh|wish|expect|m4|guile|Rscript|julia|git\s+(?:[^|;&\n]*\s)?(?:-c|--config-env|config))(?:[\s;|&)`'"<]|$)|\bENVIRON\b|\benviron\b|getenv|\bENV\s*[\[{(.:]|process\.env|printenv|\bgetline\b|\bsystem\b|popen|\bexec[lv]p?e?\s*\(|subprocess|spawn"#,
-    )
+    let readers = READERS.join("|");
+    pattern(&format!(
+        r#"(?:^|[\s;|&(`'"{{/])(?:{readers}|{GIT})(?:[\s;|&)`'"<]|$)|\bENVIRON\b|\benviron\b|getenv|\bENV\s*[\[{{(.:]|process\.env|printenv|\bgetline\b|\bsystem\b|popen|\bexec[lv]p?e?\s*\(|subprocess|spawn"#
+    ))
 });
 /// The flag and the command `e` of a script of `sed`, which runs what it has made.
 static SED: LazyLock<Regex> = LazyLock::new(|| {
@@ -36,7 +39,8 @@ pub(super) fn may_be_run(text: &str) -> bool {
 
 /// Does it run what its words say?
 pub(super) fn is_reader(program: &str) -> bool {
-    READERS.contains(&program.rsplit('/').next().unwrap_or_default())
+    let name = program.rsplit('/').next().unwrap_or_default();
+    name == "git" || READERS.contains(&name)
 }
 
 /// Is a here-document the input of a program that may do with it what it says?

@@ -278,10 +278,10 @@ pub(super) fn within<'t>(
 }
 
 /// A word of a program that runs it: nothing is hidden in it but what can be nothing else.
-pub(super) fn within_code(text: &str, taken: Taken<'_>) -> String {
-    let (room, mut clean) = (shell::Room::of_a_text(), text.to_owned());
+pub(super) fn within_code(text: &str, room: &shell::Room, taken: Taken<'_>) -> String {
+    let mut clean = text.to_owned();
     for (pattern, doubts) in strict(&SCHEME) {
-        if let Some(less) = without(&clean, pattern, Manner::Word, doubts, &room, taken) {
+        if let Some(less) = without(&clean, pattern, Manner::Word, doubts, room, taken) {
             clean = less;
         }
     }

@@ -182,7 +182,7 @@ impl Reader<'_, '_> {
         } else if let Some(clean) = attached {
             clean
         } else if place.is_read_by_program() {
-            forms::within_code(&said, self.taken)
+            forms::within_code(&said, self.room, self.taken)
         } else if is_long {
             // Whether it is base64 its object says.
             return;
