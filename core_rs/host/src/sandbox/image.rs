@@ -8,11 +8,11 @@
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstat, open, openat2, statx};
 use rustix::io::Errno;
 use rustix::path::Arg;
-use std::os::fd::OwnedFd;
 
 use super::Failure;
 use super::confine::check;
