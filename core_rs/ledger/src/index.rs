@@ -14,7 +14,7 @@ use cmdop_contract::fold;
 use cmdop_contract::v1::{self, Approval, Call, CallState, Event, Host, Run, event::Kind};
 use parking_lot::Mutex;
 use prost::Message;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use tokio::sync::watch;
 
 use crate::Error;
@@ -26,6 +26,8 @@ mod outline;
 mod query;
 mod room;
 mod spare;
+#[cfg(test)]
+mod tests;
 mod trail;
 
 use spare::Spare;
@@ -248,13 +250,17 @@ fn gather(fed: &Receiver<Fed>) -> Option<(Vec<Record>, Vec<Question>)> {
 }
 
 fn fill(writer: &mut Connection, records: &[Record]) -> Result<(), Error> {
-    let transaction = writer.transaction()?;
+    // It writes for certain. One that begins by reading is refused at once where somebody else writes meanwhile.
+    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
     put(&transaction, records)?;
     Ok(transaction.commit()?)
 }
 
-/// Puts records into the tables, in the transaction that is open.
+/// Puts records into the tables, in the transaction that is open. Whoever had the index last may still be at it, with
+/// the same records: what it holds already is left out.
 fn put(db: &Connection, records: &[Record]) -> Result<(), Error> {
+    let held = db.query_row("SELECT position FROM head", [], |row| row.get::<_, u64>(0)).optional()?.unwrap_or(0);
+    let records = &records[records.partition_point(|record| record.head.position <= held)..];
     let mut touched = Touched::default();
     for record in records {
         // What cannot be read is still counted: the log holds it, and nothing can be said about it.
