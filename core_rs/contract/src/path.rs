@@ -181,6 +181,14 @@ impl PathPattern {
         matching::overlaps(&self.segments[shared..], &other.segments[shared..], Segment::meets)
     }
 
+    /// True if the regions overlap and a name with wildcards in this one spells at least half of a name of the other:
+    /// `/srv/.en*` aims at `/**/.env`, and `/srv/*` and `/srv/*.json` at no file of theirs in particular.
+    #[must_use]
+    pub fn aims_at(&self, other: &Self) -> bool {
+        let spells = |glob: &Segment| other.segments.iter().any(|name| glob.spells_half_of(name));
+        self.overlaps(other) && self.segments.iter().any(spells)
+    }
+
     /// The deepest path that holds the whole region: a literal itself, of `/srv/*/x` it is `/srv`.
     #[must_use]
     pub fn literal_root(&self) -> &[u8] {

@@ -225,3 +225,35 @@ fn the_worst_patterns_are_answered_at_once() {
     // Exponential matching would outlive the machine; this is room for a slow and busy one.
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
+
+#[test]
+fn wildcards_aim_at_the_names_of_which_they_spell_half() {
+    let aims = |glob: &str, name: &str| pattern(glob).aims_at(&pattern(name));
+    for (glob, name) in [
+        ("/srv/.en*", "/**/.env"),
+        ("/srv/.e?v", "/**/.env"),
+        ("/home/a/.s*/id*", "/**/.ssh/**"),
+        ("/home/a/x/id_rs?", "/**/id_rsa*"),
+        ("/srv/Login*Data", "/**/Login?Data"),
+        ("/srv/*.tfstat*", "/**/*.tfstate*"),
+        ("/etc/shad*", "/etc/shadow"),
+        ("/**/*.env", "/**/.env"),
+    ] {
+        assert!(aims(glob, name), "{glob} {name}");
+    }
+    for (glob, name) in [
+        ("/srv/*", "/**/.env"),
+        ("/srv/**", "/**/.env"),
+        ("/srv/.*", "/**/.env"),
+        ("/srv/*.json", "/**/secrets.json"),
+        ("/srv/app*", "/**/*.key"),
+        ("/srv/log*", "/**/logins.json"),
+        // Spelled, and somewhere else.
+        ("/srv/shad*", "/etc/shadow"),
+        ("/srv/.env*.md", "/**/.env"),
+        // Without a wildcard it is that file or it is not.
+        ("/srv/.env", "/**/.env"),
+    ] {
+        assert!(!aims(glob, name), "{glob} {name}");
+    }
+}

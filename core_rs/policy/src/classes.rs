@@ -190,6 +190,8 @@ pub(crate) struct Classes {
 pub(crate) struct Membership {
     pub(crate) certain: Vec<Class>,
     pub(crate) possible: Vec<Class>,
+    /// Of the possible ones those whose members it spells with wildcards in between: who reads `.ss?/id_rs?` means them.
+    pub(crate) aimed: Vec<Class>,
 }
 
 impl Classes {
@@ -233,7 +235,12 @@ impl Classes {
                 _ if self.patterns(class).any(|pattern| pattern.covers_pattern(region)) => {
                     membership.certain.push(class)
                 }
-                _ if self.patterns(class).any(|pattern| pattern.overlaps(region)) => membership.possible.push(class),
+                _ if self.patterns(class).any(|pattern| pattern.overlaps(region)) => {
+                    membership.possible.push(class);
+                    if self.patterns(class).any(|pattern| region.aims_at(pattern)) {
+                        membership.aimed.push(class);
+                    }
+                }
                 _ => {}
             }
         }
@@ -251,6 +258,13 @@ impl Classes {
     /// True if every path of the region is in one of these classes.
     pub(crate) fn hold(&self, region: &PathPattern, classes: &[Class]) -> bool {
         classes.iter().any(|class| self.patterns(*class).any(|pattern| pattern.covers_pattern(region)))
+    }
+
+    /// True if the region spells members of some of these classes, and can hold none of the others.
+    pub(crate) fn are_spelled(&self, region: &PathPattern, classes: &[Class]) -> bool {
+        let meets = |class: &&Class| self.patterns(**class).any(|pattern| pattern.overlaps(region));
+        let mut met = classes.iter().filter(meets).peekable();
+        met.peek().is_some() && met.all(|class| self.patterns(*class).any(|pattern| region.aims_at(pattern)))
     }
 
     fn patterns(&self, class: Class) -> impl Iterator<Item = &PathPattern> {

@@ -4,14 +4,14 @@
 //! A point is an ordinary Cedar request. A region gives: itself; something new inside it, if it is
 //! recursive; every place that a policy mentions and the region covers; and, marked *uncertain*,
 //! one member of each class (and of two, and of all) that may occur in it and one path beneath each
-//! mentioned place that it may reach into. If a point is allowed for a wide region then it is for every narrower one that
+//! mentioned place that it may reach into. Of a look, what its wildcards spell counts as certain. If a point is allowed for a wide region then it is for every narrower one that
 //! has it, so widening a target never turns a refusal into a permission.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
 use cedar_policy::EntityUid;
-use cmdop_contract::effect::Target;
+use cmdop_contract::effect::{Class as EffectClass, Target, class};
 use cmdop_contract::path::{PathPattern, escape, is_beneath};
 use cmdop_contract::v1::EffectKind;
 
@@ -128,7 +128,9 @@ pub(crate) fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// kind that is none.
 pub(crate) fn points(kind: EffectKind, target: &Target, beneath: bool, anchors: &Anchors, classes: &Classes) -> Points {
     let mut list = match (target, Subject::of(kind)) {
-        (Target::Path(region), Some(Subject::Path)) => Region { region, anchors, classes }.points(beneath),
+        (Target::Path(region), Some(Subject::Path)) => {
+            Region { region, anchors, classes, is_look: class(kind) == EffectClass::Look }.points(beneath)
+        }
         (_, Some(subject)) => named_points(subject, target, anchors),
         (_, None) => Vec::new(),
     };
@@ -191,6 +193,7 @@ struct Region<'a> {
     region: &'a PathPattern,
     anchors: &'a Anchors,
     classes: &'a Classes,
+    is_look: bool,
 }
 
 impl Region<'_> {
@@ -242,6 +245,9 @@ impl Region<'_> {
         }
         let here = self.classes.roots().filter(|path| region.covers(path) && asked != Some(*path));
         points.extend(here.map(|path| self.at(path)));
+        // A change is seen in a preview before it is committed; a look is not, so what it spells counts as named.
+        let aimed = if self.is_look { membership.aimed.as_slice() } else { &[] };
+        points.extend(aimed.iter().map(|class| Point { certain: true, ..inside.some(None, &[*class]) }));
         let possible = &membership.possible;
         for (index, class) in possible.iter().enumerate() {
             if points.len() > MOST {

@@ -146,6 +146,14 @@ fn secrets_are_masked_from_an_agents_command_and_not_from_a_persons() {
     assert_eq!(masks(&cat, &engine), masked(&["/srv/app/.env"]));
     let tree = Call::command("ls").predicts("file.read:/srv/app/keys/*.pem");
     assert_eq!(masks(&tree, &engine), masked(&["/srv/app/keys/*.pem"]));
+    // What wildcards spell is named: with a letter left out it is the same secret.
+    let spelled = Call::command("cat .en?").predicts("file.read:/srv/app/.en?");
+    assert_eq!(summary(&spelled.decide(&engine)), "ask STAGE_PREVIEW workspace.secrets");
+    assert_eq!(masks(&spelled, &engine), masked(&["/srv/app/.en?"]));
+    assert_eq!(masks(&Call::command("ls").predicts("file.read:/srv/app/*.json"), &engine), masked(&[]));
+    let and_its_own = Call::command("cat").predicts("file.read:/srv/*/.en?/*");
+    assert_eq!(masks(&and_its_own, &engine), masked(&[]), "policy was not asked about cmdop's own");
+    assert_eq!(masks(&script.clone().declares("file.modify:/srv/app/.en?"), &engine), masked(&[]));
     // A foreseen change of a secret needs its content; a deletion, or a tree, does not name it.
     let change = Call::command("tee -a .env").does("file.modify:/srv/app/.env");
     assert_eq!(masks(&change, &engine), masked(&["/srv/app/.env"]));

@@ -105,6 +105,26 @@ impl Segment {
             (Self::Deep, _) | (_, Self::Deep) => true,
         }
     }
+
+    /// True if this is a name with wildcards whose beginning and end say at least half of what `name` says, and which
+    /// `name` may be.
+    pub(super) fn spells_half_of(&self, name: &Self) -> bool {
+        let Self::Glob(glob) = self else { return false };
+        let name: Vec<Token> = match name {
+            Self::Literal(name) => name.iter().map(|byte| Token::Byte(*byte)).collect(),
+            Self::Glob(tokens) => tokens.to_vec(),
+            Self::Any | Self::Deep => return false,
+        };
+        let said = name.iter().filter(|token| matches!(token, Token::Byte(_))).count();
+        let spelled = shared(glob.iter(), name.iter()) + shared(glob.iter().rev(), name.iter().rev());
+        spelled * 2 >= said && self.meets(&Self::Glob(name.into()))
+    }
+}
+
+/// How many bytes two names share from where they are read on; what both leave open does not end it.
+fn shared<'t>(left: impl Iterator<Item = &'t Token>, right: impl Iterator<Item = &'t Token>) -> usize {
+    let same = left.zip(right).take_while(|(left, right)| left == right);
+    same.filter(|(token, _)| matches!(token, Token::Byte(_))).count()
 }
 
 fn matches_byte(token: &Token, byte: &u8) -> bool {

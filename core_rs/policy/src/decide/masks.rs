@@ -54,9 +54,14 @@ pub(super) fn of(found: &Assessment<'_>, validated: &Validated, prediction: &Pre
         Origin::Declared => prediction.unanalysable.is_empty() && sees_content(finding.kind),
         Origin::Predicted => false,
     };
-    let named = found.findings.iter().filter(is_seen).map(|finding| &finding.target);
-    let mut shown: Vec<String> =
-        named.filter(|target| names(&found.classes, &found.masked, target)).map(ToString::to_string).collect();
+    // Policy is asked about what the wildcards of a look spell, and of nothing else.
+    let is_meant = |finding: &&Finding| {
+        names(&found.classes, &found.masked, &finding.target)
+            || (finding.is_look()
+                && finding.target.as_path().is_some_and(|region| found.classes.are_spelled(region, &found.masked)))
+    };
+    let meant = found.findings.iter().filter(is_seen).filter(is_meant);
+    let mut shown: Vec<String> = meant.map(|finding| finding.target.to_string()).collect();
     shown.sort();
     shown.dedup();
     Some(Masks { classes: found.masked.iter().map(|class| class.name().to_owned()).collect(), shown })
