@@ -309,6 +309,26 @@ async def test_a_roll_out_whose_host_dies_behind_the_switch_goes_back(client: cm
     assert site.link() == "releases/v1"
 
 
+async def test_a_roll_out_whose_host_dies_on_the_way_back_says_what_is_live(client: cmdop.Client, site: Site) -> None:
+    deploy = client.host("local").deploy
+    result_of(await released(client, "v1"))
+    host = host_of(site.up)
+
+    def kill_behind_the_way_back() -> None:
+        for live in ("releases/v2", "releases/v1"):
+            while site.link() != live:
+                pass
+        os.kill(host, signal.SIGKILL)
+
+    with anyio.fail_after(120):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.to_thread.run_sync, kill_behind_the_way_back)
+            with pytest.raises(CommandFailedError) as failed:
+                await deploy.roll_out(ROOT, "v2", "/srv/app/build/v2", after=[Hook("false")])
+    assert failed.value.__notes__ == ["rolled back: v1 is live"]
+    assert site.link() == "releases/v1"
+
+
 async def test_a_roll_out_that_fails_leaves_what_somebody_else_made_live(client: cmdop.Client, site: Site) -> None:
     deploy = client.host("local").deploy
     result_of(await released(client, "v1"))

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 from cmdop import v1
 from cmdop.client.calls import HELD_STATES, Calls, raise_for_outcome, result_of
 from cmdop.document.read import Expected
-from cmdop.errors import CmdopError, ContentChangedError, HealthCheckFailedError, ResultLostError
+from cmdop.errors import (
+    CmdopError,
+    ContentChangedError,
+    HealthCheckFailedError,
+    OutcomeUnknownError,
+    ResultLostError,
+)
 
 if TYPE_CHECKING:
     from cmdop.client.hosts import Services, Terminal
@@ -220,6 +226,10 @@ class Deployments:
             if isinstance(error, ResultLostError) and rollout.plan:
                 rollout.release = _lost(rollout.plan, release)
                 error.add_note(await self._back(root, service, rollout, intent, wait))
+            if isinstance(error, OutcomeUnknownError):
+                error.add_note(
+                    f"nobody can tell whether {release} is live: ask the status of {root} once the host is back"
+                )
             _note_held(error, rollout)
             raise
         if not later:
@@ -297,6 +307,11 @@ class Deployments:
             live = result_of(undone)["live"]
         except ContentChangedError as error:
             return f"nothing was rolled back, because somebody else deployed meanwhile: {error}"
+        except ResultLostError:
+            # The host died behind this switch, too, and came again: it is applied.
+            live = previous
+        except OutcomeUnknownError as error:
+            return f"nobody can tell whether {live} or {previous} is live: {error}"
         except CmdopError as error:
             return f"{live} is live; it could not be rolled back: {error}"
         try:
