@@ -81,6 +81,27 @@ anyio.run(main)
 """What only an agent that works in a run can bring about."""
 SITE = "--arg root=/srv/app/site --arg release=v1 --arg source=/srv/app/build"
 
+RELEASE = told({"tool": "deploy.release", "arguments": {
+    "root": "/srv/app/site", "release": "v1", "source": "/srv/app/build", "digest": "{digest}",
+    "check_before": {"port": 1, "retries": 9, "interval_ms": 900},
+}})  # fmt: skip
+"""It waits for a service that nobody starts."""
+UNKNOWN_RUN = """python - <<'.'
+import anyio, json
+from cmdop import Client
+from cmdop.document.render import error_document
+from cmdop.errors import UnknownRunError
+
+async def main():
+    async with Client() as client:
+        try:
+            await client.runs.get("no-such-run")
+        except UnknownRunError as error:
+            print(json.dumps(error_document(error.proto)))
+
+anyio.run(main)
+."""
+
 PROVOKED = (
     Example("MALFORMED_JSON", ("echo '{\"tool\": \"files.read\",}' | cmdop call --from - --json",)),
     Example("INVALID_ARGUMENTS", (call("files.read", "--arg file=/srv/app/notes.txt"),)),
@@ -195,12 +216,16 @@ PROVOKED = (
         'await anyio.sleep(1)\n        '
         'call = await client.calls.get(held.call_id)'
     ),)),
+    Example("UNKNOWN_RUN", (UNKNOWN_RUN,)),
+    Example("DEPLOY_LOCKED", (
+        call("deploy.plan", SITE),
+        "(" + RELEASE + " >/dev/null &); sleep 2; " + RELEASE.replace("an example", "another"),
+    )),
     Example("UNREACHABLE", ("cmdop calls list --server 127.0.0.1:1 --json",)),
     Example("INVALID_CONFIGURATION", ("cmdop policy check none.cedar --json",)),
 )  # fmt: skip
 
 UNPROVOKED = {
-    "DEPLOY_LOCKED": "Another deployment of the same root must be at work in that very moment.",
     "DIRECT_UNAVAILABLE": "A host that cannot confine a command says so when it attaches, so nothing is sent to it to run so.",
     "DRAINING": "It takes a server that is stopping in that very moment.",
     "FRAME_TOO_LARGE": "The command line refuses what is too large before a server could.",
@@ -218,7 +243,6 @@ UNPROVOKED = {
     "SCHEMA_REJECTED": "The shipped tools have sound schemas, and a server takes no others.",
     "SLOW_CONSUMER": "It takes a client that does not read what it asked for.",
     "STORAGE_ERROR": "It takes a disk that fails.",
-    "UNKNOWN_RUN": "The command line names no runs; a program does.",
     "UNSUPPORTED_CHANGE": "It takes a change that the file system of the host cannot hold.",
     "UNSUPPORTED_PROTOCOL": "Client and server are of one version here.",
 }
@@ -377,6 +401,7 @@ def answered(example: Example, address: str, place: Path) -> dict[str, Any]:
 def steady(text: str) -> str:
     """A text without what differs from one capture to the next."""
     text = re.sub(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", ID, text)
+    text = re.sub(r"by process \d+", "by process 4242", text)
     return re.sub(r"127\.0\.0\.1:\d{4,5}", "127.0.0.1:7717", text)
 
 
