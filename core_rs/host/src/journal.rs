@@ -14,6 +14,7 @@
 //! ```
 
 pub(crate) mod attributes;
+mod closed;
 mod draft;
 pub(crate) mod kept;
 pub(crate) mod look;

@@ -12,6 +12,7 @@ use prost::Message;
 use rustix::fs::OFlags;
 
 use super::attributes::Attributes;
+use super::closed;
 use super::record::{Changed, Kind, Op, Record};
 use super::run::{self, conflict, slot_spot};
 use super::stamp::{Extent, Standing};
@@ -118,7 +119,9 @@ impl<'a> Draft<'a> {
         if to.is_none() {
             self.record.bytes += standing.room();
         }
-        let op = Op { is_half: to.is_some(), moving: Some(standing), ..self.op(Kind::Out, path, slot) };
+        let closed = if to.is_none() { closed::at(&self.spot(path)?)? } else { None };
+        let closed = closed.into_iter().collect();
+        let op = Op { is_half: to.is_some(), moving: Some(standing), closed, ..self.op(Kind::Out, path, slot) };
         if let Some(to) = to {
             self.record.ops.push(Op { kind: Kind::In.into(), path: to.to_vec(), ..op.clone() });
         }
@@ -151,7 +154,8 @@ impl<'a> Draft<'a> {
     /// If it cannot be measured.
     pub(crate) fn put_in(&mut self, path: &[u8], slot: Slot) -> Result<(), Error> {
         let moving = self.staged(slot)?;
-        self.record.ops.push(Op { moving: Some(moving), ..self.op(Kind::In, path, slot) });
+        let closed = closed::at(&self.staging(slot)?)?.into_iter().collect();
+        self.record.ops.push(Op { moving: Some(moving), closed, ..self.op(Kind::In, path, slot) });
         Ok(())
     }
 
@@ -162,7 +166,10 @@ impl<'a> Draft<'a> {
     pub(crate) fn exchange(&mut self, path: &[u8], slot: Slot, standing: Standing) -> Result<(), Error> {
         let moving = self.staged(slot)?;
         self.record.bytes += standing.room();
-        let op = Op { moving: Some(moving), standing: Some(standing), ..self.op(Kind::Exchange, path, slot) };
+        let there = self.spot(&self.path_before(path)).ok();
+        let closed = closed::at(&self.staging(slot)?)?.into_iter();
+        let closed = closed.chain(there.map(|there| closed::at(&there)).transpose()?.flatten()).collect();
+        let op = Op { moving: Some(moving), standing: Some(standing), closed, ..self.op(Kind::Exchange, path, slot) };
         self.record.ops.push(op);
         Ok(())
     }

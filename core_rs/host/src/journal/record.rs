@@ -57,6 +57,19 @@ pub(crate) struct Op {
     /// Of a directory: the time of its last change of metadata before the commit.
     #[prost(message, optional, tag = "12")]
     pub(crate) directory: Option<Changed>,
+    /// Directories that move although their owner may not write them.
+    #[prost(message, repeated, tag = "13")]
+    pub(crate) closed: Vec<Closed>,
+}
+
+/// A directory that its owner may not write, and so may not move either: only while it moves it is open.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Closed {
+    #[prost(uint64, tag = "1")]
+    pub(crate) ino: u64,
+    /// Permission bits that it has, but for that moment.
+    #[prost(uint32, tag = "2")]
+    pub(crate) mode: u32,
 }
 
 /// When something last changed, with its metadata.

@@ -16,6 +16,7 @@ use cmdop_contract::v1::Reason;
 use rustix::fs::{OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use super::closed;
 use super::record::{Kind, Op, Record};
 use super::stamp::{Standing, identity};
 use crate::Error;
@@ -56,6 +57,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// `COMMIT_CONFLICT` and what the operating system says. Some steps may be done.
     pub(super) fn forwards(&self) -> Result<(), Error> {
+        self.close_all()?;
         for op in self.record.of_kind(Kind::Out) {
             if !self.has_moved_out(op)? {
                 self.move_out(op)?;
@@ -86,6 +88,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// As [`Run::forwards`].
     pub(super) fn back(&self) -> Result<(), Error> {
+        self.close_all()?;
         if self.is_whole()? {
             self.set_all(self.record.of_kind(Kind::Attributes).rev(), false)?;
         }
@@ -132,19 +135,30 @@ impl<'a> Run<'a> {
         Ok(true)
     }
 
+    /// Closes what a crash or a failure left open while it moved: at most one, which nothing has moved since.
+    fn close_all(&self) -> Result<(), Error> {
+        for op in self.record.ops.iter().filter(|op| !op.closed.is_empty()) {
+            closed::close(op, &self.slot(op)?).map_err(|errno| refused(errno, op))?;
+            if let Ok(spot) = self.root.spot(&op.path) {
+                closed::close(op, &spot).map_err(|errno| refused(errno, op))?;
+            }
+        }
+        Ok(())
+    }
+
     fn has_moved_out(&self, op: &Op) -> Result<bool, Error> {
         Ok(op.is_half && self.is_marked()? || self.in_slot(op)?.is_some())
     }
 
     fn move_out(&self, op: &Op) -> Result<(), Error> {
         let (spot, slot) = (self.spot(op)?, self.slot(op)?);
-        rename(&spot, &slot, RenameFlags::NOREPLACE).map_err(|errno| refused(errno, op))?;
+        moved(op, &spot, &slot, RenameFlags::NOREPLACE)?;
         let expected = op.moving.as_ref();
         let is_same = expected.map_or(Ok(true), |moving| moving.is_same(&slot));
         if matches!(is_same, Ok(true)) {
             return Ok(());
         }
-        rename(&slot, &spot, RenameFlags::NOREPLACE).map_err(|errno| refused(errno, op))?;
+        moved(op, &slot, &spot, RenameFlags::NOREPLACE)?;
         is_same.and_then(|_| Err(conflict(&op.path)))
     }
 
@@ -153,28 +167,28 @@ impl<'a> Run<'a> {
         if self.in_slot(op)? != op.moving_identity() {
             return Err(damaged(op));
         }
-        rename(&self.slot(op)?, &self.spot(op)?, RenameFlags::NOREPLACE).map_err(|errno| refused(errno, op))
+        moved(op, &self.slot(op)?, &self.spot(op)?, RenameFlags::NOREPLACE)
     }
 
     fn take_back(&self, op: &Op) -> Result<(), Error> {
         let (spot, slot) = (self.spot(op)?, self.slot(op)?);
-        rename(&spot, &slot, RenameFlags::NOREPLACE).map_err(|errno| refused(errno, op))?;
+        moved(op, &spot, &slot, RenameFlags::NOREPLACE)?;
         if self.in_slot(op)? == op.moving_identity() {
             return Ok(());
         }
-        rename(&slot, &spot, RenameFlags::NOREPLACE).map_err(|errno| refused(errno, op))?;
+        moved(op, &slot, &spot, RenameFlags::NOREPLACE)?;
         Err(conflict(&op.path))
     }
 
     /// Exchanges, and makes sure that `expected` came out: the last chance to see a lost update.
     fn exchange(&self, op: &Op, expected: Option<&Standing>) -> Result<(), Error> {
         let (spot, slot) = (self.spot(op)?, self.slot(op)?);
-        rename(&slot, &spot, RenameFlags::EXCHANGE).map_err(|errno| refused(errno, op))?;
+        moved(op, &slot, &spot, RenameFlags::EXCHANGE)?;
         let is_same = expected.map_or(Ok(true), |standing| standing.is_same(&slot));
         if matches!(is_same, Ok(true)) {
             return Ok(());
         }
-        rename(&slot, &spot, RenameFlags::EXCHANGE).map_err(|errno| refused(errno, op))?;
+        moved(op, &slot, &spot, RenameFlags::EXCHANGE)?;
         is_same.and_then(|_| Err(conflict(&op.path)))
     }
 
@@ -285,8 +299,13 @@ fn slot_name(slot: u32) -> CString {
     CString::new(slot.to_string()).expect("digits hold no NUL")
 }
 
-fn rename(from: &Spot, to: &Spot, flags: RenameFlags) -> Result<(), Errno> {
-    renameat_with(&from.parent, &*from.name, &to.parent, &*to.name, flags)
+/// Moves what a step moves. Afterwards that is closed again, moved or not.
+fn moved(op: &Op, from: &Spot, to: &Spot, flags: RenameFlags) -> Result<(), Error> {
+    let on_both = |change: fn(&Op, &Spot) -> Result<(), Errno>| change(op, from).and(change(op, to));
+    let opened = on_both(closed::open);
+    let done = opened.and_then(|()| renameat_with(&from.parent, &*from.name, &to.parent, &*to.name, flags));
+    let closed = on_both(closed::close);
+    done.and(closed).map_err(|errno| refused(errno, op))
 }
 
 pub(super) fn parent(path: &[u8]) -> &[u8] {

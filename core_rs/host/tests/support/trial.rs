@@ -199,6 +199,7 @@ fn plant(tree: &Path) {
         fs::write(gone.join("leaf"), "leaf").expect("write");
         fs::write(tree.join(format!("changed{number}")), "old").expect("write");
         fs::write(tree.join(format!("mode{number}")), "mode").expect("write");
+        closed(&tree.join(format!("closed{number}")));
     }
     fs::create_dir_all(tree.join("moved/deep")).expect("directories");
     fs::write(tree.join("moved/deep/leaf"), "moved").expect("write");
@@ -212,6 +213,7 @@ fn apply(tree: &Path) {
         let mode = fs::Permissions::from_mode(0o600);
         fs::set_permissions(tree.join(format!("mode{number}")), mode).expect("chmod");
         attribute(&tree.join(format!("mode{number}")));
+        fs::remove_dir(tree.join(format!("closed{number}"))).expect("remove");
         make(tree, number);
     }
     if is_root() {
@@ -226,6 +228,13 @@ fn make(tree: &Path, number: u64) {
     fs::hard_link(made.join("leaf"), made.join("second")).expect("link");
     attribute(&made.join("leaf"));
     symlink("leaf", made.join("link")).expect("symlink");
+    closed(&tree.join(format!("shut{number}")));
+}
+
+/// A directory that an ordinary user may not move as it is.
+fn closed(path: &Path) {
+    fs::create_dir(path).expect("directory");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o555)).expect("chmod");
 }
 
 fn attribute(path: &Path) {
@@ -247,6 +256,7 @@ fn change(layer: &Layer, tree: &Path) {
     }
     for number in 0..setting(EACH.0, EACH.1) {
         whiteout(&here.join(format!("gone{number}")));
+        whiteout(&here.join(format!("closed{number}")));
         fs::write(here.join(format!("changed{number}")), "new content").expect("write");
         fs::write(here.join(format!("mode{number}")), "mode").expect("write");
         let mode = fs::Permissions::from_mode(0o600);
