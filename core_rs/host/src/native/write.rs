@@ -147,10 +147,11 @@ impl Replacement {
         }
         staged.write_all(&self.content).map_err(Error::io("write"))?;
         if let Some(before) = &self.before {
-            xattr::copy(&before.file, &staged, &self.spot.path)?;
             self.keep_owner(&staged, &before.stamp)?;
+            // After the owner, whose change clears capabilities and set-id bits (chown(2)).
+            xattr::copy(&before.file, &staged, &self.spot.path)?;
         }
-        // After the owner: changing that clears the set-id bits.
+        // After the access list, which has permission bits of its own.
         rustix::fs::fchmod(&staged, Mode::from_raw_mode(self.mode)).map_err(|errno| refused(errno, &self.spot.path))?;
         staged.sync_all().map_err(Error::io("make durable"))?;
         Ok(staged)

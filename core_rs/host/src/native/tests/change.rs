@@ -172,3 +172,41 @@ fn what_changes_nothing_keeps_no_journal() {
     assert!(apply(&dir, "files.mkdir", &json!({"path": dir.path()})).result.ok);
     assert_eq!(names(&dir.path().join(JOURNALS)), [""; 0]);
 }
+
+/// What may run with `CAP_NET_BIND_SERVICE` (capabilities(7)): revision 2 and effective, permitted, inheritable.
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// A change of owner clears capabilities and set-id bits: so the owner comes first.
+#[test]
+fn what_is_replaced_keeps_its_capabilities_and_set_id_bits_whoever_owns_it() {
+    let (dir, path) = file_with("old");
+    let name = "security.capability";
+    let seen = || {
+        let (mut value, metadata) = (vec![0; 64], fs::metadata(&path).expect("stat"));
+        let size = rustix::fs::getxattr(&path, name, &mut value[..]);
+        value.truncate(size.unwrap_or(0));
+        (metadata.mode() & 0o7777, metadata.uid(), value)
+    };
+    // Only root may own for others, and give capabilities.
+    if rustix::process::geteuid().is_root() {
+        rustix::fs::chown(&path, Some(rustix::fs::Uid::from_raw(54_321)), None).expect("chown");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o6755)).expect("chmod");
+        rustix::fs::setxattr(&path, name, &CAPABILITY, rustix::fs::XattrFlags::empty()).expect("a capability");
+    } else {
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o6755)).expect("chmod");
+    }
+    let before = seen();
+    let edits = json!([{"old": "new", "new": "edited"}]);
+    for (tool, arguments) in [
+        ("files.write", json!({"path": path, "content": "new"})),
+        ("files.edit", json!({"path": path, "edits": edits})),
+        ("files.chmod", json!({"path": path, "mode": "6711"})),
+        ("files.chmod", json!({"path": path, "mode": "6755"})),
+    ] {
+        let done = apply(&dir, tool, &arguments);
+        told(&done);
+        let after = done.observation.effects[0].file.as_ref().and_then(|file| file.after.clone()).expect("a state");
+        assert_eq!((after.mode, before.1, before.2.clone()), seen(), "{tool}");
+    }
+    assert_eq!(seen(), before);
+}
