@@ -25,6 +25,9 @@ use crate::journal::{Journals, MAX_BYTES};
 /// Mode of a file that did not exist, unless the arguments name one.
 const NEW_MODE: u32 = 0o644;
 
+/// With what privileges a program runs, by the name of its attribute (xattr(7)).
+const CAPABILITY: &str = "security.capability";
+
 /// A file of which only a part is written is handled whole.
 pub(crate) const MAX_SPLICED_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -148,10 +151,9 @@ impl Replacement {
         staged.write_all(&self.content).map_err(Error::io("write"))?;
         if let Some(before) = &self.before {
             self.keep_owner(&staged, &before.stamp)?;
-            // After the owner, whose change clears capabilities and set-id bits (chown(2)).
             xattr::copy(&before.file, &staged, &self.spot.path)?;
         }
-        // After the access list, which has permission bits of its own.
+        // After the owner, whose change clears set-id bits (chown(2)), and the access list, which has bits of its own.
         rustix::fs::fchmod(&staged, Mode::from_raw_mode(self.mode)).map_err(|errno| refused(errno, &self.spot.path))?;
         staged.sync_all().map_err(Error::io("make durable"))?;
         Ok(staged)
@@ -267,6 +269,14 @@ impl Before {
         let stamp = Stamp::of(&file)?;
         if standing.ino != held.ino || (stamp.dev, stamp.ino) != (held.dev, held.ino) {
             return Err(changed(spot, "it is being replaced while it is opened"));
+        }
+        // Whoever wrote the new content would say what runs with them; a write in place takes them away.
+        if xattr::has(&file, CAPABILITY, &spot.path)? {
+            let message = format!(
+                "{} has capabilities (capabilities(7)), which new content must not have; nothing was written",
+                show(&spot.path)
+            );
+            return Err(Error::use_tool(Reason::UnsupportedChange, message, "terminal.exec"));
         }
         let sha256 = sha256(&mut file)?;
         let text = if stamp.size <= MAX_TEXT_BYTES { small_content(&file)? } else { Vec::new() };

@@ -35,3 +35,15 @@ pub(crate) fn copy(from: &File, to: &File, path: &[u8]) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// Has it an attribute of that name?
+///
+/// # Errors
+/// `PATH_NOT_USABLE` if nobody can tell.
+pub(crate) fn has(file: &File, name: &str, path: &[u8]) -> Result<bool, Error> {
+    match fgetxattr(file, name, &mut [0u8; 0]) {
+        Ok(_) => Ok(true),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(refused(errno, path)),
+    }
+}
