@@ -13,6 +13,7 @@ mod deploy;
 mod edit;
 pub(crate) mod flags;
 mod hidden;
+mod inherited;
 mod list;
 pub(crate) mod measure;
 mod mkdir;

@@ -128,7 +128,7 @@ impl Attributes {
 }
 
 /// What the kernel's security modules say of a file themselves, and give to everything that is made.
-fn is_label(xattr: &Xattr) -> bool {
+pub(crate) fn is_label(xattr: &Xattr) -> bool {
     xattr.name.starts_with(b"security.")
 }
 

@@ -20,6 +20,7 @@ use super::arguments::{Arguments, about, invalid};
 use super::beneath::{READ, Root, Spot, hold_child, not_usable, open_child, readable, refused, show};
 use super::census::{Census, Entry, Scope};
 use super::chmod::SET_GROUP;
+use super::inherited::{self, Inherited};
 use super::measure::Stamp;
 use super::nursery::{self, Nursery};
 use super::write::{changed, exists, own_ids};
@@ -177,6 +178,10 @@ impl Copy {
         draft.commit()
     }
 
+    fn inherited(&self) -> Inherited {
+        Inherited::of(&self.to.parent).unwrap_or_default()
+    }
+
     fn conflict(&self) -> Error {
         if hold_child(&self.to.parent, &self.to.name).is_ok() {
             return exists(&self.to);
@@ -191,14 +196,27 @@ impl Copy {
     pub(crate) fn measure(&self) -> Result<Vec<ObservedEffect>, Error> {
         let stamp = Stamp::of(hold_child(&self.to.parent, &self.to.name).map_err(|e| refused(e, &self.to.path))?)?;
         let scope = Scope { to: &self.to.path, is_copied: true, max_bytes: u64::MAX };
-        let there = Census::take(&self.to, &stamp, scope)?;
+        let mut there = Census::take(&self.to, &stamp, scope)?;
+        for Entry { below, state, .. } in &mut there.entries {
+            let (dir, name) = inside(&self.to.parent, &self.to.name, below, &self.to.path)?;
+            let found = hold_child(dir, &name).and_then(inherited::found);
+            state.xattrs = found.map_err(|errno| refused(errno, &self.to.path))?;
+        }
         Ok(there.created(&self.to.path, |entry| entry.state.clone()))
     }
 }
 
-/// What copying it to a path will have made, of this owner and group.
-pub(crate) fn planned(census: &Census, to: &[u8], (uid, gid): (u32, u32)) -> Vec<ObservedEffect> {
-    census.created(to, |entry| FileState { uid, gid, mode: mode(entry), ..entry.state.clone() })
+/// What copying it to a path will have made, of this owner and group, where that is inherited.
+pub(super) fn planned(
+    census: &Census,
+    to: &[u8],
+    (uid, gid): (u32, u32),
+    inherited: &Inherited,
+) -> Vec<ObservedEffect> {
+    census.created(to, |entry| {
+        let xattrs = inherited.shown(entry.stamp.file_type(), mode(entry));
+        FileState { uid, gid, mode: mode(entry), xattrs, ..entry.state.clone() }
+    })
 }
 
 /// Permission bits of a copy: who runs as whom is not copied.
@@ -223,7 +241,8 @@ impl Step for Copy {
     fn effects(&self) -> Vec<ObservedEffect> {
         let (uid, own) = own_ids();
         let above = Stamp::of(&self.to.parent).ok().filter(|above| above.permissions() & SET_GROUP != 0);
-        planned(&self.census, &self.to.path, (uid, above.map_or(own, |above| above.gid)))
+        let gid = above.map_or(own, |above| above.gid);
+        planned(&self.census, &self.to.path, (uid, gid), &self.inherited())
     }
 
     fn result(&self) -> Value {
@@ -234,6 +253,7 @@ impl Step for Copy {
         let mut digest = Sha256::new();
         self.stamp.digest_into(&mut digest, true);
         self.census.digest_into(&mut digest);
+        self.inherited().digest_into(&mut digest);
         digest.finalize().to_vec()
     }
 

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::arguments::Arguments;
 use super::beneath::{Root, Spot, hold_child, open_child, refused, show};
 use super::chmod::SET_GROUP;
+use super::inherited::{self, Inherited};
 use super::measure::Stamp;
 use super::nursery::{self, Nursery};
 use super::write::{changed, exists, mode, own_ids};
@@ -27,6 +28,8 @@ pub(crate) struct Making {
     spot: Spot,
     /// The directory above it.
     above: Stamp,
+    /// What that gives to all of them.
+    inherited: Inherited,
     paths: Vec<Vec<u8>>,
     mode: u32,
 }
@@ -50,7 +53,8 @@ impl Making {
         let above = Stamp::of(&spot.parent)?;
         // The kernel passes the bit on, and with it the group.
         let mode = mode(arguments)?.unwrap_or(DEFAULT_MODE) | (above.permissions() & SET_GROUP);
-        Ok(Self { spot, above, paths, mode })
+        let inherited = Inherited::of(&spot.parent).map_err(|errno| refused(errno, &spot.path))?;
+        Ok(Self { spot, above, inherited, paths, mode })
     }
 
     fn effect(&self, path: &[u8], after: FileState) -> ObservedEffect {
@@ -80,7 +84,8 @@ impl Making {
         let mut draft = with.journals.draft(with.call_id)?;
         let replaced = || changed(&self.spot, "the directory above it was replaced or given to others meanwhile");
         let above = Stamp::of(&self.spot.parent)?;
-        if (above.mode, above.gid) != (self.above.mode, self.above.gid) {
+        let inherited = Inherited::of(&self.spot.parent).map_err(|errno| refused(errno, &self.spot.path))?;
+        if (above.mode, above.gid, &inherited) != (self.above.mode, self.above.gid, &self.inherited) {
             return Err(replaced());
         }
         let nursery = Nursery::open(&mut draft, &self.spot).map_err(|error| match error.reason() {
@@ -103,7 +108,8 @@ impl Making {
             if index > 0 {
                 here = open_child(&here, &last_name(path), OFlags::PATH).map_err(|errno| refused(errno, path))?;
             }
-            effects.push(self.effect(path, Stamp::of(&here)?.state()));
+            let xattrs = inherited::found(&here).map_err(|errno| refused(errno, path))?;
+            effects.push(self.effect(path, FileState { xattrs, ..Stamp::of(&here)?.state() }));
         }
         Ok(effects)
     }
@@ -151,7 +157,9 @@ impl Step for Making {
     fn effects(&self) -> Vec<ObservedEffect> {
         let (uid, own) = own_ids();
         let gid = if self.mode & SET_GROUP == 0 { own } else { self.above.gid };
-        let after = FileState { r#type: FileType::Directory.into(), mode: self.mode, uid, gid, ..FileState::default() };
+        let xattrs = self.inherited.shown(FileType::Directory, self.mode);
+        let kind = FileType::Directory.into();
+        let after = FileState { r#type: kind, mode: self.mode, uid, gid, xattrs, ..FileState::default() };
         self.paths.iter().map(|path| self.effect(path, after.clone())).collect()
     }
 
@@ -165,6 +173,7 @@ impl Step for Making {
         for part in [self.above.dev, self.above.ino, u64::from(self.above.mode)] {
             digest.update(part.to_le_bytes());
         }
+        self.inherited.digest_into(&mut digest);
         digest.finalize().to_vec()
     }
 

@@ -1,16 +1,14 @@
 //! Where something is made that shall come to a place: out of sight, and yet with what it would inherit there.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use cmdop_contract::v1::{FileType, Reason};
-use rustix::fs::{
-    AtFlags, Gid, Mode, OFlags, RenameFlags, XattrFlags, fchmod, fchown, mkdirat, renameat_with, unlinkat,
-};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, fchmod, fchown, mkdirat, renameat_with, unlinkat};
 
 use super::beneath::{Spot, hold_child, open_child, refused, show};
 use super::chmod::SET_GROUP;
+use super::inherited::Inherited;
 use super::measure::Stamp;
 use crate::Error;
 use crate::journal::attributes::Attributes;
@@ -18,12 +16,6 @@ use crate::journal::{Draft, Slot};
 
 /// What is made bears this name until it has a slot of its own.
 pub(super) const NAME: &CStr = c"new";
-
-/// What a directory gives to everything that is made in it (acl(5)).
-const DEFAULT_ACL: &str = "system.posix_acl_default";
-
-/// The kernel's own limit for a value (xattr(7)).
-const MAX_XATTR_BYTES: usize = 64 * 1024;
 
 /// A directory in a slot, which passes on what the one above a place does: its group and its default access list.
 pub(super) struct Nursery<'a> {
@@ -93,11 +85,5 @@ fn pass_on(place: &Spot, dir: &OwnedFd) -> Result<(), Error> {
             return Err(Error::use_tool(Reason::UnsupportedChange, message, "terminal.exec"));
         }
     }
-    let parent = format!("/proc/self/fd/{}", place.parent.as_raw_fd());
-    let mut list = vec![0; MAX_XATTR_BYTES];
-    match rustix::fs::getxattr(&*parent, DEFAULT_ACL, &mut list[..]) {
-        Ok(size) => rustix::fs::fsetxattr(dir, DEFAULT_ACL, &list[..size], XattrFlags::empty()).map_err(failed),
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
-        Err(errno) => Err(failed(errno)),
-    }
+    Inherited::of(&place.parent).and_then(|inherited| inherited.pass_on(dir)).map_err(failed)
 }

@@ -373,7 +373,8 @@ impl Step for Release {
         }
         let mut effects = self.site.made(&self.missing);
         if let Some((_, _, census)) = &self.source {
-            effects.extend(copy::planned(census, &self.site.release_path(&self.id), self.site.owner_of_releases()));
+            let (owner, inherited) = (self.site.owner_of_releases(), self.site.inherited_by_releases());
+            effects.extend(copy::planned(census, &self.site.release_path(&self.id), owner, &inherited));
         }
         effects.push(self.site.remembered());
         effects.extend(self.contacts());

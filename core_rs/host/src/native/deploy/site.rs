@@ -18,6 +18,7 @@ use crate::native::arguments::about;
 use crate::native::beneath::{READ, Root, Spot, file, hold_child, not_usable, open_child, refused, show};
 use crate::native::chmod::SET_GROUP;
 use crate::native::hidden::{hidden_name, remove_hidden};
+use crate::native::inherited::Inherited;
 use crate::native::measure::Stamp;
 use crate::native::walk::join;
 use crate::native::write::own_ids;
@@ -359,6 +360,12 @@ impl Site {
     pub(super) fn owner_of_releases(&self) -> (u32, u32) {
         // One that is yet to be made hands its group to nobody.
         hold_child(&self.dir, RELEASES).map_or_else(|_| own_ids(), owner_in)
+    }
+
+    /// What is copied beneath `releases` inherits; one that is yet to be made passes on what it has from above.
+    pub(super) fn inherited_by_releases(&self) -> Inherited {
+        let there = hold_child(&self.dir, RELEASES).and_then(Inherited::of);
+        there.or_else(|_| Inherited::of(&self.dir)).unwrap_or_default()
     }
 
     /// Is a copy there that was not given the name of its release?

@@ -399,9 +399,21 @@ fn a_directory_inherits_what_it_would_inherit_if_it_were_made_at_its_place() {
             assert_eq!(inherited(&made), inherited(&here), "{is_grouped} {has_list}");
         }
         assert_eq!((after.mode, after.gid), (inherited(&here).0, inherited(&here).1));
+        assert_eq!(lists_of(&done), [lists(&above.join("made")), lists(&above.join("made/below"))]);
+        assert_eq!(
+            planned_alike(&dir, "files.mkdir", &json!({"path": above.join("other"), "mode": "0710"})),
+            ["other"]
+        );
         all.push(inherited(&here));
         let (empty, copied, expected) = (dir.path().join("empty"), above.join("copied"), above.join("expected"));
         fs::create_dir_all(&empty).expect("directory");
+        let (whole, copy) = (dir.path().join("whole"), above.join("tree"));
+        tree(&whole);
+        let arguments = json!({"from": whole, "to": copy, "recursive": true});
+        assert_eq!(planned_alike(&dir, "files.copy", &arguments), ["tree", "tree/link", "tree/sub", "tree/sub/file"]);
+        for made in [&whole, &copy, &above.join("other")] {
+            fs::remove_dir_all(made).expect("remove");
+        }
         let done = apply(&dir, "files.copy", &json!({"from": empty, "to": copied, "recursive": true}));
         told(&done);
         // A copy has the bits of what it was copied from, and no set-group-id.
@@ -414,6 +426,41 @@ fn a_directory_inherits_what_it_would_inherit_if_it_were_made_at_its_place() {
     }
     all.dedup();
     assert_eq!(all.len(), 4, "each inherits something else, or the test has shown nothing");
+}
+
+/// Access lists with their digests.
+fn lists(made: &Path) -> Vec<(String, String)> {
+    let (_, _, access, default) = inherited(made);
+    let all = [("system.posix_acl_access", access), ("system.posix_acl_default", default)];
+    let named = |(name, list): (&str, Option<Vec<u8>>)| Some((name.to_owned(), measure::sha256_of(&list?)));
+    all.into_iter().filter_map(named).collect()
+}
+
+/// The lists that an observation tells of each thing that was made.
+fn lists_of(done: &Done) -> Vec<Vec<(String, String)>> {
+    let states = done.observation.effects.iter().map(|effect| effect.file.as_ref().and_then(|file| file.after.clone()));
+    let lists = states.map(|state| state.expect("a state").xattrs.into_iter().map(|xattr| (xattr.name, xattr.sha256)));
+    lists.map(Iterator::collect).collect()
+}
+
+/// Plans and commits: what is told before is what is told afterwards, and what is there. The names of what was made.
+fn planned_alike(dir: &TempDir, tool: &str, arguments: &Value) -> Vec<String> {
+    let mut permit = permit(dir.path(), tool, arguments, ALL);
+    let native = native(dir);
+    let (planned, held) = native.plan(&Admitted::for_tests(permit.clone()));
+    permit.preview_digest = planned.observation.digest.clone();
+    let done = native.commit(&Admitted::for_tests(permit), &held.expect("held")).expect("committed");
+    assert_eq!(done.observation, planned.observation);
+    let made: Vec<_> = done.observation.effects.iter().map(|effect| effect.target.clone()).collect();
+    for (path, told) in made.iter().zip(lists_of(&done)) {
+        let is_link = fs::symlink_metadata(path).expect("stat").is_symlink();
+        assert_eq!(told, if is_link { Vec::new() } else { lists(Path::new(path)) }, "{path}");
+    }
+    let top = Path::new(&made[0]).parent().expect("a parent").to_owned();
+    let name = |path: &String| text(Path::new(path).strip_prefix(&top).expect("beneath"));
+    let mut names: Vec<_> = made.iter().map(name).collect();
+    names.sort();
+    names
 }
 
 fn own_group() -> u32 {
