@@ -31,6 +31,7 @@ const CASES: &[Case] = &[
     ("a_flood_of_attempts_is_counted_and_bounded", escapes::flood),
     ("no_descriptor_and_no_privilege_is_inherited", escapes::inherited),
     ("a_command_becomes_a_program_of_its_view_alone", escapes::images),
+    ("a_command_begins_in_a_directory_of_its_view_alone", escapes::directories),
     ("no_core_goes_to_a_program_of_the_machine", escapes::cores),
     ("kernel_file_systems_cannot_be_written", escapes::kernel_files),
     ("devices_of_the_machine_stay_as_they_are", escapes::devices),

@@ -115,14 +115,13 @@ fn prepare(
     Ok(program)
 }
 
-/// Working directory and standard streams.
+/// Working directory and standard streams. What the stage has open leads to the machine, so nothing is looked up by
+/// links of `/proc`.
 fn connect(cwd: &CStr, streams: &[OwnedFd; 3], is_terminal: bool) -> Result<(), Failure> {
-    // SAFETY: plain system calls on descriptors and a string that live until they return.
+    let entered = image::found(cwd, image::DIRECTORY).and_then(rustix::process::fchdir);
+    entered.map_err(|errno| Failure { kind: Kind::NoDirectory, text: image::told(errno, "it") })?;
+    // SAFETY: plain system calls on descriptors that live until they return.
     unsafe {
-        if libc::chdir(cwd.as_ptr()) != 0 {
-            let error = std::io::Error::last_os_error();
-            return Err(Failure { kind: Kind::NoDirectory, text: error.to_string() });
-        }
         for (number, stream) in streams.iter().enumerate() {
             if libc::dup2(stream.as_raw_fd(), number as libc::c_int) < 0 {
                 return Err(Failure::new("connect the standard streams", std::io::Error::last_os_error()));

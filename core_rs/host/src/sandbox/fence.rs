@@ -37,8 +37,6 @@ const FIRST: i32 = 2;
 /// Something else is mounted there before the service begins.
 const EMPTY: &str = "/sys";
 
-const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
-
 /// Of all services of one fixture.
 #[derive(Debug)]
 pub(crate) struct Fence {
@@ -133,7 +131,8 @@ impl Fence {
     /// # Errors
     /// What to mend.
     pub(crate) fn check(program: &str, cwd: &str) -> Result<(), String> {
-        image::found(cwd, DIRECTORY).map_err(|errno| image::told(errno, &format!("the working directory {cwd}")))?;
+        image::found(cwd, image::DIRECTORY)
+            .map_err(|errno| image::told(errno, &format!("the working directory {cwd}")))?;
         let words = CString::new(program).map_err(|error| error.to_string())?;
         image::program(&words).map_err(|errno| image::told(errno, program))
     }
@@ -174,7 +173,8 @@ impl Fence {
             see_to(service);
         }
         // Not before: what a path means outside it need not mean here.
-        let cwd = image::found(cwd, DIRECTORY).map_err(|error| Failure::new("find the working directory", error))?;
+        let cwd =
+            image::found(cwd, image::DIRECTORY).map_err(|error| Failure::new("find the working directory", error))?;
         rustix::process::fchdir(cwd).map_err(|error| Failure::new("enter the working directory", error))?;
         image::program(program).map_err(|error| Failure::new("find the program", error))?;
         // SAFETY: flags only.

@@ -1,4 +1,4 @@
-//! What a command or a service becomes first must be a file of its own view.
+//! What a command or a service becomes first, and the directory in which it begins, must be of its own view.
 //!
 //! Until then it is an image of the daemon: `/proc/self/exe` leads to the daemon's program on the machine, where a
 //! command could change its mode or its owner, and so does what that image has open. Names that lead there are refused;
@@ -21,6 +21,8 @@ use super::confine::check;
 const MAX_SCRIPTS: usize = 5;
 /// What the kernel reads of a file to know what it is (`BINPRM_BUF_SIZE`).
 const HEAD_BYTES: u64 = 256;
+
+pub(super) const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 
 /// What a path leads to in a view. Links of `/proc` are refused: they lead to what a process has open or stands in,
 /// mounted here or not.

@@ -230,6 +230,30 @@ pub fn images(directory: &Path) {
     });
 }
 
+/// It begins in none of the directories that the daemon has open either: what is mounted there is the machine.
+pub fn directories(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let (real, linked, magic) = (host.tree.join("real"), host.tree.join("linked"), host.tree.join("magic"));
+        fs::create_dir(&real).expect("directory");
+        std::os::unix::fs::symlink(&real, &linked).expect("link");
+        std::os::unix::fs::symlink("/proc/self/fd/8/old", &magic).expect("link");
+        let in_call = |call: &str, cwd: &Path| with(&host, call, json!({"command": "pwd -P", "cwd": cwd}));
+        let report = link.report_of(&in_call("linked", &linked)).await;
+        assert_eq!(stdout(&report), format!("{}\n", real.display()), "{report:?}");
+        let open = (0..64).flat_map(|number| {
+            ["", "/old", "/view", "/ground"].map(|below| format!("/proc/self/fd/{number}{below}").into())
+        });
+        let others = ["/proc/self/cwd", "/proc/self/root", "/proc/thread-self/root"].map(Into::into);
+        for (number, cwd) in open.chain(others).chain([magic]).enumerate() {
+            let cwd: std::path::PathBuf = cwd;
+            let report = link.report_of(&in_call(&format!("call {number}"), &cwd)).await;
+            assert_eq!((reason(&report), report.outcome()), (Reason::PathNotFound, Outcome::NotApplied), "{report:?}");
+        }
+        link.stop().await;
+    });
+}
+
 pub fn inside_descriptors(_: &Path) {
     for number in 0..1_024 {
         // SAFETY: a question about a number.
