@@ -27,6 +27,8 @@ const CASES: &[(&str, Effects, Option<Effects>)] = &[
     ("cp -p a b; rm a", &["FileDelete a", "FileCreate b"], None),
     ("mv a b; echo more >> b", &["FileDelete a", "FileCreate b"], None),
     ("mv a b; chmod 600 b", &["FileDelete a", "FileCreate b"], None),
+    // With the time that it was given.
+    ("mv a b; touch -d @1000000007 b", &["FileDelete a", "FileCreate b"], None),
     ("mv a b; cp -p other a", &["FileModify a", "FileCreate b"], None),
     (
         "mv twin1 b; rm twin2",
@@ -83,6 +85,9 @@ pub fn told(directory: &Path) {
             assert_eq!(shown, *expected, "{line}: {preview:?}");
             let report = link.report_of(&commit_of(permit, &preview)).await;
             assert_eq!(report.outcome(), Outcome::Applied, "{line}: {report:?}");
+            if line.contains("touch") {
+                assert_eq!(fs::metadata(tree.join("b")).expect("it came").mtime(), 1_000_000_007, "{line}");
+            }
             // The very file that was renamed is there.
             let renamed = expected.iter().find_map(|it| it.strip_prefix("FileRename ").filter(|it| *it != "dir/c"));
             if let Some(name) = renamed {
