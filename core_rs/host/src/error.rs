@@ -101,7 +101,7 @@ impl Error {
             Self::Typed(error) => error.reason(),
             Self::Ledger(error) => reason_of(error),
             Self::Io { source, .. } if is_full(source) => Reason::HostStorageFull,
-            Self::Io { source, .. } if is_read_only(source) => Reason::PathNotUsable,
+            Self::Io { source, .. } if is_read_only(source) || is_stale(source) => Reason::PathNotUsable,
             Self::Io { .. } => Reason::HostError,
         }
     }
@@ -120,9 +120,22 @@ impl From<Error> for v1::Error {
                 );
                 reason::error(reason, message).retry_after(1_000)
             }
+            Error::Io { doing, source } if is_stale(&source) => {
+                let message = format!(
+                    "{doing}: what the host found there is no longer the same file. A fixture's directory was changed by \
+                     hand while its host runs, or files of a file server on the server"
+                );
+                reason::error(reason, message).stop("Start the host anew, then propose the call again under a new key.")
+            }
             other => reason::error(reason, other.to_string()).retry_after(1_000),
         }
     }
+}
+
+/// What an overlay says whose layer somebody else changed, and what a file server says of what it no longer has: both
+/// go on saying it.
+fn is_stale(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::StaleNetworkFileHandle
 }
 
 fn is_read_only(error: &io::Error) -> bool {

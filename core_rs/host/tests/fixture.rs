@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use cmdop_contract::v1::{EffectKind, Reason, Stage};
+use cmdop_contract::v1::{EffectKind, Reason, Stage, remedy};
 use cmdop_host::admit::{Admission, Keys};
 use cmdop_host::fixture;
 use cmdop_host::journal::Journals;
@@ -27,6 +27,7 @@ const CASES: &[Case] = &[
     ("the_layers_cannot_be_reached_from_inside", layers_are_hidden),
     ("devices_work_and_the_kernels_own_tree_is_read_only", kernel_trees),
     ("native_tools_change_the_fixture_and_nothing_else", native_tools),
+    ("a_fixture_that_somebody_changes_by_hand_says_so", changed_by_hand),
     ("a_preview_can_be_layered_on_a_fixture", preview_on_top),
     ("a_second_life_finds_what_the_first_one_left", second_life),
     ("a_fixture_that_cannot_be_is_refused_with_what_to_do", refusals),
@@ -205,6 +206,32 @@ fn native_tools(directory: &Path) {
     assert!(fs::read_to_string("/etc/passwd").expect("read").starts_with("root:"));
     assert!(Path::new("/usr/share/doc").exists() || fs::read_dir("/usr/share").expect("list").count() > 0);
     assert_eq!(fs::read_to_string("/srv/app/logs/a").expect("read"), "line");
+}
+
+fn changed_by_hand(directory: &Path) {
+    enter(directory, &[("srv/app/a", "old")]);
+    let journals = Journals::open(directory.join("real/undo")).expect("journals");
+    let native = Native::open(Vec::new(), Arc::new(journals)).expect("open /");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let keys = Keys::open(&directory.join("real/ledger"), HOST, &Server::new(1).verifying_key()).expect("open");
+    // What the overlay knows of it is no longer what is there.
+    let _known = fs::File::open("/srv/app/a").expect("open");
+    let app = directory.join("fix/srv/app");
+    let by_hand = format!("rm {0}/a && echo other > {0}/a", app.display());
+    outside(&by_hand);
+    let arguments = json!({"path": "/srv/app/a", "content": "new"});
+    let permit = permit("call", Stage::Apply, "files.write", &arguments);
+    let permit = with_effects(permit, &[EffectKind::FileModify], "/**");
+    let Admission::Fresh(admitted) = runtime.block_on(keys.admit(&Server::new(1).sign(&permit))).expect("admitted")
+    else {
+        panic!("it is new");
+    };
+    let refused = native.apply(&admitted).expect("permitted").result.error.expect("it cannot be written");
+    assert_eq!(refused.reason(), Reason::PathNotUsable, "{refused:?}");
+    assert!(refused.message.contains("changed by hand while its host runs"), "{refused:?}");
+    let remedy = refused.remedy.and_then(|remedy| remedy.kind);
+    assert!(matches!(&remedy, Some(remedy::Kind::Stop(_))), "trying again is no use: {remedy:?}");
+    assert_eq!(outside(&format!("cat {}/a", app.display())), "other\n");
 }
 
 fn preview_on_top(directory: &Path) {
