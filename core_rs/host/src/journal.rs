@@ -244,7 +244,7 @@ impl Journals {
         durable(&staged, &record.encode_to_vec())?;
         rename(dir, "done.new", DONE)?;
         remove_file(&dir.join(from))?;
-        if record.bytes >= retention::MUCH_BYTES
+        if retention::is_much(&record)
             && let Err(error) = self.enforce_retention()
         {
             tracing::warn!(%error, "old journals stay for now");

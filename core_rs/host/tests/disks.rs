@@ -22,6 +22,7 @@ const CASES: &[Case] = &[
     ("a_commit_on_a_full_disk_changes_nothing_and_goes_through_once_there_is_room", full),
     ("a_commit_on_a_read_only_file_system_changes_nothing", read_only),
     ("an_undo_on_a_read_only_file_system_changes_nothing_and_can_come_later", undone_later),
+    ("what_is_kept_to_be_undone_leaves_room_on_a_small_disk", kept_on_a_small_disk),
     ("what_a_file_system_cannot_hold_is_no_change_to_try_again", unheld),
     ("a_preview_whose_layer_finds_no_room_changes_nothing", layer_full),
     ("a_disk_that_fills_is_no_limit_of_the_command", filling),
@@ -146,6 +147,33 @@ fn read_only(directory: &Path) {
         let preview = link.report_of(&permit).await;
         let report = link.report_of(&commit_of(permit, &preview)).await;
         assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        link.stop().await;
+    });
+}
+
+/// What is kept to be undone never fills a small disk: the oldest goes, and says so.
+fn kept_on_a_small_disk(directory: &Path) {
+    small(&directory.join("srv"), c"size=16m");
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        fs::write(host.tree.join("big"), vec![0; 2_000_000]).expect("write");
+        let mut before = Vec::new();
+        for number in 0..12 {
+            before.push(fs::read(host.tree.join("big")).expect("read"));
+            let line = format!("head -c 2000000 /dev/zero | tr '\\0' {} > big", char::from(b'a' + number));
+            let arguments = json!({"command": line, "cwd": host.tree});
+            let permit = anywhere(&host, &format!("call {number}"), "terminal.exec", &arguments);
+            let preview = link.report_of(&permit).await;
+            let report = link.report_of(&commit_of(permit, &preview)).await;
+            assert_eq!(report.outcome(), Outcome::Applied, "{number}: {report:?}");
+        }
+        let undo = |call: &str| anywhere(&host, &format!("undo {call}"), "files.undo", &json!({"call": call}));
+        assert_failed(&link.report_of(&undo("call 0")).await, &[Reason::NotRestorable]);
+        let last = undo("call 11");
+        let plan = link.report_of(&last).await;
+        let report = link.report_of(&commit_of(last, &plan)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        assert!(fs::read(host.tree.join("big")).expect("read") == before[11]);
         link.stop().await;
     });
 }

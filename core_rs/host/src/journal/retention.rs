@@ -1,18 +1,30 @@
 //! How long what a commit replaced is kept, and how much of it.
 
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::record::Record;
 use super::{BY, DONE, DROPPED, Journals, UNDONE, is_there, read, remove_file, rename, truncate};
 use crate::Error;
 
-/// Bytes that all journals keep together. The oldest are dropped first; what one commit replaces
-/// beyond it cannot be undone at all.
+/// Bytes that all journals keep together, where their file system has the room. The oldest are dropped first; what one
+/// commit replaces beyond it cannot be undone at all.
 pub const MAX_BYTES: u64 = 4 << 30;
 
+/// One in so many bytes that a file system would have to spare without journals are theirs. The newest stays however
+/// large it is.
+const SHARE: u64 = 4;
+
 /// A commit that replaces so much makes room at once; else the host looks once a minute.
-pub(super) const MUCH_BYTES: u64 = 64 << 20;
+const MUCH_BYTES: u64 = 64 << 20;
+
+/// As does one after which less than so many times what it replaced is left.
+const FEW_TIMES: u64 = 16;
 
 /// How long a commit can be undone.
 const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -27,6 +39,37 @@ struct Kept {
     dir: PathBuf,
     made: SystemTime,
     bytes: u64,
+    /// The file systems on which it lies.
+    disks: Vec<u64>,
+}
+
+/// What journals have of a file system.
+#[derive(Default)]
+struct Room {
+    /// Bytes that are left there.
+    left: u64,
+    /// Of all journals.
+    kept: u64,
+    /// Of those that stay, the newest first.
+    stay: u64,
+}
+
+impl Room {
+    fn takes(&mut self, bytes: u64) -> bool {
+        self.stay += bytes;
+        self.stay <= (self.left + self.kept) / SHARE
+    }
+}
+
+/// Should older journals go as soon as this one is whole?
+pub(super) fn is_much(record: &Record) -> bool {
+    let is_short = |store: &Vec<u8>| left_at(store).is_some_and(|left| left < record.bytes.saturating_mul(FEW_TIMES));
+    record.bytes >= MUCH_BYTES || record.stores.iter().any(is_short)
+}
+
+/// Bytes that the file system of a store has left.
+fn left_at(store: &[u8]) -> Option<u64> {
+    rustix::fs::statvfs(store).ok().map(|found| found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 impl Journals {
@@ -38,12 +81,22 @@ impl Journals {
         let now = SystemTime::now();
         let is_older = |made: SystemTime, age: Duration| now.duration_since(made).is_ok_and(|found| found > age);
         let mut kept = Vec::new();
+        let mut rooms: HashMap<u64, Room> = HashMap::new();
         for dir in self.all() {
             let made = |name: &str| fs::metadata(dir.join(name)).and_then(|found| found.modified()).ok();
             if let Some(made) = made(DONE) {
                 // One that cannot be read is as old as the others, and keeps none of them from being dropped.
-                let bytes = read(&dir.join(DONE)).ok().flatten().map_or(0, |record| record.bytes);
-                kept.push(Kept { dir, made, bytes });
+                let Record { bytes, stores, .. } = read(&dir.join(DONE)).ok().flatten().unwrap_or_default();
+                let mut disks = Vec::new();
+                for store in &stores {
+                    let disk = fs::metadata(OsStr::from_bytes(store)).map(|found| found.dev());
+                    let Ok(disk) = disk else { continue };
+                    let Some(left) = left_at(store).filter(|_| !disks.contains(&disk)) else { continue };
+                    let room = rooms.entry(disk).or_default();
+                    (room.left, room.kept) = (left, room.kept + bytes);
+                    disks.push(disk);
+                }
+                kept.push(Kept { dir, made, bytes, disks });
             } else if made(DROPPED).or(made(UNDONE)).is_some_and(|made| is_older(made, MAX_MEMORY)) {
                 self.remove(&dir)?;
             }
@@ -52,7 +105,12 @@ impl Journals {
         let (mut bytes, mut stays) = (0, Ok(()));
         for (place, journal) in kept.iter().enumerate() {
             bytes += journal.bytes;
-            if place >= MAX_JOURNALS || bytes > MAX_BYTES || is_older(journal.made, MAX_AGE) {
+            let mut is_too_much = bytes > MAX_BYTES;
+            for disk in &journal.disks {
+                let room = rooms.entry(*disk).or_default();
+                is_too_much |= !room.takes(journal.bytes) && place > 0;
+            }
+            if place >= MAX_JOURNALS || is_too_much || is_older(journal.made, MAX_AGE) {
                 stays = self.drop_journal(&journal.dir).and(stays);
             }
         }
