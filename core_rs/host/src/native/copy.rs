@@ -19,11 +19,10 @@ use sha2::{Digest, Sha256};
 use super::arguments::{Arguments, about, invalid};
 use super::beneath::{READ, Root, Spot, hold_child, not_usable, open_child, readable, refused, show};
 use super::census::{Census, Entry, Scope};
-use super::chmod::SET_GROUP;
 use super::inherited::{self, Inherited};
 use super::measure::Stamp;
 use super::nursery::{self, Nursery};
-use super::write::{changed, exists, own_ids};
+use super::write::{changed, exists, new_ids};
 use super::{Means, Step, measured};
 use crate::Error;
 
@@ -239,10 +238,7 @@ fn inside(around: &OwnedFd, top: &CStr, below: &[u8], path: &[u8]) -> Result<(Ow
 
 impl Step for Copy {
     fn effects(&self) -> Vec<ObservedEffect> {
-        let (uid, own) = own_ids();
-        let above = Stamp::of(&self.to.parent).ok().filter(|above| above.permissions() & SET_GROUP != 0);
-        let gid = above.map_or(own, |above| above.gid);
-        planned(&self.census, &self.to.path, (uid, gid), &self.inherited())
+        planned(&self.census, &self.to.path, new_ids(&self.to.parent), &self.inherited())
     }
 
     fn result(&self) -> Value {

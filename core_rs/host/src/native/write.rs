@@ -1,7 +1,9 @@
 //! `files.write`: a whole file at once. Observers see the old content or the new, nothing between.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,8 +16,11 @@ use sha2::{Digest, Sha256};
 
 use super::arguments::{Arguments, invalid};
 use super::beneath::{READ, Root, Spot, file, hold_child, linked, not_usable, readable, refused, show};
+use super::chmod::SET_GROUP;
 use super::flags;
+use super::inherited::{self, Inherited};
 use super::measure::{Stamp, sha256, sha256_of};
+use super::nursery::{self, Nursery};
 use super::text_diff::{MAX_TEXT_BYTES, unified};
 use super::{Means, Step, measured, xattr};
 use crate::Error;
@@ -141,9 +146,9 @@ impl Replacement {
     }
 
     /// Writes a complete file where nobody sees it.
-    fn stage(&self, place: &Spot) -> Result<File, Error> {
+    fn stage(&self, dir: &OwnedFd, name: &CStr) -> Result<(), Error> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let staged = openat(&place.parent, &*place.name, flags, Mode::from_raw_mode(0o600));
+        let staged = openat(dir, name, flags, Mode::from_raw_mode(0o600));
         let mut staged = File::from(staged.map_err(|errno| refused(errno, &self.spot.path))?);
         if let Some(before) = &self.before {
             flags::keep(&before.file, &staged).map_err(|errno| refused(errno, &self.spot.path))?;
@@ -155,8 +160,7 @@ impl Replacement {
         }
         // After the owner, whose change clears set-id bits (chown(2)), and the access list, which has bits of its own.
         rustix::fs::fchmod(&staged, Mode::from_raw_mode(self.mode)).map_err(|errno| refused(errno, &self.spot.path))?;
-        staged.sync_all().map_err(Error::io("make durable"))?;
-        Ok(staged)
+        staged.sync_all().map_err(Error::io("make durable"))
     }
 
     fn keep_owner(&self, staged: &File, before: &Stamp) -> Result<(), Error> {
@@ -172,18 +176,31 @@ impl Replacement {
     /// Puts the staged file at its place, if what is there is still what was looked at.
     fn publish(&self, journals: &Journals, call_id: &str) -> Result<(), Error> {
         let path = &self.spot.path;
-        let mut draft = journals.draft(call_id)?;
-        let slot = draft.slot(path)?;
-        self.stage(&draft.staging(slot)?)?;
-        match &self.before {
-            None => draft.put_in(path, slot)?,
-            Some(before) => draft.exchange(path, slot, before.standing.clone())?,
-        }
-        draft.restore_times(&self.spot)?;
-        draft.commit().map_err(|error| match error.reason() {
+        let conflict = |error: Error| match error.reason() {
             Reason::CommitConflict => changed(&self.spot, "it was changed, made or moved away meanwhile"),
             _ => error,
-        })
+        };
+        let mut draft = journals.draft(call_id)?;
+        match &self.before {
+            None => {
+                let nursery = Nursery::open(&mut draft, &self.spot).map_err(conflict)?;
+                self.stage(nursery.dir(), nursery::NAME)?;
+                nursery.leave(&mut draft, self.mode)?;
+            }
+            Some(before) => {
+                let slot = draft.slot(path)?;
+                let place = draft.staging(slot)?;
+                self.stage(&place.parent, &place.name)?;
+                draft.exchange(path, slot, before.standing.clone())?;
+            }
+        }
+        draft.restore_times(&self.spot)?;
+        draft.commit().map_err(conflict)
+    }
+
+    /// What a new file gets from its directory.
+    fn inherited(&self) -> Inherited {
+        Inherited::of(&self.spot.parent).unwrap_or_default()
     }
 
     /// What is at the place now.
@@ -191,6 +208,9 @@ impl Replacement {
         let mut now = file(self.spot.open(READ)?);
         let mut state = Stamp::of(&now)?.state();
         state.sha256 = sha256(&mut now)?;
+        if self.before.is_none() {
+            state.xattrs = inherited::found(&now).map_err(|errno| refused(errno, &self.spot.path))?;
+        }
         let text = if state.size <= MAX_TEXT_BYTES { small_content(&now)? } else { Vec::new() };
         Ok((state, text))
     }
@@ -198,8 +218,12 @@ impl Replacement {
 
 impl Step for Replacement {
     fn effects(&self) -> Vec<ObservedEffect> {
-        let owner = self.before.as_ref().map_or_else(own_ids, |before| (before.stamp.uid, before.stamp.gid));
+        let (owner, xattrs) = match &self.before {
+            Some(before) => ((before.stamp.uid, before.stamp.gid), Vec::new()),
+            None => (new_ids(&self.spot.parent), self.inherited().shown(FileType::Regular, self.mode)),
+        };
         let after = FileState {
+            xattrs,
             r#type: FileType::Regular.into(),
             size: self.content.len() as u64,
             mode: self.mode,
@@ -224,6 +248,8 @@ impl Step for Replacement {
         if let Some(before) = &self.before {
             before.stamp.digest_into(&mut digest, true);
             digest.update(&before.sha256);
+        } else {
+            self.inherited().digest_into(&mut digest);
         }
         digest.finalize().to_vec()
     }
@@ -319,6 +345,13 @@ pub(crate) fn small_content(file: &File) -> Result<Vec<u8>, Error> {
 /// Who this process is.
 pub(crate) fn own_ids() -> (u32, u32) {
     (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+}
+
+/// Whose something new in a directory is: the set-group-id bit passes the group on.
+pub(super) fn new_ids(above: &OwnedFd) -> (u32, u32) {
+    let (uid, own) = own_ids();
+    let above = Stamp::of(above).ok().filter(|above| above.permissions() & SET_GROUP != 0);
+    (uid, above.map_or(own, |above| above.gid))
 }
 
 /// The bytes that the file shall hold.

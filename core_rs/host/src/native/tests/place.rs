@@ -372,7 +372,7 @@ fn give_default_acl(dir: &Path) {
 }
 
 #[test]
-fn a_directory_inherits_what_it_would_inherit_if_it_were_made_at_its_place() {
+fn what_is_made_inherits_what_it_would_inherit_if_it_were_made_at_its_place() {
     let dir = TempDir::new().expect("directory");
     let mut all = Vec::new();
     for (is_grouped, has_list) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -405,6 +405,21 @@ fn a_directory_inherits_what_it_would_inherit_if_it_were_made_at_its_place() {
             ["other"]
         );
         all.push(inherited(&here));
+        // So does a new file.
+        let (written, beside) = (above.join("written"), above.join("beside"));
+        let done = apply(&dir, "files.write", &json!({"path": written, "content": "x", "mode": "0640"}));
+        told(&done);
+        fs::write(&beside, "x").expect("write");
+        fs::set_permissions(&beside, fs::Permissions::from_mode(0o640)).expect("chmod");
+        assert_eq!(inherited(&written), inherited(&beside), "{is_grouped} {has_list}");
+        assert_eq!(lists_of(&done), [lists(&written)]);
+        let after = done.observation.effects[0].file.as_ref().and_then(|file| file.after.clone()).expect("a state");
+        assert_eq!((after.mode, after.gid), (inherited(&written).0, inherited(&written).1));
+        let planned = json!({"path": above.join("planned"), "content": "x", "mode": "0600"});
+        assert_eq!(planned_alike(&dir, "files.write", &planned), ["planned"]);
+        for made in [written, beside, above.join("planned")] {
+            fs::remove_file(made).expect("remove");
+        }
         let (empty, copied, expected) = (dir.path().join("empty"), above.join("copied"), above.join("expected"));
         fs::create_dir_all(&empty).expect("directory");
         let (whole, copy) = (dir.path().join("whole"), above.join("tree"));
