@@ -74,7 +74,8 @@ pub fn measure(layer: &Layer, journals: &Journals) -> Result<Difference, Error> 
             orphans.extend(aliases::orphans(work, &upper, &lower)?);
         }
         // The top itself: its mode may change, too.
-        if !cover.is_foreign {
+        let is_touched = walk.own.looks(&upper).map_or(true, |looks| cover.looks.is_empty() || looks != cover.looks);
+        if !cover.is_foreign && is_touched {
             walk.attributes(
                 &upper,
                 &upper.symlink_metadata().map_err(Error::io("measure the layer"))?,

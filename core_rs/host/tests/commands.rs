@@ -72,6 +72,7 @@ const ROOT_CASES: &[Case] = &[
     ("a_users_layer_says_what_it_does_not_know_of_several_names", links::without_index),
     ("an_attribute_that_looks_like_another_overlays_note_is_an_attribute", names::anybodys),
     ("on_a_fixture_commands_change_the_fixture_and_nothing_else", on_a_fixture),
+    ("what_others_make_of_the_top_of_a_layer_is_no_effect", races::changes_at_the_top),
     ("a_mount_that_goes_while_a_command_runs_is_not_its_effect", mount_goes),
     ("an_ordinary_users_commands_are_previewed_and_committed_alike", as_user),
     ("beside_a_mount_in_a_directory_an_ordinary_user_changes_the_rest", mounts::in_directory),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use cmdop_contract::v1::{EffectKind, FileChange, FileState};
@@ -39,8 +40,16 @@ impl Walk<'_> {
         was: &Path,
     ) -> Result<(), Error> {
         let Some(before) = looked(was)? else { return Ok(()) };
+        let told = self.effects.len();
         // The top of a layer is the root itself only if nothing has a name for it.
         if self.attribute_effects(upper, after, place, was, &before, false)? {
+            // A directory is copied with whatever comes into it: what others make of it meanwhile is not told as the
+            // command's doing, and nothing is committed over it.
+            if before.is_dir() && self.is_meanwhile(&before) {
+                self.effects.truncate(told);
+                self.conflicts.get_mut().insert(place.as_os_str().as_bytes().to_vec());
+                return Ok(());
+            }
             if place == Path::new("/") {
                 self.unsupported.push("/: mode or owner of the root itself".to_owned());
                 return Ok(());
@@ -48,6 +57,12 @@ impl Walk<'_> {
             self.step(Kind::Attributes, place, Some(was), upper)?;
         }
         Ok(())
+    }
+
+    /// Did anybody change it since the layer was laid out?
+    fn is_meanwhile(&self, before: &fs::Metadata) -> bool {
+        let changed_ns = before.ctime().saturating_mul(1_000_000_000).saturating_add(before.ctime_nsec());
+        self.begun_ns.is_some_and(|begun| changed_ns > begun)
     }
 
     /// True if there are any. Of what is modified anyhow that is not said again.

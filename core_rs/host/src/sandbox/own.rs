@@ -1,9 +1,12 @@
 //! The attributes in which an overlay keeps its notes, told from those that anybody may set.
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
 
 use super::plan;
 
@@ -56,19 +59,41 @@ impl Own {
     /// Gives a directory of a layer the attributes of one of the machine, which a view then shows as if they were
     /// that one's: all but what would be a note.
     pub(super) fn copy(self, from: &Path, to: &Path) -> std::io::Result<()> {
+        for (name, value) in self.attributes(from)? {
+            rustix::fs::lsetxattr(to, &*name, &value, XattrFlags::empty())?;
+        }
+        Ok(())
+    }
+
+    /// Digest of what a directory of a layer shows of itself in the view: mode, owner and attributes.
+    pub(crate) fn looks(self, dir: &Path) -> std::io::Result<Vec<u8>> {
+        let found = dir.symlink_metadata()?;
+        let mut digest = Sha256::new();
+        for part in [found.mode(), found.uid(), found.gid()] {
+            digest.update(part.to_le_bytes());
+        }
+        for part in self.attributes(dir)?.into_iter().flat_map(<[Vec<u8>; 2]>::from) {
+            digest.update(part.len().to_le_bytes());
+            digest.update(part);
+        }
+        Ok(digest.finalize().to_vec())
+    }
+
+    /// All attributes but notes, by name.
+    fn attributes(self, of: &Path) -> std::io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         let mut names = vec![0; MAX_BYTES];
-        let length = match rustix::fs::llistxattr(from, &mut names) {
+        let length = match rustix::fs::llistxattr(of, &mut names) {
             Err(Errno::OPNOTSUPP) => 0,
             length => length?,
         };
-        let mut value = vec![0; MAX_BYTES];
+        let (mut value, mut found) = (vec![0; MAX_BYTES], BTreeMap::new());
         for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
             if self.named(name) != Named::Note {
-                let length = rustix::fs::lgetxattr(from, name, &mut value)?;
-                rustix::fs::lsetxattr(to, name, &value[..length], XattrFlags::empty())?;
+                let length = rustix::fs::lgetxattr(of, name, &mut value)?;
+                found.insert(name.to_vec(), value[..length].to_vec());
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     const fn prefix(self) -> &'static str {

@@ -39,6 +39,10 @@ pub struct Cover {
     /// See `dev`.
     #[prost(uint64, tag = "6")]
     pub ino: u64,
+    /// What the layer's top looked like when it was laid out (`Own::looks`); empty if nobody knows. As long as it does,
+    /// whatever the machine's looks like by now is somebody else's doing.
+    #[prost(bytes = "vec", tag = "7")]
+    pub looks: Vec<u8>,
 }
 
 /// The private layer of one call on disk.
@@ -119,8 +123,9 @@ impl Layer {
         }
         let is_foreign = !look_alike(&upper, path)?;
         let top = fs::symlink_metadata(path).map_err(Error::io(format!("lay out the layer of {}", path.display())))?;
+        let looks = Own::ours().looks(&upper).unwrap_or_default();
         let (upper, work) = (bytes(&upper), bytes(&work));
-        self.covers.push(Cover { path: bytes(path), upper, work, is_foreign, dev: top.dev(), ino: top.ino() });
+        self.covers.push(Cover { path: bytes(path), upper, work, is_foreign, dev: top.dev(), ino: top.ino(), looks });
         Ok(())
     }
 
