@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::native::measure::Stamp;
 
 /// The kernel's own limits for a list of names and for a value (xattr(7)).
-const MAX_XATTR_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_XATTR_BYTES: usize = 64 * 1024;
 
 /// One extended attribute.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Message)]

@@ -16,8 +16,8 @@ use crate::Error;
 /// commit replaces beyond it cannot be undone at all.
 pub const MAX_BYTES: u64 = 4 << 30;
 
-/// One in so many bytes that a file system would have to spare without journals are theirs. The newest stays however
-/// large it is.
+/// One in so many bytes that a file system would have to spare without journals are theirs. The newest there stays
+/// however large it is.
 const SHARE: u64 = 4;
 
 /// A commit that replaces so much makes room at once; else the host looks once a minute.
@@ -56,8 +56,9 @@ struct Room {
 
 impl Room {
     fn takes(&mut self, bytes: u64) -> bool {
+        let is_newest = self.stay == 0;
         self.stay += bytes;
-        self.stay <= (self.left + self.kept) / SHARE
+        is_newest || self.stay <= (self.left + self.kept) / SHARE
     }
 }
 
@@ -107,8 +108,7 @@ impl Journals {
             bytes += journal.bytes;
             let mut is_too_much = bytes > MAX_BYTES;
             for disk in &journal.disks {
-                let room = rooms.entry(*disk).or_default();
-                is_too_much |= !room.takes(journal.bytes) && place > 0;
+                is_too_much |= !rooms.entry(*disk).or_default().takes(journal.bytes);
             }
             if place >= MAX_JOURNALS || is_too_much || is_older(journal.made, MAX_AGE) {
                 stays = self.drop_journal(&journal.dir).and(stays);

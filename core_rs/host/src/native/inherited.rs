@@ -7,14 +7,11 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use crate::journal::attributes::{Xattr, is_label, xattrs};
+use crate::journal::attributes::{MAX_XATTR_BYTES, Xattr, is_label, xattrs};
 use crate::journal::look;
 
 const ACCESS: &str = "system.posix_acl_access";
 const DEFAULT: &str = "system.posix_acl_default";
-
-/// The kernel's own limit for a value (xattr(7)).
-const MAX_XATTR_BYTES: usize = 64 * 1024;
 
 /// As the kernel writes a list (`linux/posix_acl_xattr.h`): a version, then entries of tag, permissions and id.
 const HEADER_BYTES: usize = 4;
