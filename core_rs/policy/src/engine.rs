@@ -68,6 +68,8 @@ struct AskedFacts {
     only_copy: bool,
     failed: bool,
     denials: bool,
+    effects: bool,
+    count: bool,
 }
 
 /// What a policy says about itself.

@@ -244,8 +244,15 @@ fn policies_speak_of_hosts_tools_levels_and_counts() {
          @id(\"site.production\") @reason(\"P.\") forbid (principal in AgentGroup::\"agents\", action in Action::\"write\", resource)
          when {{ context.host.hasTag(\"env\") && context.host.getTag(\"env\") == \"production\" && context.level != \"auto\" }};
          @id(\"site.many\") @reason(\"M.\") forbid (principal, action == Action::\"file.delete\", resource)
-         when {{ context.observed && context has count && context.count > 10 && context.tool == \"terminal.exec\" }};"
+         when {{ context.observed && context has count && context.count > 10 && context.tool == \"terminal.exec\" }};
+         @id(\"site.broad\") @reason(\"B.\") forbid (principal, action == Action::\"file.create\", resource)
+         when {{ context.effects > 4 }};"
     ));
+    // What was answered for a narrow call is not the answer for a broad one.
+    let narrow = Call::command("x").does("file.create:/srv/app/x");
+    assert_eq!(summary(&narrow.decide(&engine)), "go STAGE_PREVIEW");
+    let broad = narrow.does("file.create:/srv/app/y").does("file.create:/srv/app/z");
+    assert_eq!(summary(&broad.decide(&engine)), "refuse POLICY_DENIED site.broad");
     let call = Call::command("rm").does("file.delete:/srv/app/x");
     assert_eq!(summary(&call.decide(&engine)), "go STAGE_PREVIEW");
     let mut production = call.clone();

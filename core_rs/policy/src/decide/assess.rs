@@ -218,7 +218,8 @@ impl<'a> Assessment<'a> {
     }
 
     fn judged(&self, engine: &Engine, draft: &Draft, known: Known) -> Judged {
-        let wanted = (draft.kind, draft.target.to_string(), draft.max_count, known);
+        let count = self.inquiry.counted(draft.max_count);
+        let wanted = (draft.kind, draft.target.to_string(), count, known);
         self.inquiry.recall(&wanted).unwrap_or_else(|| {
             let judged = self.authorise(engine, draft, known);
             self.inquiry.remember(wanted, judged.clone());

@@ -97,8 +97,10 @@ pub(crate) struct Inquiry<'a> {
     engine: &'a Engine,
     facts: Facts<'a>,
     tool: String,
-    effects: usize,
-    /// Calls of the run or session that failed and that were refused, if policy asks about that.
+    /// How many effects the call has, if policy asks about that, as of what follows: what it does not ask
+    /// about must not make two calls different.
+    effects: i64,
+    /// Calls of the run or session that failed and that were refused.
     failed: i64,
     denials: i64,
     /// What calls like this one were answered before.
@@ -126,14 +128,13 @@ impl Prepared {
         let mut principals = vec![Principal { uid: user.clone(), groups }];
         let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
         let tenant = if facts.actor.tenant.is_empty() { "local" } else { &facts.actor.tenant };
-        let effects = i64::try_from(inquiry.effects).unwrap_or(i64::MAX);
         let mut pairs = vec![
             ("tool".to_owned(), text(&inquiry.tool)),
             ("host".to_owned(), RestrictedExpression::new_entity_uid(host.clone())),
             ("tenant".to_owned(), text(tenant)),
             ("user".to_owned(), RestrictedExpression::new_entity_uid(user)),
             ("level".to_owned(), text(level_name(facts.effective_level()))),
-            ("effects".to_owned(), RestrictedExpression::new_long(effects)),
+            ("effects".to_owned(), RestrictedExpression::new_long(inquiry.effects)),
             ("failed".to_owned(), RestrictedExpression::new_long(inquiry.failed)),
             ("denials".to_owned(), RestrictedExpression::new_long(inquiry.denials)),
         ];
@@ -160,9 +161,10 @@ impl Prepared {
 
 impl<'a> Inquiry<'a> {
     pub(crate) fn new(engine: &'a Engine, facts: &Facts<'a>, tool: &str, effects: usize) -> Self {
-        let counted = |is_asked: bool, count: u32| if is_asked { i64::from(count) } else { 0 };
-        let failed = counted(engine.asked.failed, facts.past.failed());
-        let denials = counted(engine.asked.denials, facts.past.denials());
+        let counted = |is_asked: bool, count: i64| if is_asked { count } else { 0 };
+        let effects = counted(engine.asked.effects, i64::try_from(effects).unwrap_or(i64::MAX));
+        let failed = counted(engine.asked.failed, facts.past.failed().into());
+        let denials = counted(engine.asked.denials, facts.past.denials().into());
         let level = level_name(facts.effective_level());
         let answers = engine.memory.answers(facts, level, tool, effects, (failed, denials));
         let (facts, tool) = (*facts, tool.to_owned());
@@ -192,8 +194,14 @@ impl<'a> Inquiry<'a> {
         }
     }
 
+    /// How often an effect happens at most, if policy asks about that.
+    pub(crate) fn counted<T>(&self, count: Option<T>) -> Option<T> {
+        count.filter(|_| self.engine.asked.count)
+    }
+
     /// The worst answer of all principals about one point.
     pub(crate) fn ask(&self, kind: EffectKind, point: &Point, about: About) -> Verdict {
+        let about = About { count: self.counted(about.count), ..about };
         let question = self.engine.memory.question(kind, point, about);
         if let Some(answer) = recall(&self.answers, &question) {
             return self.said(&answer, kind, &point.text);

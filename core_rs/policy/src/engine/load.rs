@@ -168,7 +168,14 @@ fn validate(schema: &Schema, sources: &[Source<'_>], placed: &[Placed]) -> Resul
 fn asked_facts<'p>(policies: impl Iterator<Item = &'p Policy>) -> AskedFacts {
     let texts: Vec<String> = policies.map(ToString::to_string).collect();
     let says = |word: &str| texts.iter().any(|text| text.contains(word));
-    AskedFacts { made: says("made"), only_copy: says("only_copy"), failed: says("failed"), denials: says("denials") }
+    AskedFacts {
+        made: says("made"),
+        only_copy: says("only_copy"),
+        failed: says("failed"),
+        denials: says("denials"),
+        effects: says("effects"),
+        count: says("count"),
+    }
 }
 
 fn version(sources: &[Source<'_>], known: &Known) -> String {

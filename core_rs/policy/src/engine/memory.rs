@@ -61,7 +61,7 @@ struct Caller {
     tenant: String,
     level: &'static str,
     tool: String,
-    effects: usize,
+    effects: i64,
     /// Calls of the run or session that failed and that were refused.
     past: (i64, i64),
     host: String,
@@ -116,7 +116,7 @@ impl Memory {
         facts: &Facts<'_>,
         level: &'static str,
         tool: &str,
-        effects: usize,
+        effects: i64,
         past: (i64, i64),
     ) -> Arc<Answers> {
         let mut labels: Vec<_> = facts.host.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
