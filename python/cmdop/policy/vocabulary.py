@@ -50,7 +50,12 @@ _PATIENCE_S = 1.0
 """Processor time that a command function may take. A server besides stops waiting at its own deadline."""
 _MOST = 2_000
 """Most that a command function may say of one invocation."""
-_CONTAINED = frozenset({"file", "process.spawn", "process.inspect"})
+_CONTAINED = frozenset(
+    kind
+    for name, kind in v1.EffectKind.items()
+    if name.removeprefix("EFFECT_KIND_").startswith(("FILE_", "PROCESS_SPAWN", "PROCESS_INSPECT"))
+)
+"""Kinds that a private copy holds back."""
 _log = logging.getLogger(__name__)
 
 
@@ -117,12 +122,11 @@ def _judgement(command: Command, call: Invocation) -> v1.Judgement:
 def _add(judgement: v1.Judgement, each: Predicted | Nested, call: Invocation) -> None:
     match each:
         case Predicted():
-            kind = v1.EffectKind.Name(each.kind).removeprefix("EFFECT_KIND_").lower().replace("_", ".", 1)
             judgement.effects.add(
                 kind=each.kind,
                 target=each.target,
                 certain=each.certain,
-                containable=kind in _CONTAINED or kind.partition(".")[0] in _CONTAINED,
+                containable=each.kind in _CONTAINED,
                 recoverable=each.recoverable,
             )
         case Nested(argv=argv) if argv:
