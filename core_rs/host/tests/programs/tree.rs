@@ -66,8 +66,9 @@ pub fn blocks(top: &Path) -> u64 {
     blocks
 }
 
-/// Xfs takes blocks ahead, also within a hole, so that they tell nothing.
-pub fn takes_ahead(tree: &Path) -> bool {
+/// Xfs takes blocks ahead, also within a hole, so that they tell nothing; and in an overlay over it a directory that
+/// was renamed, and back, has another time of its last change than directly.
+pub fn is_xfs(tree: &Path) -> bool {
     const XFS: i64 = 0x5846_5342;
     rustix::fs::statfs(tree).expect("a file system").f_type == XFS
 }
