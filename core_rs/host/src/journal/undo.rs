@@ -1,7 +1,6 @@
 //! Undo: what taking a commit back would change, and doing it.
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cmdop_contract::path::escape;
 use cmdop_contract::v1::{EffectKind, FileChange, FileState, FileType, ObservedEffect, Reason};
@@ -12,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::look::{self, Look};
 use super::record::{Kind, Op, Record};
 use super::run::slot_spot;
-use super::{BY, DONE, DROPPED, Journals, REDOING, UNDOING, UNDONE, durable, is_in, read, rename};
+use super::{BY, DONE, DROPPED, Journals, REDOING, UNDOING, UNDONE, durable, is_in, noted_by, read, rename};
 use crate::Error;
 use crate::native::beneath::{Spot, hold_child, open_child, refused, show};
 use crate::native::text_diff::unified;
@@ -42,11 +41,10 @@ impl Journals {
     /// Finds out what undoing a call would change. Changes nothing.
     ///
     /// # Errors
-    /// `UNKNOWN_CALL` if it changed nothing here; `NOT_RESTORABLE` naming every path that cannot be
-    /// restored.
+    /// `NOT_RESTORABLE`, naming every path that cannot be restored, or why there is nothing to restore.
     pub(crate) fn undo(&self, call_id: &str) -> Result<Undo<'_>, Error> {
         let dir = self.path(call_id);
-        let Some(record) = read(&dir.join(DONE))? else { return Err(not_kept(&dir, call_id)) };
+        let Some(record) = read(&dir.join(DONE))? else { return Err(self.not_kept(call_id)) };
         let changed = self.changed_since(&record)?;
         if !changed.is_empty() {
             return Err(changed_since(&changed));
@@ -54,6 +52,28 @@ impl Journals {
         let mut undo = Undo { journals: self, dir, record, effects: Vec::new() };
         undo.list()?;
         Ok(undo)
+    }
+
+    /// Why there is nothing to undo.
+    fn not_kept(&self, call_id: &str) -> Error {
+        let dir = self.path(call_id);
+        let is = |state: &str| dir.join(state).exists();
+        let by = |dir: &Path| noted_by(dir).ok().flatten();
+        let why = if is(UNDONE) || is(UNDOING) {
+            format!("call {call_id} was undone by call {} already", by(&dir).unwrap_or_default())
+        } else if is(DROPPED) {
+            format!("what call {call_id} replaced is no longer kept: the time or the space for it was over")
+        } else if self.all().any(|dir| by(&dir).as_deref() == Some(call_id)) {
+            format!(
+                "call {call_id} undid another one, and an undo is not undone: make the change again if it is wanted"
+            )
+        } else {
+            format!(
+                "this host keeps nothing of call {call_id} to put back: it changed no file here, or ran directly on the \
+                 machine, or it was a release, which `deploy.rollback` takes back"
+            )
+        };
+        Error::stop(Reason::NotRestorable, format!("{why}; nothing was restored"))
     }
 
     /// Places that are not as the commit left them.
@@ -114,7 +134,7 @@ impl Undo<'_> {
             // Of two calls that undo the same one, one comes first and is noted.
             let _turn = self.journals.turn.lock();
             if !is_in(&self.dir, &[DONE])? {
-                return Err(not_kept(&self.dir, &self.record.call_id));
+                return Err(self.journals.not_kept(&self.record.call_id));
             }
             durable(&self.dir.join(BY), by.as_bytes())?;
             if let Err(stopped) = rename(&self.dir, DONE, UNDOING) {
@@ -318,22 +338,6 @@ fn renamed(
 ) -> ObservedEffect {
     let change = FileChange { before, after, renamed: escape(other), ..FileChange::default() };
     ObservedEffect { count, ..effect(kind, path, change) }
-}
-
-/// Why there is no journal to undo.
-fn not_kept(dir: &std::path::Path, call_id: &str) -> Error {
-    let is = |state: &str| dir.join(state).exists();
-    let why = if is(UNDONE) || is(UNDOING) {
-        let by = fs::read_to_string(dir.join(BY)).unwrap_or_default();
-        format!("call {call_id} was undone by call {by} already")
-    } else if is(DROPPED) {
-        format!("what call {call_id} replaced is no longer kept: the time or the space for it was over")
-    } else {
-        let message =
-            format!("this host has no record that call {call_id} changed anything here; nothing was restored");
-        return Error::stop(Reason::UnknownCall, message);
-    };
-    Error::stop(Reason::NotRestorable, format!("{why}; nothing was restored"))
 }
 
 fn changed_since(paths: &[Vec<u8>]) -> Error {

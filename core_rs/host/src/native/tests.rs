@@ -390,7 +390,9 @@ fn what_cannot_be_undone_is_named_and_nothing_is_restored() {
     let message = &refused.result.error.as_ref().expect("an error").message;
     assert!(message.contains(path.to_str().expect("text")), "{message}");
     assert_eq!(fs::read_to_string(&path).expect("read"), "by somebody else");
-    assert_eq!(reason(&undo("a call that never was")), Reason::UnknownCall);
+    let nothing = undo("a call that never was");
+    assert_eq!(reason(&nothing), Reason::NotRestorable);
+    assert!(nothing.result.error.expect("an error").message.contains("keeps nothing of call"));
     let again = permit(dir.path(), "files.write", &json!({"path": path, "content": "newer"}), ALL);
     native.apply(&Admitted::for_tests(again.clone())).expect("permitted");
     assert!(undo(&again.call_id).result.ok);

@@ -21,7 +21,7 @@ impl<'a> Restoration<'a> {
     /// Looks at what would be restored.
     ///
     /// # Errors
-    /// `UNKNOWN_CALL`, `NOT_RESTORABLE`, `INVALID_ARGUMENTS`.
+    /// `NOT_RESTORABLE`, `INVALID_ARGUMENTS`.
     pub(crate) fn prepare(journals: &'a Journals, arguments: &Arguments) -> Result<Self, Error> {
         let call_id = arguments.required("call")?.to_owned();
         let undo = journals.undo(&call_id)?;

@@ -77,6 +77,8 @@ pub fn one_after_the_other(directory: &Path) {
         }
         assert_eq!(who(&host), before);
         assert_eq!(fs::read_to_string(host.tree.join("file")).expect("read"), "0\n");
+        let refused = undo(&host, &mut link, "undo 0").await;
+        assert!(why(&refused).message.contains("an undo is not undone"), "{refused:?}");
         // What somebody else changed is still nobody's to take back.
         commit(&host, &mut link, "first", "echo 4 > file").await;
         commit(&host, &mut link, "second", "echo 5 > file").await;
