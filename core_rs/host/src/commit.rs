@@ -53,21 +53,27 @@ pub fn commit(admitted: &Admitted, dir: &Path, journals: &Journals) -> Result<Ob
     let difference = Difference::decode(&*bytes).map_err(|_| lost())?;
     let observation = difference.observation.clone().unwrap_or_default();
     check_permitted(admitted, &observation)?;
-    if let Some(changed) = difference.conflicts.first() {
-        let message = format!(
-            "`{}` changed while the command ran on its copy; nothing was applied; propose the call again",
-            escape(changed)
-        );
-        return Err(Error::later(Reason::CommitConflict, message));
-    }
-    if let Some(why) = difference.unsupported.first() {
-        let message = format!("the preview holds a change that cannot be applied exactly ({why}); nothing was applied");
-        return Err(Error::use_tool(Reason::UnsupportedChange, message, "files.write"));
+    if let Some(why) = refusal(&difference) {
+        return Err(why);
     }
     let mut draft = journals.draft(&admitted.call_id)?;
     fill(&mut draft, &difference.changes)?;
     draft.commit()?;
     Ok(observation)
+}
+
+/// Why it cannot be applied, whatever is permitted.
+pub fn refusal(difference: &Difference) -> Option<Error> {
+    if let Some(changed) = difference.conflicts.first() {
+        let message = format!(
+            "`{}` changed while the command ran on its copy; nothing was applied; propose the call again",
+            escape(changed)
+        );
+        return Some(Error::later(Reason::CommitConflict, message));
+    }
+    let why = difference.unsupported.first()?;
+    let message = format!("the preview holds a change that cannot be applied exactly ({why}); nothing was applied");
+    Some(Error::use_tool(Reason::UnsupportedChange, message, "files.write"))
 }
 
 fn check_permitted(admitted: &Admitted, observation: &Observation) -> Result<(), Error> {

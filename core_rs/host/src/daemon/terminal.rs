@@ -195,14 +195,21 @@ impl Terminal {
         }
         let journals = self.journals.clone();
         let (observation, changes) = measured(move || {
-            let mut difference = match check_shape(&layer)? {
-                None => differ::measure(&layer, &journals).map_err(typed)?,
-                Some(error) if is_ok => return Err(error),
+            let difference = match check_shape(&layer)? {
+                None => differ::measure(&layer, &journals).map_err(typed),
+                Some(error) => Err(error),
+            };
+            let mut difference = match difference {
                 // How it failed says more than what nobody can measure and nobody will commit.
-                Some(error) => unmeasured(&error),
+                Err(error) if !is_ok && error.reason() == Reason::UnsupportedChange => unmeasured(&error),
+                measured => measured?,
             };
             let mut observation = difference.observation.take().unwrap_or_default();
             let changes = is_ok && !observation.effects.is_empty();
+            // There is nothing to hold, and no commit to say so.
+            if let Some(why) = commit::refusal(&difference).filter(|_| is_ok && !changes) {
+                return Err(why);
+            }
             beside.add_to(&mut observation);
             masked.tell(&mut observation);
             if changes {
@@ -323,10 +330,20 @@ fn too_deep() -> Error {
     Error::fix(Reason::UnsupportedChange, message, "/arguments", "fewer than 512 levels of directories")
 }
 
-/// A path longer than the kernel takes says that the tree is too deep.
+/// A path longer than the kernel takes says that the tree is too deep; what an ordinary user's host may not read it
+/// cannot measure, and asking again does not help.
 fn typed(error: Error) -> Error {
     match error {
         Error::Io { source, .. } if source.raw_os_error() == Some(libc::ENAMETOOLONG) => too_deep(),
+        Error::Io { doing, source } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            let name = doing.rsplit('/').next().unwrap_or_default();
+            let message = format!(
+                "the host's user may not read `{name}`, so what the command made of it could not be measured; nothing was \
+                 applied"
+            );
+            let expected = "a command that changes files only which their owner may read, before and after";
+            Error::fix(Reason::UnsupportedChange, message, "/arguments", expected)
+        }
         error => error,
     }
 }

@@ -26,6 +26,9 @@ const RACES: &[Race] = &[
     ("next to it", "echo more >> dir/file", |tree| fs::write(tree.join("dir/new"), "x").expect("write"), FINE),
     // A directory is copied with what comes into it, so that nobody can tell who gave it its mode; not so the top.
     ("around it", "echo more >> dir/file", |tree| set_mode(&tree.join("dir"), 0o711), CONFLICT),
+    // Also where the command did nothing else: it is not told that all went well.
+    ("entry beside its mode", "chmod 750 dir", |tree| fs::write(tree.join("dir/new"), "x").expect("write"), CONFLICT),
+    ("mode beside its mode", "chmod 750 dir", |tree| set_mode(&tree.join("dir"), 0o711), CONFLICT),
     // A time that was set back does not hide it.
     (
         "set back",
@@ -94,7 +97,7 @@ async fn run((name, line, meanwhile, expected): &Race, host: &Host, link: &mut L
     while !matches!(link.next().await, host_to_server::Kind::Output(_)) {}
     meanwhile(&host.tree);
     let preview = link.report().await;
-    let report = link.report_of(&commit_of(permit, &preview)).await;
+    let report = if preview.layer_held { link.report_of(&commit_of(permit, &preview)).await } else { preview.clone() };
     assert_eq!(reason(&report), *expected, "{name}: {report:?}");
     let is_applied = report.outcome() == Outcome::Applied;
     assert_eq!(is_applied, *expected == FINE, "{name}: {report:?}");
