@@ -58,6 +58,7 @@ pub fn commit(admitted: &Admitted, dir: &Path, journals: &Journals) -> Result<Ob
     }
     let mut draft = journals.draft(&admitted.call_id)?;
     fill(&mut draft, &difference.changes)?;
+    draft.open_directories()?;
     draft.commit()?;
     Ok(observation)
 }

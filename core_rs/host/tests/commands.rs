@@ -52,6 +52,7 @@ const CASES: &[Case] = &[
     ("what_is_replaced_keeps_the_flags_of_its_file", flags::kept),
     ("what_is_committed_has_the_access_lists_that_were_shown_and_inherits_none", lists::exact),
     ("a_directory_that_its_owner_may_not_write_comes_and_goes_and_is_undone", closed::comes_and_goes),
+    ("what_its_user_may_not_read_an_ordinary_users_host_refuses", closed::unreadable),
     ("a_file_is_told_as_renamed_where_that_is_certain", renames::told),
     ("a_name_that_a_journal_keeps_holds_nobody_up", links::kept_in_a_journal),
     ("commits_of_one_file_are_undone_one_after_the_other", retention::one_after_the_other),

@@ -1,7 +1,7 @@
 //! Directories that their own owner may not write. Only who may write a directory can give it another one above
-//! (rename(2)), so for as long as a step moves one it is open to its owner.
+//! (rename(2)), or change what is in it, so for as long as a step does either it is open to its owner.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use cmdop_contract::v1::FileType;
 use rustix::fs::Mode;
@@ -20,22 +20,26 @@ const OPEN: u32 = 0o200;
 /// # Errors
 /// The operating system's refusal.
 pub(super) fn at(spot: &Spot) -> Result<Option<Closed>, Error> {
+    match hold_child(&spot.parent, &spot.name) {
+        Ok(held) => of(held),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(refused(errno, &spot.path)),
+    }
+}
+
+/// The same of what is held.
+pub(super) fn of(held: impl AsFd) -> Result<Option<Closed>, Error> {
     let own = rustix::process::geteuid();
     if own.is_root() {
         return Ok(None);
     }
-    let held = match hold_child(&spot.parent, &spot.name) {
-        Ok(held) => held,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(refused(errno, &spot.path)),
-    };
     let stamp = Stamp::of(held)?;
     let is_closed =
         stamp.file_type() == FileType::Directory && stamp.uid == own.as_raw() && stamp.permissions() & OPEN == 0;
     Ok(is_closed.then(|| Closed { ino: stamp.ino, mode: stamp.permissions() }))
 }
 
-/// Lets what a step moves be moved from a spot.
+/// Lets a step move what is at a spot, or comes there.
 pub(super) fn open(op: &Op, spot: &Spot) -> Result<(), Errno> {
     set(op, spot, |closed| (closed.mode, closed.mode | OPEN))
 }
@@ -45,18 +49,23 @@ pub(super) fn close(op: &Op, spot: &Spot) -> Result<(), Errno> {
     set(op, spot, |closed| (closed.mode | OPEN, closed.mode))
 }
 
-/// Changes permission bits, of nothing that somebody gave others meanwhile.
+/// Changes permission bits of what is at a spot and of the directory above, but of nothing that somebody gave others
+/// meanwhile.
 fn set(op: &Op, spot: &Spot, from_to: impl Fn(&Closed) -> (u32, u32)) -> Result<(), Errno> {
     if op.closed.is_empty() {
         return Ok(());
     }
-    let held = match hold_child(&spot.parent, &spot.name) {
-        Ok(held) => held,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(errno) => return Err(errno),
+    let above = set_held(op, spot.parent.as_fd(), &from_to);
+    let there = match hold_child(&spot.parent, &spot.name) {
+        Ok(held) => set_held(op, held.as_fd(), &from_to),
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno),
     };
-    let stat = rustix::fs::fstat(&held)?;
-    let stamp = Stamp::from(&stat);
+    above.and(there)
+}
+
+fn set_held(op: &Op, held: BorrowedFd<'_>, from_to: impl Fn(&Closed) -> (u32, u32)) -> Result<(), Errno> {
+    let stamp = Stamp::from(&rustix::fs::fstat(held)?);
     let Some(closed) = op.closed.iter().find(|closed| closed.ino == stamp.ino) else { return Ok(()) };
     let (from, to) = from_to(closed);
     if stamp.file_type() != FileType::Directory || stamp.permissions() != from {

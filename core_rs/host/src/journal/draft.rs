@@ -1,6 +1,7 @@
 //! A journal being written: slots are filled and steps are listed, and nothing is changed yet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::CString;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -13,11 +14,11 @@ use rustix::fs::OFlags;
 
 use super::attributes::Attributes;
 use super::closed;
-use super::record::{Changed, Kind, Op, Record};
+use super::record::{Changed, Closed, Kind, Op, Record};
 use super::run::{self, conflict, slot_spot};
 use super::stamp::{Extent, Standing};
 use super::{DRAFT, INTENT, Journals, ROLLBACK, SLOTS, durable, remove_file, rename, stores};
-use crate::native::beneath::{Spot, show};
+use crate::native::beneath::{Spot, open_child, refused, show};
 use crate::native::measure::Stamp;
 use crate::{Error, barren};
 
@@ -263,6 +264,48 @@ impl<'a> Draft<'a> {
     fn staged(&self, slot: Slot) -> Result<Standing, Error> {
         let staged = Standing::of(&self.staging(slot)?, Extent::Itself)?;
         staged.ok_or_else(|| Error::io("stage")(std::io::ErrorKind::NotFound.into()))
+    }
+
+    /// Lets the steps change what is in directories that their owner may not write, as the command did that opened
+    /// and closed them again.
+    ///
+    /// # Errors
+    /// The operating system's refusal.
+    pub(crate) fn open_directories(&mut self) -> Result<(), Error> {
+        let moves = |op: &Op| matches!(op.kind(), Kind::Out | Kind::In | Kind::Exchange);
+        let above = |op: &Op| (op.kind() == Kind::Out, run::parent(&op.path).to_vec());
+        let all: BTreeSet<_> = self.record.ops.iter().filter(|op| moves(op)).map(above).collect();
+        let mut found = HashMap::new();
+        for (is_before, path) in all {
+            if let Some(closed) = self.closed_at(&path, is_before)? {
+                found.insert((is_before, path), closed);
+            }
+        }
+        for op in self.record.ops.iter_mut().filter(|op| moves(op)) {
+            op.closed.extend(found.get(&above(op)).cloned());
+        }
+        Ok(())
+    }
+
+    /// The directory at a path before or after the commit, if its owner may not write it: one that is new waits in a
+    /// slot, as it is or in another one.
+    fn closed_at(&self, path: &[u8], is_before: bool) -> Result<Option<Closed>, Error> {
+        let covers =
+            |op: &&Op| !op.is_half && path.strip_prefix(&*op.path).is_some_and(|rest| matches!(rest, [] | [b'/', ..]));
+        let comes = self.record.ops.iter().filter(|op| matches!(op.kind(), Kind::In | Kind::Exchange));
+        let held = match comes.filter(covers).max_by_key(|op| op.path.len()).filter(|_| !is_before) {
+            Some(new) => {
+                let slot = self.staging(Slot { store: new.store, number: new.slot })?;
+                let there = [slot.name.to_bytes(), &path[new.path.len()..]].concat();
+                let there = CString::new(there).map_err(|_| conflict(path))?;
+                open_child(&slot.parent, &there, OFlags::PATH).map_err(|errno| refused(errno, path))?
+            }
+            None => {
+                let before = if is_before { path.to_vec() } else { self.path_before(path) };
+                self.journals.root.open(&before, OFlags::PATH | OFlags::DIRECTORY)?
+            }
+        };
+        closed::of(held)
     }
 
     /// Makes the journal durable and runs it.

@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use cmdop_contract::v1::{Outcome, Stage};
+use cmdop_contract::v1::{Outcome, Reason, Stage};
 use serde_json::json;
 
-use super::support::host::{Host, on_runtime};
+use super::support::host::{Host, on_runtime, reason};
 use super::support::{commit_of, with_effects};
 use super::{ALL, command};
 
@@ -23,6 +23,32 @@ fn there(top: &Path) -> Vec<(String, u32, u64)> {
     }
     found.sort();
     found
+}
+
+/// What an ordinary user's host may not read it does not commit, and does not ask for again; what failed tells that.
+pub fn unreadable(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        fs::write(host.tree.join("shut"), "old").expect("write");
+        fs::set_permissions(host.tree.join("shut"), fs::Permissions::from_mode(0o000)).expect("chmod");
+        let every = format!("{}/**", host.tree.display());
+        let is_root = rustix::process::geteuid().is_root();
+        let mut link = host.start();
+        for line in ["echo x > new; chmod 000 new", "mv shut elsewhere", "chmod 644 elsewhere shut 2> /dev/null; true"]
+        {
+            let permit = with_effects(command(&host, line, Stage::Preview, line), &ALL, &every);
+            let preview = link.report_of(&permit).await;
+            let expected = if is_root { Reason::Unspecified } else { Reason::UnsupportedChange };
+            assert_eq!((preview.layer_held, reason(&preview)), (is_root, expected), "{line}: {preview:?}");
+            if is_root {
+                assert_eq!(link.report_of(&commit_of(permit, &preview)).await.outcome(), Outcome::Applied, "{line}");
+            }
+        }
+        let failing = command(&host, "fails", Stage::Preview, "touch n; chmod 000 n; exit 3");
+        let report = link.report_of(&with_effects(failing, &ALL, &every)).await;
+        let error = report.result.as_ref().and_then(|result| result.error.as_ref()).expect("an error");
+        assert_eq!(error.reason(), Reason::CommandFailed, "{report:?}");
+        link.stop().await;
+    });
 }
 
 /// What comes, what goes, and what takes the place of something else; each is undone, too.
@@ -47,6 +73,13 @@ pub fn comes_and_goes(directory: &Path) {
             ("chmod -R u+w full; rm -r full", &[]),
             ("rmdir was; echo x > was", &[("was", 0o644)]),
             ("rm file; mkdir file; chmod 555 file", &[("file", 0o555)]),
+            // What is in one changes, because the command opens it for as long.
+            ("chmod 755 full; echo y > full/new; chmod 500 full", &[("full", 0o500), ("full/new", 0o644)]),
+            ("chmod 755 full; echo y > full/new; rm full/file", &[("full", 0o755), ("full/new", 0o644)]),
+            ("chmod 755 full; echo y > full/file; chmod 555 full", &[("full", 0o555), ("full/file", 0o644)]),
+            ("chmod -R u+w full; mv full/sub/file full/sub/more; chmod 555 full/sub", &[("full/sub/more", 0o644)]),
+            ("mkdir n n/m; mv file n/m/file; chmod 555 n/m n", &[("n/m", 0o555), ("n/m/file", 0o644)]),
+            ("echo x > full/../new; mkdir shut; chmod 0 shut; chmod 500 shut", &[("shut", 0o500), ("new", 0o644)]),
         ]
         .into_iter()
         .enumerate()
