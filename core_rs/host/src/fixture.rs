@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod aliases;
 pub(crate) mod elsewhere;
 pub(crate) mod mounts;
 

@@ -48,6 +48,7 @@ use serde_json::Value;
 use crate::admit::Admitted;
 use crate::error::Error;
 use crate::exec::{Leftovers, namespace_of};
+use crate::fixture::aliases;
 use crate::fixture::elsewhere::Everywhere;
 use crate::journal::Journals;
 use crate::sandbox::Fence;
@@ -270,9 +271,9 @@ impl Native {
     #[must_use]
     pub fn plan(&self, admitted: &Admitted) -> (Done, Option<Held>) {
         let started = Instant::now();
-        match self.prepare(admitted) {
-            Ok(step) => {
-                let observation = observation(step.effects());
+        let planned = self.prepare(admitted).and_then(|step| Ok((self.observation(step.effects())?, step)));
+        match planned {
+            Ok((observation, step)) => {
                 let held = Held { base: step.base(), observation_digest: observation.digest.clone() };
                 let result = result(started, Ok(step.result()));
                 (Done { outcome: Outcome::NotApplied, result, observation }, Some(held))
@@ -307,7 +308,7 @@ impl Native {
         if step.base() != held.base {
             return Err(conflict("what it would change is no longer as it was previewed"));
         }
-        let planned = observation(step.effects()).digest;
+        let planned = self.observation(step.effects())?.digest;
         if planned != held.observation_digest || planned != admitted.preview_digest {
             return Err(conflict("it would no longer do what was previewed"));
         }
@@ -375,9 +376,15 @@ impl Native {
         Ok(())
     }
 
+    /// Effects under every name that their places have.
+    fn observation(&self, mut effects: Vec<ObservedEffect>) -> Result<Observation, Error> {
+        aliases::tell(&mut effects, &self.hidden.mounts()?);
+        Ok(observation(effects))
+    }
+
     /// Compares the step's effects with the permit, performs it and measures.
     fn perform(&self, admitted: &Admitted, started: Instant, mut step: Box<dyn Step + '_>) -> Result<Done, Error> {
-        within_permit(admitted, &observation(step.effects()))?;
+        within_permit(admitted, &self.observation(step.effects())?)?;
         let with = Means { journals: &self.journals, call_id: &admitted.call_id, permit_id: &admitted.permit_id };
         match step.perform(&with) {
             Ok((effects, failure)) => {
@@ -387,7 +394,8 @@ impl Native {
                     // What a deployment that failed left is part of its result.
                     Some(error) => ToolResult { result_json: told.to_string(), ..result(started, Err(error)) },
                 };
-                Ok(Done { outcome: Outcome::Applied, result, observation: observation(effects) })
+                let observation = self.observation(effects.clone()).unwrap_or_else(|_| observation(effects));
+                Ok(Done { outcome: Outcome::Applied, result, observation })
             }
             // The report says so, and not the result: the tool did not fail.
             Err(error) if error.reason() == Reason::OutcomeUnknown => Err(error),

@@ -24,6 +24,7 @@ use crate::admit::Interrupted;
 use crate::attempts::Attempts;
 use crate::differ::Difference;
 use crate::exec::{self, Command, End, Finished, Leftovers, Limit};
+use crate::fixture::aliases;
 use crate::fixture::elsewhere;
 use crate::journal::Journals;
 use crate::masks::{Finder, Masked, Masks};
@@ -210,6 +211,7 @@ impl Terminal {
             if let Some(why) = commit::refusal(&difference).filter(|_| is_ok && !changes) {
                 return Err(why);
             }
+            aliases::tell_in(&mut observation)?;
             beside.add_to(&mut observation);
             masked.tell(&mut observation);
             if changes {

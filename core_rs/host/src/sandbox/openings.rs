@@ -20,6 +20,7 @@ use rustix::fs::OFlags;
 
 use super::plan::KERNEL;
 use crate::Error;
+use crate::fixture::elsewhere::further;
 use crate::fixture::mounts;
 use crate::native::beneath::Root;
 
@@ -227,6 +228,11 @@ fn check(openings: &[Opening], hidden: &[PathBuf]) -> Result<(), Error> {
         };
         if let Some(mount) = mounts.iter().find(within) {
             return Err(unavailable(&format!("another file system is mounted at {} within it", mount.path.display())));
+        }
+        let twice = further(path(&open.path), &mounts);
+        if let Some((place, name)) = twice.iter().find(|(place, _)| !sealed(place.as_os_str().as_bytes())) {
+            let (place, name) = (place.display(), name.display());
+            return Err(unavailable(&format!("{place} is mounted at {name}, too, where the same would change")));
         }
     }
     Ok(())
