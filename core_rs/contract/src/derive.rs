@@ -67,7 +67,10 @@ pub fn derive(tool: &str, arguments: &Value) -> Option<Vec<Derived>> {
             vec![look(path.clone()), state(EffectKind::FileModify, path)]
         }
         "files.mkdir" => mkdir(&arguments)?,
-        "files.chmod" => vec![state(EffectKind::FileChmod, arguments.path("path")?)],
+        "files.chmod" => {
+            let bits = state(EffectKind::FileChmod, arguments.path("path")?);
+            [bits].into_iter().chain(arguments.rights()).collect()
+        }
         "files.move" => relocate(&arguments)?,
         "files.copy" if arguments.flag("recursive") => {
             let (from, to) = (arguments.path("from")?, arguments.path("to")?);
@@ -170,7 +173,7 @@ fn write(arguments: &Arguments<'_>) -> Option<Vec<Derived>> {
     }
     let mode = arguments.0.get("mode").map(|_| EffectKind::FileChmod);
     let kinds = [EffectKind::FileCreate, EffectKind::FileModify].into_iter().chain(mode);
-    Some(kinds.map(|kind| chance(kind, path.clone())).collect())
+    Some(kinds.map(|kind| chance(kind, path.clone())).chain(arguments.rights()).collect())
 }
 
 /// The directory, and as many above it as may be missing.
@@ -216,6 +219,14 @@ fn chance(kind: EffectKind, region: PathPattern) -> Derived {
 struct Arguments<'a>(&'a Value);
 
 impl Arguments<'_> {
+    /// With set-user-id or set-group-id bits a program runs with rights that are not those of who starts it, as the
+    /// vocabulary says of `chmod u+s`. Nothing measures who will.
+    fn rights(&self) -> Option<Derived> {
+        let mode = self.text("mode").and_then(|mode| u32::from_str_radix(mode, 8).ok())?;
+        let rights = (mode & 0o6000 != 0).then(|| named(EffectKind::External, "privilege/setuid"))??;
+        Some(Derived { least: 0, ..rights })
+    }
+
     fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.as_str()
     }

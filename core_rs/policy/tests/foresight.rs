@@ -125,3 +125,22 @@ fn people_deploy_inside_a_workspace_and_agents_ask() {
     let command = Call::command("ship").in_person().does("deploy.release:/srv/app/web");
     assert_eq!(decided(command), "ask STAGE_PREVIEW workspace.irreversible");
 }
+
+#[test]
+fn a_tool_that_gives_a_program_rights_of_its_own_asks_as_a_command_does() {
+    let decided = |call: Call| summary(&call.at(AutonomyLevel::Auto).decide(&engine()));
+    let write =
+        |mode: &str| native("files.write", serde_json::json!({"path": "/srv/app/x", "content": "x", "mode": mode}));
+    let chmod = |mode: &str| native("files.chmod", serde_json::json!({"path": "/srv/app/x", "mode": mode}));
+    for mode in ["644", "0755", "1755"] {
+        for call in [write(mode), chmod(mode)] {
+            assert!(decided(call).starts_with("go "), "{mode}");
+        }
+    }
+    for mode in ["4755", "2755", "6711"] {
+        for call in [write(mode), chmod(mode)] {
+            let said = decided(call);
+            assert!(said.starts_with("ask ") && said.ends_with(" workspace.irreversible"), "{mode}: {said}");
+        }
+    }
+}

@@ -71,7 +71,9 @@ pub fn plant(tree: &Path, seed: u64) {
             // A user's overlay would not show those, which a direct run sees. One over another overlay does not know
             // from which file it copied what moved, and so not that such an attribute was lost.
             3 if is_root => attribute(&path, note(random), b"y"),
-            4 if is_root && keeps_links(tree) && seed.is_multiple_of(NOTED_SHARE) => attribute(&path, "trusted.overlay.opaque", b"y"),
+            4 if is_root && keeps_links(tree) && seed.is_multiple_of(NOTED_SHARE) => {
+                attribute(&path, "trusted.overlay.opaque", b"y")
+            }
             5 => attribute(&path, list_name(random), &list(random)),
             _ => Ok(()),
         };

@@ -3,8 +3,8 @@
 use cmdop_contract::digest::observation_digest;
 use cmdop_contract::effect::{Class as EffectClass, Target, class, is_held_back};
 use cmdop_contract::v1::{
-    AutonomyLevel, Decision, EffectKind, Error, FileType, Observation, ObservedEffect, PermittedEffect, PolicyEffect,
-    Prediction, Reason, SideEffect, Stage,
+    AutonomyLevel, Decision, EffectKind, Error, FileState, FileType, Observation, ObservedEffect, PermittedEffect,
+    PolicyEffect, Prediction, Reason, SideEffect, Stage,
 };
 use cmdop_contract::validate::Validated;
 use cmdop_contract::{reason, score};
@@ -144,6 +144,9 @@ impl<'a> Seen<'a> {
         if !points.complete {
             verdict = verdict.worst(Verdict::NotPermitted);
         }
+        for (kind, target) in besides(effect) {
+            verdict = verdict.worst(asked_besides(engine, found, kind, target));
+        }
         let verdict = bind(verdict, kind, &target, facts);
         let doubt = if lists_notable(facts) {
             None
@@ -156,6 +159,49 @@ impl<'a> Seen<'a> {
     fn text(&self) -> String {
         effect_text(self.effect.kind(), &self.effect.target)
     }
+}
+
+/// What a measured effect is beside what it is called. A further name of a file is a way to change it wherever else it
+/// lies, and what runs with the rights of its owner, whoever starts it, is more than a file.
+fn besides(effect: &ObservedEffect) -> impl Iterator<Item = (EffectKind, &str)> {
+    let linked = effect.file.as_ref().map(|file| &*file.linked).filter(|linked| !linked.is_empty());
+    let linked = linked.map(|linked| (EffectKind::FileModify, linked));
+    linked.into_iter().chain(gives_rights(effect).then_some((EffectKind::External, SETUID)))
+}
+
+fn asked_besides(engine: &Engine, found: &Assessment<'_>, kind: EffectKind, target: &str) -> Verdict {
+    let Ok(target) = Target::parse(kind, target, &Default::default()) else {
+        return Verdict::Failed(format!("`{target}`, which an observed effect names, cannot be read"));
+    };
+    let about = About { observed: true, ..About::default() };
+    let points = points(kind, &target, false, engine.anchors(), &found.classes);
+    let said = ask_all(points.list.iter(), |point| found.inquiry.ask(kind, point, about), Verdict::is_settled);
+    said.unwrap_or(Verdict::NotPermitted)
+}
+
+/// What the vocabulary foresees of `chmod u+s`.
+const SETUID: &str = "privilege/setuid";
+
+/// True of a program that comes to run with rights of its own (set-user-id, set-group-id, capabilities), or that had them
+/// and is another one now.
+fn gives_rights(effect: &ObservedEffect) -> bool {
+    let Some(file) = effect.file.as_ref().filter(|file| file.renamed.is_empty() && file.linked.is_empty()) else {
+        return false;
+    };
+    let rights = |state: &FileState| {
+        let set_group = if state.mode & 0o010 == 0 { 0 } else { 0o2000 };
+        let capability = state.xattrs.iter().find(|xattr| xattr.name == "security.capability");
+        (state.mode & (0o4000 | set_group), capability.map(|xattr| xattr.sha256.clone()))
+    };
+    let Some(after) = file.after.as_ref().filter(|after| after.r#type() == FileType::Regular) else { return false };
+    let has_any = rights(after) != (0, None);
+    let is_as_before = file.before.as_ref().is_some_and(|before| {
+        rights(before) == rights(after)
+            && before.uid == after.uid
+            && before.gid == after.gid
+            && before.sha256 == after.sha256
+    });
+    has_any && !is_as_before
 }
 
 /// True if more than one path went or moved.
