@@ -76,6 +76,7 @@ const ROOT_CASES: &[Case] = &[
     ("what_others_make_of_the_top_of_a_layer_is_no_effect", races::changes_at_the_top),
     ("a_mount_that_goes_while_a_command_runs_is_not_its_effect", mount_goes),
     ("an_ordinary_users_commands_are_previewed_and_committed_alike", as_user),
+    ("what_a_mount_shows_at_two_places_is_told_under_both_names", mounts::shown_twice),
     ("beside_a_mount_in_a_directory_an_ordinary_user_changes_the_rest", mounts::in_directory),
     ("without_direct_landlock_nothing_runs_on_the_machine_itself", never_unconfined),
 ];
