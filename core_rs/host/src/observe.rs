@@ -6,7 +6,8 @@
 mod compare;
 mod scan;
 
-use cmdop_contract::v1::Observation;
+use cmdop_contract::path::escape;
+use cmdop_contract::v1::{EffectKind, Observation, Unobserved};
 
 use crate::Error;
 use crate::sandbox::Opening;
@@ -41,7 +42,29 @@ impl Before {
     pub fn compare(self) -> Result<Observation, Error> {
         let hashed = |place: &[u8]| self.scan.is_hashed(place) || self.wanted.covers(place);
         let after = Scan::take(&self.openings, hashed)?;
-        compare::compare(&self.scan, &after)
+        let mut observation = compare::compare(&self.scan, &after)?;
+        observation.unobserved.extend(self.lost(&after));
+        Ok(observation)
+    }
+
+    /// The command keeps what was opened to it, wherever somebody else moves that meanwhile; the second look finds what
+    /// has its name by then.
+    fn lost<'a>(&'a self, after: &'a Scan) -> impl Iterator<Item = Unobserved> {
+        // Not by the time of birth: copied by an overlay, a directory has another and is the same.
+        let identity = |scan: &Scan, place: &[u8]| scan.entries.get(place).map(|it| (it.identity.0, it.identity.1));
+        let bound = self.openings.iter().filter(|opening| opening.bound).map(|opening| &*opening.path);
+        let lost = bound.filter(move |place| {
+            let was = identity(&self.scan, place);
+            was.is_some() && was != identity(after, place)
+        });
+        lost.map(|place| {
+            let place = escape(place);
+            let why = format!(
+                "`{place}` was moved or replaced while the command ran, which had it open as it was: what the command did \
+                 in it was not measured"
+            );
+            Unobserved { kind: EffectKind::FileModify.into(), why }
+        })
     }
 }
 

@@ -146,3 +146,36 @@ fn a_store_through_a_mapping_is_seen_where_it_moves_no_time() {
     });
     assert_eq!(effects, seen(&[(K::FileModify, "file", 1)]));
 }
+
+/// Whoever has a directory or a file open has it wherever it is moved; the second look goes by its name.
+#[test]
+fn what_was_opened_and_is_elsewhere_by_then_was_not_measured() {
+    let dir = tempfile::tempdir().expect("directory");
+    let (tree, file) = (dir.path().join("tree"), dir.path().join("file"));
+    let is_lost = |found: &Observation| found.unobserved.iter().any(|it| it.why.contains("moved or replaced"));
+    let swaps: [fn(&Path, &Path); 3] = [
+        |place, other| fs::rename(place, other).expect("rename"),
+        |place, other| {
+            fs::rename(place, other).expect("rename");
+            if other.is_dir() {
+                fs::create_dir(place).expect("directory");
+                fs::write(place.join("one"), "text").expect("write");
+            } else {
+                fs::copy(other, place).map(drop).expect("copy");
+            }
+        },
+        |place, _| fs::set_permissions(place, fs::Permissions::from_mode(0o750)).expect("chmod"),
+    ];
+    for (number, swap) in swaps.iter().enumerate() {
+        fs::create_dir(&tree).expect("directory");
+        fs::write(tree.join("one"), "text").expect("write");
+        fs::write(&file, "text").expect("write");
+        for place in [&tree, &file] {
+            let other = dir.path().join("other");
+            let (_, found) = observe(place, &[], || swap(place, &other));
+            assert_eq!(is_lost(&found), number < 2, "{number} {}: {found:?}", place.display());
+            let _ = fs::remove_file(&other).or_else(|_| fs::remove_dir_all(&other));
+        }
+        let _ = (fs::remove_dir_all(&tree), fs::remove_file(&file));
+    }
+}

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, XattrFlags};
 
 use crate::support::random::Random;
-use crate::tree::{digest, keeps_links};
+use crate::tree::digest;
 
 /// Names that must not be mistaken for anything else, beside ordinary ones; few, so that operations
 /// meet.
@@ -44,8 +44,8 @@ fn there(random: &mut Random, top: &Path) -> PathBuf {
     }
 }
 
-/// What the program finds.
-pub fn plant(tree: &Path, seed: u64) {
+/// What the program finds, with attributes among it that look like an overlay's notes.
+pub fn plant(tree: &Path, seed: u64, has_notes: bool) {
     let random = &mut Random(seed ^ 0x0bad_cafe);
     let is_root = rustix::process::geteuid().is_root();
     for number in 0..4 + random.below(16) {
@@ -68,10 +68,9 @@ pub fn plant(tree: &Path, seed: u64) {
             0 => attribute(&path, "user.cmdop", format!("planted {number}").as_bytes()),
             1 if path.is_file() => fs::set_permissions(&path, Permissions::from_mode(0o4755)),
             2 if path.is_dir() => fs::set_permissions(&path, Permissions::from_mode(0o1777)),
-            // A user's overlay would not show those, which a direct run sees. One over another overlay does not know
-            // from which file it copied what moved, and so not that such an attribute was lost.
+            // A user's overlay would not show those, which a direct run sees.
             3 if is_root => attribute(&path, note(random), b"y"),
-            4 if is_root && keeps_links(tree) && seed.is_multiple_of(NOTED_SHARE) => {
+            4 if is_root && has_notes && seed.is_multiple_of(NOTED_SHARE) => {
                 attribute(&path, "trusted.overlay.opaque", b"y")
             }
             5 => attribute(&path, list_name(random), &list(random)),
