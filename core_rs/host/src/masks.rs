@@ -21,6 +21,8 @@ use cmdop_policy::classes::{Class, MASKABLE, fixed_places};
 pub(crate) use search::Finder;
 use search::Search;
 
+use crate::fixture::{aliases, mounts};
+
 /// Paths that are listed in a report.
 const MAX_LISTED: usize = 64;
 
@@ -104,7 +106,14 @@ impl Masks {
         if self.classes.is_empty() {
             return Masked::default();
         }
-        Search::new(self, finder, hidden).all(&self.roots(workspaces, cwd, home))
+        let mut found = Search::new(self, finder, hidden).all(&self.roots(workspaces, cwd, home));
+        match mounts::visible() {
+            Ok(mounts) => aliases::add_names(&mut found.paths, &mounts),
+            Err(error) => {
+                found.unseen.push(format!("nobody knows what other mounts show of the files that are hidden: {error}"))
+            }
+        }
+        found
     }
 
     /// Where to look, and how many levels deep. A place within one that is looked through wholly is left out.

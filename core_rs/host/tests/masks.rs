@@ -328,9 +328,12 @@ fn moves(directory: &Path) {
 fn read_only(directory: &Path) {
     on_runtime(directory, async |mut host: Host| {
         lay_out(&host);
-        let (shut, one) = (host.tree.join("shut"), host.tree.join("one.key"));
+        let [shut, one, ordinary] = ["shut", "one.key", "ordinary"].map(|name| host.tree.join(name));
         fs::create_dir(&shut).expect("directory");
-        fs::write(&one, "").expect("write");
+        for file in [&one, &ordinary] {
+            fs::write(file, "").expect("write");
+        }
+        fs::write(host.tree.join("plain"), "plain\n").expect("write");
         let mount = |arguments: &[&std::ffi::OsStr]| {
             let done = std::process::Command::new("mount").args(arguments).status().expect("mount");
             assert!(done.success(), "{arguments:?}");
@@ -338,15 +341,16 @@ fn read_only(directory: &Path) {
         mount(&["--bind".as_ref(), host.tree.join("app").as_ref(), shut.as_ref()]);
         mount(&["-o".as_ref(), "remount,bind,ro".as_ref(), shut.as_ref()]);
         mount(&["--bind".as_ref(), host.tree.join("app/main.rs").as_ref(), one.as_ref()]);
+        mount(&["--bind".as_ref(), host.tree.join("app/.env").as_ref(), ordinary.as_ref()]);
         let mut link = host.start();
-        let report =
-            link.report_of(&masked(&host, "shut", "cat shut/.env shut/.ssh/id_rsa one.key; cat shut/main.rs")).await;
+        // What is masked by one of its names is under all that mounts give it.
+        let line = "cat shut/.env shut/.ssh/id_rsa one.key app/main.rs shut/main.rs ordinary; cat plain";
+        let report = link.report_of(&masked(&host, "shut", line)).await;
         let unmount = |place: &Path| {
             let done = std::process::Command::new("umount").arg(place).status().expect("umount");
             assert!(done.success(), "{}", place.display());
         };
-        unmount(&shut);
-        unmount(&one);
+        [&shut, &one, &ordinary].into_iter().for_each(|place| unmount(place));
         assert_eq!(stdout(&report), "plain\n", "{report:?}");
         assert_nothing_seen(&host, &report);
         link.stop().await;
