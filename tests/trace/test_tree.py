@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import uuid
 from typing import Any
@@ -12,6 +13,7 @@ from tests.live import Up
 
 from cmdop import v1
 from cmdop.cli.output import approval_view, call_view
+from cmdop.document import effect_document
 from cmdop.trace import trace_tree
 
 pytestmark = pytest.mark.timeout(180)
@@ -102,6 +104,63 @@ def test_an_approver_sees_mode_owner_size_and_digest() -> None:
     assert "symlink to /etc\\x1b[2J" in view(changed(kinds.EFFECT_KIND_FILE_CREATE, after=link))
     tree = v1.ObservedEffect(kind=kinds.EFFECT_KIND_FILE_DELETE, target="/srv/app/logs", count=7, bytes=1_200_000)
     assert "7 entries; 1.2 MB" in view(tree)
+
+
+def with_attributes(**shown: str | None) -> v1.FileState:
+    state = v1.FileState(type=v1.FileType.FILE_TYPE_REGULAR, size=5, mode=0o644, sha256="ab" * 32)
+    for name, value in shown.items():
+        state.xattrs.add(name=name.replace("_", ".", 1), sha256=hashlib.sha256(repr(value).encode()).hexdigest())
+        if value is not None:
+            state.xattrs[-1].shown = value.removesuffix("!")
+    return state
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ({"user_t": '"yyy"'}, {"user_t": '"zzz"'}, 'attribute user.t: "yyy" → "zzz"'),
+        ({}, {"user_t": '"a\u202eb"'}, 'attribute user.t: "a\\u202eb"'),
+        ({"user_t": "0xff"}, {}, "attribute user.t: 0xff → none"),
+        ({"user_t": None}, {"user_t": '"z"'}, 'attribute user.t: sha256 dc937b59892604f5… → "z"'),
+        (
+            {"system_posix_acl_access": "user::rw-,user:1000:rw-,mask::rw-"},
+            {"system_posix_acl_access": "user::rw-,user:12345:rw-,mask::rw-"},
+            "access list: user:1000:rw- → user:12345:rw-",
+        ),
+        (
+            {"system_posix_acl_access": "user::rw-"},
+            {"system_posix_acl_access": "user::rw-,user:0:rw-"},
+            "access list: also user:0:rw-",
+        ),
+        (
+            {"system_posix_acl_default": "user::rw-,user:0:rw-"},
+            {"system_posix_acl_default": "user::rw-"},
+            "default access list: no longer user:0:rw-",
+        ),
+        ({}, {"system_posix_acl_access": "user::rw-,user:0:r--"}, "access list: user::rw-,user:0:r--"),
+    ],
+)
+def test_an_approver_sees_what_attributes_and_access_lists_become(
+    before: dict[str, str | None], after: dict[str, str | None], said: str
+) -> None:
+    effect = changed(
+        v1.EffectKind.EFFECT_KIND_FILE_CHMOD, before=with_attributes(**before), after=with_attributes(**after)
+    )
+    observation = v1.Observation(effects=[effect])
+    for text in (
+        rendered(approval_view(v1.Approval(diff=observation))),
+        rendered(trace_tree(v1.Trace(calls=[v1.Call(call_id="c1", observation=observation)]))),
+    ):
+        assert f"({said})" in text, text
+
+
+def test_values_that_are_shown_alike_are_told_apart_and_what_stays_is_not_said() -> None:
+    before, after = (with_attributes(user_t=value, user_same='"s"') for value in ('"y"… 300 bytes', '"y"… 300 bytes!'))
+    effect = changed(v1.EffectKind.EFFECT_KIND_FILE_MODIFY, before=before, after=after)
+    text = rendered(approval_view(v1.Approval(diff=v1.Observation(effects=[effect]))))
+    assert text.count('"y"… 300 bytes (sha256 ') == 2 and "user.same" not in text, text
+    document = effect_document(effect)["file"]["after"]["xattrs"]
+    assert document[0] == {"name": "user.t", "value": '"y"… 300 bytes', "sha256": after.xattrs[0].sha256}
 
 
 @pytest.mark.parametrize("outcome", [v1.Outcome.OUTCOME_NOT_APPLIED, v1.Outcome.OUTCOME_APPLIED])

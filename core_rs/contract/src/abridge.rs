@@ -164,12 +164,15 @@ fn cut_side_effects(knife: &mut Knife, pointer: &str, side_effects: &mut Vec<Sid
     knife.list(pointer, side_effects);
 }
 
-/// What a file's text became is the largest part of an effect, and the first that can be missed.
+/// What a file's text and attributes became is the largest part of an effect, and the first that can be missed.
 fn without_text(effect: &mut ObservedEffect) {
-    if let Some(file) = effect.file.as_mut().filter(|file| !file.text_diff.is_empty()) {
+    let Some(file) = &mut effect.file else { return };
+    if !file.text_diff.is_empty() {
         file.text_diff.clear();
         file.text_diff_truncated = true;
     }
+    let states = file.before.iter_mut().chain(&mut file.after);
+    states.flat_map(|state| &mut state.xattrs).for_each(|xattr| xattr.shown = None);
 }
 
 fn cut_error(knife: &mut Knife, pointer: &str, error: Option<&mut Error>) {

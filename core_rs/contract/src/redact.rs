@@ -161,4 +161,6 @@ mod handed;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod reported;
+#[cfg(test)]
 mod tests;

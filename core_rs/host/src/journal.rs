@@ -26,6 +26,7 @@ mod run;
 pub(crate) mod stamp;
 mod stores;
 mod undo;
+pub(crate) mod values;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -51,6 +51,7 @@ const CASES: &[Case] = &[
     ("what_the_machine_has_of_such_attributes_stays_or_is_refused", names::of_the_machine),
     ("what_is_replaced_keeps_the_flags_of_its_file", flags::kept),
     ("what_is_committed_has_the_access_lists_that_were_shown_and_inherits_none", lists::exact),
+    ("whoever_approves_sees_what_attributes_and_access_lists_become", lists::told),
     ("a_directory_that_its_owner_may_not_write_comes_and_goes_and_is_undone", closed::comes_and_goes),
     ("what_its_user_may_not_read_an_ordinary_users_host_refuses", closed::unreadable),
     ("a_file_is_told_as_renamed_where_that_is_certain", renames::told),

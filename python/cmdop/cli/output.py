@@ -174,7 +174,7 @@ def _effects(grid: Table, name: str, effects: Sequence[Mapping[str, Any]], style
 def _details(effect: Mapping[str, Any]) -> Text:
     details = effect_details(effect)
     text = Text(f"  ({visible('; '.join(details))})" if details else "", style="dim")
-    text.highlight_regex(r"SETUID|SETGID|attribute security\.capability", "bold red")
+    text.highlight_regex(r"SETUID|SETGID|attribute security\.capability|(default )?access list", "bold red")
     return text
 
 

@@ -160,8 +160,14 @@ def _state_document(state: v1.FileState) -> Document:
     if state.link_target:
         out["link_target"] = state.link_target
     if state.xattrs:
-        out["xattrs"] = [attribute.name for attribute in state.xattrs]
+        out["xattrs"] = [_attribute_document(attribute) for attribute in state.xattrs]
     return out
+
+
+def _attribute_document(attribute: v1.FileAttribute) -> Document:
+    """`value` is null where it is not shown, as of a secret file."""
+    value = attribute.shown if attribute.HasField("shown") else None
+    return {"name": attribute.name, "value": value, "sha256": attribute.sha256 or None}
 
 
 def side_effect_document(side_effect: v1.SideEffect) -> Document:

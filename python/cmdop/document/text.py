@@ -18,6 +18,7 @@ _VERDICTS: Final = {
     "escalate": "passed on",
     "terminate": "rejected, and the run ended,",
 }
+_LISTS: Final = {"system.posix_acl_access": "access list", "system.posix_acl_default": "default access list"}
 _LOUD_BITS: Final = ((0o4000, "SETUID"), (0o2000, "SETGID"))
 
 
@@ -130,8 +131,7 @@ def _file_details(effect: Mapping[str, Any]) -> list[str]:
     owner, owner_before = ([f"{state['uid']}:{state['gid']}"] if state else [] for state in (after, before))
     if owner != (owner_before or ["0:0"]):
         details.append(f"owner {' → '.join([*owner_before, *owner])}")
-    gained = [name for name in after.get("xattrs", []) if name not in before.get("xattrs", [])]
-    details += [f"attribute {visible(name)}" for name in gained]
+    details += _attribute_details(before, after)
     if after.get("sha256") and after["sha256"] != before.get("sha256"):
         details.append(f"sha256 {after['sha256'][:DIGEST_SHOWN]}…")
     return details
@@ -144,6 +144,41 @@ def _mode_details(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[s
     loud = [name for bit, name in _LOUD_BITS if new & bit and not old & bit]
     change = f"mode {before['mode']} → {after['mode']}" if before else f"mode {after['mode']}"
     return [" ".join([*loud, change])]
+
+
+def _attribute_details(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What extended attributes become."""
+    old, new = ({one["name"]: one for one in state.get("xattrs", [])} for state in (before, after))
+    changed = [name for name in sorted({*old, *new}) if _digest(old.get(name)) != _digest(new.get(name))]
+    return [_attribute(name, old.get(name), new.get(name)) for name in changed]
+
+
+def _digest(attribute: Mapping[str, Any] | None) -> str | None:
+    return None if attribute is None else attribute["sha256"] or ""
+
+
+def _attribute(name: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> str:
+    what = _LISTS.get(name) or f"attribute {visible(name)}"
+    then, now = (None if one is None else _attribute_value(one) for one in (old, new))
+    if then is None:
+        return f"{what}: {now}" if now else what
+    if name in _LISTS and now is not None and "…" not in then + now:
+        # Whom a list names as before says nothing of the change.
+        entries, others = then.split(","), now.split(",")
+        gone, come = ([one for one in some if one not in rest] for some, rest in ((entries, others), (others, entries)))
+        if not (gone and come) and (gone or come):
+            return f"{what}: {'no longer' if gone else 'also'} {','.join(gone or come)}"
+        if gone:
+            then, now = ",".join(gone), ",".join(come)
+    if old is not None and new is not None and then == now:
+        then, now = (f"{said} (sha256 {one['sha256'][:DIGEST_SHOWN]}…)" for said, one in ((then, old), (now, new)))
+    return f"{what}: {then} → {'none' if now is None else now}"
+
+
+def _attribute_value(attribute: Mapping[str, Any]) -> str:
+    if attribute["value"] is not None:
+        return visible(attribute["value"])
+    return f"sha256 {attribute['sha256'][:DIGEST_SHOWN]}…" if attribute["sha256"] else ""
 
 
 def verdict_words(verdict: Mapping[str, Any]) -> str:

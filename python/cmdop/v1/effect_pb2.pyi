@@ -177,12 +177,14 @@ class FileState(_message.Message):
     def __init__(self, type: _Optional[_Union[FileType, str]] = ..., size: _Optional[int] = ..., mode: _Optional[int] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., sha256: _Optional[str] = ..., link_target: _Optional[str] = ..., xattrs: _Optional[_Iterable[_Union[FileAttribute, _Mapping]]] = ...) -> None: ...
 
 class FileAttribute(_message.Message):
-    __slots__ = ("name", "sha256")
+    __slots__ = ("name", "sha256", "shown")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_FIELD_NUMBER: _ClassVar[int]
     name: str
     sha256: str
-    def __init__(self, name: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
+    shown: str
+    def __init__(self, name: _Optional[str] = ..., sha256: _Optional[str] = ..., shown: _Optional[str] = ...) -> None: ...
 
 class FileChange(_message.Message):
     __slots__ = ("before", "after", "text_diff", "text_diff_truncated", "renamed", "linked")

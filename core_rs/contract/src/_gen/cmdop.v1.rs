@@ -129,6 +129,12 @@ pub struct FileAttribute {
     /// SHA-256 of the value, lower-case hex.
     #[prost(string, tag = "2")]
     pub sha256: ::prost::alloc::string::String,
+    /// The value for a reader: an access list in the short form of acl(5) with numeric ids (`user::rw-,user:1000:rw-`),
+    /// any other text in quotes, with escapes and without its secrets, and what is no text as `0x` and hex digits. At most
+    /// 256 bytes, a list at most 4 KiB; what is cut ends in `… N bytes`, the size of the whole. Absent where it is not
+    /// shown: of a secret file, unless the value says who may do what.
+    #[prost(string, optional, tag = "3")]
+    pub shown: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// What exactly changed at a path. An absent side means that nothing was there.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -5,7 +5,9 @@ use sha2::{Digest as _, Sha256};
 use super::*;
 use crate::digest::hex;
 use crate::v1::event::Kind;
-use crate::v1::{EffectKind, Event, ExpectedEffect, FileChange, PolicyRef, Reason, Run, Trace, Violation};
+use crate::v1::{
+    EffectKind, Event, ExpectedEffect, FileAttribute, FileChange, FileState, PolicyRef, Reason, Run, Trace, Violation,
+};
 
 const MOST: [usize; 4] = [ANSWER_BYTES, 256 << 10, ENTRY_BYTES, LEAST_BYTES];
 
@@ -20,10 +22,14 @@ fn result(stdout: &str) -> Call {
 }
 
 fn effects(count: usize) -> Vec<ObservedEffect> {
+    let after = || {
+        let xattr = FileAttribute { name: "user.t".into(), shown: Some("v".repeat(256)), ..FileAttribute::default() };
+        FileState { xattrs: vec![xattr], ..FileState::default() }
+    };
     let effect = |at| ObservedEffect {
         kind: EffectKind::FileModify.into(),
         target: format!("/srv/app/{at}.txt"),
-        file: Some(FileChange { text_diff: "+line\n".repeat(600), ..FileChange::default() }),
+        file: Some(FileChange { after: Some(after()), text_diff: "+line\n".repeat(600), ..FileChange::default() }),
         ..ObservedEffect::default()
     };
     (0..count).map(effect).collect()
@@ -144,6 +150,8 @@ fn an_entry_of_a_list_says_which_effects_there_are_before_it_says_what_became_of
     assert_eq!((diff.effects.len(), &*diff.digest), (50, "d"));
     let file = diff.effects[49].file.as_ref().expect("a file");
     assert!(file.text_diff.is_empty() && file.text_diff_truncated);
+    let xattr = &file.after.as_ref().expect("a state").xattrs[0];
+    assert_eq!((&*xattr.name, xattr.shown.as_deref()), ("user.t", None));
     let (mark, whole) = (&short.abridged[0], effects(50));
     let encoded: Vec<u8> = whole.iter().flat_map(Message::encode_length_delimited_to_vec).collect();
     assert_eq!((&*mark.pointer, mark.count, mark.bytes), ("/diff/effects", 50, encoded.len() as u64));

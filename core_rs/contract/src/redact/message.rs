@@ -310,6 +310,9 @@ fn take(place: &mut String, redact: impl Fn(&str) -> Cow<'_, str>) {
 fn observed(effect: &mut ObservedEffect) {
     if let Some(file) = &mut effect.file {
         take(&mut file.text_diff, text);
+        let states = file.before.iter_mut().chain(&mut file.after);
+        let values = states.flat_map(|state| &mut state.xattrs).filter_map(|xattr| xattr.shown.as_mut());
+        values.for_each(|value| take(value, text));
     }
     if let Some(process) = &mut effect.process {
         process.arguments = forms::words(std::mem::take(&mut process.arguments));

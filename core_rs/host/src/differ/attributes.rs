@@ -12,6 +12,7 @@ use super::{Change, Kind, Walk};
 use crate::Error;
 use crate::journal::attributes::{Attributes, Xattr};
 use crate::journal::look;
+use crate::journal::values::Values;
 use crate::native::measure::Stamp;
 
 impl Walk<'_> {
@@ -75,8 +76,9 @@ impl Walk<'_> {
         before: &fs::Metadata,
         is_modified: bool,
     ) -> Result<bool, Error> {
+        let values = Values::of_both(was.as_os_str().as_bytes(), place.as_os_str().as_bytes());
         let state = |xattrs: &[Xattr], metadata: &fs::Metadata| FileState {
-            xattrs: xattrs.iter().map(look::shown).collect(),
+            xattrs: xattrs.iter().map(|xattr| values.shown(xattr)).collect(),
             ..shallow(metadata)
         };
         let machine = xattrs(was)?;

@@ -16,6 +16,7 @@ use super::upper::{looked, state, xattrs};
 use super::{Change, Kind, Walk};
 use crate::Error;
 use crate::journal::attributes::{Xattr, xattrs as held_xattrs};
+use crate::journal::values::Values;
 use crate::native::walk::{Next, Seen, Visitor, walk};
 use crate::sandbox::Named;
 
@@ -30,9 +31,10 @@ impl Walk<'_> {
         (upper, after): (&Path, &fs::Metadata),
         place: &Path,
     ) -> Result<(FileState, FileState), Error> {
-        let old = state(was, before, &xattrs(was)?)?;
+        let values = Values::of_both(was.as_os_str().as_bytes(), place.as_os_str().as_bytes());
+        let old = state(was, before, &xattrs(was)?, values)?;
         let shown = self.shown(upper, &xattrs(was)?, place)?;
-        Ok((old, state(upper, after, &shown)?))
+        Ok((old, state(upper, after, &shown, values)?))
     }
 
     pub(super) fn state_of_new(
@@ -46,7 +48,7 @@ impl Walk<'_> {
         if !found.is_empty() {
             self.brought.push((place.to_owned(), found));
         }
-        state(upper, after, &shown)
+        state(upper, after, &shown, Values::of(place.as_os_str().as_bytes()))
     }
 
     /// Of a file that stands where one stood, and may be another: neither's attributes that the view did not show

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::journal::attributes::Xattr;
-use crate::journal::look;
+use crate::journal::values::Values;
 use crate::native::measure;
 use crate::native::text_diff;
 use crate::sandbox::Own;
@@ -40,8 +40,14 @@ pub(super) fn shallow(metadata: &fs::Metadata) -> FileState {
 }
 
 /// With the attributes that it shows; those of the machine are all its own.
-pub(super) fn state(path: &Path, metadata: &fs::Metadata, xattrs: &[Xattr]) -> Result<FileState, Error> {
-    let mut state = FileState { xattrs: xattrs.iter().map(look::shown).collect(), ..shallow(metadata) };
+pub(super) fn state(
+    path: &Path,
+    metadata: &fs::Metadata,
+    xattrs: &[Xattr],
+    values: Values,
+) -> Result<FileState, Error> {
+    let xattrs = xattrs.iter().map(|xattr| values.shown(xattr)).collect();
+    let mut state = FileState { xattrs, ..shallow(metadata) };
     match state.r#type() {
         FileType::Regular => {
             let mut file = fs::File::open(path).map_err(Error::io(format!("read {}", path.display())))?;

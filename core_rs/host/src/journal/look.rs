@@ -6,10 +6,11 @@ use std::os::fd::AsFd;
 use cmdop_contract::path::escape;
 use cmdop_contract::v1::{FileAttribute, FileState, FileType};
 
-use super::attributes::{Attributes, Xattr, xattrs};
+use super::attributes::{Attributes, xattrs};
+use super::values::Values;
 use crate::Error;
 use crate::native::beneath::{READ, Spot, file, hold_child, open_child, refused};
-use crate::native::measure::{Stamp, sha256, sha256_of};
+use crate::native::measure::{Stamp, sha256};
 use crate::native::text_diff::MAX_TEXT_BYTES;
 use crate::native::write::small_content;
 
@@ -28,7 +29,7 @@ impl Look {
     }
 
     /// As it would be with these attributes.
-    pub(crate) fn with(&self, attributes: Option<&Attributes>) -> Self {
+    pub(crate) fn with(&self, attributes: Option<&Attributes>, values: Values) -> Self {
         let mut look = self.clone();
         let Some(attributes) = attributes else { return look };
         let state = &mut look.state;
@@ -38,31 +39,32 @@ impl Look {
         for changed in &attributes.xattrs {
             let name = escape(&changed.name);
             state.xattrs.retain(|xattr| xattr.name != name);
-            state.xattrs.extend(changed.value.is_some().then(|| shown(changed)));
+            state.xattrs.extend(changed.value.is_some().then(|| values.shown(changed)));
         }
         state.xattrs.sort_by(|one, two| one.name.cmp(&two.name));
         look
     }
 }
 
-/// What has the spot's name.
+/// What has the spot's name, which may not be where it is reported.
 ///
 /// # Errors
 /// What keeps it from being read.
-pub(crate) fn at(spot: &Spot) -> Result<Look, Error> {
+pub(crate) fn at(spot: &Spot, values: Values) -> Result<Look, Error> {
     let held = hold_child(&spot.parent, &spot.name).map_err(|errno| refused(errno, &spot.path))?;
-    child(&spot.parent, &spot.name, &spot.path, &Stamp::of(held)?)
+    child(&spot.parent, &spot.name, &spot.path, &Stamp::of(held)?, values)
 }
 
 /// What has a name in an open directory.
 ///
 /// # Errors
 /// As [`at`].
-pub(crate) fn child(dir: impl AsFd, name: &CStr, path: &[u8], stamp: &Stamp) -> Result<Look, Error> {
+pub(crate) fn child(dir: impl AsFd, name: &CStr, path: &[u8], stamp: &Stamp, values: Values) -> Result<Look, Error> {
     let dir = dir.as_fd();
     let mut look = Look { state: stamp.state(), text: None };
     let held = hold_child(dir, name).map_err(|errno| refused(errno, path))?;
-    look.state.xattrs = xattrs(&held).map_err(|errno| refused(errno, path))?.iter().map(shown).collect();
+    let found = xattrs(&held).map_err(|errno| refused(errno, path))?;
+    look.state.xattrs = found.iter().map(|xattr| values.shown(xattr)).collect();
     match stamp.file_type() {
         FileType::Regular => {
             let mut content = file(open_child(dir, name, READ).map_err(|errno| refused(errno, path))?);
@@ -80,21 +82,20 @@ pub(crate) fn child(dir: impl AsFd, name: &CStr, path: &[u8], stamp: &Stamp) -> 
     Ok(look)
 }
 
-/// An extended attribute as it is reported.
-pub(crate) fn shown(xattr: &Xattr) -> FileAttribute {
-    FileAttribute { name: escape(&xattr.name), sha256: sha256_of(xattr.value.as_deref().unwrap_or_default()) }
-}
-
-/// Attributes that say who may do what.
-pub(crate) fn access_xattrs(state: &FileState) -> Vec<&FileAttribute> {
-    state.xattrs.iter().filter(|xattr| is_access(&xattr.name)).collect()
+/// Attributes that say who may do what, by name and digest: what is shown may be the same of two values.
+pub(crate) fn access_xattrs(state: &FileState) -> Vec<(&str, &str)> {
+    state.xattrs.iter().filter(|xattr| is_access(&xattr.name)).map(compared).collect()
 }
 
 /// Attributes that are content beside the content.
-pub(crate) fn other_xattrs(state: &FileState) -> Vec<&FileAttribute> {
-    state.xattrs.iter().filter(|xattr| !is_access(&xattr.name)).collect()
+pub(crate) fn other_xattrs(state: &FileState) -> Vec<(&str, &str)> {
+    state.xattrs.iter().filter(|xattr| !is_access(&xattr.name)).map(compared).collect()
 }
 
-fn is_access(name: &str) -> bool {
+fn compared(xattr: &FileAttribute) -> (&str, &str) {
+    (&xattr.name, &xattr.sha256)
+}
+
+pub(super) fn is_access(name: &str) -> bool {
     name.starts_with("security.") || name.starts_with("system.posix_acl_")
 }

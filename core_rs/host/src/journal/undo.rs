@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::look::{self, Look};
 use super::record::{Kind, Op, Record};
 use super::run::slot_spot;
+use super::values::Values;
 use super::{BY, DONE, DROPPED, Journals, REDOING, UNDOING, UNDONE, durable, is_in, noted_by, read, rename};
 use crate::Error;
 use crate::native::beneath::{Spot, hold_child, open_child, refused, show};
@@ -173,7 +174,7 @@ impl Undo<'_> {
         match op.kind() {
             Kind::In if op.is_half => self.moved_back(op, effects)?,
             Kind::In => {
-                let now = look::at(&self.journals.spot(&op.path)?)?;
+                let now = look::at(&self.journals.spot(&op.path)?, Values::of(&op.path))?;
                 let found = notable::beneath(&self.journals.spot(&op.path)?)?;
                 let (count, bytes) = op.left.as_ref().map_or((1, 0), |left| (left.entries, left.bytes));
                 let listed = notable::listed(&found);
@@ -186,17 +187,19 @@ impl Undo<'_> {
             Kind::Out => self.restored(op, effects)?,
             Kind::Exchange if op.is_half => {
                 self.moved_back(op, effects)?;
-                effects.push(created(&op.path, &look::at(&self.slot(op)?)?));
+                effects.push(created(&op.path, &look::at(&self.slot(op)?, Values::of(&op.path))?));
             }
             Kind::Exchange => {
-                let (now, old) = (look::at(&self.journals.spot(&op.path)?)?, look::at(&self.slot(op)?)?);
+                let values = Values::of(&op.path);
+                let now = look::at(&self.journals.spot(&op.path)?, values)?;
+                let old = look::at(&self.slot(op)?, values)?;
                 compared(&op.path, &now, &old, effects);
             }
             // It goes.
             Kind::Attributes if self.record.is_new(&op.path) => {}
             Kind::Attributes => {
-                let now = look::at(&self.journals.spot(&op.path)?)?;
-                let old = now.with(op.before.as_ref());
+                let now = look::at(&self.journals.spot(&op.path)?, Values::of(&op.path))?;
+                let old = now.with(op.before.as_ref(), Values::of(&op.path));
                 compared(&op.path, &now, &old, effects);
             }
             Kind::Times => {}
@@ -206,7 +209,7 @@ impl Undo<'_> {
 
     fn moved_back(&self, op: &Op, effects: &mut Vec<ObservedEffect>) -> Result<(), Error> {
         let from = self.half(op).map_or_else(Vec::new, |out| out.path.clone());
-        let now = look::at(&self.journals.spot(&op.path)?)?;
+        let now = look::at(&self.journals.spot(&op.path)?, Values::of_both(&op.path, &from))?;
         let entries = op.left.as_ref().map_or(1, |left| left.entries);
         effects.push(renamed(EffectKind::FileRename, &op.path, &from, Some(now.state.clone()), None, entries));
         effects.push(renamed(EffectKind::FileCreate, &from, &op.path, None, Some(now.state), 1));
@@ -216,7 +219,7 @@ impl Undo<'_> {
     /// Everything that comes back with what was deleted.
     fn restored(&self, op: &Op, effects: &mut Vec<ObservedEffect>) -> Result<(), Error> {
         let slot = self.slot(op)?;
-        let top = look::at(&slot)?;
+        let top = look::at(&slot, Values::of(&op.path))?;
         let is_directory = top.state.r#type() == FileType::Directory;
         effects.push(created(&op.path, &top));
         if !is_directory {
@@ -251,7 +254,7 @@ impl Visitor for Restored<'_> {
 
     fn entry(&mut self, seen: &Seen<'_>) -> Result<Next, Error> {
         let path = [self.place, &seen.path[self.slot.len()..]].concat();
-        let look = look::child(seen.dir, seen.name, &path, seen.stamp)?;
+        let look = look::child(seen.dir, seen.name, &path, seen.stamp, Values::of(&path))?;
         let effect = created(&path, &look);
         match self.above(&path) {
             Some(above) => {

@@ -198,7 +198,8 @@ impl Copy {
         let mut there = Census::take(&self.to, &stamp, scope)?;
         for Entry { below, state, .. } in &mut there.entries {
             let (dir, name) = inside(&self.to.parent, &self.to.name, below, &self.to.path)?;
-            let found = hold_child(dir, &name).and_then(inherited::found);
+            let place = [&self.to.path[..], below].concat();
+            let found = hold_child(dir, &name).and_then(|held| inherited::found(held, &place));
             state.xattrs = found.map_err(|errno| refused(errno, &self.to.path))?;
         }
         Ok(there.created(&self.to.path, |entry| entry.state.clone()))
@@ -213,7 +214,7 @@ pub(super) fn planned(
     inherited: &Inherited,
 ) -> Vec<ObservedEffect> {
     census.created(to, |entry| {
-        let xattrs = inherited.shown(entry.stamp.file_type(), mode(entry));
+        let xattrs = inherited.shown(&[to, &entry.below].concat(), entry.stamp.file_type(), mode(entry));
         FileState { uid, gid, mode: mode(entry), xattrs, ..entry.state.clone() }
     })
 }

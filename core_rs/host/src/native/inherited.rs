@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::journal::attributes::{MAX_XATTR_BYTES, Xattr, is_label, xattrs};
-use crate::journal::look;
+use crate::journal::values::Values;
 
 const ACCESS: &str = "system.posix_acl_access";
 const DEFAULT: &str = "system.posix_acl_default";
@@ -56,9 +56,9 @@ impl Inherited {
     }
 
     /// The attributes of what is made there, once it has its permission bits.
-    pub(super) fn shown(&self, kind: FileType, mode: u32) -> Vec<FileAttribute> {
+    pub(super) fn shown(&self, place: &[u8], kind: FileType, mode: u32) -> Vec<FileAttribute> {
         let Some(list) = self.0.as_ref().filter(|_| kind != FileType::Symlink) else { return Vec::new() };
-        let of = |name: &str, value| look::shown(&Xattr { name: name.into(), value: Some(value) });
+        let of = |name: &str, value| Values::of(place).shown(&Xattr { name: name.into(), value: Some(value) });
         let access = access(list, mode).map(|access| of(ACCESS, access));
         let default = (kind == FileType::Directory).then(|| of(DEFAULT, list.clone()));
         access.into_iter().chain(default).collect()
@@ -76,9 +76,9 @@ impl Inherited {
 ///
 /// # Errors
 /// The operating system's refusal.
-pub(super) fn found(held: impl AsFd) -> Result<Vec<FileAttribute>, Errno> {
-    let found = xattrs(held)?;
-    Ok(found.iter().filter(|xattr| !is_label(xattr)).map(look::shown).collect())
+pub(super) fn found(held: impl AsFd, place: &[u8]) -> Result<Vec<FileAttribute>, Errno> {
+    let (found, values) = (xattrs(held)?, Values::of(place));
+    Ok(found.iter().filter(|xattr| !is_label(xattr)).map(|xattr| values.shown(xattr)).collect())
 }
 
 /// What a default list and permission bits come to (`posix_acl_create` and `posix_acl_chmod` in the kernel): the bits

@@ -108,7 +108,7 @@ impl Making {
             if index > 0 {
                 here = open_child(&here, &last_name(path), OFlags::PATH).map_err(|errno| refused(errno, path))?;
             }
-            let xattrs = inherited::found(&here).map_err(|errno| refused(errno, path))?;
+            let xattrs = inherited::found(&here, path).map_err(|errno| refused(errno, path))?;
             effects.push(self.effect(path, FileState { xattrs, ..Stamp::of(&here)?.state() }));
         }
         Ok(effects)
@@ -157,10 +157,12 @@ impl Step for Making {
     fn effects(&self) -> Vec<ObservedEffect> {
         let (uid, own) = own_ids();
         let gid = if self.mode & SET_GROUP == 0 { own } else { self.above.gid };
-        let xattrs = self.inherited.shown(FileType::Directory, self.mode);
         let kind = FileType::Directory.into();
-        let after = FileState { r#type: kind, mode: self.mode, uid, gid, xattrs, ..FileState::default() };
-        self.paths.iter().map(|path| self.effect(path, after.clone())).collect()
+        let after = |path: &[u8]| {
+            let xattrs = self.inherited.shown(path, FileType::Directory, self.mode);
+            FileState { r#type: kind, mode: self.mode, uid, gid, xattrs, ..FileState::default() }
+        };
+        self.paths.iter().map(|path| self.effect(path, after(path))).collect()
     }
 
     fn result(&self) -> Value {

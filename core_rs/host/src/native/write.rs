@@ -209,7 +209,7 @@ impl Replacement {
         let mut state = Stamp::of(&now)?.state();
         state.sha256 = sha256(&mut now)?;
         if self.before.is_none() {
-            state.xattrs = inherited::found(&now).map_err(|errno| refused(errno, &self.spot.path))?;
+            state.xattrs = inherited::found(&now, &self.spot.path).map_err(|errno| refused(errno, &self.spot.path))?;
         }
         let text = if state.size <= MAX_TEXT_BYTES { small_content(&now)? } else { Vec::new() };
         Ok((state, text))
@@ -220,7 +220,7 @@ impl Step for Replacement {
     fn effects(&self) -> Vec<ObservedEffect> {
         let (owner, xattrs) = match &self.before {
             Some(before) => ((before.stamp.uid, before.stamp.gid), Vec::new()),
-            None => (new_ids(&self.spot.parent), self.inherited().shown(FileType::Regular, self.mode)),
+            None => (new_ids(&self.spot.parent), self.inherited().shown(&self.spot.path, FileType::Regular, self.mode)),
         };
         let after = FileState {
             xattrs,

@@ -137,6 +137,8 @@ impl Difference<'_> {
         let mut untold = self.untold;
         for (place, now) in std::mem::take(&mut self.are) {
             let came_from = self.came_from.get(place).copied();
+            let moved = came_from.map(|old| now.moved_from(old));
+            let now = moved.as_ref().unwrap_or(now);
             let was_here = self.before.entries.get(place).filter(|was| was.file_type() == now.file_type());
             if came_from.is_none() && was_here.is_none() {
                 self.created(place, now)?;

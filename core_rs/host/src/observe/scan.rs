@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::journal::attributes::Xattr;
-use crate::journal::look;
+use crate::journal::values::Values;
 use crate::native::measure;
 use crate::sandbox::{Opening, child, unavailable};
 
@@ -94,6 +94,13 @@ impl Wanted {
 impl Entry {
     pub(super) fn file_type(&self) -> FileType {
         measure::file_type(self.mode)
+    }
+
+    /// The same where it was elsewhere before: a secret there is one here.
+    pub(super) fn moved_from(&self, old: &[u8]) -> Self {
+        let mut entry = self.clone();
+        Values::of(old).hide(&mut entry.xattrs);
+        entry
     }
 
     pub(super) fn state(&self) -> FileState {
@@ -328,11 +335,11 @@ fn attributes(place: &Path) -> Vec<FileAttribute> {
         }
         Err(_) => return Vec::new(),
     };
-    let mut value = vec![0_u8; 64 * 1024];
+    let (mut value, values) = (vec![0_u8; 64 * 1024], Values::of(place.as_os_str().as_bytes()));
     let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     let shown = names.map(|name| {
         let length = rustix::fs::lgetxattr(place, name, &mut value[..]).unwrap_or(0);
-        look::shown(&Xattr { name: name.to_vec(), value: Some(value[..length].to_vec()) })
+        values.shown(&Xattr { name: name.to_vec(), value: Some(value[..length].to_vec()) })
     });
     let mut found: Vec<_> = shown.collect();
     found.sort_by(|one, two| one.name.cmp(&two.name));

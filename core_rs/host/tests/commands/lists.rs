@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use cmdop_contract::digest::hex;
-use cmdop_contract::v1::{Outcome, Stage};
+use cmdop_contract::v1::{ObservedEffect, Outcome, Report, Stage};
 use rustix::fs::XattrFlags;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -158,6 +158,60 @@ pub fn exact(directory: &Path) {
         let report = link.report_of(&commit_of(undo, &preview)).await;
         assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
         assert_eq!(there(&host.tree), before);
+        link.stop().await;
+    });
+}
+
+/// Before anybody agrees to it, and again before it is undone. Of a secret file only who may do what is said.
+pub fn told(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        for name in ["plain", ".env"] {
+            let path = host.tree.join(name);
+            fs::write(&path, name).expect("write");
+            give(&path, ACCESS);
+            rustix::fs::setxattr(&path, "user.t", b"yyy", XattrFlags::empty()).expect("attributes");
+        }
+        let mut link = host.start();
+        // The one who is named may only read from now on.
+        let mut given = list();
+        given[4 + 8 + 2] = 4;
+        let program = "
+import os, sys
+for name in ['plain', '.env']:
+    os.setxattr(name, 'system.posix_acl_access', bytes.fromhex(sys.argv[1]))
+    os.setxattr(name, 'user.t', b'zzz')
+";
+        let given: String = given.iter().map(|byte| format!("{byte:02x}")).collect();
+        let arguments = json!({"argv": ["/usr/bin/python3", "-c", program, given], "cwd": host.tree});
+        let every = format!("{}/**", host.tree.display());
+        let permit = with_effects(host.permit("call", Stage::Preview, "terminal.exec", &arguments), &ALL, &every);
+        let preview = link.report_of(&permit).await;
+        let who = rustix::process::geteuid();
+        let who = if who.is_root() { 1_234 } else { who.as_raw() };
+        let list = |may: &str| format!("user::rwx,user:{who}:{may},group::rwx,mask::rwx,other::rwx");
+        let (old, new) = ((list("rwx"), "\"yyy\""), (list("r--"), "\"zzz\""));
+        let expected = |(list, value): &(String, &str)| {
+            let of = |name: &str, value: Option<&str>| {
+                let list = (ACCESS.to_owned(), Some(list.clone()));
+                [(format!("{name} {}", list.0), list.1), (format!("{name} user.t"), value.map(str::to_owned))]
+            };
+            [of(".env", None), of("plain", Some(value))].concat().into_iter().collect::<BTreeMap<_, _>>()
+        };
+        let told = |preview: &Report, is_after: bool| -> BTreeMap<String, Option<String>> {
+            let of = |effect: &ObservedEffect| {
+                let change = effect.file.clone().expect("a change");
+                let state = if is_after { change.after } else { change.before }.expect("a state");
+                let name = effect.target.rsplit('/').next().expect("a name").to_owned();
+                state.xattrs.into_iter().map(move |xattr| (format!("{name} {}", xattr.name), xattr.shown))
+            };
+            effects(preview).iter().flat_map(of).collect()
+        };
+        assert_eq!((told(&preview, false), told(&preview, true)), (expected(&old), expected(&new)), "{preview:?}");
+        let report = link.report_of(&commit_of(permit, &preview)).await;
+        assert_eq!(report.outcome(), Outcome::Applied, "{report:?}");
+        let undo = host.permit("undo", Stage::Preview, "files.undo", &json!({"call": "call"}));
+        let preview = link.report_of(&with_effects(undo, &ALL, &every)).await;
+        assert_eq!((told(&preview, false), told(&preview, true)), (expected(&new), expected(&old)), "{preview:?}");
         link.stop().await;
     });
 }
