@@ -163,6 +163,45 @@ def test_values_that_are_shown_alike_are_told_apart_and_what_stays_is_not_said()
     assert document[0] == {"name": "user.t", "value": '"y"… 300 bytes', "sha256": after.xattrs[0].sha256}
 
 
+def test_each_text_difference_says_which_file_it_is_of_and_a_missing_one_why() -> None:
+    regular, kinds = v1.FileType.FILE_TYPE_REGULAR, v1.EffectKind
+
+    def created(name: str, size: int, **change: Any) -> v1.ObservedEffect:
+        after = v1.FileState(type=regular, size=size, mode=0o644, sha256="ab" * 32)
+        effect = changed(kinds.EFFECT_KIND_FILE_CREATE, after=after, **change)
+        effect.target = f"/srv/app/{name}"
+        return effect
+
+    effects = [
+        created("one", 5, text_diff="@@ -0,0 +1 @@\n+file.create  /etc/x\n"),
+        created("cut", 9_000, text_diff="@@ -0,0 +1 @@\n+b\n", text_diff_truncated=True),
+        created("large", 300 * 1024),
+        created("latin", 5),
+        created(".env", 5, text_diff_truncated=True),
+        created("empty", 0),
+        created("moved", 5, renamed="/srv/app/old"),
+    ]
+    view = rendered(approval_view(v1.Approval(diff=v1.Observation(effects=effects))))
+    lines = [line.rstrip() for line in view.splitlines()]
+    below = lines[next(at for at, line in enumerate(lines) if line.startswith("file.create")) :]
+    assert below == [
+        "file.create  /srv/app/one",
+        "@@ -0,0 +1 @@",
+        "+file.create  /etc/x",
+        "file.create  /srv/app/cut",
+        "@@ -0,0 +1 @@",
+        "+b",
+        "… cut at 4 KiB",
+        "file.create  /srv/app/large  (no text difference: the file is larger than 256 KiB)",
+        "file.create  /srv/app/latin  (no text difference: the file is not UTF-8 text, or was not compared)",
+        "file.create  /srv/app/.env  (no text difference: the file is a secret)",
+    ]
+    tree = rendered(trace_tree(v1.Trace(calls=[v1.Call(call_id="c1", observation=v1.Observation(effects=effects))])))
+    assert tree.count("no text difference: ") == 3 and "larger than 256 KiB" in tree, tree
+    many = v1.Observation(effects=[created(str(number), 5) for number in range(23)])
+    assert "and 3 more files without a text difference" in rendered(approval_view(v1.Approval(diff=many)))
+
+
 @pytest.mark.parametrize("outcome", [v1.Outcome.OUTCOME_NOT_APPLIED, v1.Outcome.OUTCOME_APPLIED])
 def test_a_contact_of_a_call_that_applied_no_change_is_said(outcome: v1.Outcome) -> None:
     changed = v1.ObservedEffect(kind=v1.EffectKind.EFFECT_KIND_FILE_CREATE, target="/srv/app/x", count=1)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cmdop import v1
+from cmdop.cli.differences import differences
 from cmdop.document import Document, approval_document, call_document, error_document, time_text, word
 from cmdop.document.text import (
     effect_details,
@@ -320,10 +321,8 @@ def approval_view(approval: v1.Approval, before: Sequence[v1.Call] | None = None
     _row(grid, "expires", document["expires_at"] or "never")
     _row(grid, "digest", document["digest"], "dim")
     parts: list[RenderableType] = [grid]
-    for effect in diff["effects"] if diff is not None else ():
-        file: Document = effect.get("file") or {}
-        if file.get("text_diff"):
-            parts.append(shown(file["text_diff"], "dim"))
+    if diff is not None:
+        parts += differences(diff["effects"], is_abridged=bool(document["abridged"]))
     if approval.status == v1.ApprovalStatus.APPROVAL_STATUS_PENDING:
         typed = f" --confirm {shlex.quote(approval.confirm)}" if approval.confirm else ""
         command = f"cmdop approvals approve {approval.approval_id}{typed}"

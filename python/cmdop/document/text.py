@@ -19,6 +19,8 @@ _VERDICTS: Final = {
     "terminate": "rejected, and the run ended,",
 }
 _LISTS: Final = {"system.posix_acl_access": "access list", "system.posix_acl_default": "default access list"}
+_MAX_TEXT_BYTES: Final = 256 * 1024
+"""Of larger files a host makes no text difference."""
 _LOUD_BITS: Final = ((0o4000, "SETUID"), (0o2000, "SETGID"))
 
 
@@ -179,6 +181,26 @@ def _attribute_value(attribute: Mapping[str, Any]) -> str:
     if attribute["value"] is not None:
         return visible(attribute["value"])
     return f"sha256 {attribute['sha256'][:DIGEST_SHOWN]}…" if attribute["sha256"] else ""
+
+
+def text_note(effect: Mapping[str, Any], *, is_abridged: bool) -> str:
+    """Why no text difference of a file's new content is there; empty if there is one, or nothing to say."""
+    file: Mapping[str, Any] = effect.get("file") or {}
+    before: Mapping[str, Any] = file.get("before") or {}
+    after: Mapping[str, Any] = file.get("after") or {}
+    is_content = effect["kind"] in ("file.create", "file.modify") and after.get("type") == "regular"
+    is_elsewhere = file.get("text_diff") or file.get("renamed") or file.get("linked")
+    if not is_content or is_elsewhere or before.get("sha256") == after.get("sha256"):
+        return ""
+    sizes = before.get("size", 0), after["size"]
+    if not any(sizes):
+        return ""
+    if max(sizes) > _MAX_TEXT_BYTES:
+        return "no text difference: the file is larger than 256 KiB"
+    if file["text_diff_truncated"]:
+        others = ", or what is shown was too large for it" if is_abridged else ""
+        return f"no text difference: the file is a secret{others}"
+    return "no text difference: the file is not UTF-8 text, or was not compared"
 
 
 def verdict_words(verdict: Mapping[str, Any]) -> str:

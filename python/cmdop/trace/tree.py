@@ -18,6 +18,7 @@ from cmdop.document.text import (
     is_contact,
     net_words,
     score_words,
+    text_note,
     value_text,
     verdict_words,
     visible,
@@ -254,6 +255,8 @@ def _diff(leaf: Tree, document: Document) -> None:
     file: Document = document.get("file") or {}
     lines = (file.get("text_diff") or "").splitlines()
     if not lines:
+        if note := text_note(document, is_abridged=True):
+            _line(leaf, note, "dim")
         return
     shown = lines[:_SHOWN_DIFF] + (["…"] if len(lines) > _SHOWN_DIFF or file.get("text_diff_truncated") else [])
     leaf.add(_text("\n".join(line[:_SHOWN_TEXT] for line in shown), "dim"))
