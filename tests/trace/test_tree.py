@@ -202,6 +202,15 @@ def test_each_text_difference_says_which_file_it_is_of_and_a_missing_one_why() -
     assert "and 3 more files without a text difference" in rendered(approval_view(v1.Approval(diff=many)))
 
 
+def test_what_cannot_be_undone_by_its_diff_is_not_said_to_be_taken_back() -> None:
+    made = v1.ObservedEffect(kind=v1.EffectKind.EFFECT_KIND_FILE_CREATE, target="/srv/app/x", count=1)
+    kept = v1.ObservedEffect(kind=v1.EffectKind.EFFECT_KIND_FILE_DELETE, target="/srv/app/y", count=1, reversible=True)
+    view = rendered(approval_view(v1.Approval(diff=v1.Observation(effects=[made, kept]))))
+    assert "cannot be undone: 1 of 2 effects; what they make can only be deleted again" in view, view
+    assert "can be taken back" not in view
+    assert "can be taken back" in rendered(approval_view(v1.Approval(diff=v1.Observation(effects=[kept]))))
+
+
 @pytest.mark.parametrize("outcome", [v1.Outcome.OUTCOME_NOT_APPLIED, v1.Outcome.OUTCOME_APPLIED])
 def test_a_contact_of_a_call_that_applied_no_change_is_said(outcome: v1.Outcome) -> None:
     changed = v1.ObservedEffect(kind=v1.EffectKind.EFFECT_KIND_FILE_CREATE, target="/srv/app/x", count=1)

@@ -22,6 +22,7 @@ from cmdop.document.text import (
     quorum_words,
     score_words,
     size_text,
+    undo_words,
     value_text,
     verdict_words,
     visible,
@@ -309,7 +310,7 @@ def approval_view(approval: v1.Approval, before: Sequence[v1.Call] | None = None
         if diff["truncated"]:
             _row(grid, "", "there were more effects than the host lists", "red")
     _looked_at(grid, document["beyond"])
-    _undo(grid, document["irreversible"])
+    _undo(grid, document["irreversible"], diff["effects"] if diff is not None else ())
     _before(grid, before)
     for quorum in document["quorums"]:
         _row(grid, "approvals", quorum_words(quorum) + (f" ({quorum['policy']})" if quorum["policy"] else ""))
@@ -339,10 +340,11 @@ def _looked_at(grid: Table, effects: Sequence[Document]) -> None:
         _row(grid, "", f"and {len(effects) - _SHOWN_EFFECTS} more; --json lists them all", "dim")
 
 
-def _undo(grid: Table, irreversible: Sequence[str]) -> None:
+def _undo(grid: Table, irreversible: Sequence[str], effects: Sequence[Document]) -> None:
     """Can what is asked about be taken back?"""
     if not irreversible:
-        _row(grid, "undo", "can be taken back")
+        stays = undo_words(effects)
+        _row(grid, "undo", stays or "can be taken back", "yellow" if stays else "")
         return
     for index, effect in enumerate(irreversible[:_SHOWN_EFFECTS]):
         _row(grid, "" if index else "undo", f"cannot be taken back: {effect}", "bold red")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 DIGEST_SHOWN: Final = 16
@@ -97,7 +97,7 @@ def effect_details(effect: Mapping[str, Any]) -> list[str]:
         details.append("may happen")
     if effect.get("max_count") is not None:
         details.append(f"at most {effect['max_count']}")
-    if effect.get("reversible") is False and not process:
+    if _stays(effect):
         details.append("cannot be undone")
     if effect.get("severity"):
         details.append(f"{effect['severity']}: {effect['why']}")
@@ -201,6 +201,24 @@ def text_note(effect: Mapping[str, Any], *, is_abridged: bool) -> str:
         others = ", or what is shown was too large for it" if is_abridged else ""
         return f"no text difference: the file is a secret{others}"
     return "no text difference: the file is not UTF-8 text, or was not compared"
+
+
+def _stays(effect: Mapping[str, Any]) -> bool:
+    """Is not enough kept of an effect to undo it?"""
+    return effect.get("reversible") is False and not effect.get("process")
+
+
+def undo_words(effects: Sequence[Mapping[str, Any]]) -> str:
+    """Whether a diff can be taken back of which policy says that nothing is lost by it; empty if all of it can.
+
+    What it makes can be deleted again, so nothing is lost by it, also where no undo takes it back.
+    """
+    stay = [effect for effect in effects if _stays(effect)]
+    if not stay:
+        return ""
+    count = f"{len(stay)} of {len(effects)} effects"
+    made = all(effect["kind"] == "file.create" for effect in stay)
+    return f"cannot be undone: {count}" + ("; what they make can only be deleted again" if made else "")
 
 
 def verdict_words(verdict: Mapping[str, Any]) -> str:
