@@ -140,6 +140,8 @@ struct Means<'a> {
     journals: &'a Journals,
     call_id: &'a str,
     permit_id: &'a str,
+    /// Around the services of a fixture.
+    fence: Option<&'a Fence>,
 }
 
 /// A tool that only looked, and so is done.
@@ -341,7 +343,7 @@ impl Native {
             "deploy.release" => {
                 // What would be released is known by its digest, or it is not known.
                 arguments.required("digest")?;
-                Box::new(deploy::Release::prepare(&self.root, &arguments)?.checked_within(self.fence.as_ref()))
+                Box::new(deploy::Release::prepare(&self.root, &arguments)?)
             }
             "deploy.rollback" => Box::new(deploy::Rollback::prepare(&self.root, &arguments)?),
             "process.list" => {
@@ -385,7 +387,12 @@ impl Native {
     /// Compares the step's effects with the permit, performs it and measures.
     fn perform(&self, admitted: &Admitted, started: Instant, mut step: Box<dyn Step + '_>) -> Result<Done, Error> {
         within_permit(admitted, &self.observation(step.effects())?)?;
-        let with = Means { journals: &self.journals, call_id: &admitted.call_id, permit_id: &admitted.permit_id };
+        let with = Means {
+            journals: &self.journals,
+            call_id: &admitted.call_id,
+            permit_id: &admitted.permit_id,
+            fence: self.fence.as_deref(),
+        };
         match step.perform(&with) {
             Ok((effects, failure)) => {
                 let told = step.result();

@@ -4,9 +4,9 @@
 //! All services of a fixture share one network, whose loopback the daemon reaches from a thread that enters it.
 //! Everything else each run of a service has for itself, and all that it started ends with it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::{CStr, CString};
-use std::fs::{File, symlink_metadata};
+use std::fs::{DirEntry, File, symlink_metadata};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -45,8 +45,6 @@ pub(crate) struct Fence {
     units: PathBuf,
     network: OwnedFd,
     filter: Vec<sock_filter>,
-    /// Of services that were started.
-    ports: Mutex<HashSet<u16>>,
     /// Who sees to a service, by its number: its namespace.
     running: Mutex<HashMap<u32, u64>>,
 }
@@ -64,42 +62,43 @@ impl Fence {
         // A directory that no overlay could cover shows the machine's own sockets.
         confine::refuse(&mut rules, Sockets::NoUnix, SILENTLY);
         let filter = rules.program(SILENTLY);
-        Ok(Self { hidden, units, network, filter, ports: Mutex::default(), running: Mutex::default() })
+        Ok(Self { hidden, units, network, filter, running: Mutex::default() })
     }
 
-    /// What a new process does to be inside, before it becomes the service; `port` is where that will listen.
+    /// What a new process does to be inside, before it becomes the service.
     ///
     /// # Errors
     /// The operating system's refusal to list mounts.
     pub(crate) fn around(
         self: &Arc<Self>,
         (program, cwd): (&str, &str),
-        port: Option<u16>,
     ) -> Result<impl FnMut() -> std::io::Result<()> + Send + Sync + 'static, std::io::Error> {
         let hidden =
             elsewhere::of_view(self.hidden.clone()).map_err(|error| std::io::Error::other(error.to_string()))?;
         let shown = covered().map_err(|error| std::io::Error::other(error.to_string()))?;
         let (program, cwd) = (CString::new(program)?, CString::new(cwd)?);
-        self.ports.lock().extend(port);
         let fence = self.clone();
         Ok(move || fence.enter((&shown, &hidden), (&program, &cwd)).map_err(|failure| other(&failure)))
     }
 
-    /// Connects to a port of loopback: of the services' network if one that was started names the port, else of the
-    /// machine.
+    /// Has the fixture a service, a unit of one at least? What asks a port then asks in the services' network.
+    pub(crate) fn has_services(&self) -> bool {
+        let is_unit = |entry: DirEntry| Path::new(&entry.file_name()).extension().is_some_and(|name| name == "json");
+        let has_units = || std::fs::read_dir(&self.units).is_ok_and(|units| units.flatten().any(is_unit));
+        // One that runs may have lost its unit since.
+        !self.running.lock().is_empty() || has_units()
+    }
+
+    /// Connects to a port of loopback: of the services' network, or without a fence of the machine.
     ///
     /// # Errors
     /// Why it takes no connection.
-    pub(crate) fn connect(fence: Option<&Arc<Self>>, port: u16, timeout: Duration) -> std::io::Result<TcpStream> {
+    pub(crate) fn connect(fence: Option<&Self>, port: u16, timeout: Duration) -> std::io::Result<TcpStream> {
         let connect = || TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), timeout);
-        match fence.filter(|fence| fence.ports.lock().contains(&port)) {
-            None => connect(),
-            Some(fence) => {
-                let inside = || check(fence.join(), "enter the services' network").map_err(|it| other(&it));
-                let made = std::thread::scope(|scope| scope.spawn(|| inside().and_then(|()| connect())).join());
-                made.unwrap_or_else(|_| Err(std::io::Error::other("its thread ended")))
-            }
-        }
+        let Some(fence) = fence else { return connect() };
+        let inside = || check(fence.join(), "enter the services' network").map_err(|it| other(&it));
+        let made = std::thread::scope(|scope| scope.spawn(|| inside().and_then(|()| connect())).join());
+        made.unwrap_or_else(|_| Err(std::io::Error::other("its thread ended")))
     }
 
     /// Takes note of who sees to a service, and says the service's own number.

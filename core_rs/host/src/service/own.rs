@@ -289,7 +289,7 @@ impl Service {
             });
         }
         if let Some(fence) = &self.fence {
-            let enter = fence.around((&unit.command[0], &unit.cwd), unit.port)?;
+            let enter = fence.around((&unit.command[0], &unit.cwd))?;
             // SAFETY: the child has one thread, and the C library makes its memory usable to it (fork(2)).
             unsafe { command.pre_exec(enter) };
         }
@@ -344,7 +344,7 @@ impl Service {
 
     /// Does its port take connections?
     fn is_open(&self, port: u16) -> bool {
-        Fence::connect(self.fence.as_ref(), port, Duration::from_millis(500)).is_ok()
+        Fence::connect(self.fence.as_deref(), port, Duration::from_millis(500)).is_ok()
     }
 
     /// Waits until it is well, or says why it is not.

@@ -1,7 +1,6 @@
 //! Health checks against loopback: is the port open, and does it answer with the expected status?
 
 use std::io::{ErrorKind, Read, Write};
-use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use cmdop_contract::v1::{EffectKind, ObservedEffect};
 use serde_json::{Value, json};
 
 use crate::Error;
+use crate::native::Means;
 use crate::native::arguments::{Arguments, invalid};
 use crate::sandbox::Fence;
 
@@ -28,8 +28,6 @@ pub(super) struct Check {
     timeout: Duration,
     retries: u64,
     interval: Duration,
-    /// In a fixture, where its services listen.
-    fence: Option<Arc<Fence>>,
 }
 
 /// How a check went.
@@ -72,21 +70,15 @@ impl Check {
             timeout: Duration::from_millis(timeout),
             retries,
             interval: Duration::from_millis(interval),
-            fence: None,
         }))
     }
 
-    /// The same check in a fixture, put to its services.
-    pub(super) fn within(self, fence: Option<&Arc<Fence>>) -> Self {
-        Self { fence: fence.cloned(), ..self }
-    }
-
-    /// Asks until it passes or no attempt is left.
-    pub(super) fn run(&self) -> Checked {
+    /// Asks until it passes or no attempt is left: in a fixture that has services, where these listen.
+    pub(super) fn run(&self, with: &Means<'_>) -> Checked {
         let mut checked = Checked { attempts: 0, status: None, why: String::new() };
         loop {
             checked.attempts += 1;
-            match self.attempt() {
+            match self.attempt(with) {
                 Ok(status) => {
                     checked.status = status;
                     let is_expected = status.is_none_or(|status| status == self.status);
@@ -113,9 +105,12 @@ impl Check {
     }
 
     /// The status of the answer; `None` if an open port is enough.
-    fn attempt(&self) -> Result<Option<u16>, String> {
+    fn attempt(&self, with: &Means<'_>) -> Result<Option<u16>, String> {
         let deadline = Instant::now() + self.timeout;
-        let mut stream = Fence::connect(self.fence.as_ref(), self.port, self.timeout)
+        // Which network it is does not depend on who listens: what the machine runs must not answer for a service that
+        // is dead.
+        let fence = with.fence.filter(|fence| fence.has_services());
+        let mut stream = Fence::connect(fence, self.port, self.timeout)
             .map_err(|error| format!("port {} cannot be reached: {error}", self.port))?;
         let Some(path) = &self.path else { return Ok(None) };
         let headers = "User-Agent: cmdop-check\r\nAccept: */*\r\nConnection: close";

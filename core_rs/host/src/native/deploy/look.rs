@@ -99,8 +99,8 @@ impl Step for Status {
         Vec::new()
     }
 
-    fn perform(&mut self, _with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
-        self.checked = self.check.as_ref().map(Check::run);
+    fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
+        self.checked = self.check.as_ref().map(|check| check.run(with));
         Ok((self.effects(), None))
     }
 }

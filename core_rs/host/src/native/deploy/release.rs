@@ -1,7 +1,5 @@
 //! `deploy.release`: copy, check, switch, check again, and back if that fails.
 
-use std::sync::Arc;
-
 use cmdop_contract::path::is_beneath;
 use cmdop_contract::v1::{EffectKind, FileType, ObservedEffect, Reason};
 use serde_json::{Value, json};
@@ -22,7 +20,6 @@ use crate::native::copy::{self, Copy};
 use crate::native::hidden::{hidden_name, remove_hidden};
 use crate::native::measure::Stamp;
 use crate::native::{Means, Step};
-use crate::sandbox::Fence;
 
 /// Fewer would take away what a rollback leads to.
 const LEAST_KEPT: u64 = 2;
@@ -134,13 +131,6 @@ impl Release {
         Ok(release)
     }
 
-    /// The same in a fixture, whose services are asked how they are.
-    #[must_use]
-    pub(crate) fn checked_within(self, fence: Option<&Arc<Fence>>) -> Self {
-        let within = |check: Check| check.within(fence);
-        Self { before: self.before.map(within), after: self.after.map(within), ..self }
-    }
-
     /// True if it is live already, and nothing is left to be settled.
     pub(super) fn is_idle(&self) -> bool {
         self.source.is_none() && self.is_live() && self.site.state.pending.is_none() && !self.is_unproven
@@ -205,9 +195,10 @@ impl Release {
     }
 
     /// Everything before the switch. Whatever fails, the root is as it was.
-    fn ready(&mut self, permit_id: &str, pending: &Pending) -> Result<Vec<ObservedEffect>, Error> {
+    fn ready(&mut self, with: &Means<'_>, pending: &Pending) -> Result<Vec<ObservedEffect>, Error> {
+        let permit_id = with.permit_id;
         if let Some(check) = &self.before {
-            let checked = check.run();
+            let checked = check.run(with);
             let why = checked.why.clone();
             self.went.checked_before = Some(checked);
             if !why.is_empty() {
@@ -253,8 +244,8 @@ impl Release {
     }
 
     /// The check after the switch, and the way back if it fails.
-    fn prove(&mut self, permit_id: &str) -> Option<Error> {
-        let checked = self.after.as_ref()?.run();
+    fn prove(&mut self, with: &Means<'_>) -> Option<Error> {
+        let checked = self.after.as_ref()?.run(with);
         let why = checked.why.clone();
         self.went.checked_after = Some(checked);
         if why.is_empty() {
@@ -266,7 +257,7 @@ impl Release {
             Ok(back) => back,
             Err(why) => return Some(unhealthy(format!("{failed}; {why}, so it stays"))),
         };
-        match self.site.switch(Some(&link_to(&self.id)), back.as_deref(), permit_id) {
+        match self.site.switch(Some(&link_to(&self.id)), back.as_deref(), with.permit_id) {
             Ok(_) => {
                 self.went.is_rolled_back = true;
                 self.went.back = back;
@@ -296,8 +287,8 @@ impl Release {
     }
 
     /// The check of a release that is live and stays.
-    fn look_again(&mut self) -> Option<Error> {
-        let checked = self.after.as_ref()?.run();
+    fn look_again(&mut self, with: &Means<'_>) -> Option<Error> {
+        let checked = self.after.as_ref()?.run(with);
         let why = checked.why.clone();
         self.went.checked_after = Some(checked);
         let message = || format!("the health check of {} failed: {why}; it was live before, too, and stays", self.id);
@@ -341,9 +332,9 @@ impl Release {
     }
 
     /// Everything from the switch on. Nothing before has changed what is live.
-    fn go(&mut self, permit_id: &str, pending: &Pending, effects: &mut Vec<ObservedEffect>) -> Option<Error> {
+    fn go(&mut self, with: &Means<'_>, pending: &Pending, effects: &mut Vec<ObservedEffect>) -> Option<Error> {
         let link = link_to(&self.id);
-        let unhealthy = self.prove(permit_id);
+        let unhealthy = self.prove(with);
         point("checked");
         let why = unhealthy.as_ref().map(ToString::to_string).unwrap_or_default();
         let noted = self.conclude(pending, &why);
@@ -361,7 +352,7 @@ impl Release {
         if let Some(error) = unhealthy.or(noted.err()) {
             return Some(error);
         }
-        effects.extend(self.prune(permit_id));
+        effects.extend(self.prune(with.permit_id));
         None
     }
 }
@@ -427,7 +418,7 @@ impl Step for Release {
     fn perform(&mut self, with: &Means<'_>) -> Result<(Vec<ObservedEffect>, Option<Error>), Error> {
         let permit_id = with.permit_id;
         if self.is_idle() {
-            let failure = self.look_again();
+            let failure = self.look_again(with);
             return Ok((self.effects(), failure));
         }
         point("planned");
@@ -442,7 +433,7 @@ impl Step for Release {
         point("begun");
         let mut effects = self.site.made(&self.missing);
         let link = link_to(&self.id);
-        let switched = self.ready(permit_id, &pending).and_then(|made| {
+        let switched = self.ready(with, &pending).and_then(|made| {
             effects.extend(made);
             let switched = self.site.switch(self.site.link.as_deref(), Some(&link), permit_id);
             switched.inspect_err(|_| self.undo(permit_id, pending.is_new))
@@ -450,7 +441,7 @@ impl Step for Release {
         let done = match switched {
             Ok(durable) => {
                 point("switched");
-                let failure = self.go(permit_id, &pending, &mut effects).or(durable);
+                let failure = self.go(with, &pending, &mut effects).or(durable);
                 let failure = failure.or(self.site.measured(&mut effects).err());
                 Ok((effects, failure))
             }

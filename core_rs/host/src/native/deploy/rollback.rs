@@ -146,7 +146,7 @@ impl Step for Rollback {
             }
         };
         point("switched");
-        self.checked = self.check.as_ref().map(Check::run);
+        self.checked = self.check.as_ref().map(|check| check.run(with));
         effects.retain(|effect| effect.kind() != EffectKind::NetConnect);
         effects.extend(checks([(&self.check, &self.checked)]));
         let why = self.checked.as_ref().map(|checked| checked.why.clone()).unwrap_or_default();

@@ -158,7 +158,7 @@ fn a_file_that_is_replaced_before_its_bits_are_set_is_a_conflict() {
     let mut step = native.prepare(&admitted).expect("prepared");
     fs::remove_file(&path).expect("remove");
     fs::write(&path, "another").expect("write");
-    let with = Means { journals: &native.journals, call_id: "call", permit_id: "permit" };
+    let with = Means { journals: &native.journals, call_id: "call", permit_id: "permit", fence: None };
     assert_eq!(step.perform(&with).expect_err("a conflict").reason(), Reason::ContentChanged);
     assert_eq!(fs::metadata(&path).expect("stat").mode() & 0o777, 0o644);
     assert_eq!(names(&dir.path().join(JOURNALS)), [""; 0]);

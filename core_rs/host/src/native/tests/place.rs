@@ -119,7 +119,7 @@ fn after(dir: &TempDir, tool: &str, arguments: &Value, change: impl FnOnce()) ->
     let admitted = Admitted::for_tests(permit(dir.path(), tool, arguments, ALL));
     let mut step = native.prepare(&admitted).expect("prepared");
     change();
-    let with = Means { journals: &native.journals, call_id: "call", permit_id: "permit" };
+    let with = Means { journals: &native.journals, call_id: "call", permit_id: "permit", fence: None };
     let error = step.perform(&with).expect_err("a conflict");
     assert_eq!(names(&dir.path().join(JOURNALS)), [""; 0], "what was not done keeps no journal");
     error
