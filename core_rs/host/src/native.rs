@@ -25,6 +25,7 @@ mod relocate;
 mod replace;
 mod search;
 mod service;
+mod set_id;
 mod stat;
 pub(crate) mod text_diff;
 mod undo;

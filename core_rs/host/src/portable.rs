@@ -17,6 +17,8 @@ pub mod probe;
 #[path = "native/replace.rs"]
 mod replace;
 mod search;
+#[path = "native/set_id.rs"]
+mod set_id;
 mod tree;
 #[path = "native/window.rs"]
 mod window;

@@ -246,6 +246,24 @@ async fn every_change_is_asked_about_even_at_level_auto_and_done_as_agreed() {
     assert_eq!(left.len(), 3, "nothing of the way there is left: {left:?}");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn what_runs_as_another_gets_no_other_content() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new().await;
+    let file = world.path("program");
+    fs::write(&file, "old").expect("write");
+    let edits = json!([{"old": "old", "new": "new"}]);
+    for (bits, is_refused) in [(0o4755, true), (0o2755, true), (0o2745, false)] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(bits)).expect("chmod");
+        let edit = world.agreed("files.edit", json!({"path": file, "edits": edits}), Vec::new()).await;
+        let text = fs::read_to_string(&file).expect("the file");
+        let (why, expected) =
+            if is_refused { (Reason::UnsupportedChange, "old") } else { (Reason::Unspecified, "new") };
+        assert_eq!((reason(&edit), text.as_str()), (why, expected), "{bits:o}: {:?}", edit.error);
+    }
+}
+
 #[tokio::test]
 async fn a_command_runs_only_with_a_persons_word_and_is_never_told_as_seen() {
     let world = World::new().await;

@@ -43,7 +43,7 @@ impl Edit {
             replaced += replace(&spot.path, &mut text, index, edit)?;
         }
         let before_sha256 = before.sha256.clone();
-        Ok(Self { replacement: Replacement::of_content(spot, before, text.into_bytes()), before_sha256, replaced })
+        Ok(Self { replacement: Replacement::of_content(spot, before, text.into_bytes())?, before_sha256, replaced })
     }
 }
 

@@ -171,7 +171,7 @@ fn a_replaced_file_keeps_its_mode_owner_and_attributes() {
     let dir = TempDir::new().expect("directory");
     let path = dir.path().join("a");
     fs::write(&path, "old\n").expect("write");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o4751)).expect("chmod");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o1751)).expect("chmod");
     rustix::fs::setxattr(&path, "user.note", b"kept", rustix::fs::XattrFlags::empty()).expect("setxattr");
     let before = fs::metadata(&path).expect("stat");
     let done = apply(&dir, "files.write", &json!({"path": path, "content": "new\n"}));

@@ -22,7 +22,7 @@ use super::inherited::{self, Inherited};
 use super::measure::{Stamp, sha256, sha256_of};
 use super::nursery::{self, Nursery};
 use super::text_diff::{MAX_TEXT_BYTES, unified};
-use super::{Means, Step, measured, xattr};
+use super::{Means, Step, measured, set_id, xattr};
 use crate::Error;
 use crate::journal::stamp::{Extent, Standing};
 use crate::journal::{Journals, MAX_BYTES};
@@ -84,13 +84,23 @@ impl Replacement {
             content = spliced(&spot, before.as_ref(), arguments, offset, &content)?;
         }
         let mode = mode.or(before.as_ref().map(|before| before.stamp.permissions())).unwrap_or(NEW_MODE);
-        Ok(Self { spot, content, mode, before })
+        Self { spot, content, mode, before }.checked()
     }
 
     /// A file that keeps everything but its content.
-    pub(crate) fn of_content(spot: Spot, before: Before, content: Vec<u8>) -> Self {
+    ///
+    /// # Errors
+    /// `UNSUPPORTED_CHANGE`.
+    pub(crate) fn of_content(spot: Spot, before: Before, content: Vec<u8>) -> Result<Self, Error> {
         let mode = before.stamp.permissions();
-        Self { spot, content, mode, before: Some(before) }
+        Self { spot, content, mode, before: Some(before) }.checked()
+    }
+
+    fn checked(self) -> Result<Self, Error> {
+        let before = self.before.as_ref().filter(|_| !self.is_same_content());
+        let before = before.map(|before| before.stamp.permissions());
+        before.map_or(Ok(()), |before| set_id::check_content(&show(&self.spot.path), before, self.mode))?;
+        Ok(self)
     }
 
     fn is_same_content(&self) -> bool {

@@ -15,7 +15,7 @@ use super::arguments::{Arguments, invalid};
 use super::place::{Root, Spot, not_usable, refused, show};
 use super::replace::replace;
 use super::tree::{content as content_of, create, sync};
-use super::{Failed, Planned};
+use super::{Failed, Planned, set_id};
 use crate::Error;
 
 /// Mode of a file that did not exist, unless the arguments name one.
@@ -71,7 +71,7 @@ pub(super) fn write<'a>(root: &Root, arguments: &Arguments, hidden: OsString) ->
         whole.splice(at..end, content);
         content = whole;
     }
-    Ok(Replacement { spot, content, mode, before, hidden }.planned(false, None))
+    Replacement { spot, content, mode, before, hidden }.planned(false, None)
 }
 
 /// # Errors
@@ -88,12 +88,18 @@ pub(super) fn edit<'a>(root: &Root, arguments: &Arguments, hidden: OsString) -> 
     for (index, edit) in arguments.list("edits")?.iter().enumerate() {
         replaced += replace(&spot.path, &mut text, index, edit)?;
     }
-    Ok(Replacement { spot, content: text.into_bytes(), mode: None, before, hidden }.planned(true, Some(replaced)))
+    Replacement { spot, content: text.into_bytes(), mode: None, before, hidden }.planned(true, Some(replaced))
 }
 
 impl Replacement {
-    fn planned<'a>(self, is_edit: bool, replaced: Option<u64>) -> Planned<'a> {
+    /// # Errors
+    /// `UNSUPPORTED_CHANGE`.
+    fn planned<'a>(self, is_edit: bool, replaced: Option<u64>) -> Result<Planned<'a>, Error> {
         let digest = sha256(&self.content);
+        let other = self.before.as_ref().filter(|(_, old)| *old != digest);
+        if let Some(before) = other.and_then(|(found, _)| mode_of(found)) {
+            set_id::check_content(&show(&self.spot.path), before, self.mode.unwrap_or(before))?;
+        }
         let mut effects = Vec::new();
         match &self.before {
             None => effects.push((EffectKind::FileCreate, self.spot.path.clone(), 1)),
@@ -113,7 +119,7 @@ impl Replacement {
             told["created"] = self.before.is_none().into();
         }
         let act = move || if effects_are_none(&self, &told) { Ok(told) } else { self.perform(told) };
-        Planned { effects, act: Box::new(act) }
+        Ok(Planned { effects, act: Box::new(act) })
     }
 
     /// Writes beside the place, then gives it the name: over what was there, or where nothing is.

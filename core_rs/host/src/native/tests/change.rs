@@ -200,25 +200,52 @@ fn what_runs_with_capabilities_gets_no_other_content() {
     assert_eq!(rustix::fs::getxattr(&path, "security.capability", &mut [0u8; 64][..]), Ok(CAPABILITY.len()));
 }
 
-/// A change of owner clears set-id bits (chown(2)): so the owner comes first.
+/// A write in place takes these bits away (write(2)); one that replaces the file must not hand them on.
 #[test]
-fn what_is_replaced_keeps_its_owner_and_set_id_bits() {
+fn what_runs_as_another_gets_no_other_content() {
+    let (dir, path) = file_with("old");
+    let text = || fs::read_to_string(&path).expect("read");
+    let mode = || fs::metadata(&path).expect("stat").mode() & 0o7777;
+    let edits = json!([{"old": "old", "new": "new"}]);
+    for bits in [0o4755, 0o4644, 0o2755, 0o6755] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(bits)).expect("chmod");
+        for (tool, arguments) in [
+            ("files.write", json!({"path": path, "content": "new"})),
+            ("files.write", json!({"path": path, "content": "new", "mode": "4755"})),
+            (
+                "files.write",
+                json!({"path": path, "content": "new", "offset": 1, "expected_sha256": measure::sha256_of(b"old")}),
+            ),
+            ("files.edit", json!({"path": path, "edits": edits})),
+        ] {
+            let done = apply(&dir, tool, &arguments);
+            let error = done.result.error.as_ref().expect("an error");
+            assert_eq!(error.reason(), Reason::UnsupportedChange, "{tool}: {}", error.message);
+            assert!(error.message.contains("set-user-id"), "{}", error.message);
+            assert_eq!((text().as_str(), mode()), ("old", bits), "{tool}");
+        }
+        // The same content is no other one, and without the bits it runs as whoever starts it.
+        told(&apply(&dir, "files.write", &json!({"path": path, "content": "old"})));
+        assert_eq!(mode(), bits);
+    }
+    told(&apply(&dir, "files.write", &json!({"path": path, "content": "new", "mode": "0755"})));
+    assert_eq!((text().as_str(), mode()), ("new", 0o755));
+    // Where the group may not execute it, the bit gives nobody anything (inode(7)).
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o2745)).expect("chmod");
+    told(&apply(&dir, "files.write", &json!({"path": path, "content": "newer"})));
+    assert_eq!((text().as_str(), mode()), ("newer", 0o2745));
+}
+
+/// A change of owner clears the bits of a set-id program (chown(2)), so the owner comes first: to be seen where a write
+/// makes one of a file.
+#[test]
+fn what_is_replaced_keeps_its_owner_and_gets_its_bits_after_it() {
     let (dir, path) = file_with("old");
     if rustix::process::geteuid().is_root() {
         rustix::fs::chown(&path, Some(rustix::fs::Uid::from_raw(54_321)), None).expect("chown");
     }
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o6755)).expect("chmod");
-    let seen = || {
-        let metadata = fs::metadata(&path).expect("stat");
-        (metadata.mode() & 0o7777, metadata.uid())
-    };
-    let before = seen();
-    let edits = json!([{"old": "new", "new": "edited"}]);
-    for (tool, arguments) in [
-        ("files.write", json!({"path": path, "content": "new"})),
-        ("files.edit", json!({"path": path, "edits": edits})),
-    ] {
-        told(&apply(&dir, tool, &arguments));
-        assert_eq!(seen(), before, "{tool}");
-    }
+    let owner = fs::metadata(&path).expect("stat").uid();
+    told(&apply(&dir, "files.write", &json!({"path": path, "content": "new", "mode": "6755"})));
+    let after = fs::metadata(&path).expect("stat");
+    assert_eq!((after.mode() & 0o7777, after.uid()), (0o6755, owner));
 }
