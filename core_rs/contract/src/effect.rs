@@ -216,9 +216,8 @@ impl Effect {
         match &self.reach {
             // One literal of which a call may have very many: nothing is compiled for it.
             Target::Path(reach) => unescape(&observed.target).is_ok_and(|path| reach.covers(&path)),
-            reach => {
-                Target::parse(self.kind, &observed.target, &Base::default()).is_ok_and(|target| reach.covers(&target))
-            }
+            reach => texts(observed)
+                .any(|text| Target::parse(self.kind, text, &Base::default()).is_ok_and(|target| reach.covers(&target))),
         }
     }
 
@@ -237,6 +236,14 @@ impl Effect {
     pub fn reach(&self) -> &Target {
         &self.reach
     }
+}
+
+/// What an effect was observed at: a process that was signalled by its number has a name, too.
+fn texts(observed: &ObservedEffect) -> impl Iterator<Item = &str> {
+    let name = observed.process.as_ref().map(|process| process.name.as_str());
+    // A process may call itself by the number of another.
+    let name = name.filter(|name| !name.is_empty() && !name.starts_with("pid:"));
+    std::iter::once(observed.target.as_str()).chain(name)
 }
 
 impl fmt::Display for Effect {

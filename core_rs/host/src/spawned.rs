@@ -154,6 +154,7 @@ impl Started {
                 arguments_truncated: self.is_truncated,
                 sha256: self.sha256.clone(),
                 pid,
+                ..ProcessChange::default()
             }),
             ..ObservedEffect::default()
         }

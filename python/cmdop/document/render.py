@@ -144,6 +144,7 @@ def _process_document(process: v1.ProcessChange) -> Document:
         "arguments_truncated": process.arguments_truncated,
         "sha256": process.sha256 or None,
         "pid": process.pid or None,
+        "name": process.name or None,
     }
 
 

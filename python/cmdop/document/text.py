@@ -107,7 +107,7 @@ def effect_details(effect: Mapping[str, Any]) -> list[str]:
 def _process_details(process: Mapping[str, Any]) -> list[str]:
     if not process:
         return []
-    details = [visible(process["program"])] if process["program"] else []
+    details = [visible(process[name]) for name in ("name", "program") if process[name]]
     if process["arguments"]:
         details.append(visible(shlex.join(process["arguments"])) + (" …" if process["arguments_truncated"] else ""))
     if process["pid"]:
@@ -205,7 +205,8 @@ def text_note(effect: Mapping[str, Any], *, is_abridged: bool) -> str:
 
 def _stays(effect: Mapping[str, Any]) -> bool:
     """Is not enough kept of an effect to undo it?"""
-    return effect.get("reversible") is False and not effect.get("process")
+    process = effect.get("process")
+    return effect.get("reversible") is False and (not process or bool(process["name"]))
 
 
 def undo_words(effects: Sequence[Mapping[str, Any]]) -> str:

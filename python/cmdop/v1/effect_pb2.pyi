@@ -223,18 +223,20 @@ class NetworkChange(_message.Message):
     def __init__(self, protocol: _Optional[str] = ..., name: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., bytes_sent: _Optional[int] = ..., bytes_received: _Optional[int] = ..., duration_ns: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class ProcessChange(_message.Message):
-    __slots__ = ("program", "arguments", "arguments_truncated", "sha256", "pid")
+    __slots__ = ("program", "arguments", "arguments_truncated", "sha256", "pid", "name")
     PROGRAM_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     program: str
     arguments: _containers.RepeatedScalarFieldContainer[str]
     arguments_truncated: bool
     sha256: str
     pid: int
-    def __init__(self, program: _Optional[str] = ..., arguments: _Optional[_Iterable[str]] = ..., arguments_truncated: _Optional[bool] = ..., sha256: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
+    name: str
+    def __init__(self, program: _Optional[str] = ..., arguments: _Optional[_Iterable[str]] = ..., arguments_truncated: _Optional[bool] = ..., sha256: _Optional[str] = ..., pid: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Unobserved(_message.Message):
     __slots__ = ("kind", "why")

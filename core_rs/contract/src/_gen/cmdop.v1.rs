@@ -180,7 +180,7 @@ pub struct NetworkChange {
     #[prost(uint64, tag = "8")]
     pub count: u64,
 }
-/// Which process exactly: one that was started, left running or ended.
+/// Which process exactly: one that was started, left running, ended or sent a signal.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProcessChange {
     /// Program file that was executed, as the command saw it (special bytes escaped as in targets). A script's is its
@@ -199,6 +199,9 @@ pub struct ProcessChange {
     /// Number on the machine, of a process that is left running.
     #[prost(uint32, tag = "5")]
     pub pid: u32,
+    /// Of a PROCESS_SIGNAL by number: what `process.list` calls the process. A region of names reaches it by this one.
+    #[prost(string, tag = "6")]
+    pub name: ::prost::alloc::string::String,
 }
 /// What a host could not measure in a call. It is never counted as clean.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

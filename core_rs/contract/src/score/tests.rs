@@ -1,6 +1,6 @@
 use super::*;
 use crate::effect::Base;
-use crate::v1::{ExpectedEffect, Unobserved};
+use crate::v1::{ExpectedEffect, ProcessChange, Unobserved};
 
 fn observed(kind: EffectKind, target: &str, count: u64) -> ObservedEffect {
     ObservedEffect { kind: kind.into(), target: target.into(), count, reversible: true, ..ObservedEffect::default() }
@@ -32,6 +32,29 @@ fn what_nobody_could_observe_is_not_missing_and_not_clean() {
     let evidence =
         Evidence { valid: true, first_attempt: true, success: Some(true), side_effects: &[], observation: &blind };
     assert!(!score(&evidence).clean);
+}
+
+#[test]
+fn a_signal_by_number_is_one_to_the_process_of_that_name() {
+    let to = |target: &str| {
+        let kind = EffectKind::ProcessSignal;
+        Effect::new(kind, crate::effect::Target::parse(kind, target, &Base::default()).expect("a target"))
+    };
+    let named = |name: &str| ObservedEffect {
+        process: Some(ProcessChange { name: name.into(), ..ProcessChange::default() }),
+        ..observed(EffectKind::ProcessSignal, "pid:7", 1)
+    };
+    let done = ToolResult { ok: true, ..ToolResult::default() };
+    let is_met = |declared: &[&str], effect: ObservedEffect| {
+        let declared: Vec<_> = declared.iter().map(|target| to(target)).collect();
+        check_success(&declared, &seen(vec![effect]), &done).is_ok()
+    };
+    assert!(is_met(&["pid:7", "sleep", "sl*", "*"], named("sleep")));
+    assert!(!is_met(&["pid:7", "nginx"], named("sleep")));
+    // What a host did not look at is not told apart.
+    assert!(is_met(&["pid:7", "*"], named("")) && !is_met(&["sleep"], named("")));
+    // A process may call itself what it likes: it is no other one for that.
+    assert!(!is_met(&["pid:8"], named("pid:8")));
 }
 
 #[test]

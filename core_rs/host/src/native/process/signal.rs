@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use cmdop_contract::v1::{EffectKind, ObservedEffect, Reason};
+use cmdop_contract::v1::{EffectKind, ObservedEffect, ProcessChange, Reason};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -63,6 +63,7 @@ impl Signalling {
             kind: EffectKind::ProcessSignal.into(),
             target: format!("pid:{}", self.entry.pid),
             count: 1,
+            process: Some(ProcessChange { name: self.entry.name.clone(), ..ProcessChange::default() }),
             ..ObservedEffect::default()
         }
     }

@@ -87,6 +87,7 @@ fn a_signal_reaches_the_process_that_was_listed() {
     assert_eq!((told(&killed)["after"].clone(), killed.outcome), (json!("exited"), Outcome::Applied));
     let effect = &killed.observation.effects[0];
     assert_eq!((effect.kind(), effect.target.as_str()), (EffectKind::ProcessSignal, target.as_str()));
+    assert_eq!(effect.process.as_ref().map(|process| process.name.as_str()), Some("sleep"));
 }
 
 #[test]
