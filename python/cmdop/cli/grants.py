@@ -212,6 +212,6 @@ def _print(grant: v1.StandingGrant, *, as_json: bool) -> int:
 
 def _print_lines(lines: list[str]) -> None:
     from cmdop.cli.output import console
-    from cmdop.document.text import visible
+    from cmdop.document.text import in_row
 
-    console().print("\n".join(visible(line) for line in lines), markup=False, highlight=False, soft_wrap=True)
+    console().print("\n".join(in_row(line) for line in lines), markup=False, highlight=False, soft_wrap=True)

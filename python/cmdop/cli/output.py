@@ -18,6 +18,7 @@ from cmdop.cli.differences import differences
 from cmdop.document import Document, approval_document, call_document, error_document, time_text, word
 from cmdop.document.text import (
     effect_details,
+    in_row,
     net_words,
     quorum_words,
     score_words,
@@ -52,10 +53,16 @@ def _console(*, is_error: bool) -> Console:
 
 
 def shown(text: str, style: str = "") -> Text:
-    """Text with control, bidirectional and invisible characters made visible.
+    """Text in one row, with control, bidirectional and invisible characters made visible.
 
-    An approver must see what will run: an escape sequence in an intent could redraw the screen.
+    An approver must see what will run: an escape sequence in an intent could redraw the screen, and a line of its own
+    could look like an effect.
     """
+    return Text(in_row(text), style=style)
+
+
+def block(text: str, style: str = "") -> Text:
+    """The same of what has lines, such as a script: they stay lines."""
     return Text(visible(text), style=style)
 
 
@@ -155,7 +162,7 @@ def _headline(document: Document) -> Text:
 def _arguments(grid: Table, arguments: Any) -> None:
     fields = cast("Document", arguments) if isinstance(arguments, dict) else {}
     for name, value in fields.items():
-        _row(grid, name, value_text(value))
+        _block(grid, name, value_text(value))
 
 
 def _answer(grid: Table, approval: Mapping[str, Any] | None) -> None:
@@ -175,7 +182,7 @@ def _effects(grid: Table, name: str, effects: Sequence[Mapping[str, Any]], style
 
 def _details(effect: Mapping[str, Any]) -> Text:
     details = effect_details(effect)
-    text = Text(f"  ({visible('; '.join(details))})" if details else "", style="dim")
+    text = Text(f"  ({in_row('; '.join(details))})" if details else "", style="dim")
     text.highlight_regex(r"SETUID|SETGID|attribute security\.capability|(default )?access list", "bold red")
     return text
 
@@ -200,7 +207,7 @@ def _result(grid: Table, result: Any) -> None:
         _row(grid, "", f"{entry.get('type', ''):<10} {entry.get('size', ''):>12} {entry.get('path', '')}")
     for name, text in texts.items():
         if text:
-            _row(grid, name, text[:_SHOWN_OUTPUT].rstrip("\n"))
+            _block(grid, name, text[:_SHOWN_OUTPUT].rstrip("\n"))
 
 
 def _named(name: str, value: Any) -> str:
@@ -335,7 +342,7 @@ def _looked_at(grid: Table, effects: Sequence[Document]) -> None:
     """What of a diff a person is asked about, and why each: it was not declared, or policy holds it all the same."""
     for index, effect in enumerate(effects[:_SHOWN_EFFECTS]):
         line = shown(f"{effect['kind']:<14} {effect['target']}", "red")
-        grid.add_row(_label("" if index else "look at"), line + Text(f"  ({visible(effect['why'])})", style="dim"))
+        grid.add_row(_label("" if index else "look at"), line + Text(f"  ({in_row(effect['why'])})", style="dim"))
     if len(effects) > _SHOWN_EFFECTS:
         _row(grid, "", f"and {len(effects) - _SHOWN_EFFECTS} more; --json lists them all", "dim")
 
@@ -477,6 +484,10 @@ def _label(name: str) -> Text:
 
 def _row(grid: Table, name: str, text: str, style: str = "") -> None:
     grid.add_row(shown(name, "dim"), shown(text, style))
+
+
+def _block(grid: Table, name: str, text: str) -> None:
+    grid.add_row(shown(name, "dim"), block(text))
 
 
 def _number(value: float | None) -> str:

@@ -132,13 +132,13 @@ def _ignore(_: RunEvent) -> None:
 def _show(event: RunEvent) -> None:
     """Prints what happens in a run, as it happens."""
     from cmdop.agent import CallAnswered, CallHeld, RunFinished, TurnTaken
-    from cmdop.cli.output import approval_view, call_view, console, error_view, shown
+    from cmdop.cli.output import approval_view, block, call_view, console, error_view, shown
 
     out = console()
     match event:
         case TurnTaken(turn=turn, response=response):
             if response.text:
-                out.print(shown(f"[{turn}] {response.text}", "italic"))
+                out.print(block(f"[{turn}] {response.text}", "italic"))
         case CallHeld(call=call):
             out.print(approval_view(call.approval))
         case CallAnswered(call=v1.Call() as call):

@@ -32,6 +32,11 @@ def visible(text: str) -> str:
     return "".join(_visible(character) for character in text)
 
 
+def in_row(text: str) -> str:
+    """The same in one row: a line of its own could look like something that cmdop says."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def is_seen(character: str) -> bool:
     """False for what a terminal would obey, reorder or not show."""
     return character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")

@@ -15,6 +15,7 @@ from cmdop.document.render import AnyEffect, verdict_document
 from cmdop.document.text import (
     duration_text,
     effect_details,
+    in_row,
     is_contact,
     net_words,
     score_words,
@@ -259,7 +260,7 @@ def _diff(leaf: Tree, document: Document) -> None:
             _line(leaf, note, "dim")
         return
     shown = lines[:_SHOWN_DIFF] + (["…"] if len(lines) > _SHOWN_DIFF or file.get("text_diff_truncated") else [])
-    leaf.add(_text("\n".join(line[:_SHOWN_TEXT] for line in shown), "dim"))
+    leaf.add(Text(visible("\n".join(line[:_SHOWN_TEXT] for line in shown)), style="dim"))
 
 
 def _masked(branch: Tree, observation: v1.Observation) -> None:
@@ -328,7 +329,7 @@ def _line(branch: Tree, text: str, style: str = "") -> Tree:
 
 
 def _text(text: str, style: str = "") -> Text:
-    return Text(visible(text), style=style)
+    return Text(in_row(text), style=style)
 
 
 def _short(text: str) -> str:
