@@ -61,3 +61,10 @@ def test_a_script_is_shown_line_by_line() -> None:
     action = v1.Action(tool="terminal.exec", arguments_json='{"command": "cd /srv\\nmake\\n"}')
     rows = printed(approval_view(v1.Approval(approval_id="a", action=action)))
     assert any(row.endswith("cd /srv") for row in rows) and "make" in rows, rows
+
+
+def test_a_call_says_what_held_it() -> None:
+    call = v1.Call(call_id="c1", outcome=v1.Outcome.OUTCOME_APPLIED)
+    call.result.confinement = "read-only overlay, seccomp, landlock"
+    (row,) = [row for row in printed(call_view(call)) if "landlock" in row]
+    assert row.split(maxsplit=2) == ["confined", "by", "read-only overlay, seccomp, landlock"]

@@ -91,6 +91,8 @@ def call_view(call: v1.Call) -> RenderableType:
     for one in document["unobserved"]:
         _row(grid, "unobserved", f"{one['kind']}: {one['why']}", "yellow")
     _effects(grid, "beyond", document["side_effects"], "red")
+    if document["confinement"]:
+        _row(grid, "confined by", document["confinement"], "dim")
     _scores(grid, document)
     _result(grid, document["result"])
     _error(grid, document["error"])
