@@ -5,7 +5,7 @@ from __future__ import annotations
 from cmdop import v1
 from cmdop.client.approvals import Approvals
 from cmdop.client.calls import Calls
-from cmdop.errors import ApprovalNotPendingError
+from cmdop.errors import ApprovalNotPendingError, ApprovalRequiredError
 
 _DIFF = v1.ApprovalSubject.APPROVAL_SUBJECT_DIFF
 
@@ -22,11 +22,14 @@ class Previews:
 
         Raises:
             UnknownCallError: There is no call of that id.
+            ApprovalRequiredError: The call waits for an approval before it runs; the message names it.
             ApprovalNotPendingError: The call was not previewed for a person; the message says how far it is.
         """
         call = await self._calls.get(call_id)
         if call.HasField("approval") and call.approval.subject == _DIFF:
             return await self._approvals.get(call.approval.approval_id)
+        if call.HasField("approval") and call.approval.status == v1.ApprovalStatus.APPROVAL_STATUS_PENDING:
+            raise _before_it_runs(call_id, call.approval.approval_id)
         state = v1.CallState.Name(call.state).removeprefix("CALL_STATE_").replace("_", " ").lower()
         message = f"call {call_id} holds no preview: it is {state}; see `cmdop calls show {call_id}`"
         error = ApprovalNotPendingError(message)
@@ -64,3 +67,12 @@ class Previews:
         approval.digest = digest or approval.digest
         decided = await self._approvals.decide(approval, verdict, comment=comment, confirm=confirm)
         return await self._calls.settled(call_id, beyond_approval=decided.approval_id)
+
+
+def _before_it_runs(call_id: str, approval_id: str) -> ApprovalRequiredError:
+    """Nothing was previewed: what a person is asked is whether it may run at all."""
+    see = f"see `cmdop approvals show {approval_id}`"
+    message = f"call {call_id} waits for an approval before it runs, so it has no preview; {see}"
+    remedy = v1.Remedy(request_approval=v1.RequestApproval(approval_id=approval_id))
+    proto = v1.Error(reason=v1.Reason.REASON_APPROVAL_REQUIRED, message=message, call_id=call_id, remedy=remedy)
+    return ApprovalRequiredError(message, proto=proto)
