@@ -162,6 +162,12 @@ pub(super) fn is_name(name: &str) -> bool {
     NAME.is_match(name)
 }
 
+/// Is this the directory that every shell and `env` name so? Under the same name a connection string has a password:
+/// `UID=sa;PWD=…`.
+pub(super) fn is_directory(name: &str, value: &str) -> bool {
+    name == "PWD" && value.trim_start_matches(['"', '\'']).starts_with('/')
+}
+
 /// Is the word after this one a secret, in a list of words that `program` is given?
 pub(super) fn announces(program: &str, word: &str) -> bool {
     OPTION.is_match(word) || option(program, word).is_some_and(str::is_empty)
@@ -368,6 +374,7 @@ fn replaced(found: &Captures<'_>, manner: Manner, is_script: bool, doubts: bool,
     let is_kept = bare.starts_with(MARK)
         || headers::is_read(before, bare)
         || is_variable
+        || is_directory(assigned_to(before), bare)
         || hides_code(secret)
         || (manner == Manner::Content && is_spaced(3) && shell::is_file(bare))
         || (is_element && manner != Manner::Content && is_line(secret))
@@ -383,6 +390,12 @@ fn replaced(found: &Captures<'_>, manner: Manner, is_script: bool, doubts: bool,
     let at = secret.len() - secret.trim_start_matches(|it| Some(it) == quote).len();
     let behind = &secret[at + inner.len()..];
     format!("{before}{}{}{behind}{after}", &secret[..at], whole(inner, taken))
+}
+
+/// What is assigned to, where nothing but a blank or a quote stands before it.
+fn assigned_to(before: &str) -> &str {
+    let name = before.trim_end_matches([' ', '\t', '=', ':', '\\', '"', '\'']);
+    name.strip_prefix(|it: char| it.is_whitespace() || matches!(it, '"' | '\'')).unwrap_or(name)
 }
 
 /// Does a shell put something else for it?
@@ -426,4 +439,31 @@ fn is_value(text: &str, is_spaced: bool) -> bool {
         return false;
     }
     !(is_spaced && is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::redact::{command, text};
+
+    #[test]
+    fn the_directory_of_a_shell_is_no_password() {
+        let environment = "SHELL=/bin/sh\nPWD=/srv/app\nOLDPWD=/srv\nHOME=/root\n";
+        for said in [environment, "PWD=/srv/app", "env 'PWD=/srv/app' make", "PWD=\"/srv/my app\" make"] {
+            assert_eq!((&*text(said), &*command(said)), (said, said));
+        }
+        let arguments = r#"{"env": {"PWD": "/srv/app", "OLDPWD": "/srv"}}"#;
+        assert_eq!(&*text(arguments), arguments);
+        for said in [
+            "DB_PWD=/hunter2hunter2",
+            "Server=db;UID=sa;PWD=/hunter2hunter2;",
+            "PWD=hunter2hunter2",
+            "pwd=/hunter2hunter2",
+            "DB-PWD=/hunter2hunter2",
+        ] {
+            assert!(!text(said).contains("hunter2"), "{}", text(said));
+        }
+        for said in [r#"{"env": {"DB_PWD": "hunter2hunter2"}}"#, r#"{"env": {"PWD": "hunter2hunter2"}}"#] {
+            assert!(!text(said).contains("hunter2"), "{said}");
+        }
+    }
 }

@@ -155,6 +155,7 @@ impl Reader<'_, '_> {
         let is_told = match place.is_object {
             true => {
                 place.is_called_secret()
+                    && !forms::is_directory(&place.name, &said)
                     && !(place.within() == Manner::Command && may_run(&said, self.text, &self.runs))
             }
             false => {
