@@ -176,3 +176,49 @@ def test_an_approval_given_before_a_restart_under_another_policy_is_void(tmp_pat
         assert (fixture / "srv/app/logs/app.log").exists()
     finally:
         up.stop()
+
+
+def test_an_agent_that_is_lowered_is_asked_from_the_reload_on(tmp_path: Path) -> None:
+    data, policy = with_files(tmp_path)
+    levels = data / "autonomy.toml"
+    levels.write_text('[agents]\nwriter = "auto"\n')
+    by_writer = (
+        "call",
+        "files.write",
+        "--host",
+        "local",
+        "--agent",
+        "writer",
+        "--intent",
+        "note it",
+        "--arg",
+        "content=x",
+    )
+    up = start_up(data, make_fixture(tmp_path / "fixture"))
+    try:
+        assert up.call(*by_writer, "--arg", "path=/srv/app/a.txt")[0] == 0, "nobody is asked"
+        # A broken file changes nothing, nor does any other that is read with it.
+        levels.write_text('[agents]\nwriter = "root"\n')
+        code, answer = up.call("policy", "reload")
+        assert (code, answer["error"]["reason"]) == (2, "INVALID_CONFIGURATION")
+        assert f"{levels}:2:" in answer["error"]["message"]
+        levels.write_text("[agents]\nwriter =\n")
+        assert f"{levels}:2:" in up.call("policy", "reload")[1]["error"]["message"]
+        levels.write_text('[agents]\nwriter = "ask"\n')
+        good = policy.read_text()
+        policy.write_text("permit (")
+        assert up.call("policy", "reload")[0] == 2
+        assert up.call("policy", "show")[1]["levels"] == {"default": "ask", "agents": {"writer": "auto"}}
+        policy.write_text(good)
+        done = up.cmdop("policy", "reload")
+        assert done.returncode == 0 and "levels: writer ask, other agents ask" in done.stdout, done.stdout
+        code, held = up.call(*by_writer, "--arg", "path=/srv/app/b.txt")
+        assert (code, held["state"], held["decision"]["level"]) == (4, "diff_held", "ask"), held
+        # What is held stays so when the level rises again, and its approval holds.
+        levels.write_text('[agents]\nwriter = "auto"\n')
+        assert up.call("policy", "reload")[0] == 0
+        assert up.call("calls", "show", held["call_id"])[1]["state"] == "diff_held"
+        assert up.call("approvals", "approve", held["approval_id"])[0] == 0
+        assert (up.fixture / "srv/app/b.txt").exists()
+    finally:
+        up.stop()

@@ -86,7 +86,7 @@ impl Gate {
         let loaded_at = ledger.now();
         let shared = Shared {
             ledger,
-            policy: Policy::new(engine, loaded_at),
+            policy: Policy::new(engine, options.autonomy.clone(), loaded_at),
             approvers: Approvers::new(&options.approvers)?,
             registry,
             limits: Limits::default(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cmdop_contract::v1::{AutonomyConfig, AutonomyLevel, KnownApprover, ServerConfig};
+use cmdop_contract::v1::{AutonomyConfig, KnownApprover, ServerConfig};
 
 /// Limits and deadlines of a gate. `Default` is what an unset field of `ServerConfig` means.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct Options {
     pub max_open_calls: usize,
     /// Verdicts of the vocabulary that are remembered.
     pub remembered_predictions: usize,
-    /// Levels of agents.
+    /// Levels of agents, until others are read with the policy.
     pub autonomy: AutonomyConfig,
     /// Version of the vocabulary that the judge answers from.
     pub vocabulary_version: String,
@@ -61,20 +61,5 @@ impl From<&ServerConfig> for Options {
             approvers: config.approvers.clone(),
             ..default
         }
-    }
-}
-
-impl Options {
-    /// The level of an agent, or `None` for a person who acts under their own name.
-    #[must_use]
-    pub fn level(&self, agent: &str) -> Option<AutonomyLevel> {
-        if agent.is_empty() {
-            return None;
-        }
-        let set = self.autonomy.agents.get(agent).copied().unwrap_or(self.autonomy.default_level);
-        Some(match AutonomyLevel::try_from(set) {
-            Ok(AutonomyLevel::Unspecified) | Err(_) => AutonomyLevel::Ask,
-            Ok(level) => level,
-        })
     }
 }

@@ -266,11 +266,7 @@ fn another_policy_decides_anew() {
         reject(&life, &mut host, "r1", "").await;
         let text = format!("{}\n// reviewed\n", pack("workspace").expect("it ships").text);
         let file = PolicyFile { name: "site.cedar".into(), text, ..PolicyFile::default() };
-        life.gate.read_policy_from(Arc::new(Files(PolicySet {
-            files: vec![file],
-            entities: None,
-            approvers: Vec::new(),
-        })));
+        life.gate.read_policy_from(Arc::new(Files(PolicySet { files: vec![file], ..PolicySet::default() })));
         within(life.gate.reload_policy()).await.expect("reloaded");
         assert_eq!(outcome(&life, &mut host, of_run(write("auto", "a"), "r1", "")).await, Reason::Unspecified);
     });

@@ -119,7 +119,7 @@ impl Engine {
     /// schema does not know, an id that is missing, taken or reserved, a path that is not absolute
     /// and normalised, an unknown pack, class or group, a policy that can never apply.
     pub fn load(files: &[PolicyFile]) -> Result<Self, Error> {
-        Self::load_set(&PolicySet { files: files.to_vec(), entities: None, approvers: Vec::new() })
+        Self::load_set(&PolicySet { files: files.to_vec(), ..PolicySet::default() })
     }
 
     /// As [`Engine::load`], with groups and with labels of hosts.

@@ -105,7 +105,7 @@ fn who_approves_is_checked_when_it_is_loaded() {
         let mut entities = PolicyEntities::default();
         entities.user_groups.insert("operators".into(), names(&["grace", "linus"]));
         entities.user_groups.insert("leads".into(), names(&["barbara", "linus"]));
-        Engine::load_set(&PolicySet { files: vec![file(&text)], entities: Some(entities), approvers: Vec::new() })
+        Engine::load_set(&PolicySet { files: vec![file(&text)], entities: Some(entities), ..PolicySet::default() })
     };
     let holds = "@decision(\"require_approval\")";
     for (annotations, problem) in [

@@ -156,7 +156,7 @@ fn entities(env: &str) -> PolicyEntities {
 #[test]
 fn groups_and_labels_come_from_the_operator() {
     let load = |entities| {
-        let set = PolicySet { files: vec![file(GROUPED)], entities: Some(entities), approvers: Vec::new() };
+        let set = PolicySet { files: vec![file(GROUPED)], entities: Some(entities), ..PolicySet::default() };
         Engine::load_set(&set).expect("it loads")
     };
     let (staging, production) = (load(entities("staging")), load(entities("production")));
@@ -203,8 +203,9 @@ fn entities_that_cannot_be_meant_are_refused() {
         ),
     ];
     for (entities, problem) in rows {
-        let error = Engine::load_set(&PolicySet { files: Vec::new(), entities: Some(entities), approvers: Vec::new() })
-            .expect_err(problem);
+        let error =
+            Engine::load_set(&PolicySet { files: Vec::new(), entities: Some(entities), ..PolicySet::default() })
+                .expect_err(problem);
         assert!(error.to_string().contains(problem) && error.file == "entities.toml", "{error}");
     }
 }

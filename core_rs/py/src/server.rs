@@ -117,6 +117,7 @@ impl Inner {
             files: config.policies.clone(),
             entities: config.entities.clone(),
             approvers: config.approvers.clone(),
+            autonomy: config.autonomy.clone(),
         };
         let engine = Engine::load_set(&policy).map_err(|error| configuration(error.to_string()))?;
         let ledger = Ledger::open(config.data_dir.as_ref(), &cmdop_ledger::Options::default())?;

@@ -14,7 +14,8 @@ from cmdop.cli.exit import ExitCode
 from cmdop.cli.session import AsJson, Server, print_json, reported, usage_error, with_client
 from cmdop.client import Client
 from cmdop.document import decision_document, error_document, time_text
-from cmdop.document.text import visible
+from cmdop.document.text import in_row
+from cmdop.document.words import word
 
 if TYPE_CHECKING:
     from cmdop._bridge import PolicyReview, Review
@@ -37,7 +38,10 @@ def show_policy(*, as_json: AsJson = False, server: Server = None) -> int:
 
 
 def reload_policy(*, as_json: AsJson = False, server: Server = None) -> int:
-    """Have a server read its policy files anew. A broken file is named, and the policy stays as it was."""
+    """Have a server read its policy files anew, with the levels of agents and the approvers of its data directory.
+
+    A broken file is named, and all stays as it was.
+    """
 
     async def act(client: Client) -> int:
         return _print_status(await client.policies.reload(), as_json=as_json)
@@ -247,8 +251,15 @@ def status_document(status: v1.PolicyStatus) -> dict[str, Any]:
             "hosts": {name: [*members.names] for name, members in entities.host_groups.items()},
         },
         "host_labels": {host: dict(labels.labels) for host, labels in entities.host_labels.items()},
+        "levels": _levels(status.autonomy),
         "warnings": [*status.warnings],
     }
+
+
+def _levels(autonomy: v1.AutonomyConfig) -> dict[str, Any]:
+    """Levels by their words; what nobody set is `ask`."""
+    agents = {name: word(v1.AutonomyLevel, level) or "ask" for name, level in sorted(autonomy.agents.items())}
+    return {"default": word(v1.AutonomyLevel, autonomy.default_level) or "ask", "agents": agents}
 
 
 def _loaded(names: Sequence[str], entities: Path | None) -> PolicyReview:
@@ -380,6 +391,9 @@ def _print_status(status: v1.PolicyStatus, *, as_json: bool) -> int:
         return ExitCode.DONE
     lines = [f"policy {status.version[:16]}, loaded {time_text(status.loaded_at)}"]
     lines += [f"  {file.name}{' (a pack of cmdop)' if file.pack else ''}" for file in status.files]
+    levels = _levels(status.autonomy)
+    agents = [f"{name} {level}" for name, level in levels["agents"].items()]
+    lines.append("  levels: " + ", ".join([*agents, f"other agents {levels['default']}"]))
     lines += [f"  warning: {warning}" for warning in status.warnings]
     _print(lines)
     return ExitCode.DONE
@@ -388,5 +402,5 @@ def _print_status(status: v1.PolicyStatus, *, as_json: bool) -> int:
 def _print(lines: Sequence[str]) -> None:
     from cmdop.cli.output import console
 
-    text = "\n".join(visible(line) for line in lines)
+    text = "\n".join(in_row(line) for line in lines)
     console().print(text, markup=False, highlight=False, soft_wrap=True)

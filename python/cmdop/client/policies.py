@@ -13,13 +13,13 @@ class Policies:
         self._connection = connection
 
     async def get(self) -> v1.PolicyStatus:
-        """The policy that calls are decided by now: its version, its files with their text, groups and labels."""
+        """The policy that calls are decided by now: its version, files with their text, groups, labels and levels."""
         return await self._connection.unary("Policies/Get", v1.GetPolicyRequest(), v1.PolicyStatus)
 
     async def reload(self) -> v1.PolicyStatus:
-        """Has the server read its policy files anew, and returns what it decides by from then on.
+        """Has the server read its policy files anew, levels and approvers too, and returns what it decides by then.
 
         Raises:
-            InvalidConfigurationError: A file is broken; the message says where. The policy goes on as it was.
+            InvalidConfigurationError: A file is broken; the message says where. All goes on as it was.
         """
         return await self._connection.unary("Policies/Reload", v1.ReloadPolicyRequest(), v1.PolicyStatus)

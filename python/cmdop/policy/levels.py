@@ -46,7 +46,9 @@ def load_levels(path: Path) -> Levels:
     try:
         return Levels.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise InvalidConfigurationError(f"{path}: {error}; mend the TOML") from error
+        line = re.search(r"\(at line (\d+)", str(error))
+        where = f"{path}:{line[1]}" if line else str(path)
+        raise InvalidConfigurationError(f"{where}: {error}; mend the TOML") from error
     except ValidationError as error:
         first = error.errors()[0]
         names = [str(part) for part in first["loc"] if part != "[key]"]

@@ -45,13 +45,15 @@ def read_config(data: Path, listen: str, *, vocabulary_version: str, policy: Seq
         policies=policies.files,
         entities=policies.entities,
         approvers=policies.approvers,
-        autonomy=load_levels(data / "autonomy.toml").to_proto(),
+        autonomy=policies.autonomy,
         vocabulary_version=vocabulary_version,
     )
 
 
 def read_policy(data: Path, policy: Sequence[str] = ()) -> v1.PolicySet:
     """The policy of a data directory as its files are now, or these packs and files instead of its own.
+
+    Levels of agents and approvers are the directory's.
 
     Raises:
         InvalidConfigurationError: A file cannot be read or understood; the message names it. Whether the policies
@@ -60,7 +62,8 @@ def read_policy(data: Path, policy: Sequence[str] = ()) -> v1.PolicySet:
     files = read_sources(policy) if policy else read_sources([str(data / "policies")], missing_ok=True)
     approvers = load_approvers(data)
     entities = approvers.join_groups(load_entities(data / "entities.toml"))
-    return v1.PolicySet(files=files, entities=entities, approvers=approvers.to_proto())
+    autonomy = load_levels(data / "autonomy.toml").to_proto()
+    return v1.PolicySet(files=files, entities=entities, approvers=approvers.to_proto(), autonomy=autonomy)
 
 
 def _check_key(path: Path) -> None:

@@ -85,14 +85,16 @@ class KnownApprover(_message.Message):
     def __init__(self, name: _Optional[str] = ..., token_sha256: _Optional[bytes] = ...) -> None: ...
 
 class PolicySet(_message.Message):
-    __slots__ = ("files", "entities", "approvers")
+    __slots__ = ("files", "entities", "approvers", "autonomy")
     FILES_FIELD_NUMBER: _ClassVar[int]
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
     APPROVERS_FIELD_NUMBER: _ClassVar[int]
+    AUTONOMY_FIELD_NUMBER: _ClassVar[int]
     files: _containers.RepeatedCompositeFieldContainer[PolicyFile]
     entities: PolicyEntities
     approvers: _containers.RepeatedCompositeFieldContainer[KnownApprover]
-    def __init__(self, files: _Optional[_Iterable[_Union[PolicyFile, _Mapping]]] = ..., entities: _Optional[_Union[PolicyEntities, _Mapping]] = ..., approvers: _Optional[_Iterable[_Union[KnownApprover, _Mapping]]] = ...) -> None: ...
+    autonomy: AutonomyConfig
+    def __init__(self, files: _Optional[_Iterable[_Union[PolicyFile, _Mapping]]] = ..., entities: _Optional[_Union[PolicyEntities, _Mapping]] = ..., approvers: _Optional[_Iterable[_Union[KnownApprover, _Mapping]]] = ..., autonomy: _Optional[_Union[AutonomyConfig, _Mapping]] = ...) -> None: ...
 
 class AutonomyConfig(_message.Message):
     __slots__ = ("default_level", "agents")

@@ -25,6 +25,7 @@ _sym_db = _symbol_database.Default()
 from cmdop.v1 import action_pb2 as cmdop_dot_v1_dot_action__pb2
 from cmdop.v1 import approval_pb2 as cmdop_dot_v1_dot_approval__pb2
 from cmdop.v1 import call_pb2 as cmdop_dot_v1_dot_call__pb2
+from cmdop.v1 import config_pb2 as cmdop_dot_v1_dot_config__pb2
 from cmdop.v1 import effect_pb2 as cmdop_dot_v1_dot_effect__pb2
 from cmdop.v1 import error_pb2 as cmdop_dot_v1_dot_error__pb2
 from cmdop.v1 import freeze_pb2 as cmdop_dot_v1_dot_freeze__pb2
@@ -34,63 +35,63 @@ from cmdop.v1 import permit_pb2 as cmdop_dot_v1_dot_permit__pb2
 from cmdop.v1 import run_pb2 as cmdop_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63mdop/v1/ledger.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/action.proto\x1a\x17\x63mdop/v1/approval.proto\x1a\x13\x63mdop/v1/call.proto\x1a\x15\x63mdop/v1/effect.proto\x1a\x14\x63mdop/v1/error.proto\x1a\x15\x63mdop/v1/freeze.proto\x1a\x14\x63mdop/v1/grant.proto\x1a\x13\x63mdop/v1/host.proto\x1a\x15\x63mdop/v1/permit.proto\x1a\x12\x63mdop/v1/run.proto\"\x87\n\n\x05\x45vent\x12\n\n\x02\x61t\x18\x01 \x01(\x03\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12/\n\rcall_proposed\x18\n \x01(\x0b\x32\x16.cmdop.v1.CallProposedH\x00\x12-\n\x0c\x63\x61ll_refused\x18\x0b \x01(\x0b\x32\x15.cmdop.v1.CallRefusedH\x00\x12-\n\x0c\x63\x61ll_decided\x18\x0c \x01(\x0b\x32\x15.cmdop.v1.CallDecidedH\x00\x12\'\n\tcall_held\x18\r \x01(\x0b\x32\x12.cmdop.v1.CallHeldH\x00\x12\x35\n\x10\x61pproval_decided\x18\x0e \x01(\x0b\x32\x19.cmdop.v1.ApprovalDecidedH\x00\x12\x31\n\x0e\x63\x61ll_permitted\x18\x0f \x01(\x0b\x32\x17.cmdop.v1.CallPermittedH\x00\x12-\n\x0c\x63\x61ll_started\x18\x10 \x01(\x0b\x32\x15.cmdop.v1.CallStartedH\x00\x12\x31\n\x0e\x63\x61ll_previewed\x18\x11 \x01(\x0b\x32\x17.cmdop.v1.CallPreviewedH\x00\x12-\n\x0c\x63\x61ll_settled\x18\x12 \x01(\x0b\x32\x15.cmdop.v1.CallSettledH\x00\x12+\n\x0brun_started\x18\x1e \x01(\x0b\x32\x14.cmdop.v1.RunStartedH\x00\x12/\n\rturn_recorded\x18\x1f \x01(\x0b\x32\x16.cmdop.v1.TurnRecordedH\x00\x12-\n\x0crun_finished\x18  \x01(\x0b\x32\x15.cmdop.v1.RunFinishedH\x00\x12\x37\n\x11instruction_given\x18! \x01(\x0b\x32\x1a.cmdop.v1.InstructionGivenH\x00\x12/\n\rhost_attached\x18( \x01(\x0b\x32\x16.cmdop.v1.HostAttachedH\x00\x12/\n\rhost_detached\x18) \x01(\x0b\x32\x16.cmdop.v1.HostDetachedH\x00\x12\x31\n\x0eserver_started\x18\x32 \x01(\x0b\x32\x17.cmdop.v1.ServerStartedH\x00\x12\x33\n\x0fpolicy_reloaded\x18\x33 \x01(\x0b\x32\x18.cmdop.v1.PolicyReloadedH\x00\x12\x31\n\x0e\x66reeze_created\x18\x37 \x01(\x0b\x32\x17.cmdop.v1.FreezeCreatedH\x00\x12/\n\rfreeze_lifted\x18\x38 \x01(\x0b\x32\x16.cmdop.v1.FreezeLiftedH\x00\x12/\n\rgrant_created\x18\x39 \x01(\x0b\x32\x16.cmdop.v1.GrantCreatedH\x00\x12/\n\rgrant_revoked\x18: \x01(\x0b\x32\x16.cmdop.v1.GrantRevokedH\x00\x12-\n\x0cpermit_noted\x18< \x01(\x0b\x32\x15.cmdop.v1.PermitNotedH\x00\x12\x33\n\x0fpermit_reported\x18= \x01(\x0b\x32\x18.cmdop.v1.PermitReportedH\x00\x12/\n\rlayer_dropped\x18> \x01(\x0b\x32\x16.cmdop.v1.LayerDroppedH\x00\x12;\n\x13report_acknowledged\x18? \x01(\x0b\x32\x1c.cmdop.v1.ReportAcknowledgedH\x00\x42\x06\n\x04kind\"K\n\x0c\x43\x61llProposed\x12$\n\x08proposal\x18\x01 \x01(\x0b\x32\x12.cmdop.v1.Proposal\x12\x15\n\raction_digest\x18\x02 \x01(\t\"M\n\x0b\x43\x61llRefused\x12\x1e\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x0f.cmdop.v1.Error\x12\x1e\n\x05score\x18\x02 \x01(\x0b\x32\x0f.cmdop.v1.Score\"\xc8\x01\n\x0b\x43\x61llDecided\x12$\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x12.cmdop.v1.Decision\x12(\n\nprediction\x18\x02 \x01(\x0b\x32\x14.cmdop.v1.Prediction\x12*\n\x08\x64\x65\x63lared\x18\x03 \x03(\x0b\x32\x18.cmdop.v1.ExpectedEffect\x12\x13\n\x0bvalidate_ns\x18\x04 \x01(\x04\x12\x12\n\npredict_ns\x18\x05 \x01(\x04\x12\x14\n\x0c\x61uthorise_ns\x18\x06 \x01(\x04\"0\n\x08\x43\x61llHeld\x12$\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x12.cmdop.v1.Approval\"\xde\x01\n\x0f\x41pprovalDecided\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12(\n\x06status\x18\x02 \x01(\x0e\x32\x18.cmdop.v1.ApprovalStatus\x12,\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32\x1a.cmdop.v1.ApprovalDecision\x12!\n\x07quorums\x18\x04 \x03(\x0b\x32\x10.cmdop.v1.Quorum\x12\x12\n\nexpires_at\x18\x05 \x01(\x03\x12\'\n\nvoid_cause\x18\x06 \x01(\x0e\x32\x13.cmdop.v1.VoidCause\"V\n\rCallPermitted\x12 \n\x06permit\x18\x01 \x01(\x0b\x32\x10.cmdop.v1.Permit\x12\x13\n\x0b\x61pproval_id\x18\x02 \x01(\t\x12\x0e\n\x06grants\x18\x03 \x03(\t\" \n\x0b\x43\x61llStarted\x12\x11\n\tpermit_id\x18\x01 \x01(\t\"W\n\rCallPreviewed\x12 \n\x06report\x18\x01 \x01(\x0b\x32\x10.cmdop.v1.Report\x12$\n\x06\x62\x65yond\x18\x02 \x03(\x0b\x32\x14.cmdop.v1.SideEffect\"\x86\x02\n\x0b\x43\x61llSettled\x12\"\n\x07outcome\x18\x01 \x01(\x0e\x32\x11.cmdop.v1.Outcome\x12 \n\x06report\x18\x02 \x01(\x0b\x32\x10.cmdop.v1.Report\x12*\n\x0cside_effects\x18\x03 \x03(\x0b\x32\x14.cmdop.v1.SideEffect\x12\x1e\n\x05score\x18\x04 \x01(\x0b\x32\x0f.cmdop.v1.Score\x12\x1e\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x0f.cmdop.v1.Error\x12\x13\n\x0breplaced_by\x18\x06 \x01(\t\x12\x30\n\x0ereconciliation\x18\x07 \x01(\x0b\x32\x18.cmdop.v1.Reconciliation\"(\n\nRunStarted\x12\x1a\n\x03run\x18\x01 \x01(\x0b\x32\r.cmdop.v1.Run\"1\n\x0cTurnRecorded\x12!\n\x04turn\x18\x01 \x01(\x0b\x32\x13.cmdop.v1.ModelTurn\"e\n\x0bRunFinished\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12#\n\x06status\x18\x02 \x01(\x0e\x32\x13.cmdop.v1.RunStatus\x12\x14\n\x0c\x66inal_output\x18\x03 \x01(\t\x12\x0b\n\x03why\x18\x04 \x01(\t\"@\n\x10InstructionGiven\x12\x1e\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0c\n\x04text\x18\x02 \x01(\t\",\n\x0cHostAttached\x12\x1c\n\x04host\x18\x01 \x01(\x0b\x32\x0e.cmdop.v1.Host\")\n\x0cHostDetached\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\"T\n\rServerStarted\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\x1a\n\x12vocabulary_version\x18\x03 \x01(\t\"Q\n\x0ePolicyReloaded\x12\x16\n\x0epolicy_version\x18\x01 \x01(\t\x12\x18\n\x10previous_version\x18\x02 \x01(\t\x12\r\n\x05\x66iles\x18\x03 \x03(\t\"6\n\x0cGrantCreated\x12&\n\x05grant\x18\x01 \x01(\x0b\x32\x17.cmdop.v1.StandingGrant\"O\n\x0cGrantRevoked\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12-\n\nrevocation\x18\x02 \x01(\x0b\x32\x19.cmdop.v1.GrantRevocation\"1\n\rFreezeCreated\x12 \n\x06\x66reeze\x18\x01 \x01(\x0b\x32\x10.cmdop.v1.Freeze\"E\n\x0c\x46reezeLifted\x12\x11\n\tfreeze_id\x18\x01 \x01(\t\x12\"\n\x04lift\x18\x02 \x01(\x0b\x32\x14.cmdop.v1.FreezeLift\"5\n\x0bPermitNoted\x12&\n\x06permit\x18\x01 \x01(\x0b\x32\x16.cmdop.v1.SignedPermit\"2\n\x0ePermitReported\x12 \n\x06report\x18\x01 \x01(\x0b\x32\x10.cmdop.v1.Report\",\n\x0cLayerDropped\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\"\'\n\x12ReportAcknowledged\x12\x11\n\tpermit_id\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63mdop/v1/ledger.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/action.proto\x1a\x17\x63mdop/v1/approval.proto\x1a\x13\x63mdop/v1/call.proto\x1a\x15\x63mdop/v1/config.proto\x1a\x15\x63mdop/v1/effect.proto\x1a\x14\x63mdop/v1/error.proto\x1a\x15\x63mdop/v1/freeze.proto\x1a\x14\x63mdop/v1/grant.proto\x1a\x13\x63mdop/v1/host.proto\x1a\x15\x63mdop/v1/permit.proto\x1a\x12\x63mdop/v1/run.proto\"\x87\n\n\x05\x45vent\x12\n\n\x02\x61t\x18\x01 \x01(\x03\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12/\n\rcall_proposed\x18\n \x01(\x0b\x32\x16.cmdop.v1.CallProposedH\x00\x12-\n\x0c\x63\x61ll_refused\x18\x0b \x01(\x0b\x32\x15.cmdop.v1.CallRefusedH\x00\x12-\n\x0c\x63\x61ll_decided\x18\x0c \x01(\x0b\x32\x15.cmdop.v1.CallDecidedH\x00\x12\'\n\tcall_held\x18\r \x01(\x0b\x32\x12.cmdop.v1.CallHeldH\x00\x12\x35\n\x10\x61pproval_decided\x18\x0e \x01(\x0b\x32\x19.cmdop.v1.ApprovalDecidedH\x00\x12\x31\n\x0e\x63\x61ll_permitted\x18\x0f \x01(\x0b\x32\x17.cmdop.v1.CallPermittedH\x00\x12-\n\x0c\x63\x61ll_started\x18\x10 \x01(\x0b\x32\x15.cmdop.v1.CallStartedH\x00\x12\x31\n\x0e\x63\x61ll_previewed\x18\x11 \x01(\x0b\x32\x17.cmdop.v1.CallPreviewedH\x00\x12-\n\x0c\x63\x61ll_settled\x18\x12 \x01(\x0b\x32\x15.cmdop.v1.CallSettledH\x00\x12+\n\x0brun_started\x18\x1e \x01(\x0b\x32\x14.cmdop.v1.RunStartedH\x00\x12/\n\rturn_recorded\x18\x1f \x01(\x0b\x32\x16.cmdop.v1.TurnRecordedH\x00\x12-\n\x0crun_finished\x18  \x01(\x0b\x32\x15.cmdop.v1.RunFinishedH\x00\x12\x37\n\x11instruction_given\x18! \x01(\x0b\x32\x1a.cmdop.v1.InstructionGivenH\x00\x12/\n\rhost_attached\x18( \x01(\x0b\x32\x16.cmdop.v1.HostAttachedH\x00\x12/\n\rhost_detached\x18) \x01(\x0b\x32\x16.cmdop.v1.HostDetachedH\x00\x12\x31\n\x0eserver_started\x18\x32 \x01(\x0b\x32\x17.cmdop.v1.ServerStartedH\x00\x12\x33\n\x0fpolicy_reloaded\x18\x33 \x01(\x0b\x32\x18.cmdop.v1.PolicyReloadedH\x00\x12\x31\n\x0e\x66reeze_created\x18\x37 \x01(\x0b\x32\x17.cmdop.v1.FreezeCreatedH\x00\x12/\n\rfreeze_lifted\x18\x38 \x01(\x0b\x32\x16.cmdop.v1.FreezeLiftedH\x00\x12/\n\rgrant_created\x18\x39 \x01(\x0b\x32\x16.cmdop.v1.GrantCreatedH\x00\x12/\n\rgrant_revoked\x18: \x01(\x0b\x32\x16.cmdop.v1.GrantRevokedH\x00\x12-\n\x0cpermit_noted\x18< \x01(\x0b\x32\x15.cmdop.v1.PermitNotedH\x00\x12\x33\n\x0fpermit_reported\x18= \x01(\x0b\x32\x18.cmdop.v1.PermitReportedH\x00\x12/\n\rlayer_dropped\x18> \x01(\x0b\x32\x16.cmdop.v1.LayerDroppedH\x00\x12;\n\x13report_acknowledged\x18? \x01(\x0b\x32\x1c.cmdop.v1.ReportAcknowledgedH\x00\x42\x06\n\x04kind\"K\n\x0c\x43\x61llProposed\x12$\n\x08proposal\x18\x01 \x01(\x0b\x32\x12.cmdop.v1.Proposal\x12\x15\n\raction_digest\x18\x02 \x01(\t\"M\n\x0b\x43\x61llRefused\x12\x1e\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x0f.cmdop.v1.Error\x12\x1e\n\x05score\x18\x02 \x01(\x0b\x32\x0f.cmdop.v1.Score\"\xc8\x01\n\x0b\x43\x61llDecided\x12$\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x12.cmdop.v1.Decision\x12(\n\nprediction\x18\x02 \x01(\x0b\x32\x14.cmdop.v1.Prediction\x12*\n\x08\x64\x65\x63lared\x18\x03 \x03(\x0b\x32\x18.cmdop.v1.ExpectedEffect\x12\x13\n\x0bvalidate_ns\x18\x04 \x01(\x04\x12\x12\n\npredict_ns\x18\x05 \x01(\x04\x12\x14\n\x0c\x61uthorise_ns\x18\x06 \x01(\x04\"0\n\x08\x43\x61llHeld\x12$\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x12.cmdop.v1.Approval\"\xde\x01\n\x0f\x41pprovalDecided\x12\x13\n\x0b\x61pproval_id\x18\x01 \x01(\t\x12(\n\x06status\x18\x02 \x01(\x0e\x32\x18.cmdop.v1.ApprovalStatus\x12,\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32\x1a.cmdop.v1.ApprovalDecision\x12!\n\x07quorums\x18\x04 \x03(\x0b\x32\x10.cmdop.v1.Quorum\x12\x12\n\nexpires_at\x18\x05 \x01(\x03\x12\'\n\nvoid_cause\x18\x06 \x01(\x0e\x32\x13.cmdop.v1.VoidCause\"V\n\rCallPermitted\x12 \n\x06permit\x18\x01 \x01(\x0b\x32\x10.cmdop.v1.Permit\x12\x13\n\x0b\x61pproval_id\x18\x02 \x01(\t\x12\x0e\n\x06grants\x18\x03 \x03(\t\" \n\x0b\x43\x61llStarted\x12\x11\n\tpermit_id\x18\x01 \x01(\t\"W\n\rCallPreviewed\x12 \n\x06report\x18\x01 \x01(\x0b\x32\x10.cmdop.v1.Report\x12$\n\x06\x62\x65yond\x18\x02 \x03(\x0b\x32\x14.cmdop.v1.SideEffect\"\x86\x02\n\x0b\x43\x61llSettled\x12\"\n\x07outcome\x18\x01 \x01(\x0e\x32\x11.cmdop.v1.Outcome\x12 \n\x06report\x18\x02 \x01(\x0b\x32\x10.cmdop.v1.Report\x12*\n\x0cside_effects\x18\x03 \x03(\x0b\x32\x14.cmdop.v1.SideEffect\x12\x1e\n\x05score\x18\x04 \x01(\x0b\x32\x0f.cmdop.v1.Score\x12\x1e\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x0f.cmdop.v1.Error\x12\x13\n\x0breplaced_by\x18\x06 \x01(\t\x12\x30\n\x0ereconciliation\x18\x07 \x01(\x0b\x32\x18.cmdop.v1.Reconciliation\"(\n\nRunStarted\x12\x1a\n\x03run\x18\x01 \x01(\x0b\x32\r.cmdop.v1.Run\"1\n\x0cTurnRecorded\x12!\n\x04turn\x18\x01 \x01(\x0b\x32\x13.cmdop.v1.ModelTurn\"e\n\x0bRunFinished\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12#\n\x06status\x18\x02 \x01(\x0e\x32\x13.cmdop.v1.RunStatus\x12\x14\n\x0c\x66inal_output\x18\x03 \x01(\t\x12\x0b\n\x03why\x18\x04 \x01(\t\"@\n\x10InstructionGiven\x12\x1e\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x0f.cmdop.v1.Actor\x12\x0c\n\x04text\x18\x02 \x01(\t\",\n\x0cHostAttached\x12\x1c\n\x04host\x18\x01 \x01(\x0b\x32\x0e.cmdop.v1.Host\")\n\x0cHostDetached\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\"T\n\rServerStarted\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\x1a\n\x12vocabulary_version\x18\x03 \x01(\t\"}\n\x0ePolicyReloaded\x12\x16\n\x0epolicy_version\x18\x01 \x01(\t\x12\x18\n\x10previous_version\x18\x02 \x01(\t\x12\r\n\x05\x66iles\x18\x03 \x03(\t\x12*\n\x08\x61utonomy\x18\x04 \x01(\x0b\x32\x18.cmdop.v1.AutonomyConfig\"6\n\x0cGrantCreated\x12&\n\x05grant\x18\x01 \x01(\x0b\x32\x17.cmdop.v1.StandingGrant\"O\n\x0cGrantRevoked\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12-\n\nrevocation\x18\x02 \x01(\x0b\x32\x19.cmdop.v1.GrantRevocation\"1\n\rFreezeCreated\x12 \n\x06\x66reeze\x18\x01 \x01(\x0b\x32\x10.cmdop.v1.Freeze\"E\n\x0c\x46reezeLifted\x12\x11\n\tfreeze_id\x18\x01 \x01(\t\x12\"\n\x04lift\x18\x02 \x01(\x0b\x32\x14.cmdop.v1.FreezeLift\"5\n\x0bPermitNoted\x12&\n\x06permit\x18\x01 \x01(\x0b\x32\x16.cmdop.v1.SignedPermit\"2\n\x0ePermitReported\x12 \n\x06report\x18\x01 \x01(\x0b\x32\x10.cmdop.v1.Report\",\n\x0cLayerDropped\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\"\'\n\x12ReportAcknowledged\x12\x11\n\tpermit_id\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cmdop.v1.ledger_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVENT']._serialized_start=259
-  _globals['_EVENT']._serialized_end=1546
-  _globals['_CALLPROPOSED']._serialized_start=1548
-  _globals['_CALLPROPOSED']._serialized_end=1623
-  _globals['_CALLREFUSED']._serialized_start=1625
-  _globals['_CALLREFUSED']._serialized_end=1702
-  _globals['_CALLDECIDED']._serialized_start=1705
-  _globals['_CALLDECIDED']._serialized_end=1905
-  _globals['_CALLHELD']._serialized_start=1907
-  _globals['_CALLHELD']._serialized_end=1955
-  _globals['_APPROVALDECIDED']._serialized_start=1958
-  _globals['_APPROVALDECIDED']._serialized_end=2180
-  _globals['_CALLPERMITTED']._serialized_start=2182
-  _globals['_CALLPERMITTED']._serialized_end=2268
-  _globals['_CALLSTARTED']._serialized_start=2270
-  _globals['_CALLSTARTED']._serialized_end=2302
-  _globals['_CALLPREVIEWED']._serialized_start=2304
-  _globals['_CALLPREVIEWED']._serialized_end=2391
-  _globals['_CALLSETTLED']._serialized_start=2394
-  _globals['_CALLSETTLED']._serialized_end=2656
-  _globals['_RUNSTARTED']._serialized_start=2658
-  _globals['_RUNSTARTED']._serialized_end=2698
-  _globals['_TURNRECORDED']._serialized_start=2700
-  _globals['_TURNRECORDED']._serialized_end=2749
-  _globals['_RUNFINISHED']._serialized_start=2751
-  _globals['_RUNFINISHED']._serialized_end=2852
-  _globals['_INSTRUCTIONGIVEN']._serialized_start=2854
-  _globals['_INSTRUCTIONGIVEN']._serialized_end=2918
-  _globals['_HOSTATTACHED']._serialized_start=2920
-  _globals['_HOSTATTACHED']._serialized_end=2964
-  _globals['_HOSTDETACHED']._serialized_start=2966
-  _globals['_HOSTDETACHED']._serialized_end=3007
-  _globals['_SERVERSTARTED']._serialized_start=3009
-  _globals['_SERVERSTARTED']._serialized_end=3093
-  _globals['_POLICYRELOADED']._serialized_start=3095
-  _globals['_POLICYRELOADED']._serialized_end=3176
-  _globals['_GRANTCREATED']._serialized_start=3178
-  _globals['_GRANTCREATED']._serialized_end=3232
-  _globals['_GRANTREVOKED']._serialized_start=3234
-  _globals['_GRANTREVOKED']._serialized_end=3313
-  _globals['_FREEZECREATED']._serialized_start=3315
-  _globals['_FREEZECREATED']._serialized_end=3364
-  _globals['_FREEZELIFTED']._serialized_start=3366
-  _globals['_FREEZELIFTED']._serialized_end=3435
-  _globals['_PERMITNOTED']._serialized_start=3437
-  _globals['_PERMITNOTED']._serialized_end=3490
-  _globals['_PERMITREPORTED']._serialized_start=3492
-  _globals['_PERMITREPORTED']._serialized_end=3542
-  _globals['_LAYERDROPPED']._serialized_start=3544
-  _globals['_LAYERDROPPED']._serialized_end=3588
-  _globals['_REPORTACKNOWLEDGED']._serialized_start=3590
-  _globals['_REPORTACKNOWLEDGED']._serialized_end=3629
+  _globals['_EVENT']._serialized_start=282
+  _globals['_EVENT']._serialized_end=1569
+  _globals['_CALLPROPOSED']._serialized_start=1571
+  _globals['_CALLPROPOSED']._serialized_end=1646
+  _globals['_CALLREFUSED']._serialized_start=1648
+  _globals['_CALLREFUSED']._serialized_end=1725
+  _globals['_CALLDECIDED']._serialized_start=1728
+  _globals['_CALLDECIDED']._serialized_end=1928
+  _globals['_CALLHELD']._serialized_start=1930
+  _globals['_CALLHELD']._serialized_end=1978
+  _globals['_APPROVALDECIDED']._serialized_start=1981
+  _globals['_APPROVALDECIDED']._serialized_end=2203
+  _globals['_CALLPERMITTED']._serialized_start=2205
+  _globals['_CALLPERMITTED']._serialized_end=2291
+  _globals['_CALLSTARTED']._serialized_start=2293
+  _globals['_CALLSTARTED']._serialized_end=2325
+  _globals['_CALLPREVIEWED']._serialized_start=2327
+  _globals['_CALLPREVIEWED']._serialized_end=2414
+  _globals['_CALLSETTLED']._serialized_start=2417
+  _globals['_CALLSETTLED']._serialized_end=2679
+  _globals['_RUNSTARTED']._serialized_start=2681
+  _globals['_RUNSTARTED']._serialized_end=2721
+  _globals['_TURNRECORDED']._serialized_start=2723
+  _globals['_TURNRECORDED']._serialized_end=2772
+  _globals['_RUNFINISHED']._serialized_start=2774
+  _globals['_RUNFINISHED']._serialized_end=2875
+  _globals['_INSTRUCTIONGIVEN']._serialized_start=2877
+  _globals['_INSTRUCTIONGIVEN']._serialized_end=2941
+  _globals['_HOSTATTACHED']._serialized_start=2943
+  _globals['_HOSTATTACHED']._serialized_end=2987
+  _globals['_HOSTDETACHED']._serialized_start=2989
+  _globals['_HOSTDETACHED']._serialized_end=3030
+  _globals['_SERVERSTARTED']._serialized_start=3032
+  _globals['_SERVERSTARTED']._serialized_end=3116
+  _globals['_POLICYRELOADED']._serialized_start=3118
+  _globals['_POLICYRELOADED']._serialized_end=3243
+  _globals['_GRANTCREATED']._serialized_start=3245
+  _globals['_GRANTCREATED']._serialized_end=3299
+  _globals['_GRANTREVOKED']._serialized_start=3301
+  _globals['_GRANTREVOKED']._serialized_end=3380
+  _globals['_FREEZECREATED']._serialized_start=3382
+  _globals['_FREEZECREATED']._serialized_end=3431
+  _globals['_FREEZELIFTED']._serialized_start=3433
+  _globals['_FREEZELIFTED']._serialized_end=3502
+  _globals['_PERMITNOTED']._serialized_start=3504
+  _globals['_PERMITNOTED']._serialized_end=3557
+  _globals['_PERMITREPORTED']._serialized_start=3559
+  _globals['_PERMITREPORTED']._serialized_end=3609
+  _globals['_LAYERDROPPED']._serialized_start=3611
+  _globals['_LAYERDROPPED']._serialized_end=3655
+  _globals['_REPORTACKNOWLEDGED']._serialized_start=3657
+  _globals['_REPORTACKNOWLEDGED']._serialized_end=3696
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
 from cmdop.v1 import action_pb2 as _action_pb2
 from cmdop.v1 import approval_pb2 as _approval_pb2
 from cmdop.v1 import call_pb2 as _call_pb2
+from cmdop.v1 import config_pb2 as _config_pb2
 from cmdop.v1 import effect_pb2 as _effect_pb2
 from cmdop.v1 import error_pb2 as _error_pb2
 from cmdop.v1 import freeze_pb2 as _freeze_pb2
@@ -227,14 +228,16 @@ class ServerStarted(_message.Message):
     def __init__(self, version: _Optional[str] = ..., policy_version: _Optional[str] = ..., vocabulary_version: _Optional[str] = ...) -> None: ...
 
 class PolicyReloaded(_message.Message):
-    __slots__ = ("policy_version", "previous_version", "files")
+    __slots__ = ("policy_version", "previous_version", "files", "autonomy")
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_VERSION_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
+    AUTONOMY_FIELD_NUMBER: _ClassVar[int]
     policy_version: str
     previous_version: str
     files: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, policy_version: _Optional[str] = ..., previous_version: _Optional[str] = ..., files: _Optional[_Iterable[str]] = ...) -> None: ...
+    autonomy: _config_pb2.AutonomyConfig
+    def __init__(self, policy_version: _Optional[str] = ..., previous_version: _Optional[str] = ..., files: _Optional[_Iterable[str]] = ..., autonomy: _Optional[_Union[_config_pb2.AutonomyConfig, _Mapping]] = ...) -> None: ...
 
 class GrantCreated(_message.Message):
     __slots__ = ("grant",)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from cmdop.v1 import config_pb2 as cmdop_dot_v1_dot_config__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63mdop/v1/policy.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/config.proto\"\x95\x01\n\x0cPolicyStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12#\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x14.cmdop.v1.PolicyFile\x12*\n\x08\x65ntities\x18\x03 \x01(\x0b\x32\x18.cmdop.v1.PolicyEntities\x12\x11\n\tloaded_at\x18\x04 \x01(\x03\x12\x10\n\x08warnings\x18\x05 \x03(\t\"\x12\n\x10GetPolicyRequest\"\x15\n\x13ReloadPolicyRequest2\x86\x01\n\x08Policies\x12\x39\n\x03Get\x12\x1a.cmdop.v1.GetPolicyRequest\x1a\x16.cmdop.v1.PolicyStatus\x12?\n\x06Reload\x12\x1d.cmdop.v1.ReloadPolicyRequest\x1a\x16.cmdop.v1.PolicyStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63mdop/v1/policy.proto\x12\x08\x63mdop.v1\x1a\x15\x63mdop/v1/config.proto\"\xc1\x01\n\x0cPolicyStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12#\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x14.cmdop.v1.PolicyFile\x12*\n\x08\x65ntities\x18\x03 \x01(\x0b\x32\x18.cmdop.v1.PolicyEntities\x12\x11\n\tloaded_at\x18\x04 \x01(\x03\x12\x10\n\x08warnings\x18\x05 \x03(\t\x12*\n\x08\x61utonomy\x18\x06 \x01(\x0b\x32\x18.cmdop.v1.AutonomyConfig\"\x12\n\x10GetPolicyRequest\"\x15\n\x13ReloadPolicyRequest2\x86\x01\n\x08Policies\x12\x39\n\x03Get\x12\x1a.cmdop.v1.GetPolicyRequest\x1a\x16.cmdop.v1.PolicyStatus\x12?\n\x06Reload\x12\x1d.cmdop.v1.ReloadPolicyRequest\x1a\x16.cmdop.v1.PolicyStatusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cmdop.v1.policy_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_POLICYSTATUS']._serialized_start=59
-  _globals['_POLICYSTATUS']._serialized_end=208
-  _globals['_GETPOLICYREQUEST']._serialized_start=210
-  _globals['_GETPOLICYREQUEST']._serialized_end=228
-  _globals['_RELOADPOLICYREQUEST']._serialized_start=230
-  _globals['_RELOADPOLICYREQUEST']._serialized_end=251
-  _globals['_POLICIES']._serialized_start=254
-  _globals['_POLICIES']._serialized_end=388
+  _globals['_POLICYSTATUS']._serialized_end=252
+  _globals['_GETPOLICYREQUEST']._serialized_start=254
+  _globals['_GETPOLICYREQUEST']._serialized_end=272
+  _globals['_RELOADPOLICYREQUEST']._serialized_start=274
+  _globals['_RELOADPOLICYREQUEST']._serialized_end=295
+  _globals['_POLICIES']._serialized_start=298
+  _globals['_POLICIES']._serialized_end=432
 # @@protoc_insertion_point(module_scope)

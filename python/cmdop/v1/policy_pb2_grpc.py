@@ -56,8 +56,8 @@ class PoliciesServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Reload(self, request, context):
-        """Has the server read its policy files anew. Fails with INVALID_CONFIGURATION, file and line, if they are broken: the
-        policy goes on as it was.
+        """Has the server read its policy files anew, levels of agents and approvers too. Fails with INVALID_CONFIGURATION, file
+        and line, if one is broken: all goes on as it was.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -2009,6 +2009,9 @@ pub struct PolicySet {
     /// Who answers approvals. Without any, everybody is believed to be who they say.
     #[prost(message, repeated, tag = "3")]
     pub approvers: ::prost::alloc::vec::Vec<KnownApprover>,
+    /// Who looks at what agents do. None: the levels stay as they are.
+    #[prost(message, optional, tag = "4")]
+    pub autonomy: ::core::option::Option<AutonomyConfig>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AutonomyConfig {
@@ -2905,15 +2908,19 @@ pub struct ServerStarted {
     pub vocabulary_version: ::prost::alloc::string::String,
 }
 /// The server reads its policy files anew, and decides by them from here on.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PolicyReloaded {
     #[prost(string, tag = "1")]
     pub policy_version: ::prost::alloc::string::String,
+    /// The same if only levels changed.
     #[prost(string, tag = "2")]
     pub previous_version: ::prost::alloc::string::String,
     /// Names of the files.
     #[prost(string, repeated, tag = "3")]
     pub files: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Levels of agents from here on.
+    #[prost(message, optional, tag = "4")]
+    pub autonomy: ::core::option::Option<AutonomyConfig>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GrantCreated {
@@ -2982,6 +2989,9 @@ pub struct PolicyStatus {
     /// What its author may want to mend.
     #[prost(string, repeated, tag = "5")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Levels of agents. They are no part of the version: every decision records its own.
+    #[prost(message, optional, tag = "6")]
+    pub autonomy: ::core::option::Option<AutonomyConfig>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetPolicyRequest {}

@@ -65,7 +65,7 @@ impl Driver {
             return self.refuse(error).await;
         }
         let started = Instant::now();
-        let decided = self.judge()?;
+        let decided = self.judge(None)?;
         let authorise_time = started.elapsed();
         match decided {
             Decided::Refuse(refusal) => {
@@ -170,7 +170,7 @@ impl Driver {
             return Ok(false);
         }
         let started = Instant::now();
-        let Decided::Go(grant) = self.judge()? else { return Ok(false) };
+        let Decided::Go(grant) = self.judge(None)? else { return Ok(false) };
         let mut decision = grant.decision().clone();
         if decision.stage() != Stage::Preview {
             return Ok(false);
@@ -181,20 +181,20 @@ impl Driver {
         Ok(true)
     }
 
-    /// Asks policy about the considered call.
-    pub(super) fn judge(&self) -> Result<Decided, v1::Error> {
+    /// Asks policy about the considered call; under a level that the agent had before, if one is given.
+    pub(super) fn judge(&self, under: Option<v1::AutonomyLevel>) -> Result<Decided, v1::Error> {
         let considered = self.considered()?;
         let shared = self.gate.shared();
         let nobody = v1::Actor::default();
         let actor = considered.validated.proposal().actor.as_ref().unwrap_or(&nobody);
-        let engine = shared.policy.engine();
+        let (engine, level) = shared.policy.for_agent(&actor.agent);
+        let level = under.or(level);
         let denied = self.denied(actor, engine.version());
         let mut host = considered.host.clone();
         if self.call.permits.iter().any(|permit| permit.stage() == Stage::Apply) {
             // It has shown that it cannot, whatever it says of itself.
             Arc::make_mut(&mut host).capabilities.retain(|found| found.name != CONFINES);
         }
-        let level = shared.options.level(&actor.agent);
         let past = shared.ledger.past(actor);
         let facts = Facts { actor, level, host: &host, denied: &denied, past: &past };
         Ok(decide(&engine, &considered.validated, &considered.prediction, &facts))
@@ -257,11 +257,11 @@ impl Driver {
     /// Standing grants do not answer any more: somebody else used them up, or they were revoked just now.
     async fn ask_after_all(&mut self) -> Result<(), v1::Error> {
         let ask = match self.call.state() {
-            CallState::Previewed => match self.judge_observed()? {
+            CallState::Previewed => match self.judge_observed(None)? {
                 DiffDecided::Ask(ask) => Some(ask),
                 _ => None,
             },
-            _ => match self.judge()? {
+            _ => match self.judge(None)? {
                 Decided::Ask(ask) => Some(ask),
                 _ => None,
             },

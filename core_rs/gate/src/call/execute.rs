@@ -287,7 +287,7 @@ impl Driver {
             self.discard();
             return self.settle(Outcome::NotApplied, None, Some(error)).await;
         }
-        match self.judge_observed()? {
+        match self.judge_observed(None)? {
             DiffDecided::Nothing => {
                 let missing = self.unmet_in_preview();
                 let outcome = if missing.is_some() { Outcome::NotApplied } else { Outcome::Applied };
@@ -318,15 +318,15 @@ impl Driver {
         }
     }
 
-    /// Asks policy about the observation of the preview.
-    pub(super) fn judge_observed(&self) -> Result<DiffDecided, v1::Error> {
+    /// Asks policy about the observation of the preview; under a level that the agent had before, if one is given.
+    pub(super) fn judge_observed(&self, under: Option<v1::AutonomyLevel>) -> Result<DiffDecided, v1::Error> {
         let considered = self.considered()?;
         let shared = self.gate.shared();
         let nobody = v1::Actor::default();
         let actor = considered.validated.proposal().actor.as_ref().unwrap_or(&nobody);
-        let engine = shared.policy.engine();
+        let (engine, level) = shared.policy.for_agent(&actor.agent);
+        let level = under.or(level);
         let denied = self.denied(actor, engine.version());
-        let level = shared.options.level(&actor.agent);
         let past = shared.ledger.past(actor);
         let facts = Facts { actor, level, host: &considered.host, denied: &denied, past: &past };
         let observation = self.call.observation.as_ref().unwrap_or(&NOTHING);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use cmdop_contract::approval::is_open;
 use cmdop_contract::v1::{
-    self, Approval, ApprovalStatus, ApprovalVerdict, CallState, Outcome, Reason, VoidCause, server_to_host,
+    self, Approval, ApprovalStatus, ApprovalVerdict, AutonomyLevel, CallState, Outcome, Reason, VoidCause,
+    server_to_host,
 };
 use cmdop_contract::{reason, redact};
 use cmdop_ledger::{Clearance, voided};
@@ -114,17 +115,15 @@ impl Driver {
         if let Err(error) = self.consider().await {
             return self.settle(Outcome::NotApplied, None, Some(error)).await;
         }
-        let ask: Option<Ask> = if self.call.state() == CallState::DiffHeld {
-            match self.judge_observed()? {
-                DiffDecided::Ask(ask) => Some(ask),
-                _ => None,
-            }
-        } else {
-            match self.judge()? {
-                Decided::Ask(ask) => Some(ask),
-                _ => None,
-            }
-        };
+        let mut ask = self.asked_under(None)?;
+        let is_it = |ask: &Ask| ask.digest() == approval.digest;
+        let decided = self.call.decision.as_ref().map(|decision| decision.level());
+        if let Some(level) = decided.filter(|level| *level != AutonomyLevel::Unspecified)
+            && !ask.as_ref().is_some_and(is_it)
+        {
+            // The agent may have another level by now: a person was asked, and what they saw is the same.
+            ask = self.asked_under(Some(level))?.filter(is_it).or(ask);
+        }
         match ask {
             Some(ask) if ask.digest() == approval.digest => {
                 self.permit(Clearance::Approved(ask, approval.approval_id.clone())).await
@@ -134,6 +133,20 @@ impl Driver {
             }
             _ => self.void(VoidCause::StateChanged).await,
         }
+    }
+
+    /// What a person is asked about the call now, if anything.
+    fn asked_under(&self, level: Option<AutonomyLevel>) -> Result<Option<Ask>, v1::Error> {
+        if self.call.state() == CallState::DiffHeld {
+            return Ok(match self.judge_observed(level)? {
+                DiffDecided::Ask(ask) => Some(ask),
+                _ => None,
+            });
+        }
+        Ok(match self.judge(level)? {
+            Decided::Ask(ask) => Some(ask),
+            _ => None,
+        })
     }
 
     async fn turn_down(&mut self, approval: &Approval) -> Result<(), v1::Error> {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use cmdop_contract::reason;
-use cmdop_contract::v1::{self, PolicyReloaded, PolicySet, PolicyStatus, Reason, event};
+use cmdop_contract::v1::{self, AutonomyConfig, AutonomyLevel, PolicyReloaded, PolicySet, PolicyStatus, Reason, event};
 use cmdop_policy::engine::Engine;
 use parking_lot::RwLock;
 
@@ -17,7 +17,7 @@ pub trait PolicySource: Send + Sync + 'static {
     fn read(&self) -> BoxFuture<Result<PolicySet, v1::Error>>;
 }
 
-/// One whole policy at any moment. Who decides takes it once, and decides everything by that.
+/// One whole policy at any moment, levels of agents included. Who decides takes it once, and decides everything by that.
 pub(crate) struct Policy {
     current: RwLock<Current>,
     source: OnceLock<Arc<dyn PolicySource>>,
@@ -27,18 +27,37 @@ pub(crate) struct Policy {
 
 struct Current {
     engine: Arc<Engine>,
+    autonomy: AutonomyConfig,
     loaded_at: i64,
 }
 
 impl Policy {
-    pub(super) fn new(engine: Engine, loaded_at: i64) -> Self {
-        let current = Current { engine: Arc::new(engine), loaded_at };
+    pub(super) fn new(engine: Engine, autonomy: AutonomyConfig, loaded_at: i64) -> Self {
+        let current = Current { engine: Arc::new(engine), autonomy, loaded_at };
         Self { current: RwLock::new(current), source: OnceLock::new(), reloading: tokio::sync::Mutex::default() }
     }
 
     pub(crate) fn engine(&self) -> Arc<Engine> {
         self.current.read().engine.clone()
     }
+
+    /// What decides about an agent, and the agent's level, of one and the same moment. No level: a person who acts
+    /// under their own name.
+    pub(crate) fn for_agent(&self, agent: &str) -> (Arc<Engine>, Option<AutonomyLevel>) {
+        let current = self.current.read();
+        (current.engine.clone(), level(&current.autonomy, agent))
+    }
+}
+
+fn level(autonomy: &AutonomyConfig, agent: &str) -> Option<AutonomyLevel> {
+    if agent.is_empty() {
+        return None;
+    }
+    let set = autonomy.agents.get(agent).copied().unwrap_or(autonomy.default_level);
+    Some(match AutonomyLevel::try_from(set) {
+        Ok(AutonomyLevel::Unspecified) | Err(_) => AutonomyLevel::Ask,
+        Ok(level) => level,
+    })
 }
 
 impl Gate {
@@ -57,14 +76,16 @@ impl Gate {
             entities: Some(current.engine.entities().clone()),
             loaded_at: current.loaded_at,
             warnings: current.engine.warnings().to_vec(),
+            autonomy: Some(current.autonomy.clone()),
         }
     }
 
-    /// Reads the policy's files anew, and decides by them from now on; who answers approvals is read with them.
+    /// Reads the policy's files anew, and decides by them from now on; levels of agents and who answers approvals are
+    /// read with them.
     ///
     /// # Errors
     /// INVALID_CONFIGURATION with file and line if they are broken, or if nobody reads files for this
-    /// server; what the ledger says. The policy then goes on as it was.
+    /// server; what the ledger says. Policy, levels and approvers then go on as they were.
     pub async fn reload_policy(&self) -> Result<PolicyStatus, v1::Error> {
         let source = self.shared.policy.source.get().cloned();
         let source = source.ok_or_else(|| broken("this server was given its policy and reads no files".to_owned()))?;
@@ -79,27 +100,36 @@ impl Gate {
     /// The same with a policy that was read already.
     ///
     /// What was decided stays: a permit that is out holds. Whatever is decided next is decided by the
-    /// new policy, what a preview showed, too. A question that waits for a person is void: the answer
-    /// would be about another policy.
+    /// new policy and the new levels, what a preview showed, too. A question that waits for a person is void under
+    /// another policy: the answer would be about the one before. Another level alone leaves it: the person who was asked
+    /// decides whatever the level is.
     async fn replace_policy(&self, set: &PolicySet) -> Result<PolicyStatus, v1::Error> {
         let engine = Engine::load_set(set).map_err(|error| broken(error.to_string()))?;
-        let previous = self.shared.policy.engine().version().to_owned();
-        if engine.version() == previous {
+        let (previous, levels) = {
+            let current = self.shared.policy.current.read();
+            (current.engine.version().to_owned(), current.autonomy.clone())
+        };
+        let autonomy = set.autonomy.clone().unwrap_or_else(|| levels.clone());
+        let is_another_policy = engine.version() != previous;
+        if !is_another_policy && autonomy == levels {
             return Ok(self.policy());
         }
         let reloaded = PolicyReloaded {
             policy_version: engine.version().to_owned(),
             previous_version: previous.clone(),
             files: engine.files().iter().map(|file| file.name.clone()).collect(),
+            autonomy: Some(autonomy.clone()),
         };
         // Recorded before anything is decided by it.
         self.append("server".to_owned(), event::Kind::PolicyReloaded(reloaded)).await?;
-        tracing::info!(version = engine.version(), previous, "decides by another policy from now on");
-        let current = Current { engine: Arc::new(engine), loaded_at: self.shared.ledger.now() };
+        tracing::info!(version = engine.version(), previous, "decides by other policy files from now on");
+        let current = Current { engine: Arc::new(engine), autonomy, loaded_at: self.shared.ledger.now() };
         *self.shared.policy.current.write() = current;
-        for live in self.shared.live.lock().values() {
-            // One that does not listen now decides anew before it goes on.
-            let _ = live.inputs.try_send(Input::PolicyChanged);
+        if is_another_policy {
+            for live in self.shared.live.lock().values() {
+                // One that does not listen now decides anew before it goes on.
+                let _ = live.inputs.try_send(Input::PolicyChanged);
+            }
         }
         Ok(self.policy())
     }

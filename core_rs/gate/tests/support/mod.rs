@@ -140,7 +140,8 @@ impl Life {
         let mut setup = Setup::default();
         set(&mut setup);
         let ledger = Ledger::open(dir, &cmdop_ledger::Options { time: setup.time }).expect("the ledger opens");
-        let policy = v1::PolicySet { files: setup.policies, entities: Some(setup.entities), approvers: Vec::new() };
+        let policy =
+            v1::PolicySet { files: setup.policies, entities: Some(setup.entities), ..v1::PolicySet::default() };
         let engine = Engine::load_set(&policy).expect("the policies load");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");

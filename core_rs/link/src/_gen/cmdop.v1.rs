@@ -1919,8 +1919,8 @@ pub mod policies_server {
             tonic::Response<::cmdop_contract::v1::PolicyStatus>,
             tonic::Status,
         >;
-        /// Has the server read its policy files anew. Fails with INVALID_CONFIGURATION, file and line, if they are broken: the
-        /// policy goes on as it was.
+        /// Has the server read its policy files anew, levels of agents and approvers too. Fails with INVALID_CONFIGURATION, file
+        /// and line, if one is broken: all goes on as it was.
         async fn reload(
             &self,
             request: tonic::Request<::cmdop_contract::v1::ReloadPolicyRequest>,
