@@ -138,6 +138,19 @@ mod tests {
     }
 
     #[test]
+    fn the_unit_of_the_documentation_is_one_with_every_field() {
+        let page = include_str!("../../../../docs/services.md");
+        let (_, after) = page.split_once("```json\n").expect("an example");
+        let (example, _) = after.split_once("```").expect("its end");
+        let unit = Unit::parse(example).expect("it is a unit");
+        assert_eq!((unit.port, unit.is_kept, unit.cwd.as_str()), (Some(18080), true, "/srv/app/web/current"));
+        let fields = serde_json::from_str::<Value>(example).expect("JSON");
+        for field in fields.as_object().expect("an object").keys() {
+            assert!(page.contains(&format!("| `{field}` |")), "{field} has no row");
+        }
+    }
+
+    #[test]
     fn a_unit_says_what_to_run_and_nothing_unknown() {
         let unit = Unit::parse(r#"{"command": ["/bin/x", "a b"], "port": 80, "env": {"A": "1"}}"#).expect("a unit");
         assert_eq!((unit.command, unit.cwd.as_str(), unit.port), (vec!["/bin/x".into(), "a b".into()], "/", Some(80)));
