@@ -11,6 +11,19 @@ use fixture::{Call, counted, engine, observed, summary};
 const PREVIEW: &str = "go STAGE_PREVIEW";
 
 #[test]
+fn a_decision_says_of_a_tool_that_it_is_planned_and_of_a_command_that_it_runs_on_a_copy() {
+    let reason = |call: Call| match call.decide(&engine()) {
+        Decided::Go(grant) => grant.decision().reason.clone(),
+        other => panic!("{}", summary(&other)),
+    };
+    let write = Call::native("files.write", serde_json::json!({"path": "/srv/app/x", "content": "x"}));
+    let told = reason(write.unanalysable());
+    assert!(told.ends_with("so it is planned first, and nothing changes before the plan is decided about"), "{told}");
+    let told = reason(Call::command("./x").unanalysable());
+    assert!(told.ends_with("so it runs on a private copy first"), "{told}");
+}
+
+#[test]
 fn a_refusal_names_policy_reason_remedy_and_effect() {
     let call = Call::command("rm -rf /logs").does("file.delete:/logs");
     let Decided::Refuse(refusal) = call.decide(&engine()) else { panic!("not refused") };

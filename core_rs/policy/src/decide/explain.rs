@@ -2,7 +2,8 @@
 
 use cmdop_contract::effect::{Class as EffectClass, class, kind_name};
 use cmdop_contract::reason;
-use cmdop_contract::v1::{EffectKind, Error, ExpectedEffect, PolicyRef, Prediction, Reason, Stage};
+use cmdop_contract::v1::{EffectKind, EffectSource, Error, ExpectedEffect, PolicyRef, Prediction, Reason, Stage};
+use cmdop_contract::validate::Validated;
 
 use super::Facts;
 use super::assess::{Assessment, Finding, policies};
@@ -172,14 +173,17 @@ pub(super) fn held(findings: &[&Finding]) -> String {
     policies.first().map_or_else(|| format!("policy holds {}", texts(findings)), |policy| rule(policy, "holds"))
 }
 
-pub(super) fn goes(stage: Stage, prediction: &Prediction, findings: &[Finding]) -> String {
+pub(super) fn goes(validated: &Validated, stage: Stage, prediction: &Prediction, findings: &[Finding]) -> String {
+    // Of a tool it is worked out what it would do; only a command is run.
+    let first = match validated.tool().contract().effect_source() {
+        EffectSource::Template => "is planned first, and nothing changes before the plan is decided about",
+        _ => "runs on a private copy first",
+    };
     match (stage, prediction.unanalysable.first()) {
-        (Stage::Preview, Some(why)) => {
-            format!("what it does cannot be known beforehand ({why}), so it runs on a private copy first")
-        }
+        (Stage::Preview, Some(why)) => format!("what it does cannot be known beforehand ({why}), so it {first}"),
         (Stage::Preview, None) => match findings.iter().find_map(doubt) {
-            Some(doubt) => format!("{doubt}, so it runs on a private copy first"),
-            None => "everything foreseen is permitted; it runs on a private copy first".to_owned(),
+            Some(doubt) => format!("{doubt}, so it {first}"),
+            None => format!("everything foreseen is permitted; it {first}"),
         },
         _ => "everything that it does is permitted".to_owned(),
     }

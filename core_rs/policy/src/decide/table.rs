@@ -77,7 +77,7 @@ pub(super) fn decide(engine: &Engine, validated: &Validated, prediction: &Predic
     decision.permitted = permitted(findings);
     decision.masks = masks::of(&found, validated, prediction);
     decision.stage = stage.into();
-    decision.reason = explain::goes(stage, prediction, findings);
+    decision.reason = explain::goes(validated, stage, prediction, findings);
     Decided::Go(Grant::new(decision, digest, None))
 }
 
