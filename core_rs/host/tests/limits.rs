@@ -30,6 +30,7 @@ const CASES: &[Case] = &[
     ("many_empty_files_are_room_too", inodes),
     ("room_that_nobody_may_look_into_is_limited_too", hidden_room),
     ("a_directory_that_its_own_user_may_not_see_is_named", unseen_directory),
+    ("paths_that_are_too_long_are_told_with_both_bounds", long_paths),
     ("arguments_that_cannot_run_are_typed", bad_arguments),
     ("an_argv_is_run_without_a_shell", argv),
     ("a_terminal_is_given_on_demand", terminal),
@@ -251,6 +252,22 @@ fn unseen_directory(directory: &Path) {
             assert_eq!(mends(error), "/arguments");
             assert_no_layer(&host.directory);
         }
+        link.stop().await;
+    });
+}
+
+fn long_paths(directory: &Path) {
+    on_runtime(directory, async |mut host: Host| {
+        let mut link = host.start();
+        let line = "name=$(printf '%0200d' 0); for i in {1..30}; do mkdir $name && cd $name || exit; done";
+        let (report, _) = run(&host, &mut link, "long", json!({"command": line})).await;
+        assert_eq!(reason(&report), Reason::UnsupportedChange, "{report:?}");
+        let error = report.error.as_ref().expect("an error");
+        let Some(remedy::Kind::FixArguments(fix)) = error.remedy.clone().and_then(|remedy| remedy.kind) else {
+            panic!("{error:?}");
+        };
+        assert!(error.message.contains("paths longer"), "{}", error.message);
+        assert!(fix.expected.contains("512 levels") && fix.expected.contains("4,096 bytes"), "{}", fix.expected);
         link.stop().await;
     });
 }

@@ -328,11 +328,18 @@ fn check_shape(layer: &Layer) -> Result<Option<Error>, Error> {
 }
 
 fn too_deep() -> Error {
-    let message = "the command changes a tree deeper than this host measures; nothing was applied";
-    Error::fix(Reason::UnsupportedChange, message, "/arguments", "fewer than 512 levels of directories")
+    let message = "the command changes a tree deeper than this host measures, or paths longer; nothing was applied";
+    Error::fix(
+        Reason::UnsupportedChange,
+        message,
+        "/arguments",
+        &format!(
+            "at most {MAX_DEPTH} levels of directories, and paths of fewer than 4,096 bytes, the place of the private copy included"
+        ),
+    )
 }
 
-/// A path longer than the kernel takes says that the tree is too deep; what an ordinary user's host may not read it
+/// A path longer than the kernel takes is told with trees that are too deep; what an ordinary user's host may not read it
 /// cannot measure, and asking again does not help.
 fn typed(error: Error) -> Error {
     match error {
