@@ -28,7 +28,7 @@ fn a_program_that_comes_to_run_with_rights_of_its_own_is_held() {
         ..FileState::default()
     };
     let capable = |sha256: &str| {
-        let capability = FileAttribute { name: "security.capability".into(), sha256: "c".into() };
+        let capability = FileAttribute { name: "security.capability".into(), sha256: "c".into(), shown: None };
         FileState { xattrs: vec![capability], ..state(0o755, sha256) }
     };
     let directory = FileState { r#type: FileType::Directory.into(), ..state(0o2775, "") };
