@@ -252,6 +252,24 @@ pub fn as_user(directory: &Path) {
         let preview = link.report_of(&permit).await;
         let report = link.report_of(&commit_of(permit, &preview)).await;
         assert_eq!((report.outcome(), reason(&report)), (Outcome::NotApplied, Reason::UnsupportedChange), "{report:?}");
+        // An equal file in the place of one name is another file, though nothing about it tells.
+        for (number, line) in [
+            "rm b; cp a b",
+            "cp a t; mv t b",
+            "cp -p b t; mv t b",
+            "rm a b; echo old > a; echo old > b",
+            "sed -i s/nomatch/x/ b",
+            "cp --remove-destination a b",
+            "install -m 644 a b",
+        ]
+        .iter()
+        .enumerate()
+        {
+            let report =
+                link.report_of(&preview_of(&host, &format!("equal {number}"), &format!("umask 022; {line}"))).await;
+            let refused = (report.outcome(), report.layer_held, reason(&report));
+            assert_eq!(refused, (Outcome::NotApplied, false, Reason::UnsupportedChange), "{line}: {report:?}");
+        }
         link.stop().await;
     });
 }
