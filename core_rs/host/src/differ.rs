@@ -121,6 +121,8 @@ struct Walk<'a> {
     unobserved: Vec<Unobserved>,
     /// Bytes that a commit would keep for its undo.
     kept_bytes: u64,
+    /// Some change cannot be taken back.
+    is_lasting: bool,
     /// Names of each inode of the layer that has several, by its device and inode.
     links: BTreeMap<(u64, u64), Names>,
     /// Directories that are elsewhere now, as they are on the machine.
@@ -162,6 +164,7 @@ impl<'a> Walk<'a> {
             truncated: false,
             unobserved: Vec::new(),
             kept_bytes: 0,
+            is_lasting: false,
             links: BTreeMap::new(),
             moved: BTreeSet::new(),
             moved_here: BTreeMap::new(),
@@ -447,8 +450,8 @@ impl<'a> Walk<'a> {
         self.effects.sort_by(|one, two| (&one.target, one.kind).cmp(&(&two.target, two.kind)));
         // Directories come before what is in them.
         self.changes.sort_by(|one, two| (one.kind, &one.path).cmp(&(two.kind, &two.path)));
-        if self.kept_bytes > MAX_BYTES {
-            // More than is kept for an undo.
+        // Or it is more than is kept for an undo.
+        if self.is_lasting || self.kept_bytes > MAX_BYTES {
             self.effects.iter_mut().for_each(|effect| effect.reversible = false);
         }
         let digest = observation_digest(&self.effects);

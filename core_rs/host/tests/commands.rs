@@ -12,6 +12,8 @@ mod lists;
 mod mounts;
 #[path = "commands/names.rs"]
 mod names;
+#[path = "commands/owners.rs"]
+mod owners;
 #[path = "commands/races.rs"]
 mod races;
 #[path = "commands/renames.rs"]
@@ -79,6 +81,7 @@ const ROOT_CASES: &[Case] = &[
     ("an_ordinary_users_commands_are_previewed_and_committed_alike", as_user),
     ("what_a_mount_shows_at_two_places_is_told_under_both_names", mounts::shown_twice),
     ("beside_a_mount_in_a_directory_an_ordinary_user_changes_the_rest", mounts::in_directory),
+    ("an_ordinary_user_takes_the_place_of_what_is_somebody_elses_and_gives_it_back", owners::replaced),
     ("without_direct_landlock_nothing_runs_on_the_machine_itself", never_unconfined),
 ];
 
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         ("apply as a user", apply_as_user),
         ("beside a mount as a user", mounts::beside),
         ("names as a user", links::as_user),
+        ("replacing as a user", owners::replaces),
     ];
     cases::run(&cases, helpers)
 }

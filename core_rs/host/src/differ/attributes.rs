@@ -12,8 +12,10 @@ use super::{Change, Kind, Walk};
 use crate::Error;
 use crate::journal::attributes::{Attributes, Xattr};
 use crate::journal::look;
+use crate::journal::stamp::NAME_BYTES;
 use crate::journal::values::Values;
 use crate::native::measure::Stamp;
+use crate::sandbox::Own;
 
 impl Walk<'_> {
     /// The times of a directory before and after.
@@ -55,9 +57,35 @@ impl Walk<'_> {
                 self.unsupported.push("/: mode or owner of the root itself".to_owned());
                 return Ok(());
             }
+            if self.own == Own::User && (before.uid(), before.gid()) != (after.uid(), after.gid()) {
+                return self.owner(upper, place, was, &before, after);
+            }
             self.step(Kind::Attributes, place, Some(was), upper)?;
         }
         Ok(())
+    }
+
+    /// An ordinary user's command cannot give a file another owner or group, for it has one of each: what has another is
+    /// another file, which takes the place of the old one.
+    fn owner(
+        &mut self,
+        upper: &Path,
+        place: &Path,
+        was: &Path,
+        before: &fs::Metadata,
+        after: &fs::Metadata,
+    ) -> Result<(), Error> {
+        if !before.is_dir() {
+            self.kept_bytes += before.len() + NAME_BYTES;
+            return self.step(Kind::Place, place, Some(was), upper);
+        }
+        // Of a directory that is shown what comes and goes, and the old one stays.
+        if before.uid() != after.uid() {
+            let why = format!("{}: a directory in the place of one that is somebody else's", place.display());
+            self.unsupported.push(why);
+        }
+        self.is_lasting = true;
+        self.step(Kind::Attributes, place, Some(was), upper)
     }
 
     /// Did anybody change it since the layer was laid out?

@@ -58,7 +58,8 @@ impl Attributes {
         Self { mode: None, uid: None, gid: None, ..Self::of(stamp) }
     }
 
-    /// Sets them on what is held open with `O_PATH`, link or not.
+    /// Sets them on what is held open with `O_PATH`, link or not. What is so already is left alone: to take back what
+    /// was never set must not need the right to set it.
     ///
     /// # Errors
     /// The operating system's refusal; `EPERM` of permission bits that it leaves out.
@@ -86,7 +87,7 @@ impl Attributes {
                 }
             }
         }
-        for Xattr { name, value } in &self.xattrs {
+        for Xattr { name, value } in self.xattrs.iter().filter(|xattr| !is_so(&path, xattr)) {
             match value {
                 Some(value) => rustix::fs::setxattr(&*path, &**name, value, XattrFlags::empty())?,
                 None => match rustix::fs::removexattr(&*path, &**name) {
@@ -95,7 +96,9 @@ impl Attributes {
                 },
             }
         }
-        if let (Some(tv_sec), Some(tv_nsec)) = (self.mtime_s, self.mtime_ns) {
+        if let (Some(tv_sec), Some(tv_nsec)) = (self.mtime_s, self.mtime_ns)
+            && (tv_sec, tv_nsec) != stamp.mtime()
+        {
             let omit = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
             let times = Timestamps { last_access: omit, last_modification: Timespec { tv_sec, tv_nsec } };
             rustix::fs::utimensat(held, c"", &times, AtFlags::EMPTY_PATH)?;
@@ -124,6 +127,16 @@ impl Attributes {
         let (mut wanted, found) = (unlabelled(&self.xattrs), unlabelled(&xattrs(made)?));
         wanted.sort();
         if wanted == found { Ok(()) } else { Err(Errno::OPNOTSUPP) }
+    }
+}
+
+/// Is the attribute as it shall be?
+fn is_so(path: &str, xattr: &Xattr) -> bool {
+    let mut value = vec![0u8; MAX_XATTR_BYTES];
+    match (rustix::fs::getxattr(path, &*xattr.name, &mut value[..]), &xattr.value) {
+        (Ok(length), Some(wanted)) => value[..length] == **wanted,
+        (Err(Errno::NODATA), None) => true,
+        _ => false,
     }
 }
 
@@ -161,4 +174,30 @@ pub(crate) fn xattr_changes(from: &[Xattr], to: &[Xattr]) -> Vec<Xattr> {
     let gone = from.iter().filter(|old| !to.iter().any(|new| new.name == old.name));
     let gone = gone.map(|old| Xattr { name: old.name.clone(), value: None });
     to.iter().filter(|new| !from.contains(new)).cloned().chain(gone).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_so_already_is_not_set_again() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let attributes = || -> Result<Attributes, Box<dyn std::error::Error>> {
+            let mut found = Attributes::of(&Stamp::of(file.as_file())?);
+            found.xattrs = vec![Xattr { name: b"user.none".to_vec(), value: None }];
+            Ok(found)
+        };
+        let changed = || file.as_file().metadata().map(|found| (found.ctime(), found.ctime_nsec())).expect("stat");
+        let (wanted, before) = (attributes().expect("attributes"), changed());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        wanted.set(file.as_file()).expect("set");
+        assert_eq!(changed(), before);
+        let later = Attributes { mtime_s: wanted.mtime_s.map(|seconds| seconds + 1), ..wanted };
+        later.set(file.as_file()).expect("set");
+        assert_ne!(changed(), before);
+        assert_eq!(Some(file.as_file().metadata().expect("stat").mtime()), later.mtime_s);
+    }
 }
