@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 
 use cmdop_contract::path::escape;
 use cmdop_contract::v1::{FileAttribute, FileState, FileType};
+use rustix::io::Errno;
 
 use super::attributes::{Attributes, xattrs};
 use super::values::Values;
@@ -26,6 +27,11 @@ impl Look {
     /// The same without content, for a change that is none of content.
     pub(crate) fn without_text(&self) -> Self {
         Self { text: None, state: self.state.clone() }
+    }
+
+    /// False of a file whose content this process may not read.
+    pub(crate) fn is_read(&self) -> bool {
+        self.state.r#type() != FileType::Regular || !self.state.sha256.is_empty()
     }
 
     /// As it would be with these attributes.
@@ -55,7 +61,8 @@ pub(crate) fn at(spot: &Spot, values: Values) -> Result<Look, Error> {
     child(&spot.parent, &spot.name, &spot.path, &Stamp::of(held)?, values)
 }
 
-/// What has a name in an open directory.
+/// What has a name in an open directory. To be put back it need not be read: what this process may not read it says
+/// nothing of.
 ///
 /// # Errors
 /// As [`at`].
@@ -63,11 +70,17 @@ pub(crate) fn child(dir: impl AsFd, name: &CStr, path: &[u8], stamp: &Stamp, val
     let dir = dir.as_fd();
     let mut look = Look { state: stamp.state(), text: None };
     let held = hold_child(dir, name).map_err(|errno| refused(errno, path))?;
-    let found = xattrs(&held).map_err(|errno| refused(errno, path))?;
+    let found = match xattrs(&held) {
+        Err(Errno::ACCESS | Errno::PERM) => Vec::new(),
+        found => found.map_err(|errno| refused(errno, path))?,
+    };
     look.state.xattrs = found.iter().map(|xattr| values.shown(xattr)).collect();
     match stamp.file_type() {
         FileType::Regular => {
-            let mut content = file(open_child(dir, name, READ).map_err(|errno| refused(errno, path))?);
+            let mut content = match open_child(dir, name, READ) {
+                Err(Errno::ACCESS | Errno::PERM) => return Ok(look),
+                opened => file(opened.map_err(|errno| refused(errno, path))?),
+            };
             look.state.sha256 = sha256(&mut content)?;
             if stamp.size <= MAX_TEXT_BYTES {
                 look.text = Some(small_content(&content)?);

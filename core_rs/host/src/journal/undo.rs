@@ -193,14 +193,16 @@ impl Undo<'_> {
                 let values = Values::of(&op.path);
                 let now = look::at(&self.journals.spot(&op.path)?, values)?;
                 let old = look::at(&self.slot(op)?, values)?;
-                compared(&op.path, &now, &old, effects);
+                let is_read = now.is_read() && old.is_read();
+                compared(&op.path, &now, &old, is_read, effects);
             }
             // It goes.
             Kind::Attributes if self.record.is_new(&op.path) => {}
             Kind::Attributes => {
                 let now = look::at(&self.journals.spot(&op.path)?, Values::of(&op.path))?;
                 let old = now.with(op.before.as_ref(), Values::of(&op.path));
-                compared(&op.path, &now, &old, effects);
+                // It is one file.
+                compared(&op.path, &now, &old, true, effects);
             }
             Kind::Times => {}
         }
@@ -288,10 +290,12 @@ fn created(path: &[u8], look: &Look) -> ObservedEffect {
     ObservedEffect { bytes, ..effect(EffectKind::FileCreate, path, change(path, None, Some(look))) }
 }
 
-fn compared(path: &[u8], now: &Look, old: &Look, effects: &mut Vec<ObservedEffect>) {
+fn compared(path: &[u8], now: &Look, old: &Look, is_known: bool, effects: &mut Vec<ObservedEffect>) {
     let shallow = || change(path, Some(&now.without_text()), Some(&old.without_text()));
     let (one, two) = (&now.state, &old.state);
-    let is_same_content = one.sha256 == two.sha256
+    // What nobody could read may be anything.
+    let is_same_content = is_known
+        && one.sha256 == two.sha256
         && one.link_target == two.link_target
         && (one.size == two.size || one.sha256.is_empty());
     if !is_same_content || look::other_xattrs(one) != look::other_xattrs(two) {

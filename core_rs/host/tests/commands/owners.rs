@@ -96,6 +96,19 @@ pub fn replaces(directory: &Path) {
             undone(&host, &mut link, line).await;
             assert_eq!(who(name), Some(before), "{line}");
         }
+        // To be put back nothing need be read.
+        let moved = permit(&host, "moved", "files.move", &json!({"from": top.join("shut"), "to": top.join("moved")}));
+        for (name, call, permit) in [
+            ("secret", "rm -f secret", command(&host, "rm -f secret")),
+            ("mine/deep/secret", "rm -rf mine", command(&host, "rm -rf mine")),
+            ("shut", "moved", moved),
+        ] {
+            let before = who(name).expect("it is there");
+            assert!(is_reversible(&applied(&mut link, permit).await), "{call}");
+            assert_eq!(who(name), None, "{call}");
+            undone(&host, &mut link, call).await;
+            assert_eq!(who(name), Some(before), "{call}");
+        }
         // A directory stays, and the old group is not this user's to give.
         let preview = applied(&mut link, command(&host, "rmdir grouped; mkdir grouped")).await;
         assert!(!is_reversible(&preview), "{preview:?}");
