@@ -64,7 +64,7 @@ pub fn commit(admitted: &Admitted, dir: &Path, journals: &Journals) -> Result<Ob
 }
 
 /// Why it cannot be applied, whatever is permitted.
-pub fn refusal(difference: &Difference) -> Option<Error> {
+pub(crate) fn refusal(difference: &Difference) -> Option<Error> {
     if let Some(changed) = difference.conflicts.first() {
         let message = format!(
             "`{}` changed while the command ran on its copy; nothing was applied; propose the call again",
