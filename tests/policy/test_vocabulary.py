@@ -232,6 +232,13 @@ def test_the_core_gets_one_judgement_for_each_invocation_in_order() -> None:
     assert not v1.JudgementReply.FromString(judge(v1.JudgementRequest(id=1).SerializeToString())).judgements
 
 
+def test_what_is_said_of_several_variables_is_the_same_each_time() -> None:
+    names = [f"GIT_{letter}" for letter in "HGFEDCBA"]
+    run = v1.Invocation(argv=["git", "status"], cwd="/srv/app", env=dict.fromkeys(names, "x"))
+    reply = v1.JudgementReply.FromString(judge(v1.JudgementRequest(invocations=[run]).SerializeToString()))
+    assert reply.judgements[0].unanalysable == "GIT_A changes what is executed"
+
+
 def test_the_version_names_what_was_known() -> None:
     assert len(vocabulary_version()) == 16
     one, two = Vocabulary(), Vocabulary()

@@ -192,7 +192,8 @@ def judge(request: bytes) -> bytes:
         call = Invocation(
             argv=tuple(Word(text, index in globbed) for index, text in enumerate(message.argv)),
             cwd=message.cwd,
-            env=dict(message.env),
+            # In one order, so that what is said of several variables is the same each time.
+            env=dict(sorted(message.env.items())),
             stdin=message.stdin if message.HasField("stdin") else None,
             stdin_unknown=message.stdin_unknown,
             home=asked.home,
