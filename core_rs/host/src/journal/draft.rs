@@ -272,12 +272,19 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// The operating system's refusal.
     pub(crate) fn open_directories(&mut self) -> Result<(), Error> {
+        if rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
         let moves = |op: &Op| matches!(op.kind(), Kind::Out | Kind::In | Kind::Exchange);
         let above = |op: &Op| (op.kind() == Kind::Out, run::parent(&op.path).to_vec());
         let all: BTreeSet<_> = self.record.ops.iter().filter(|op| moves(op)).map(above).collect();
+        let comes = |op: &&Op| !op.is_half && matches!(op.kind(), Kind::In | Kind::Exchange);
+        let comes = self.record.ops.iter().filter(comes);
+        let new: HashMap<&[u8], Slot> =
+            comes.map(|op| (&*op.path, Slot { store: op.store, number: op.slot })).collect();
         let mut found = HashMap::new();
         for (is_before, path) in all {
-            if let Some(closed) = self.closed_at(&path, is_before)? {
+            if let Some(closed) = self.closed_at(&path, is_before, &new)? {
                 found.insert((is_before, path), closed);
             }
         }
@@ -287,16 +294,15 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// The directory at a path before or after the commit, if its owner may not write it: one that is new waits in a
-    /// slot, as it is or in another one.
-    fn closed_at(&self, path: &[u8], is_before: bool) -> Result<Option<Closed>, Error> {
-        let covers =
-            |op: &&Op| !op.is_half && path.strip_prefix(&*op.path).is_some_and(|rest| matches!(rest, [] | [b'/', ..]));
-        let comes = self.record.ops.iter().filter(|op| matches!(op.kind(), Kind::In | Kind::Exchange));
-        let held = match comes.filter(covers).max_by_key(|op| op.path.len()).filter(|_| !is_before) {
-            Some(new) => {
-                let slot = self.staging(Slot { store: new.store, number: new.slot })?;
-                let there = [slot.name.to_bytes(), &path[new.path.len()..]].concat();
+    /// The directory at a path before or after the commit, if its owner may not write it: one that is new waits in its
+    /// slot, or in that of one above it.
+    fn closed_at(&self, path: &[u8], is_before: bool, new: &HashMap<&[u8], Slot>) -> Result<Option<Closed>, Error> {
+        let above = Path::new(std::ffi::OsStr::from_bytes(path)).ancestors().map(|above| above.as_os_str().as_bytes());
+        let waits = above.filter_map(|above| Some((above.len(), *new.get(above)?))).next().filter(|_| !is_before);
+        let held = match waits {
+            Some((length, slot)) => {
+                let slot = self.staging(slot)?;
+                let there = [slot.name.to_bytes(), &path[length..]].concat();
                 let there = CString::new(there).map_err(|_| conflict(path))?;
                 open_child(&slot.parent, &there, OFlags::PATH).map_err(|errno| refused(errno, path))?
             }
